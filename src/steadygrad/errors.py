@@ -1,0 +1,53 @@
+"""The exceptions of steadygrad, and the one grammar of their messages.
+
+    Exception
+    ├── ValueError, TypeError         an argument that is not allowed
+    └── SteadygradError               everything else that this package raises itself
+        ├── SetupError                a file, a name or a setup that cannot be used; also a ValueError
+        │   └── UserCodeError         the user's own code raised: says where, and keeps the original as `__cause__`
+        └── TrainingStopped           a guarded run that cannot go on
+
+A message names the argument, says what is allowed and what came: ``"`q` is a variance and must be >= 0, got -1."``
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SteadygradError(Exception):
+    """Base of what this package raises beyond `ValueError` and `TypeError`."""
+
+
+class SetupError(SteadygradError, ValueError):
+    """A file, a name or a training setup that cannot be used as it is."""
+
+
+class UserCodeError(SetupError):
+    """The user's own code raised; the message says where, the original is the cause."""
+
+
+class TrainingStopped(SteadygradError, RuntimeError):
+    """A guarded run that cannot go on: every remedy was tried."""
+
+
+def not_allowed(subject: str, rule: str, got: object) -> str:
+    """Return the message for an argument that is not allowed.
+
+    >>> not_allowed("q", "is a variance and must be >= 0", -1)
+    '`q` is a variance and must be >= 0, got -1.'
+    """
+    return f"`{subject}` {rule}, got {got!r}."
+
+
+def unknown_name(subject: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that is not known, with the nearest one that is.
+
+    >>> unknown_name("activation", "rellu", ["relu", "tanh"])
+    "`activation` must be one of 'relu', 'tanh', got 'rellu'. Did you mean 'relu'?"
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    listing = ", ".join(repr(n) for n in names)
+    return f"`{subject}` must be one of {listing}, got {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")

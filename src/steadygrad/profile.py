@@ -1,0 +1,96 @@
+"""A profile: the signal and the gradient of a network, a row a layer, predicted or measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import unknown_name
+
+Mark = Literal["exact", "approximate", "unknown", "measured"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSignal:
+    """What passes one layer, forward and backward.
+
+    Every moment is uncentred and taken over all entries of the module's output; a gradient is that of the mean loss
+    over the batch with respect to the output. What is not known is NaN.
+
+    Attributes:
+        path: the module's path, ``"blocks.3.fc"``; ``""`` is the model itself.
+        kind: the module's class, ``"Linear"``.
+        fan_in: inputs of a unit; None where the layer has no weight.
+        fan_out: units that an input reaches; None where the layer has no weight.
+        mean: first moment of the output.
+        q: second moment of the output. For a prediction the median of a draw of the weights.
+        q_low: lower end of the 95% band over draws; for a measurement `q` less its standard error.
+        q_high: upper end.
+        c: E[xy]/q over pairs of distinct examples x and y.
+        signal: q(1 - c), what differs between examples.
+        grad_q: second moment of the gradient.
+        grad_q_low: lower end of its band.
+        grad_q_high: upper end.
+        grad_c: the gradient's E[xy]/grad_q over pairs of distinct examples.
+        weight_grad_norm: Euclidean norm of the gradient of the layer's weight.
+        dead_fraction: share of units that are zero, with zero derivative, on every example.
+        saturated_fraction: share of units whose derivative is small on every example.
+        mark: how the row came about.
+    """
+
+    path: str
+    kind: str
+    fan_in: int | None = None
+    fan_out: int | None = None
+    mean: float = math.nan
+    q: float = math.nan
+    q_low: float = math.nan
+    q_high: float = math.nan
+    c: float = math.nan
+    signal: float = math.nan
+    grad_q: float = math.nan
+    grad_q_low: float = math.nan
+    grad_q_high: float = math.nan
+    grad_c: float = math.nan
+    weight_grad_norm: float = math.nan
+    dead_fraction: float = math.nan
+    saturated_fraction: float = math.nan
+    mark: Mark = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Layers in the order of execution, and what could not be known.
+
+    Attributes:
+        layers: a row a layer.
+        source: where the rows come from.
+        loss: the loss; for a prediction its expectation, NaN without one.
+        batch_size: examples in the batch; 0 where the input was described by moments.
+        unknown: operators and lines that the prediction has no rule for, in words.
+
+    >>> profile = Profile(layers=(LayerSignal(path="fc", kind="Linear", q=2.0, mark="exact"),), source="predicted")
+    >>> profile["fc"].q, len(profile)
+    (2.0, 1)
+    """
+
+    layers: tuple[LayerSignal, ...]
+    source: Literal["theory", "predicted", "measured"]
+    loss: float = math.nan
+    batch_size: int = 0
+    unknown: tuple[str, ...] = ()
+
+    def __getitem__(self, path: str) -> LayerSignal:
+        """Return the first row of a module by its path."""
+        found = next((layer for layer in self.layers if layer.path == path), None)
+        if found is None:
+            raise KeyError(unknown_name("path", path, [layer.path for layer in self.layers]))
+        return found
+
+    def __iter__(self) -> Iterator[LayerSignal]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
