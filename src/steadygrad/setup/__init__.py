@@ -1,0 +1,5 @@
+from .batch import Batch as Batch
+from .batch import first_batch as first_batch
+from .loading import load as load
+from .training_setup import Setup as Setup
+from .user_code import user_code as user_code
