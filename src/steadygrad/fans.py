@@ -145,6 +145,6 @@ def _attention(layer: nn.MultiheadAttention) -> Mapping[str, Fans]:
 @weight_fans.register(nn.GroupNorm)
 @weight_fans.register(nn.RMSNorm)
 @weight_fans.register(nn.PReLU)
-def _elementwise(layer: nn.Module) -> Mapping[str, Fans]:
+def _elementwise(_: nn.Module) -> Mapping[str, Fans]:
     """A scale for each entry: nothing is summed."""
     return {}

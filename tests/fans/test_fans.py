@@ -38,7 +38,9 @@ def test_terms_of_an_output_and_of_an_input_gradient(name):
     y = layer(x)
     y.sum().backward()
     outer = 4 if "transposed" in name else 0
-    inner = 4 if name == "strided" else 0 if "transposed" in name else (layer.kernel_size[0] - 1 if len(shape) > 1 else 0)
+    inner = (
+        4 if name == "strided" else 0 if "transposed" in name else (layer.kernel_size[0] - 1 if len(shape) > 1 else 0)
+    )
     assert interior(y.detach(), outer).mean().item() == pytest.approx(fans(layer).fan_in)
     assert interior(x.grad, inner if len(shape) < 4 else 2).mean().item() == pytest.approx(fans(layer).fan_out)
 
