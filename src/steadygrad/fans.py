@@ -134,7 +134,7 @@ def _recurrent(layer: nn.RNNBase | nn.RNNCellBase) -> Mapping[str, Fans]:
 @weight_fans.register(nn.MultiheadAttention)
 def _attention(layer: nn.MultiheadAttention) -> Mapping[str, Fans]:
     """Query, key and value each map to embed_dim; the output projection is a Linear of its own."""
-    if layer.in_proj_weight is not None:
+    if layer._qkv_same_embed_dim:
         return {"in_proj_weight": Fans(layer.embed_dim, layer.embed_dim)}
     sizes = {"q": layer.embed_dim, "k": layer.kdim, "v": layer.vdim}
     return {f"{part}_proj_weight": Fans(size, layer.embed_dim) for part, size in sizes.items()}
