@@ -18,7 +18,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .activations import Activation
 from .activations.activation import Array, Pointwise
 from .activations.closed import angle

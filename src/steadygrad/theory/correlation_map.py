@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .activations import Activation, activation
 from .activations.activation import Array
 from .angle_map import angle_map, function_of
@@ -53,7 +54,7 @@ def derivative_gap_map(phi: Spec, q: float, gap: ArrayLike) -> Array:
         q: variance of the pre-activations, > 0.
         gap: t = 1 - c, in [0, 2].
 
-    >>> float(derivative_gap_map("relu", 1.0, 1.0))
+    >>> round(float(derivative_gap_map("relu", 1.0, 1.0)), 12)
     0.5
     """
     return _mapped(phi, q, gap, "derivative")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .activations import activation
 from .gaussian import check_variance, nodes
 from .moments import Moments, Spec, moments

@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
-from ..errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .activations import Activation
 from .activations.activation import Array, Pointwise
 
@@ -48,7 +50,7 @@ def edges(centres: Iterable[float], *, first: float, widest: float, reach: float
     if not inner:
         return _evenly(-reach, reach, widest)
     out = _graded(inner[0], -reach, first, widest)[::-1]
-    for low, high in zip(inner, inner[1:], strict=False):
+    for low, high in pairwise(inner):
         middle = (low + high) / 2
         out += _graded(low, middle, first, widest)[1:] + _graded(high, middle, first, widest)[-2::-1]
     return out + _graded(inner[-1], reach, first, widest)[1:]

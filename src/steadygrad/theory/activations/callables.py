@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .activation import Activation, Array, Pointwise
 
 REACH = 64.0
+_EPS = 2.0**-52
 _DEGREE = 16
 _WINDOW = 0.5
 _POINTS = np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))[::-1].copy()
@@ -91,46 +93,56 @@ def _jumps(f: Pointwise, at: float) -> bool:
 
 
 def find_kinks(phi: Pointwise) -> tuple[float, ...]:
-    """Return the points within |u| <= 64 where phi is not analytic, to about 1e-12, found by bisection.
+    """Return the points within |u| <= 64 where phi is not analytic, found by bisection.
+
+    A corner is found to about 1e-9, a jump of a higher derivative as far as it stands above rounding.
 
     >>> find_kinks(lambda u: np.maximum(u, -2.0))
     (-2.0,)
     """
     edges = np.linspace(-REACH, REACH, 257) + 1 / np.pi / 64  # no edge on a round number
-    left, right = edges[:-1], edges[1:]
     with np.errstate(all="ignore"):
-        while left.size and np.max(right - left) > 1e-12 * REACH:
-            rough = ~_resolved(phi, left, right)
-            left, right = left[rough], right[rough]
+        left, right = _rough(phi, edges[:-1], edges[1:])
+        points: list[tuple[float, float]] = []
+        while left.size and right[0] - left[0] > 1e-11 * REACH:
+            middle = (left + right) / 2
+            low, high = _rough(phi, np.concatenate([left, middle]), np.concatenate([middle, right]))
+            # An interval that is short and rough while its halves are smooth holds what rounding hides from them.
+            if right[0] - left[0] < 1e-2:
+                lost = middle[~np.isin(left, low) & ~np.isin(right, high)].tolist()
+                points += [(point, right[0] - left[0]) for point in lost]
+            left, right = low, high
             if left.size > 4096:
                 raise ValueError(not_allowed("activation", "has too many kinks to find: pass `kinks`", left.size))
-            middle = (left + right) / 2
-            left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
-    return _merged(np.sort((left + right) / 2))
+    return _merged(sorted([*points, *((point, 1e-9) for point in ((left + right) / 2).tolist())]))
 
 
-def _resolved(phi: Pointwise, left: Array, right: Array) -> Array:
+def _rough(phi: Pointwise, left: Array, right: Array) -> tuple[Array, Array]:
+    """Return those intervals on which 17 Chebyshev points do not resolve phi."""
     width = (right - left) / 2
-    values = phi((left + right)[:, None] / 2 + width[:, None] * _POINTS)
-    size = np.abs(values).max(axis=1)
+    u = (left + right)[:, None] / 2 + width[:, None] * _POINTS
+    values = phi(u)
+    # u (1 + erf u) is noise in its left tail, of the size of its right tail: rounding is measured on both.
+    size, span = np.maximum(np.abs(values), np.abs(phi(-u))).max(axis=1), np.ptp(values, axis=1)
     tail = np.abs(values @ _TO_CHEBYSHEV[-4:].T).max(axis=1)
-    # The argument's own rounding moves phi by its slope times eps |u|, which no panel can resolve.
-    noise = np.abs(values[:, -1] - values[:, 0]) / (2 * width) * np.abs(left) * 4e-16
-    return np.asarray(tail <= 1e-12 * size + 8 * noise + 1e-300)
+    # Rounding: of phi itself, and of the argument, which moves phi by its slope times eps |u|.
+    noise = 64 * _EPS * size + 8 * _EPS * np.abs(left) * span / width
+    rough = ~(tail <= 1e-11 * span + noise)
+    return left[rough], right[rough]
 
 
-def _merged(points: Array) -> tuple[float, ...]:
+def _merged(points: list[tuple[float, float]]) -> tuple[float, ...]:
     kinks: list[float] = []
-    for point in points.tolist():
-        if not kinks or point - kinks[-1] > 1e-8:
-            kinks.append(_rounded(point))
+    for point, tolerance in points:
+        if not kinks or point - kinks[-1] > 2 * tolerance:
+            kinks.append(_shortest(point, tolerance))
     return tuple(kinks)
 
 
-def _rounded(point: float) -> float:
-    """A kink is nearly always a short decimal; take that one where bisection cannot tell the difference."""
-    short = round(point, 6)
-    return short + 0.0 if abs(short - point) < 1e-9 else point
+def _shortest(point: float, tolerance: float) -> float:
+    """A kink is nearly always a short decimal: take the shortest that bisection cannot tell from it."""
+    short = (round(point, digits) + 0.0 for digits in range(12))
+    return next((s for s in short if abs(s - point) <= tolerance), point)
 
 
 def numerical_derivative(phi: Pointwise, kinks: tuple[float, ...]) -> Pointwise:

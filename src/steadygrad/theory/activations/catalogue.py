@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ...errors import not_allowed, unknown_name
+from steadygrad.errors import not_allowed, unknown_name
+
 from .activation import Activation
 from .callables import from_callable
 from .piecewise import PIECEWISE

@@ -10,7 +10,7 @@ from scipy.special import erf as _erf
 from scipy.special import expit, log_expit, ndtr
 
 from . import closed
-from .activation import Activation, Array, Pointwise
+from .activation import Activation, Array
 
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
@@ -163,7 +163,7 @@ def cos() -> Activation:
 
 
 def exp() -> Activation:
-    """Return phi(u) = exp u; its moments are exp(k^2 q / 2), inf where a double cannot hold them."""
+    """Return the exponential, whose moments are e to k^2 q / 2: inf where a double cannot hold them."""
     return Activation(name="exp", phi=np.exp, derivative=np.exp, growth=1.0, closed=closed.exponential())
 
 
