@@ -1,3 +1,5 @@
+"""A training setup: its parts, its first batch, and reading it from a file."""
+
 from .batch import Batch as Batch
 from .batch import first_batch as first_batch
 from .loading import load as load
