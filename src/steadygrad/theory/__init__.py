@@ -1,0 +1,35 @@
+"""The calculus of signal propagation: floats and callables in, frozen results out; NumPy and SciPy alone."""
+
+from .activations import NAMES as NAMES
+from .activations import Activation as Activation
+from .activations import ClosedForms as ClosedForms
+from .activations import activation as activation
+from .correlation_map import correlation_map as correlation_map
+from .correlation_map import derivative_gap_map as derivative_gap_map
+from .correlation_map import derivative_square_correlation as derivative_square_correlation
+from .correlation_map import gap_map as gap_map
+from .correlation_map import square_correlation as square_correlation
+from .finite_width import LogLaw as LogLaw
+from .finite_width import depth_laws as depth_laws
+from .finite_width import layer_law as layer_law
+from .finite_width import log_mean_square as log_mean_square
+from .finite_width import norm_moments as norm_moments
+from .finite_width import relu_log_law as relu_log_law
+from .gain import Gain as Gain
+from .gain import gain as gain
+from .gain import stability as stability
+from .gaussian import gaussian_mean as gaussian_mean
+from .initializers import INITIALIZERS as INITIALIZERS
+from .initializers import Initializer as Initializer
+from .initializers import forward_and_backward as forward_and_backward
+from .initializers import initializer as initializer
+from .mlp import mlp as mlp
+from .moments import Moments as Moments
+from .moments import moments as moments
+from .recommend import Recommendation as Recommendation
+from .recommend import recommend as recommend
+from .variance_map import FixedPoint as FixedPoint
+from .variance_map import FixedPoints as FixedPoints
+from .variance_map import depth_scale as depth_scale
+from .variance_map import fixed_points as fixed_points
+from .variance_map import variance_map as variance_map
