@@ -126,7 +126,7 @@ def _rough(phi: Pointwise, left: Array, right: Array) -> tuple[Array, Array]:
     size, span = np.maximum(np.abs(values), np.abs(phi(-u))).max(axis=1), np.ptp(values, axis=1)
     tail = np.abs(values @ _TO_CHEBYSHEV[-4:].T).max(axis=1)
     # Rounding: of phi itself, and of the argument, which moves phi by its slope times eps |u|.
-    noise = 64 * _EPS * size + 8 * _EPS * np.abs(left) * span / width
+    noise = 1e-290 + 64 * _EPS * size + 8 * _EPS * np.abs(left) * span / width
     rough = ~(tail <= 1e-11 * span + noise)
     return left[rough], right[rough]
 
