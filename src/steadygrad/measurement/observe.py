@@ -1,0 +1,107 @@
+"""One forward and backward of a model on a batch, looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from steadygrad.errors import SetupError, SteadygradError, UserCodeError, not_allowed
+
+from .calls import Calls, first_tensor
+from .observation import Observation
+from .readout import read
+from .untouched import untouched
+
+Loss = Callable[[Any, Any], torch.Tensor]
+
+
+def observe(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss | None = None) -> Observation:
+    """Run one forward and backward with hooks that leave nothing behind, and read the statistics once at the end.
+
+    See `measure` for the arguments and what is raised.
+
+    >>> observe(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.ones(4, 2)).calls[1].sources
+    (0,)
+    """
+    batch = first_tensor(inputs)
+    if batch is None or batch.dim() == 0 or len(batch) == 0:
+        got = type(inputs).__name__ if batch is None else tuple(batch.shape)
+        raise ValueError(not_allowed("inputs", "must hold a tensor [examples, ...] with at least one example", got))
+    calls = Calls(model=model, batch_size=len(batch))
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    modules = [model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
+    with untouched(*modules), torch.enable_grad():
+        loss = _loss(calls, model, inputs, targets, loss_fn)
+        gradients = _gradients(loss, parameters)
+        return read(calls, batch, loss if loss_fn else None, gradients)
+
+
+def _loss(calls: Calls, model: nn.Module, inputs: Any, targets: Any, loss_fn: Loss | None) -> torch.Tensor:
+    with calls.watching(), _said(lambda: _place(calls)):
+        output = _called(model, inputs)
+    if loss_fn is None:
+        return _unit_gradients(output)
+    with _said(lambda: "the loss"):
+        loss = loss_fn(output, targets)
+    return _checked(loss)
+
+
+def _called(model: nn.Module, inputs: Any) -> Any:
+    match inputs:
+        case torch.Tensor():
+            return model(inputs)
+        case Mapping():
+            return model(**inputs)
+        case Sequence():
+            return model(*inputs)
+        case _:
+            raise ValueError(not_allowed("inputs", "must be a tensor, a sequence or a mapping", type(inputs).__name__))
+
+
+def _unit_gradients(output: Any) -> torch.Tensor:
+    """A scalar whose gradient is independent and of unit variance at every entry of the output."""
+    tensor = first_tensor(output)
+    if tensor is None or not tensor.requires_grad:
+        got = "no tensor" if tensor is None else "a tensor without a gradient"
+        raise SetupError(f"`model` must return a tensor with a gradient, got {got}.")
+    generator = torch.Generator(device=tensor.device).manual_seed(0)
+    direction = torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
+    return (tensor * direction).sum()
+
+
+def _checked(loss: Any) -> torch.Tensor:
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise SetupError(f"`loss_fn` must return a scalar tensor, got {got}.")
+    if not loss.requires_grad:
+        raise SetupError(
+            "`loss_fn` must return a tensor with a gradient, got one that depends on no parameter that requires one."
+        )
+    return loss.reshape(())
+
+
+def _gradients(loss: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """By name; `.grad` is never written, so that no hook on it runs."""
+    with _said(lambda: "the backward pass"):
+        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {name: g for name, g in zip(parameters, found, strict=True) if g is not None}
+
+
+def _place(calls: Calls) -> str:
+    path, module = calls.running[-1] if calls.running else ("", calls.model)
+    return f"module {path!r} ({type(module).__name__})" if path else f"the model ({type(module).__name__})"
+
+
+@contextmanager
+def _said(where: Callable[[], str]) -> Iterator[None]:
+    """Say of an error in the user's code where it came from."""
+    try:
+        yield
+    except (SteadygradError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise UserCodeError(f"{where()} raised {type(error).__name__}: {error}") from error

@@ -1,0 +1,93 @@
+"""Which units of an activation are dead or saturated on every example, by the activation's own derivative."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+# A slope is small below e^-3 of the steepest: its square, what a gradient's second moment is multiplied by, is then
+# below e^-6, the share that is left after the six depth scales beyond which networks were not seen to train
+# (Schoenholz et al. 2017, section 5). Such a unit loses in one layer what a trainable network loses in all.
+SMALL_SLOPE = math.exp(-3.0)
+
+# Pre-activations that the steepest slope is looked for at, beside those that came: three deviations of a unit Gaussian.
+_USUAL = 3.0
+
+
+class UnitHealth(NamedTuple):
+    """Shares of units, as scalars on the device, and how many units there are.
+
+    Attributes:
+        dead: zero with zero derivative on every example.
+        saturated: not dead, and the derivative is at most e^-3 of the steepest on every example.
+        units: how many there are.
+    """
+
+    dead: torch.Tensor
+    saturated: torch.Tensor
+    units: int
+
+
+def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHealth | None:
+    """Return how many units are dead and saturated; None where the module is not a pointwise activation.
+
+    The module is called again on the same input and differentiated
+    by autograd, so any pointwise module will do. It is pointwise where its Jacobian is diagonal: then a product with
+    random signs is the product with ones, times those signs.
+
+    Args:
+        module: a module without children, weights or buffers.
+        x: its input, [examples, ...].
+        channel_axis: the axis of units; all other axes are seen as examples.
+
+    >>> x = torch.tensor([[-1.0, -1.0], [-2.0, 3.0]])
+    >>> unit_health(nn.ReLU(), x, -1).dead.item()
+    0.5
+    >>> unit_health(nn.Softmax(dim=-1), x, -1) is None
+    True
+    """
+    if not _may_be_pointwise(module) or not x.is_floating_point() or x.numel() == 0 or x.dim() < 2:
+        return None
+    found = _slopes(module, x)
+    if found is None:
+        return None
+    y, slopes = found
+    others = [axis for axis in range(x.dim()) if axis != channel_axis % x.dim()]
+    steepest = torch.maximum(slopes.abs().max(), _steepest_usual(module, x))
+    dead = ((y == 0) & (slopes == 0)).all(others)
+    saturated = (slopes.abs() <= SMALL_SLOPE * steepest).all(others) & ~dead
+    return UnitHealth(dead.double().mean(), saturated.double().mean(), x.shape[channel_axis])
+
+
+def _may_be_pointwise(module: nn.Module) -> bool:
+    """Dropout is diagonal, yet a zero of it says nothing of a unit; RReLU draws too, but its slopes are its own."""
+    return not isinstance(module, _DropoutNd | nn.Identity | nn.Flatten) and next(module.buffers(), None) is None
+
+
+def _slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Output and derivative at each entry, or None where the Jacobian is not diagonal."""
+    z = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        # In-place modules may not write to a leaf.
+        y = module.forward(z.view_as(z) if not getattr(module, "inplace", False) else z.clone())
+    if not isinstance(y, torch.Tensor) or y.shape != x.shape or not y.requires_grad:
+        return None
+    signs = torch.ones_like(y)
+    signs.view(-1)[::2] = -1
+    slopes = _pulled_back(y, z, torch.ones_like(y))
+    return (y.detach(), slopes) if torch.equal(_pulled_back(y, z, signs), signs * slopes) else None
+
+
+def _pulled_back(y: torch.Tensor, z: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    (found,) = torch.autograd.grad(y, z, direction, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(z) if found is None else found
+
+
+def _steepest_usual(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    usual = torch.linspace(-_USUAL, _USUAL, x.numel(), dtype=x.dtype, device=x.device).view(x.shape)
+    found: Any = _slopes(module, usual)
+    return x.new_zeros(()) if found is None else found[1].abs().max()

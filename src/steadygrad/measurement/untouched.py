@@ -1,0 +1,77 @@
+"""A block after which a model and the random number generators are as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def untouched(*modules: nn.Module) -> Iterator[None]:
+    """Run a block and put back training flags, buffers, `.grad`s, what requires a gradient, and RNG states.
+
+    Buffers are put back by value and by identity, also where the block replaced one; generators are those of the CPU
+    and of every initialized accelerator. It all happens when the block raises, too.
+
+    >>> norm = nn.BatchNorm1d(2)
+    >>> with untouched(norm):
+    ...     _ = norm.eval()(torch.randn(4, 2)), norm.running_mean.fill_(9.0)
+    >>> norm.training, norm.running_mean.tolist()
+    (True, [0.0, 0.0])
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_generators())
+        for module in modules:
+            stack.enter_context(_module(module))
+        yield
+
+
+@contextmanager
+def _generators() -> Iterator[None]:
+    accelerators = _initialized_accelerators()
+    cpu = torch.get_rng_state()
+    states = [(backend, i, backend.get_rng_state(i)) for backend in accelerators for i in range(backend.device_count())]
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        for backend, index, state in states:
+            backend.set_rng_state(state, index)
+
+
+def _initialized_accelerators() -> list[Any]:
+    """A device that nothing has used yet has no state to keep, and asking for it would start it."""
+    backends: list[Any] = [torch.cuda, torch.xpu]
+    return [backend for backend in backends if backend.is_available() and backend.is_initialized()]
+
+
+@contextmanager
+def _module(module: nn.Module) -> Iterator[None]:
+    flags = [(part, part.training) for part in module.modules()]
+    buffers = [
+        (part, name, buffer, None if buffer is None else buffer.detach().clone())
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+    ]
+    parameters = [(p, p.grad, p.requires_grad) for p in module.parameters()]
+    try:
+        yield
+    finally:
+        for part, training in flags:
+            part.training = training
+        for part, name, buffer, value in buffers:
+            _put_back(part, name, buffer, value)
+        for parameter, grad, requires_grad in parameters:
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = grad
+
+
+@torch.no_grad()
+def _put_back(part: nn.Module, name: str, buffer: torch.Tensor | None, value: torch.Tensor | None) -> None:
+    if buffer is not None and value is not None:
+        buffer.copy_(value)
+    part._buffers[name] = buffer

@@ -1,0 +1,40 @@
+"""What a check found, in one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from steadygrad.finding import Finding, Level
+from steadygrad.report.numbers import count
+
+NOUN = {Level.ERROR: "error", Level.WARN: "warning", Level.INFO: "note"}
+
+
+def flattened(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings with their consequences, each right behind its cause.
+
+    >>> inner = Finding(code="FWD001", name="vanishing-signal", level=Level.ERROR, message="small")
+    >>> outer = Finding(code="INI001", name="init", level=Level.ERROR, message="gain", consequences=(inner,))
+    >>> [finding.code for finding in flattened([outer])]
+    ['INI001', 'FWD001']
+    """
+    return [one for finding in findings for one in (finding, *flattened(finding.consequences))]
+
+
+def headline(findings: Sequence[Finding], checked: Sequence[str] = ()) -> str:
+    """Return the number of root causes by level, or that there are none.
+
+    >>> headline([], checked=["INI001", "FWD001"])
+    'Clean: 2 rules found nothing.'
+    >>> headline([Finding(code="INI001", name="init", level=Level.ERROR, message="gain")])
+    'Found 1 error.'
+    """
+    rules = count(len(checked), "rule")
+    if not findings:
+        return f"Clean: {rules} found nothing." if checked else "Clean."
+    levels = Counter(finding.level for finding in findings)
+    parts = ", ".join(count(levels[level], NOUN[level]) for level in Level if levels[level])
+    consequences = len(flattened(findings)) - len(findings)
+    tail = f", explaining {count(consequences, 'further finding')}" if consequences else ""
+    return f"Found {parts}{tail}."

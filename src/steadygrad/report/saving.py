@@ -1,0 +1,46 @@
+"""Writing a report so that a reader never sees half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from steadygrad.errors import SetupError
+
+
+def save(path: str | os.PathLike[str], text: str) -> Path:
+    """Write text to a temporary file beside `path`, then rename it into place.
+
+    Raises:
+        SetupError: the folder does not exist or cannot be written to.
+
+    >>> save(Path(tempfile.mkdtemp()) / "report.txt", "clean").read_text()
+    'clean'
+    """
+    target = Path(path)
+    if target.is_dir() or not target.parent.is_dir():
+        raise SetupError(f"`path` must be a file in an existing folder, got {str(target)!r}.")
+    try:
+        _replace(target, text)
+    except OSError as error:
+        raise SetupError(f"`path` must be writable, got {str(target)!r} ({error.strerror}).") from error
+    return target
+
+
+def _replace(target: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's 0o600 is for secrets
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,88 @@
+"""The first batch of a setup's data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from steadygrad.errors import SetupError
+
+from .training_setup import Setup
+from .user_code import user_code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Inputs and targets of some examples, on the device that they came on.
+
+    Attributes:
+        inputs: examples along the first dimension.
+        targets: as many, or None.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """How many examples there are.
+
+        >>> Batch(inputs=torch.zeros(3, 2)).size
+        3
+        """
+        return len(self.inputs)
+
+
+def first_batch(setup: Setup) -> Batch | None:
+    """Return the first batch of the data, or None where the setup has no data.
+
+    Raises:
+        SetupError: the data are empty, a batch is not (inputs, targets) of tensors, or their sizes differ.
+        UserCodeError: the data raised.
+
+    >>> first_batch(Setup(model=torch.nn.Linear(2, 1), data=[(torch.ones(3, 2), torch.ones(3, 1))])).size
+    3
+    """
+    if setup.data is None:
+        return None
+    with user_code("`data`"):
+        found = next(iter(setup.data), None)
+    if found is None:
+        raise SetupError(f"`data` must hold at least one batch, got an empty {type(setup.data).__name__}.")
+    return _sizes_agree(_pair(found, targets_needed=setup.loss_fn is not None))
+
+
+def _pair(found: object, *, targets_needed: bool) -> Batch:
+    if isinstance(found, torch.Tensor) and not targets_needed:
+        return Batch(inputs=found)
+    if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != 2:
+        raise SetupError(f"a batch of `data` must be a pair (inputs, targets), got {_described(found)}.")
+    for name, part in zip(("inputs", "targets"), found, strict=True):
+        if not isinstance(part, torch.Tensor):
+            raise SetupError(f"the {name} of a batch must be a torch.Tensor, got {_described(part)}.")
+    return Batch(inputs=found[0], targets=found[1])
+
+
+def _sizes_agree(batch: Batch) -> Batch:
+    if batch.inputs.dim() == 0:
+        raise SetupError("the inputs of a batch must have examples along their first dimension, got a scalar.")
+    if batch.targets is not None and batch.targets.shape[:1] != batch.inputs.shape[:1]:
+        raise SetupError(
+            "a batch must have as many targets as inputs, "
+            f"got inputs of shape {tuple(batch.inputs.shape)} and targets of shape {tuple(batch.targets.shape)}."
+        )
+    if batch.size == 0:
+        raise SetupError(f"a batch must hold at least one example, got inputs of shape {tuple(batch.inputs.shape)}.")
+    return batch
+
+
+def _described(found: object) -> str:
+    match found:
+        case torch.Tensor():
+            return f"a Tensor of shape {tuple(found.shape)}"
+        case list() | tuple():
+            return f"a {type(found).__name__} of length {len(found)}"
+        case _:
+            return type(found).__name__

@@ -1,0 +1,71 @@
+"""The user's own exceptions: said in one line, with the user's file and line."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from steadygrad.errors import SteadygradError, UserCodeError
+
+_NOT_THE_USERS = tuple(
+    str(Path(folder).resolve())
+    for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), Path(__file__).parents[1])
+)
+
+
+def _is_the_users(file: str) -> bool:
+    return not file.startswith("<") and not str(Path(file).resolve()).startswith(_NOT_THE_USERS)
+
+
+def place(error: BaseException) -> str | None:
+    """Return ``"file.py:12"``, the innermost line of the user's own that raised `error`; None where there is none.
+
+    What counts as the user's own is every file outside of the standard library, the installed packages and this one.
+
+    >>> place(ValueError("never raised")) is None
+    True
+    """
+    if isinstance(error, SyntaxError) and error.filename and _is_the_users(error.filename):
+        return f"{error.filename}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_users(frame.filename)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    words = " ".join(text.split())
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _shown(location: str) -> str:
+    """The location relative to the working directory, where it lies below it."""
+    here = str(Path.cwd()) + "/"
+    return location.removeprefix(here)
+
+
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """Turn what the user's code raises inside of the block into a `UserCodeError` that says where.
+
+    Args:
+        what: what runs, as the message names it: ``"`setup`"``.
+
+    Raises:
+        UserCodeError: the block raised; the original is the cause. This package's own errors pass as they are.
+
+    >>> with user_code("`loss_fn`"):
+    ...     {}["missing"]
+    Traceback (most recent call last):
+    steadygrad.errors.UserCodeError: `loss_fn` raised KeyError: 'missing'
+    """
+    try:
+        yield
+    except SteadygradError:
+        raise
+    except (Exception, SystemExit) as error:
+        location = place(error)
+        where = f" ({_shown(location)})" if location else ""
+        raise UserCodeError(f"{what} raised {_in_one_line(error)}{where}") from error
