@@ -6,7 +6,8 @@ have their kink. With Hermite coefficients a_n = E[f(z) h_n(z)], h_n orthonormal
     E[f(z) g(z')] = Σ_n a_n b_n c^n    for corr(z, z') = c,
 
 so E[(f(z) - f(z'))²]/2 = Σ_n a_n² (1 - c^n) for f = g: all terms positive, no digit lost near c = 1. Functions with
-kinks or jumps have a_n² ~ n^-p: the mass that the first terms leave is spread over blocks of higher orders by that power law.
+kinks or jumps have a_n² ~ n^-p: the mass that the first terms leave is spread over blocks of higher orders by that
+power law.
 """
 
 from __future__ import annotations

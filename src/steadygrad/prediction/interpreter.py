@@ -67,12 +67,13 @@ class Interpreter(TorchDispatchMode):
     """Follow moments through operators; `unknown` collects those without a rule, with their lines."""
 
     def __init__(self, batch: Batch, rules: dict[Any, Rule]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.batch = batch
         self.rules = rules
         self.memory = Memory()
         self.noises = Noises()
         self.unknown: list[str] = []
+        self.backward = False
         self.sources: dict[int, Source] = {}
         self._fills = 0
 

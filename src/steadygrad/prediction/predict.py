@@ -158,13 +158,14 @@ def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
     start = loss if loss is not None else output
     if not isinstance(start, torch.Tensor) or not start.requires_grad:
         return
+    run.backward = True
     gradient = torch.empty_like(start)
     run.memory.put(gradient, Fill(1.0, 0.0, run.new_fill()) if loss is not None else _unit_gradient(start, run))
-    start.backward(gradient)  # type: ignore[no-untyped-call]
+    start.backward(gradient)
 
 
 def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
-    """Independent entries of unit variance: products over n of them, of two examples or with the signal, vary by 1/n."""
+    """Independent entries of unit variance: products over n of them, with each other or with the signal, vary by 1/n."""
     share = run.batch.size / output.numel()
     moments = replace(_independent(run), excess=share, alignment=share, along=share)
     return Signal(moments, base=moments)

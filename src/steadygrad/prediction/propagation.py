@@ -33,8 +33,7 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     noise = noises.fresh(extra / source.units)
-    if source.first is None:
-        source.first = (noise, extra, f**2 / max(float(q.mean()), 1e-300))
+    source.onward = (noise, extra, f**2 / max(float(q.mean()), 1e-300))
     d = source.difference(f)
     return Moments(mean, q, d, source.spread.scaled(s).plus(noise), total, _forward_excess(source, q, d, total, batch))
 
@@ -115,12 +114,12 @@ def _backward_spread(
 
 
 def _added(base: Moments, source: Source, h: Array, total: float, batch: Batch, noises: Noises) -> Spread:
-    """Return the spread of g h: that of g, of the source through h, of the forward noise that it shares, and its own."""
+    """Return the spread of g h: that of g, of the source through h, of the forward noise it shares, and its own."""
     s = sensitivity(h)
     extra = max(total - base.unit_variance - s * s * source.own_variance, 0.0)
     spread = base.spread.plus(source.spread.scaled(s))
-    if source.first is not None and source.first[1] > 0:
-        noise, variance, square = source.first
+    if source.onward is not None and source.onward[1] > 0:
+        noise, variance, square = source.onward
         q_h = source.rows(mean_of(h**2))
         joint = _ratio(batch.pair_mean(source.covariance(h**2, square)), float(q_h.mean()))
         aligned = 2 * base.alignment * joint

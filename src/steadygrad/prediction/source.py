@@ -18,8 +18,8 @@ class Source:
     """Units z_b = mean_b + std_b ξ_b, jointly Gaussian over the examples b, independent over `units` units.
 
     `gap` is 1 - corr(ξ_b, ξ_b'). `before` is how log q varies over draws without what these units themselves add,
-    `noise` what they add, of variance `own_variance`/units. `first` is what the first function of the source added to
-    the spread: backward functions share it.
+    `noise` what they add, of variance `own_variance`/units. `onward` is what the last function of the source, the one
+    that goes on, added to the spread: backward functions share it.
     """
 
     mean: Array
@@ -30,7 +30,7 @@ class Source:
     noise: Spread
     own_variance: float
     excess: Array | float = 0.0
-    first: tuple[Spread, float, Array] | None = field(default=None)
+    onward: tuple[Spread, float, Array] | None = field(default=None)
 
     @cached_property
     def spread(self) -> Spread:
@@ -93,7 +93,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """A function of a source by its values on the nodes, [examples or 1, nodes]; a constant, [1, 1], without a source."""
+    """A function of a source by its values on the nodes, [examples or 1, nodes]; without one a constant, [1, 1]."""
 
     source: Source | None
     values: Array

@@ -139,7 +139,7 @@ class Noises:
         own = float(bend.scale**2 @ variance[:n])
         parallel = float((a[:k] * bend.overlap) @ variance[:k])
         c = bend.curvature
-        return c * c * own * own / 2, 3 * c * along**2 + 3 * spread.modulation * parallel
+        return float(c * c * own * own / 2), 3 * c * along**2 + 3 * spread.modulation * parallel
 
 
 def quantile(cumulants: tuple[float, float, float], z: float) -> float:
@@ -148,11 +148,11 @@ def quantile(cumulants: tuple[float, float, float], z: float) -> float:
     >>> quantile((0.0, 4.0, 0.0), 1.96)
     3.92
     """
-    mean, variance, third = cumulants
+    mean, variance, third = (float(c) for c in cumulants)
     if variance <= 0:
         return mean
-    skew = third / variance**1.5
-    return mean + float(variance**0.5) * (z + (z * z - 1) * skew / 6)
+    skew = third / (variance * math.sqrt(variance))
+    return mean + math.sqrt(variance) * (z + (z * z - 1) * skew / 6)
 
 
 def band(q: float, cumulants: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -54,7 +54,7 @@ def _constant(number: float) -> Rule:
 @_fills
 def full(run: Interpreter, call: Call) -> Value:
     """One number everywhere."""
-    number = argument(call, "fill_value", argument(call, "value"))
+    number = argument(call, "fill_value", argument(call, "value", argument(call, "s")))
     return (
         Fill(float(number), 0.0, run.new_fill()) if isinstance(number, int | float) else run.lost("a fill by a tensor")
     )
@@ -87,6 +87,7 @@ RULES: dict[Any, Rule] = {
     aten.ones: _constant(1.0),
     aten.ones_like: _constant(1.0),
     aten.new_ones: _constant(1.0),
+    aten.scalar_tensor: full,
     aten.fill_: full,
     aten.full: full,
     aten.full_like: full,

@@ -39,7 +39,8 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
             return Signal(moments_of_data(data, run.batch))
         case Draws():
             moments = moments_of(value, run.batch, run.noises)
-            return Signal(moments, base=moments, ancestors=value.ancestors, mark="approximate")
+            base = moments if run.backward else None
+            return Signal(moments, base=base, ancestors=value.ancestors, mark="approximate")
         case _:
             return None
 

@@ -17,7 +17,7 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule, sampled
 from steadygrad.prediction.propagation import backward, forward
 from steadygrad.prediction.sampling import draws_of
 from steadygrad.prediction.source import ONE, Source, Wave
-from steadygrad.prediction.values import Draws, Fill, Moments, Signal, Value, worst
+from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
 
 aten = torch.ops.aten
 
@@ -34,14 +34,14 @@ BACKWARD = (
     aten.threshold_backward, aten.leaky_relu_backward, aten.elu_backward, aten.gelu_backward, aten.silu_backward,
     aten.sigmoid_backward, aten.tanh_backward, aten.softplus_backward, aten.hardtanh_backward, aten.mish_backward,
     aten.hardsigmoid_backward, aten.hardswish_backward, aten.softshrink_backward, aten.hardshrink_backward,
-    aten.log_sigmoid_backward,
+    aten.log_sigmoid_backward, aten._prelu_kernel_backward,
 )  # fmt: skip
 
 
 def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """f(x, y, ...) of functions of one source, or of samples."""
     values = {id(t): run.value(t) for t in call.tensors}
-    if any(isinstance(v, Draws) for v in values.values()):
+    if any(isinstance(v, Draws) or _is_data(v) for v in values.values()):
         return on_draws(run, call)
     if all(isinstance(v, Fill) for v in values.values()):
         return _of_fills(run, call, values)
@@ -55,14 +55,18 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
 
 
+def _is_data(value: Value) -> bool:
+    return isinstance(value, Concrete) and value.tensor.numel() > 1
+
+
 def _constants(values: dict[int, Value]) -> int:
-    return sum(isinstance(v, Fill) and v.variance == 0 for v in values.values())
+    return sum(isinstance(v, Concrete) or (isinstance(v, Fill) and v.variance == 0) for v in values.values())
 
 
 def _on_nodes(
     run: Interpreter, call: Call, values: dict[int, Value], source: Source | None, base: Moments | None
 ) -> Value | tuple[Value, ...]:
-    out = call.substituted(lambda t: torch.from_numpy(_node_values(values[id(t)])))
+    out = call.substituted(lambda t: _on_its_nodes(values[id(t)], t.dtype))
     outs = out if isinstance(out, list | tuple) else (out,)
     signals = [v for v in values.values() if isinstance(v, Signal)]
     built = tuple(_built(run, signals, Wave(source, _rows(o)), base) for o in outs)
@@ -74,10 +78,17 @@ def _rows(out: torch.Tensor) -> Any:
     return np.nan_to_num(values, nan=0.0, posinf=1e150, neginf=-1e150) if not np.isfinite(values).all() else values
 
 
+def _on_its_nodes(value: Value, kind: torch.dtype) -> torch.Tensor:
+    nodes = torch.from_numpy(_node_values(value))
+    return nodes.bool() if kind == torch.bool else nodes
+
+
 def _node_values(value: Value) -> Any:
     match value:
         case Fill(mean=number):
             return np.full((1, 1), number)
+        case Concrete(tensor=data):
+            return data.double().numpy().reshape(1, 1)
         case Signal(wave=Wave(values=values)):
             return values
         case _:
@@ -125,6 +136,8 @@ def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
             draws[id(t)] = value
         elif isinstance(value, Signal) or (isinstance(value, Fill) and value.variance > 0):
             return run.lost(f"{call.name} of a tensor that cannot be sampled")
+    if not draws:
+        return run.lost(f"{call.name} of data and parameters")
     first = next(iter(draws.values()))
     outs = sampled(call, run, draws)
     if isinstance(outs[0], list | tuple):

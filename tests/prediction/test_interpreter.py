@@ -1,0 +1,148 @@
+"""How the interpreter treats the user's code: traces, aliases, unknown operators, bad input."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from steadygrad.errors import SetupError, UserCodeError
+from steadygrad.prediction import predict
+
+
+def small():
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+class Sorted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.last(torch.sort(self.first(x)).values)
+
+
+def test_an_operator_without_a_rule_is_named_with_its_line_and_poisons_what_follows():
+    profile = predict(Sorted, (4, 8))
+    assert len(profile.unknown) == 1
+    assert "aten.sort" in profile.unknown[0]
+    assert "test_interpreter.py:" in profile.unknown[0]
+    assert profile["first"].mark == "exact"
+    assert profile["last"].mark == "unknown"
+    assert profile["last"].q != profile["last"].q
+
+
+def test_memory_that_nothing_filled_is_unknown():
+    class Empty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(4, 8))
+            self.relu = nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(F.linear(x, self.weight))
+
+    profile = predict(Empty, (4, 8))
+    assert profile["relu"].mark == "unknown"
+
+
+def test_nothing_is_left_behind():
+    model, x, y = small(), torch.randn(6, 8), torch.randint(4, (6,))
+    before = [p.clone() for p in model.parameters()]
+    state = torch.get_rng_state()
+    predict(model, x, y, loss_fn=nn.CrossEntropyLoss())
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert not torch.nn.modules.module._global_forward_hooks
+    assert type(torch.randn(2)) is torch.Tensor
+
+
+def test_a_model_too_large_for_memory_is_predicted():
+    n = 1 << 17
+    profile = predict(lambda: nn.Sequential(nn.Linear(n, n), nn.ReLU(), nn.Linear(n, n)), (4, n))
+    assert profile["0"].q == pytest.approx(1 / 3, rel=1e-3)
+
+
+def test_the_rows_are_the_calls_of_modules_without_children():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.act = nn.Linear(8, 8), nn.Tanh()
+
+        def forward(self, x):
+            return self.act(self.shared(self.act(self.shared(x))))
+
+    rows = [(row.path, row.kind) for row in predict(Twice, (4, 8))]
+    assert rows == [("shared", "Linear"), ("act", "Tanh")] * 2
+
+
+def test_a_weight_met_twice_is_marked():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.layer(torch.tanh(self.layer(x)))
+
+    first, second = predict(Tied, (4, 8))
+    assert (first.mark, second.mark) == ("exact", "approximate")
+
+
+LOSSES = {
+    "cross entropy": (nn.CrossEntropyLoss(), lambda: torch.arange(16) % 4),
+    "mse": (nn.MSELoss(), lambda: torch.zeros(16, 4)),
+    "smooth l1": (nn.SmoothL1Loss(), lambda: torch.ones(16, 4)),
+    "huber": (nn.HuberLoss(), lambda: torch.ones(16, 4)),
+    "l1": (nn.L1Loss(), lambda: torch.ones(16, 4)),
+    "bce": (nn.BCEWithLogitsLoss(), lambda: (torch.arange(64) % 2).float().view(16, 4)),
+    "hand-written": (lambda out, y: ((out - y) ** 2).mean(), lambda: torch.ones(16, 4)),
+    "hand-written cross entropy": (
+        lambda out, y: -torch.log_softmax(out, 1).gather(1, y[:, None]).mean(), lambda: torch.arange(16) % 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES.keys())
+def test_the_loss_and_its_gradient_are_those_of_the_draws(case):
+    """Expected loss and gradient within five standard errors of 200 draws, and of the 512 samples that predict takes."""
+    loss_fn, targets = case
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
+    profile = predict(small, x, targets(), loss_fn=loss_fn)
+    assert not profile.unknown
+    losses, grads = [], []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        model = small()
+        out = model(x)
+        out.retain_grad()
+        loss = loss_fn(out, targets())
+        loss.backward()
+        losses.append(loss.item())
+        grads.append(out.grad.double().square().mean().log().item())
+    losses, grads = torch.tensor(losses), torch.tensor(grads)
+    both = (1 / 200 + 1 / 512) ** 0.5
+    assert abs(profile.loss - losses.mean()) < 5 * losses.std() * both
+    # the median of a draw: its standard error is sqrt(pi/2) that of the mean; the sum of 16 terms is not Gaussian
+    assert abs(torch.tensor(profile["2"].grad_q).log() - grads.median()) < 5 * 1.2533 * grads.std() * both
+
+
+def test_a_model_that_raises_is_named_by_its_module():
+    with pytest.raises(UserCodeError, match=r"module '2' raised RuntimeError"):
+        predict(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(8, 4)), (4, 8))
+
+
+def test_bad_input_gets_one_clear_line():
+    with pytest.raises(ValueError, match="must be a tensor or the shape of one"):
+        predict(small, "batch")
+    with pytest.raises(ValueError, match="no empty axis"):
+        predict(small, (0, 8))
+    with pytest.raises(ValueError, match=r"must make a torch.nn.Module, got 'int'"):
+        predict(lambda: 3, (4, 8))
+    with pytest.raises(ValueError, match="must be a module or a callable"):
+        predict(3, (4, 8))
+    with pytest.raises(UserCodeError, match="the factory raised TypeError"):
+        predict(lambda width: small(), (4, 8))
+    with pytest.raises(SetupError, match=r"must return a scalar tensor, got \(4, 4\)"):
+        predict(small, (4, 8), torch.zeros(4, 4), loss_fn=nn.MSELoss(reduction="none"))
