@@ -71,7 +71,8 @@ def check(gains: LayerGains) -> Iterator[Finding]:
 
 
 def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -> Finding:
-    first = max(wrong, key=lambda layer: abs(layer.log_mismatch))
+    gravest = max(abs(layer.log_mismatch) for layer in wrong)
+    first = next(layer for layer in wrong if abs(layer.log_mismatch) >= gravest / 2)
     size = "small" if worst.depth_log < 0 else "large"
     return Finding(
         code="INI001",
