@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-DEPTH, WIDTH, BATCH = 30, 128, 256
+DEPTH, WIDTH, BATCH = 30, 128, 32
 LEARNING_RATE = 0.01
 
 

@@ -104,7 +104,7 @@ def check(
 def main() -> None:
     """Run the command line; every error is one line on stderr and exit status 2, with `--debug` its traceback too."""
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False) or 0  # what a command raises as typer.Exit is returned
     except Exception as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
