@@ -62,7 +62,9 @@ def _real(x: torch.Tensor) -> torch.Tensor:
 
 def _squares(x: torch.Tensor) -> torch.Tensor:
     """Sum of squares of each row."""
-    return torch.linalg.vector_norm(x.reshape(len(x) if x.dim() else 1, -1), dim=1, dtype=torch.float64).square()
+    rows = x.reshape(len(x) if x.dim() else 1, -1)
+    norms: torch.Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return norms.square()
 
 
 def _between_examples(x: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ class Call:
         sources: row that made the input, as far as the very tensor was handed on; empty after other operators.
         entering_q: second moment of a weighted layer's input; NaN for other modules.
         entering_signal: what differs between examples there.
+        units: units of a pointwise activation; 0 for other modules.
     """
 
     module: nn.Module
@@ -28,6 +29,7 @@ class Call:
     sources: tuple[int, ...]
     entering_q: float
     entering_signal: float
+    units: int
 
 
 @dataclass(frozen=True, kw_only=True)

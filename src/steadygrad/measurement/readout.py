@@ -16,11 +16,12 @@ from .batch_moments import BatchMoments, batch_moments
 from .calls import Calls, Running
 from .first_nonfinite import FirstNonfinite
 from .observation import Call, Observation
+from .unit_health import UnitHealth
 
 
 @dataclass(frozen=True)
 class _Read:
-    """One call's numbers as floats; the name of a group, such as "output", and its moments."""
+    """The moments of one tensor as floats."""
 
     mean: float = math.nan
     q: float = math.nan
@@ -52,7 +53,7 @@ def read(
     return Observation(
         profile=profile,
         calls=tuple(slot.call(values) for slot in slots),
-        first_nonfinite=_first_nonfinite(profile),
+        first_nonfinite=_first_nonfinite(profile, calls.rows),
         input_q=_moments(values, entered).q,
         input_signal=_moments(values, entered).signal,
     )
@@ -72,6 +73,9 @@ class _Numbers:
 
     def moments(self, found: BatchMoments | None) -> tuple[int, ...]:
         return (0, 0, 0, 0) if found is None else tuple(self.scalar(x) for x in found)
+
+    def health(self, found: UnitHealth | None) -> tuple[int, int]:
+        return (0, 0) if found is None else (self.scalar(found.dead), self.scalar(found.saturated))
 
     def read(self) -> list[float]:
         """One copy from each device."""
@@ -96,7 +100,7 @@ class _Slots:
         self.output = numbers.moments(row.output)
         self.entering = numbers.moments(row.entering)
         self.gradient = numbers.moments(row.gradient)
-        self.health = tuple(numbers.scalar(x) for x in row.health) if row.health else (0, 0)
+        self.health = numbers.health(row.health)
         norm = torch.stack([_norm(g) for g in weight_gradients]).norm() if weight_gradients else None
         self.norm = numbers.scalar(norm)
 
@@ -108,6 +112,7 @@ class _Slots:
             sources=self.row.sources,
             entering_q=entering.q,
             entering_signal=entering.signal,
+            units=self.row.health.units if self.row.health else 0,
         )
 
     def layer(self, values: list[float]) -> LayerSignal:
@@ -148,7 +153,9 @@ def _fans(module: nn.Module) -> tuple[int | None, int | None]:
 
 def _norm(gradient: torch.Tensor) -> torch.Tensor:
     values = gradient.coalesce().values() if gradient.is_sparse else gradient
-    return torch.linalg.vector_norm(values, dtype=torch.complex128 if values.is_complex() else torch.float64)
+    values = torch.view_as_real(values) if values.is_complex() else values
+    norm: torch.Tensor = torch.linalg.vector_norm(values, dtype=torch.float64)
+    return norm
 
 
 def _weight_gradients(row: Running, gradients: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -161,12 +168,11 @@ def _weight_gradients(row: Running, gradients: Mapping[str, torch.Tensor]) -> li
     return [gradients[path] for path in paths if path in gradients]
 
 
-def _first_nonfinite(profile: Profile) -> FirstNonfinite | None:
+def _first_nonfinite(profile: Profile, rows: list[Running]) -> FirstNonfinite | None:
     for layer in profile:
         if not math.isfinite(layer.mean) or not math.isfinite(layer.q):
             return FirstNonfinite(path=layer.path, kind=layer.kind, direction="forward")
-    for layer in reversed(profile.layers):
-        # NaN also stands for a gradient that never came; its bounds tell: a gradient of one example has none either.
-        if math.isinf(layer.grad_q):
+    for layer, row in reversed(list(zip(profile, rows, strict=True))):
+        if row.gradient is not None and not math.isfinite(layer.grad_q):
             return FirstNonfinite(path=layer.path, kind=layer.kind, direction="backward")
     return None

@@ -19,21 +19,23 @@ _USUAL = 3.0
 
 
 class UnitHealth(NamedTuple):
-    """Shares of units, as scalars on the device.
+    """Shares of units, as scalars on the device, and how many units there are.
 
     Attributes:
         dead: zero with zero derivative on every example.
         saturated: not dead, and the derivative is at most e^-3 of the steepest on every example.
+        units: how many there are.
     """
 
     dead: torch.Tensor
     saturated: torch.Tensor
+    units: int
 
 
 def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHealth | None:
     """Return how many units are dead and saturated; None where the module is not a pointwise activation.
 
-    The module is called again on the same input, in double precision where that is what it takes, and differentiated
+    The module is called again on the same input and differentiated
     by autograd, so any pointwise module will do. It is pointwise where its Jacobian is diagonal: then a product with
     random signs is the product with ones, times those signs.
 
@@ -58,7 +60,7 @@ def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHe
     steepest = torch.maximum(slopes.abs().max(), _steepest_usual(module, x))
     dead = ((y == 0) & (slopes == 0)).all(others)
     saturated = (slopes.abs() <= SMALL_SLOPE * steepest).all(others) & ~dead
-    return UnitHealth(dead.double().mean(), saturated.double().mean())
+    return UnitHealth(dead.double().mean(), saturated.double().mean(), x.shape[channel_axis])
 
 
 def _may_be_pointwise(module: nn.Module) -> bool:

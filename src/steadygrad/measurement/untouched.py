@@ -45,8 +45,8 @@ def _generators() -> Iterator[None]:
 
 def _initialized_accelerators() -> list[Any]:
     """A device that nothing has used yet has no state to keep, and asking for it would start it."""
-    found: list[Any] = [torch.cuda] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    return [*found, *([torch.xpu] if torch.xpu.is_available() and torch.xpu.is_initialized() else [])]
+    backends: list[Any] = [torch.cuda, torch.xpu]
+    return [backend for backend in backends if backend.is_available() and backend.is_initialized()]
 
 
 @contextmanager

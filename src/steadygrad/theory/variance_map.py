@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from steadygrad.errors import not_allowed
 from .activations import activation
 from .gain import stability
 from .moments import Spec, moments
+from .roots import crossings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def fixed_points(
 ) -> FixedPoints:
     """Return the fixed points q* = V(q*) of the variance map, their stability, basins and depth scales.
 
-    Sign changes of V(q) - q on 240 geometric steps are refined by Brent's method; q = 0 is added where V(0) = 0.
+    Sign changes of V(q) - q on 240 geometric steps are refined by false position; q = 0 is added where V(0) = 0.
     Two fixed points within one step (12% apart) can be missed.
 
     Args:
@@ -115,25 +115,10 @@ def fixed_points(
     values = np.array([excess(q) for q in grid])
     if np.all(np.abs(values) < 1e-12 * grid):
         return FixedPoints(points=(), everywhere=True, message="Every variance is a fixed point.")
-    roots = [_root(excess, grid[i], grid[i + 1]) for i in np.flatnonzero(np.diff(np.sign(values)))]
+    roots = crossings(excess, grid, values)
     roots = ([0.0] if excess(0.0) == 0 else []) + roots
     points = tuple(_point(entry, q, sigma_w, _basin(i, roots)) for i, q in enumerate(roots))
     return FixedPoints(points=points, everywhere=False, message=_message(points, within, values[-1] > 0))
-
-
-def _root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Brent's bracketing idea in its simplest safe form: Illinois steps, which keep the bracket."""
-    f_low, f_high = f(low), f(high)
-    for _ in range(100):
-        middle = (low * f_high - high * f_low) / (f_high - f_low) if f_high != f_low else (low + high) / 2
-        value = f(middle)
-        if value == 0 or abs(high - low) < 1e-15 * abs(middle):
-            break
-        if (value > 0) == (f_high > 0):
-            high, f_high, f_low = middle, value, f_low / 2
-        else:
-            low, f_low, f_high = middle, value, f_high / 2
-    return float(middle)
 
 
 def _basin(index: int, roots: list[float]) -> tuple[float, float]:
@@ -153,8 +138,8 @@ def _point(phi: Spec, q: float, sigma_w: float, between: tuple[float, float]) ->
         stable=stable,
         basin=between if stable else (q, q),
         chi_1=chi_1,
-        xi_q=depth_scale(slope),
-        xi_c=depth_scale(chi_1),
+        xi_q=decay_length(slope),
+        xi_c=decay_length(chi_1),
     )
 
 
@@ -163,10 +148,10 @@ def _slope_at_zero(phi: Spec, sigma_w: float) -> float:
     return sigma_w**2 * moments(phi, tiny).second / tiny
 
 
-def depth_scale(factor: float) -> float:
+def decay_length(factor: float) -> float:
     """Return xi = -1/ln(factor): inf at 1, NaN above, 0 at 0.
 
-    >>> round(depth_scale(0.9), 6)
+    >>> round(decay_length(0.9), 6)
     9.491222
     """
     if factor <= 0:

@@ -1,0 +1,69 @@
+"""check: collect the evidence that the rules need, let them look, rank what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import nn
+
+from steadygrad.finding import Finding, Rule
+from steadygrad.measurement.untouched import untouched
+from steadygrad.setup import Setup
+
+from .data_position import data_position_kept
+from .evidence import Collector, Measured, Unavailable
+from .ranking import ranked
+from .report import Report
+from .rules import RULES
+from .selection import selected
+
+
+def check(
+    setup: Setup | Mapping[str, Any] | nn.Module, *, select: Collection[str] = (), ignore: Collection[str] = ()
+) -> Report:
+    """Look at a training setup before it is trained, and say what is wrong, the cause first.
+
+    Everything is left as it was: parameters, buffers, `.grad`s, modes, and the states of random number generators, the
+    data's own included.
+
+    Args:
+        setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`.
+        select: codes of rules, or prefixes of them; all where it is empty.
+        ignore: codes or prefixes to leave out.
+
+    Raises:
+        SetupError: the setup cannot be used.
+        UserCodeError: the user's own code raised.
+        ValueError: a code that no rule has.
+
+    >>> import torch
+    >>> data = [(torch.randn(32, 8), torch.randint(4, (32,)))]
+    >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    >>> check({"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss()}).findings
+    ()
+    """
+    rules = {code: RULES[code] for code in selected(RULES, select, ignore)}
+    collector = Collector(Setup.of(setup))
+    with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
+        findings = [finding for rule in rules.values() for finding in _look(rule, collector)]
+    measured = collector.peek(Measured)
+    return Report(
+        findings=ranked(findings, RULES),
+        measured=measured.observation.profile if measured else None,
+        checked=tuple(rules),
+        notes=tuple(collector.notes),
+    )
+
+
+def _modules(setup: Setup) -> list[nn.Module]:
+    return [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
+
+
+def _look(rule: Rule, collector: Collector) -> list[Finding]:
+    """What a rule finds; nothing where the setup does not give the evidence, which a note says."""
+    try:
+        return rule(*(collector.get(kind) for kind in rule.needs))
+    except Unavailable:
+        return []
+

@@ -1,0 +1,10 @@
+"""What rules look at, a type each; collected once, and only where a selected rule asks for it."""
+
+from .collector import Collector as Collector
+from .collector import Evidence as Evidence
+from .collector import Unavailable as Unavailable
+from .layer_gains import LayerGain as LayerGain
+from .layer_gains import LayerGains as LayerGains
+from .measured import Measured as Measured
+from .scanned import NonfiniteBatch as NonfiniteBatch
+from .scanned import Scanned as Scanned

@@ -1,0 +1,73 @@
+"""Collects evidence by its type, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self, TypeVar, cast
+
+from steadygrad.errors import SteadygradError
+from steadygrad.setup import Setup
+
+
+class Unavailable(SteadygradError):
+    """Evidence that a setup does not give; the message says why."""
+
+
+class Evidence(Protocol):
+    """A frozen record that knows how to collect itself."""
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Return the evidence, from the setup or from other evidence."""
+        ...
+
+
+EvidenceT = TypeVar("EvidenceT", bound=Evidence)
+
+
+@dataclass
+class Collector:
+    """The evidence of one check.
+
+    Attributes:
+        setup: what is checked.
+        notes: what could not be looked at, in words.
+
+    >>> import torch
+    >>> collector = Collector(Setup(model=torch.nn.Linear(1, 1)))
+    >>> collector.setup.model.in_features
+    1
+    """
+
+    setup: Setup
+    notes: list[str] = field(default_factory=list)
+    _found: dict[type, Any] = field(default_factory=dict)
+
+    def get(self, kind: type[EvidenceT]) -> EvidenceT:
+        """Return the evidence of a type.
+
+        Raises:
+            Unavailable: the setup does not give it.
+        """
+        if kind not in self._found:
+            self._found[kind] = self._collected(kind)
+        if isinstance(self._found[kind], Unavailable):
+            raise self._found[kind]
+        return cast(EvidenceT, self._found[kind])
+
+    def peek(self, kind: type[EvidenceT]) -> EvidenceT | None:
+        """Return evidence that was collected already; None otherwise."""
+        found = self._found.get(kind)
+        return None if isinstance(found, Unavailable) else found
+
+    def note(self, words: str) -> None:
+        """Say once what could not be looked at."""
+        if words not in self.notes:
+            self.notes.append(words)
+
+    def _collected(self, kind: type[Evidence]) -> Any:
+        try:
+            return kind.collect(self)
+        except Unavailable as error:
+            self.note(str(error))
+            return error

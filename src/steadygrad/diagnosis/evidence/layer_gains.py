@@ -1,0 +1,198 @@
+"""The gain that each layer has, and the one that the activation after it asks for."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.pooling import _MaxPoolNd
+
+from steadygrad.fans import weight_fans
+from steadygrad.theory import gain
+
+from .collector import Collector
+from .measured import NORMS, Measured, Row
+
+# They hand on second moments, or close to it; what follows them is what follows the layer.
+_PASSED_THROUGH = (_DropoutNd, nn.Flatten, nn.Unflatten, nn.Identity, _MaxPoolNd)
+
+# Pre-activation variances that a gain is asked for: from a faint signal, where only the slope at 0 counts, to unit size.
+_VARIANCES = (1e-3, 1e-2, 0.1, 0.3, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerGain:
+    """A layer's gain sigma_w = sqrt(fan_in E[w²]), and what it should be.
+
+    Attributes:
+        path: the layer's path.
+        module: the layer.
+        fan_in: terms of an output.
+        has: sigma_w of the weights as they are.
+        standard_error: of `has`, from the sample of weights.
+        low: least gain that keeps some second moment in (0, 1] fixed under the activation that follows.
+        high: largest such gain; for ReLU and its kin the same.
+        activation: class of the activation that follows; "" for the head, whose output nothing follows.
+        depth_log: log of the second moment's unwanted factor from the first layer of its chain to this one.
+        chain: paths from the first layer of the chain to this one.
+    """
+
+    path: str
+    module: nn.Module
+    fan_in: int
+    has: float
+    standard_error: float
+    low: float
+    high: float
+    activation: str
+    depth_log: float = 0.0
+    chain: tuple[str, ...] = ()
+
+    @property
+    def should(self) -> float:
+        """The nearest gain that is right."""
+        return self.low if self.has < self.low else min(self.has, self.high)
+
+    @property
+    def log_mismatch(self) -> float:
+        """ln(has² / should²), 0 where sampling explains it: within 5 standard errors.
+
+        >>> layer = LayerGain(path="0", module=nn.ReLU(), fan_in=9, has=1.0, standard_error=0.1, low=2.0, high=2.0,
+        ...     activation="ReLU")
+        >>> round(layer.log_mismatch, 3)
+        -1.386
+        """
+        return 0.0 if abs(self.has - self.should) <= 5 * self.standard_error else 2 * math.log(self.has / self.should)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerGains:
+    """Every layer whose activation is known, in the order of execution.
+
+    Attributes:
+        layers: with the product over the depth.
+    """
+
+    layers: tuple[LayerGain, ...]
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Follow each layer's output to the activation that takes it."""
+        rows = collector.get(Measured).rows
+        found: dict[int, LayerGain] = {}
+        for i in range(len(rows)):
+            layer = _layer_gain(rows, i)
+            if layer is not None:
+                found[i] = _joined(layer, _before(rows, i, found))
+        return cls(layers=tuple(found.values()))
+
+
+def _joined(layer: LayerGain, before: LayerGain | None) -> LayerGain:
+    logarithm, chain = (before.depth_log, before.chain) if before else (0.0, ())
+    return replace(layer, depth_log=logarithm + layer.log_mismatch, chain=(*chain, layer.path))
+
+
+def _before(rows: list[Row], i: int, found: dict[int, LayerGain]) -> LayerGain | None:
+    """The layer of known gain that this one's input comes from; a norm in between starts a new chain."""
+    while rows[i][1].sources:
+        i = rows[i][1].sources[0]
+        if i in found:
+            return found[i]
+        if isinstance(rows[i][1].module, NORMS) or rows[i][0].fan_in is not None:
+            return None
+    return None
+
+
+def _layer_gain(rows: list[Row], i: int) -> LayerGain | None:
+    row, call = rows[i]
+    sample = _sample(call.module)
+    range_ = _asked_for(rows, i)
+    if sample is None or range_ is None or row.fan_in is None:
+        return None
+    has, error = (x * math.sqrt(row.fan_in) for x in sample)
+    low, high, activation = range_
+    return LayerGain(
+        path=row.path,
+        module=call.module,
+        fan_in=row.fan_in,
+        has=has,
+        standard_error=error,
+        low=low,
+        high=high,
+        activation=activation,
+    )
+
+
+def _sample(module: nn.Module) -> tuple[float, float] | None:
+    """Root mean square of the weights and its standard error; None where they are not one random matrix.
+
+    A mean beyond 5 standard errors adds up over inputs that share a sign, and weights without spread are another
+    defect: neither has a gain.
+    """
+    if list(weight_fans(module)) != ["weight"] or isinstance(module, nn.Embedding | nn.Bilinear):
+        return None
+    w = module.weight.detach().double()
+    if not isinstance(w, torch.Tensor) or w.numel() < 2 or float(w.std()) == 0:
+        return None
+    if float(w.mean().abs()) > 5 * float(w.std()) / math.sqrt(w.numel()):
+        return None
+    squares = w.square()
+    rms = math.sqrt(float(squares.mean()))
+    return rms, float(squares.std()) / math.sqrt(w.numel()) / (2 * rms)
+
+
+def _asked_for(rows: list[Row], i: int) -> tuple[float, float, str] | None:
+    """Least and largest right gain and the activation's name; None where what follows is not known or a norm."""
+    taken_by = _taken_by(rows, i)
+    last = max(j for j, (row, _) in enumerate(rows) if row.fan_in is not None)
+    if not taken_by:
+        # Small heads are good practice, and a zero one is legal: only a loud one is out of scale.
+        return (0.0, 1.0, "") if i == last else None
+    row, call = rows[taken_by[0]]
+    if isinstance(call.module, NORMS):
+        return None
+    if row.fan_in is not None:
+        return 1.0, 1.0, "the next layer"
+    if not call.units:
+        return None
+    return _gains(call.module)
+
+
+def _taken_by(rows: list[Row], i: int) -> list[int]:
+    found = [j for j, (_, call) in enumerate(rows) if i in call.sources]
+    while found and isinstance(rows[found[0]][1].module, _PASSED_THROUGH):
+        i = found[0]
+        found = [j for j, (_, call) in enumerate(rows) if i in call.sources]
+    return found
+
+
+def _gains(module: nn.Module) -> tuple[float, float, str] | None:
+    """Range of gain(q) = sqrt(q / E[phi(sqrt(q) z)²]) for q up to 1; it begins at 0 where phi(0) is not 0."""
+    phi = _as_function(module)
+    try:
+        found = [gain(phi, q).gain for q in _VARIANCES]
+        start = float(phi(np.zeros(1))[0])
+    except (ValueError, RuntimeError):
+        return None
+    return (0.0 if start else min(found)), max(found), type(module).__name__
+
+
+def _as_function(module: nn.Module) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    own: Any = copy.deepcopy(module).double().cpu().requires_grad_(False)
+    if isinstance(own, nn.PReLU) and own.num_parameters > 1:
+        # One slope a channel: the activation of the mean slope stands for all of them.
+        own = nn.LeakyReLU(float(own.weight.mean()))
+
+    def phi(u: NDArray[np.float64]) -> NDArray[np.float64]:
+        x = torch.from_numpy(np.array(u, dtype=np.float64))
+        return np.asarray(own(x).detach().numpy(), dtype=np.float64)
+
+    return phi

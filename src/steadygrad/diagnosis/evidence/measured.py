@@ -1,0 +1,88 @@
+"""One measured forward and backward, and where the trunk of the network begins and ends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from steadygrad.measurement import Call, Observation, observe
+from steadygrad.profile import LayerSignal
+
+from .collector import Collector, Unavailable
+from .scanned import Scanned
+
+Row = tuple[LayerSignal, Call]
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one batch did to the model.
+
+    Attributes:
+        observation: profile, calls, the first number that is not finite.
+    """
+
+    observation: Observation
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Run the model on the first batch that is finite."""
+        batch, setup = collector.get(Scanned).clean, collector.setup
+        if batch is None:
+            raise Unavailable("No batch is free of NaN and infinity, so nothing was measured.")
+        return cls(observation=observe(setup.model, batch.inputs, batch.targets, setup.loss_fn))
+
+    @property
+    def rows(self) -> list[Row]:
+        """Rows of the profile, each with its call."""
+        return list(zip(self.observation.profile.layers, self.observation.calls, strict=True))
+
+    @property
+    def weighted(self) -> list[Row]:
+        """Rows of layers with a weight that sums: linear, convolution and their kin."""
+        return [(layer, call) for layer, call in self.rows if layer.fan_in is not None]
+
+    @property
+    def head(self) -> Row | None:
+        """The last layer with a weight: what comes before it is the trunk."""
+        return self.weighted[-1] if self.weighted else None
+
+    @property
+    def batch_size(self) -> int:
+        """Examples that were measured."""
+        return self.observation.profile.batch_size
+
+    def squared_gradient(self, row: Row) -> float:
+        """Squared norm of the gradient of one example with respect to a row's output; NaN where none came."""
+        layer, call = row
+        return layer.grad_q * call.entries
+
+    def anchors(self) -> list[Row]:
+        """Rows of the trunk where a gradient's size says something, in the order of execution.
+
+        A layer right before a norm is scale-free: its gradient is as small as its weights are large. The norm's own
+        output stands in for it.
+        """
+        rows = self.rows
+        before_norm = {i for _, call in rows if isinstance(call.module, NORMS) for i in call.sources}
+        last = next((i for i in reversed(range(len(rows))) if rows[i][0].fan_in is not None), 0)
+        return [
+            row
+            for i, row in enumerate(rows[:last])
+            if (row[0].fan_in is not None and i not in before_norm) or isinstance(row[1].module, NORMS)
+        ]
+
+    def distances(self) -> tuple[float, float] | None:
+        """1 - c of the input and at the head's entrance; None where either is not known."""
+        if self.head is None:
+            return None
+        call, seen = self.head[1], self.observation
+        if not (call.entering_q > 0 and seen.input_q > 0) or math.isnan(call.entering_signal):
+            return None
+        return seen.input_signal / seen.input_q, call.entering_signal / call.entering_q

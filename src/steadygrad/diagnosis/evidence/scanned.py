@@ -1,0 +1,99 @@
+"""The batches of the data, scanned for numbers that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Self
+
+import torch
+
+from steadygrad.setup import Batch, first_batch, user_code
+
+from .collector import Collector, Unavailable
+
+# Data may be endless; what lies behind this many batches is not looked at, and a note says so.
+MOST_BATCHES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonfiniteBatch:
+    """A batch that holds NaN or infinity.
+
+    Attributes:
+        index: its number, from 0.
+        part: "inputs" or "targets".
+        entries: how many entries are not finite.
+        examples: how many examples hold one.
+        columns: the features concerned, where examples are vectors.
+    """
+
+    index: int
+    part: str
+    entries: int
+    examples: int
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """What a pass over the data showed.
+
+    Attributes:
+        batches: how many were looked at.
+        entries: how many numbers of inputs and targets.
+        nonfinite: those with NaN or infinity.
+        clean: the first one without; None where there is none.
+    """
+
+    batches: int
+    entries: int
+    nonfinite: tuple[NonfiniteBatch, ...]
+    clean: Batch | None
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Pass once over the data."""
+        first = first_batch(collector.setup)
+        if first is None or collector.setup.data is None:
+            raise Unavailable("There are no data, so nothing was measured.")
+        found: list[NonfiniteBatch] = []
+        clean, count, entries = None, 0, 0
+        for index, parts in enumerate(_batches(collector)):
+            bad = [b for part, x in parts.items() if (b := _nonfinite(index, part, x)) is not None]
+            found += bad
+            if not bad and clean is None:
+                clean = _as_batch(parts)
+            count, entries = index + 1, entries + sum(x.numel() for x in parts.values())
+        return cls(batches=count, entries=entries, nonfinite=tuple(found), clean=clean)
+
+
+def _batches(collector: Collector) -> Iterator[dict[str, torch.Tensor]]:
+    data: Any = collector.setup.data
+    with user_code("`data`"):
+        for index, batch in enumerate(islice(data, MOST_BATCHES + 1)):
+            if index == MOST_BATCHES:
+                collector.note(f"Only the first {MOST_BATCHES} batches of the data were looked at.")
+                return
+            parts = (batch,) if isinstance(batch, torch.Tensor) else tuple(batch)
+            named = zip(("inputs", "targets"), parts, strict=False)
+            yield {name: x for name, x in named if isinstance(x, torch.Tensor)}
+
+
+def _as_batch(parts: dict[str, torch.Tensor]) -> Batch | None:
+    return Batch(inputs=parts["inputs"], targets=parts.get("targets")) if "inputs" in parts else None
+
+
+def _nonfinite(index: int, part: str, x: torch.Tensor) -> NonfiniteBatch | None:
+    # A sum is finite where all is: forty times cheaper than asking each entry. Double holds the sum of any floats.
+    if not x.is_floating_point() or torch.isfinite(x.sum(dtype=torch.float64)):
+        return None
+    bad = ~torch.isfinite(x)
+    if not bad.any() or x.dim() == 0:
+        return None
+    rows = bad.reshape(len(x), -1)
+    columns = rows.any(0).nonzero().flatten().tolist() if x.dim() == 2 else []
+    return NonfiniteBatch(
+        index=index, part=part, entries=int(bad.sum()), examples=int(rows.any(1).sum()), columns=tuple(columns)
+    )

@@ -1,0 +1,58 @@
+"""Code in plain PyTorch that draws weights again with the gain that they should have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from .evidence import LayerGain
+
+_PLAIN = {nn.Linear: "nn.Linear", nn.Conv1d: "nn.Conv1d", nn.Conv2d: "nn.Conv2d", nn.Conv3d: "nn.Conv3d"}
+
+
+def gain_repair(wrong: Iterable[LayerGain]) -> str:
+    """Return code that gives each layer its gain and a zero bias; it expects `model` to be there.
+
+    Where all wrong layers of a class precede ReLU they are told by a condition on the class, else by their paths.
+
+    >>> layer = LayerGain(path="fc", module=nn.Linear(9, 9), fan_in=9, has=0.5, standard_error=0.0, low=2.0**0.5,
+    ...     high=2.0**0.5, activation="ReLU")
+    >>> print(gain_repair([layer]))
+    from torch import nn
+    <BLANKLINE>
+    for path in ['fc']:
+        layer = model.get_submodule(path)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    """
+    groups: dict[str, list[str]] = {}
+    for layer in wrong:
+        groups.setdefault(_draw(layer), []).append(layer.path)
+    return "from torch import nn\n\n" + "\n".join(_loop(draw, paths) for draw, paths in groups.items())
+
+
+def _draw(layer: LayerGain) -> str:
+    if type(layer.module) not in _PLAIN:
+        return f"nn.init.normal_(layer.weight, std={layer.should / layer.fan_in**0.5:.6g})"
+    if layer.activation == "ReLU":
+        return 'nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")'
+    if layer.should == 1:
+        return 'nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")'
+    return f"nn.init.normal_(layer.weight, std={layer.should:.6g} / layer.weight[0].numel() ** 0.5)"
+
+
+def _loop(draw: str, paths: list[str]) -> str:
+    body = f"    {draw}\n    if layer.bias is not None:\n        nn.init.zeros_(layer.bias)"
+    return f"for path in {_paths(paths)}:\n    layer = model.get_submodule(path)\n{body}"
+
+
+def _paths(paths: list[str]) -> str:
+    """The list, or `map(str, range(..))` where the paths count up evenly, as in a Sequential."""
+    if len(paths) > 2 and all(path.isdigit() for path in paths):
+        numbers = [int(path) for path in paths]
+        step = numbers[1] - numbers[0]
+        if step > 0 and numbers == list(range(numbers[0], numbers[-1] + 1, step)):
+            return f"map(str, range({numbers[0]}, {numbers[-1] + 1}, {step}))"
+    return str(paths)

@@ -1,0 +1,51 @@
+"""How the squared gradient of an example changes between the two ends of the trunk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .evidence import Measured
+from .trainable_depth import log_ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientRatio:
+    """Squared norms of one example's gradient, mean over examples.
+
+    Attributes:
+        first: path of the first layer of the trunk.
+        last: path of its last layer.
+        at_first: squared norm with respect to the first layer's output.
+        at_last: the same of the last.
+        standard_error: of `at_first`.
+        logarithm: ln(at_first / at_last).
+    """
+
+    first: str
+    last: str
+    at_first: float
+    at_last: float
+    standard_error: float
+    logarithm: float
+
+
+def gradient_ratio(measured: Measured) -> GradientRatio | None:
+    """Return the change; None where there is no trunk, or a gradient is missing, zero at its end or not finite."""
+    anchors = [row for row in measured.anchors() if math.isfinite(measured.squared_gradient(row))]
+    if len(anchors) < 2:
+        return None
+    first, last = anchors[0], anchors[-1]
+    at_first, at_last = measured.squared_gradient(first), measured.squared_gradient(last)
+    logarithm = log_ratio(at_first, at_last)
+    if math.isnan(logarithm):
+        return None
+    layer, call = first
+    return GradientRatio(
+        first=layer.path,
+        last=last[0].path,
+        at_first=at_first,
+        at_last=at_last,
+        standard_error=(layer.grad_q_high - layer.grad_q) * call.entries,
+        logarithm=logarithm,
+    )

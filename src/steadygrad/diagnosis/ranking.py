@@ -1,0 +1,49 @@
+"""Findings by cause: what explains others comes first, and they hang under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from steadygrad.finding import Finding, Rule
+
+
+def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
+    """Return the findings that nothing else explains, gravest first, each with what it explains.
+
+    A finding is explained by the first finding, in the order of its rule's `explained_by`, that is itself explained
+    by nothing; only warnings and errors explain.
+
+    Args:
+        findings: in the order in which rules gave them.
+        rules: by code.
+
+    >>> from steadygrad.diagnosis.rules import RULES
+    >>> from steadygrad.finding import Level
+    >>> root, effect = (Finding(code=c, name="", level=Level.ERROR, message="") for c in ("INI001", "BWD001"))
+    >>> [(f.code, [g.code for g in f.consequences]) for f in ranked([effect, root], RULES)]
+    [('INI001', ['BWD001'])]
+    """
+    all_of_them = list(findings)
+    causes = {f.code for f in all_of_them if f.level != "info"}
+    roots = [f for f in all_of_them if _cause(f.code, causes, rules) is None]
+    effects = [f for f in all_of_them if _cause(f.code, causes, rules) is not None]
+    order = {code: place for place, code in enumerate(rules)}
+    roots.sort(key=lambda f: (f.level.rank, order[f.code]))
+    effects.sort(key=lambda f: (f.level.rank, order[f.code]))
+    return tuple(_with_consequences(root, roots, effects, causes, rules) for root in roots)
+
+
+def _cause(code: str, present: set[str], rules: Mapping[str, Rule]) -> str | None:
+    """The code at the root of what explains this one; None where nothing does."""
+    found = next((cause for cause in rules[code].explained_by if cause in present and cause != code), None)
+    return None if found is None else _cause(found, present - {code}, rules) or found
+
+
+def _with_consequences(
+    root: Finding, roots: list[Finding], effects: list[Finding], causes: set[str], rules: Mapping[str, Rule]
+) -> Finding:
+    """Effects hang under the first finding of their root's code."""
+    if next(f for f in roots if f.code == root.code) is not root:
+        return root
+    return replace(root, consequences=tuple(f for f in effects if _cause(f.code, causes, rules) == root.code))

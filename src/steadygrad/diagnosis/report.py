@@ -1,0 +1,86 @@
+"""The result of a check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steadygrad.errors import not_allowed
+from steadygrad.finding import Finding
+from steadygrad.profile import Profile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a check found, the cause first.
+
+    Attributes:
+        findings: by cause; what a finding explains hangs under it as its `consequences`.
+        predicted: the profile from theory; None where it was not made.
+        measured: the profile of one batch; None where there was none.
+        checked: codes of the rules that looked.
+        notes: what could not be looked at, in words.
+
+    >>> Report().findings
+    ()
+    """
+
+    findings: tuple[Finding, ...] = ()
+    predicted: Profile | None = None
+    measured: Profile | None = None
+    checked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        from steadygrad.report import text
+
+        return text.render(
+            self.findings, predicted=self.predicted, measured=self.measured, checked=self.checked, notes=self.notes
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as what JSON can hold, with its `schema_version`."""
+        from steadygrad.report import document
+
+        return document.to_dict(
+            self.findings, predicted=self.predicted, measured=self.measured, checked=self.checked, notes=self.notes
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the report in the form that the suffix says and return where.
+
+        Args:
+            path: a file that ends in .html, .json or .txt.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        from steadygrad.report import saving
+
+        return saving.save(path, self._written(Path(path).suffix))
+
+    def _written(self, suffix: str) -> str:
+        from steadygrad.report import document, page
+
+        match suffix:
+            case ".html":
+                return page.render(
+                    self.findings,
+                    predicted=self.predicted,
+                    measured=self.measured,
+                    checked=self.checked,
+                    notes=self.notes,
+                )
+            case ".json":
+                return document.to_json(
+                    self.findings,
+                    predicted=self.predicted,
+                    measured=self.measured,
+                    checked=self.checked,
+                    notes=self.notes,
+                )
+            case ".txt":
+                return f"{self}\n"
+            case _:
+                raise ValueError(not_allowed("path", "must end in .html, .json or .txt", suffix))

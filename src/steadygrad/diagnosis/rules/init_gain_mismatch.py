@@ -1,0 +1,109 @@
+"""The weights' scale does not fit the activation that follows, at a depth where that matters.
+
+A layer with gain sigma_w = sqrt(fan_in E[w²]) before the activation phi multiplies the second moment of its input by
+sigma_w² E[phi(sqrt(q) z)²] / q, z ~ N(0, 1). It is kept where sigma_w² = q / E[phi(sqrt(q) z)²], which is 2 for ReLU.
+The right gains are those that keep some q between 0 and 1; a bounded activation such as tanh has a range of them, from
+1 / |phi'(0)| up to its gain at unit variance. A gain beyond the right ones multiplies signal and gradient wrongly in
+every layer, so over the depth the error is a power. The rule adds up the logarithms along each chain of layers that hand
+their tensors on, and speaks where the sum is beyond 12: twice the six depth scales over which networks were seen to
+train, since forward and backward share the loss. Mismatches within five standard errors of the weight sample count as
+none; a layer before a norm has no gain to mismatch; of the head, only one that is too loud counts.
+
+What to do: draw the weights again with the gain that the activation asks for, biases zero.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+widths = [32] + [64] * 16
+layers = [part for a, b in zip(widths, widths[1:]) for part in (nn.Linear(a, b), nn.ReLU())]
+model = nn.Sequential(*layers, nn.Linear(64, 10))     # the framework's default: gain 0.577, where ReLU asks for 1.414
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss()}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+widths = [32] + [64] * 16
+layers = [part for a, b in zip(widths, widths[1:]) for part in (nn.Linear(a, b), nn.ReLU())]
+model = nn.Sequential(*layers, nn.Linear(64, 10))
+for layer in model[:-1]:
+    if isinstance(layer, nn.Linear):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss()}
+```
+
+When to ignore: the weights are about to be loaded, or the layers are scaled in a way that the forward pass makes up for.
+
+Reference: He et al. 2015, equations 10 and 14; Poole et al. 2016, equation 3; Schoenholz et al. 2017, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from steadygrad.diagnosis.evidence import LayerGain, LayerGains
+from steadygrad.diagnosis.gain_repair import gain_repair
+from steadygrad.diagnosis.levels import level_of
+from steadygrad.diagnosis.trainable_depth import LOST, written
+from steadygrad.finding import Finding
+
+
+def check(gains: LayerGains) -> Iterator[Finding]:
+    """One finding, for the chain that is worst; the others are mended by the same code."""
+    worst = max(gains.layers, key=lambda layer: abs(layer.depth_log), default=None)
+    if worst is None or abs(worst.depth_log) <= LOST:
+        return
+    by_path = {layer.path: layer for layer in gains.layers}
+    chain = [by_path[path] for path in worst.chain]
+    yield _finding(worst, chain, [layer for layer in chain if layer.log_mismatch])
+
+
+def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -> Finding:
+    first = max(wrong, key=lambda layer: abs(layer.log_mismatch))
+    size = "small" if worst.depth_log < 0 else "large"
+    return Finding(
+        code="INI001",
+        name="init-gain-mismatch",
+        level=level_of(worst.depth_log),
+        message=f"The weights of {len(wrong)} of {len(chain)} layers start too {size}: {_listed(wrong)}; over the depth "
+        f"this multiplies what the signal and the gradient carry by {written(worst.depth_log)}.",
+        module=first.path,
+        measured=first.has,
+        expected=first.should,
+        standard_error=first.standard_error,
+        count=first.module.weight.numel(),  # type: ignore[operator, union-attr]
+        fix="Draw the weights with the gain that each activation asks for, biases zero, before training.",
+        fix_code=gain_repair(wrong),
+    )
+
+
+def _listed(wrong: list[LayerGain]) -> str:
+    """Runs of layers alike, such as '2 to 58 (29 layers before ReLU) have gain 0.58 and should have 1.41'."""
+    runs = [list(run) for _, run in groupby(wrong, key=lambda x: (x.activation, _short(x.has), _short(x.should)))]
+    runs.sort(key=lambda run: -len(run))
+    parts = [_run(run) for run in runs[:3]]
+    return ", ".join(parts) + (f", and {len(runs) - 3} more" if len(runs) > 3 else "")
+
+
+def _run(run: list[LayerGain]) -> str:
+    before = f"before {run[0].activation}" if run[0].activation else "at the output"
+    if len(run) == 1:
+        return f"{run[0].path!r} {before} has gain {_short(run[0].has)} and should have {_short(run[0].should)}"
+    where = f"{run[0].path!r} to {run[-1].path!r} ({len(run)} layers {before})"
+    return f"{where} have gain {_short(run[0].has)} and should have {_short(run[0].should)}"
+
+
+def _short(gain: float) -> str:
+    return f"{gain:.2g}"

@@ -1,0 +1,77 @@
+"""Inputs or targets hold NaN or infinity.
+
+One such number makes the loss and every gradient NaN in the step that meets it, and every weight after it. It stands in
+the data before the network has done anything, so it is looked for in all batches, not in the first one alone.
+
+What to do: find out what the number should have been; drop the example, or fill the entry in from its column.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+inputs = torch.randn(64, 8)
+inputs[3, 5] = float("nan")
+model = nn.Linear(8, 2)
+setup = {"model": model, "data": [(inputs, torch.zeros(64, dtype=torch.long))], "loss_fn": nn.CrossEntropyLoss()}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+inputs = torch.randn(64, 8)
+model = nn.Linear(8, 2)
+setup = {"model": model, "data": [(inputs, torch.zeros(64, dtype=torch.long))], "loss_fn": nn.CrossEntropyLoss()}
+```
+
+When to ignore: the model masks such entries itself before it computes with them.
+
+Reference: IEEE 754-2019, section 6.2 (a NaN operand gives NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steadygrad.diagnosis.evidence import NonfiniteBatch, Scanned
+from steadygrad.finding import Finding, Level
+
+_MOST_COLUMNS = 5
+
+
+def check(scanned: Scanned) -> Iterator[Finding]:
+    """One finding for inputs and one for targets, wherever they are."""
+    for part in ("inputs", "targets"):
+        bad = [batch for batch in scanned.nonfinite if batch.part == part]
+        if bad:
+            yield _finding(part, bad, scanned)
+
+
+def _finding(part: str, bad: list[NonfiniteBatch], scanned: Scanned) -> Finding:
+    entries, examples = sum(b.entries for b in bad), sum(b.examples for b in bad)
+    where = "" if len(bad) == scanned.batches else f", the first in batch {bad[0].index}"
+    return Finding(
+        code="DAT003",
+        name="non-finite-data",
+        level=Level.ERROR,
+        message=f"{entries} entries of the {part} are NaN or infinite, in {examples} examples and {len(bad)} of "
+        f"{scanned.batches} batches{where}{_columns(bad)}: the loss of such a batch is not a number.",
+        measured=float(entries),
+        expected=0.0,
+        count=scanned.entries,
+        fix=f"Drop those examples, or fill the entries of the {part} in, before they are batched.",
+        fix_code="keep = torch.isfinite(inputs).flatten(1).all(1)\ninputs, targets = inputs[keep], targets[keep]",
+    )
+
+
+def _columns(bad: list[NonfiniteBatch]) -> str:
+    columns = sorted({column for batch in bad for column in batch.columns})
+    if not columns or len(columns) > _MOST_COLUMNS:
+        return ""
+    return f" (feature{'s' * (len(columns) > 1)} {', '.join(map(str, columns))})"

@@ -1,0 +1,37 @@
+"""Which rules are meant by codes and prefixes of codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from steadygrad.errors import unknown_name
+
+
+def selected(codes: Iterable[str], select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the codes that are selected and not ignored, in their order.
+
+    Args:
+        codes: all there are.
+        select: codes or prefixes of them, as "FWD"; all where it is empty.
+        ignore: the same; wins over `select`.
+
+    Raises:
+        ValueError: a code or prefix that nothing begins with.
+
+    >>> selected(["FWD001", "FWD002", "INI001"], select=["FWD"], ignore=["FWD002"])
+    ('FWD001',)
+    """
+    known = tuple(codes)
+    wanted = _begin_with(known, "select", select) if tuple(select) else set(known)
+    unwanted = _begin_with(known, "ignore", ignore)
+    return tuple(code for code in known if code in wanted - unwanted)
+
+
+def _begin_with(known: tuple[str, ...], argument: str, prefixes: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
+        matching = {code for code in known if prefix and code.startswith(prefix)}
+        if not matching:
+            raise ValueError(unknown_name(argument, prefix, known))
+        found |= matching
+    return found

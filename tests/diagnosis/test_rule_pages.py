@@ -1,0 +1,56 @@
+"""Every rule's page holds a bad example that yields its code and a good one that yields nothing grave."""
+
+import re
+
+import pytest
+
+from steadygrad.diagnosis import check
+from steadygrad.diagnosis.rule_file import examples
+from steadygrad.diagnosis.rules import RULES
+
+
+def built(page: str, which: str) -> dict:
+    scope: dict = {}
+    exec(examples(page)[which], scope)
+    return scope["setup"]
+
+
+def codes(findings) -> set[str]:
+    return {found.code for f in findings for found in (f, *f.consequences)}
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_the_bad_example_yields_the_code(code):
+    assert code in codes(check(built(RULES[code].page, "Bad")).findings)
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_the_good_example_is_clean(code):
+    report = check(built(RULES[code].page, "Good"))
+    assert [f for f in report.findings if f.level != "info"] == []
+    assert report.checked == tuple(RULES)
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_a_page_says_what_to_do_when_to_ignore_it_and_where_it_comes_from(code):
+    page = RULES[code].page
+    assert all(words in page for words in ("What to do:", "When to ignore:", "Reference:"))
+    assert re.fullmatch(r"(DAT|NET|INI|FWD|BWD|LOS|OPT|NUM|RUN)\d{3}", code)
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_a_finding_carries_its_evidence(code):
+    report = check(built(RULES[code].page, "Bad"), select=[code])
+    (found, *_) = report.findings
+    assert (found.code, found.name) == (code, RULES[code].name)
+    assert found.message.endswith(".")
+    assert found.fix
+    assert found.measured is not None
+    assert found.expected is not None
+    assert found.count > 0
+
+
+def test_causes_are_rules_and_have_no_cycle():
+    order = list(RULES)
+    for code, rule in RULES.items():
+        assert all(order.index(cause) < order.index(code) for cause in rule.explained_by)
