@@ -24,7 +24,7 @@ from .measured import NORMS, Measured, Row
 # They hand on second moments, or close to it; what follows them is what follows the layer.
 _PASSED_THROUGH = (_DropoutNd, nn.Flatten, nn.Unflatten, nn.Identity, _MaxPoolNd)
 
-# Pre-activation variances that a gain is asked for: from a faint signal, where only the slope at 0 counts, to unit size.
+# Pre-activation variances that a gain is asked for: from a faint signal, where the slope at 0 counts, to unit size.
 _VARIANCES = (1e-3, 1e-2, 0.1, 0.3, 1.0)
 
 
@@ -137,8 +137,11 @@ def _sample(module: nn.Module) -> tuple[float, float] | None:
     """
     if list(weight_fans(module)) != ["weight"] or isinstance(module, nn.Embedding | nn.Bilinear):
         return None
-    w = module.weight.detach().double()
-    if not isinstance(w, torch.Tensor) or w.numel() < 2 or float(w.std()) == 0:
+    weight = module.weight
+    if not isinstance(weight, torch.Tensor) or weight.numel() < 2:
+        return None
+    w = weight.detach().double()
+    if float(w.std()) == 0:
         return None
     if float(w.mean().abs()) > 5 * float(w.std()) / math.sqrt(w.numel()):
         return None

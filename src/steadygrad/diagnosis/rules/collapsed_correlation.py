@@ -46,7 +46,8 @@ setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss()}
 
 When to ignore: the examples of the batch are meant to be alike.
 
-Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, equations 7 to 9; Hayou et al. 2019, proposition 1 (ReLU).
+Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, equations 7 to 9; Hayou et al. 2019,
+proposition 1 (ReLU).
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def check(measured: Measured) -> Iterator[Finding]:
         code="FWD003",
         name="collapsed-correlation",
         level=level_of(left),
-        message=f"All examples look the same at the last layer: 1 - c, the share of the activations that tells them apart, "
+        message="All examples look the same at the last layer: 1 - c, the share that tells them apart, "
         f"falls from {came:.2g} at the input to {entering:.2g}, to {written(left)} of it.",
         module=measured.head[0].path,
         measured=entering,

@@ -74,8 +74,8 @@ def _finding(fraction: float, units: int, path: str, *, layers: int, examples: i
         code="FWD005",
         name="dead-units",
         level=Level.ERROR if fraction == 1 else Level.WARN,
-        message=f"{round(fraction * units)} of {units} units of {path!r} are zero, with zero derivative, on all {examples} "
-        f"examples{others}: no gradient passes them.",
+        message=f"{round(fraction * units)} of {units} units of {path!r} are zero, with zero derivative, on all "
+        f"{examples} examples{others}: no gradient passes them.",
         module=path,
         measured=fraction,
         expected=_SYMMETRIC,

@@ -35,7 +35,8 @@ setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss()}
 
 When to ignore: the targets are of that size, and the loss is scaled to it.
 
-Reference: He et al. 2015, equation 10; Zhang et al. 2019 (Fixup), section 2; Hayou et al. 2021 (stable ResNet), section 3.
+Reference: He et al. 2015, equation 10; Zhang et al. 2019 (Fixup), section 2; Hayou et al. 2021 (stable ResNet),
+section 3.
 """
 
 from __future__ import annotations

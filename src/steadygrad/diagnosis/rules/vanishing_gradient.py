@@ -71,5 +71,5 @@ def check(measured: Measured) -> Iterator[Finding]:
         expected=found.at_last * math.exp(-LOST),
         standard_error=found.standard_error,
         count=measured.batch_size,
-        fix="Use an activation of slope near one with the gain that it asks for, or put norms or residual connections in.",
+        fix="Use an activation of slope near one with the gain it asks for, or put norms or residual connections in.",
     )

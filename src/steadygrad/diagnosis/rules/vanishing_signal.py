@@ -63,8 +63,8 @@ def check(measured: Measured) -> Iterator[Finding]:
         code="FWD001",
         name="vanishing-signal",
         level=level_of(left),
-        message=f"What differs between examples, q(1 - c), is {came:.2g} at the input and {call.entering_signal:.2g} where "
-        f"it enters the last layer: {written(left)} of it is left.",
+        message=f"What differs between examples, q(1 - c), is {came:.2g} at the input and {call.entering_signal:.2g} "
+        f"where it enters the last layer: {written(left)} of it is left.",
         module=layer.path,
         measured=call.entering_signal,
         expected=min(came, 1.0) * math.exp(-LOST),
