@@ -10,7 +10,7 @@ import math
 # second moment is where either way alone loses what the two may lose together.
 LOST = 12.0
 
-# Beyond this a relative second moment is below the square of single precision's unit roundoff: rounding noise is larger.
+# Beyond this a relative second moment is below the square of single precision's unit roundoff: rounding is larger.
 ROUNDED_OFF = 2 * 24 * math.log(2.0)
 
 

@@ -102,7 +102,7 @@ class Calls:
         self._made_by[y] = len(self.rows)
         self.rows.append(row)
         if y.requires_grad:
-            y.register_hook(lambda gradient: self._backward(row, gradient))  # type: ignore[no-untyped-call]
+            y.register_hook(lambda gradient: self._backward(row, gradient))
 
     def _axis(self, x: torch.Tensor) -> int:
         """Units are channels after a convolution, features after anything else."""

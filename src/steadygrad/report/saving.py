@@ -19,13 +19,29 @@ def save(path: str | os.PathLike[str], text: str) -> Path:
     'clean'
     """
     target = Path(path)
-    if target.is_dir() or not target.parent.is_dir():
-        raise SetupError(f"`path` must be a file in an existing folder, got {str(target)!r}.")
+    check_writable(target)
     try:
         _replace(target, text)
     except OSError as error:
         raise SetupError(f"`path` must be writable, got {str(target)!r} ({error.strerror}).") from error
     return target
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise, before a long computation, where `save` would fail after it.
+
+    Raises:
+        SetupError: the folder does not exist or cannot be written to, or the path is a folder.
+
+    >>> check_writable("missing/report.html")
+    Traceback (most recent call last):
+    steadygrad.errors.SetupError: `path` must be a file in an existing folder, got 'missing/report.html'.
+    """
+    target = Path(path)
+    if target.is_dir() or not target.parent.is_dir():
+        raise SetupError(f"`path` must be a file in an existing folder, got {str(target)!r}.")
+    if not os.access(target.parent, os.W_OK):
+        raise SetupError(f"`path` must be in a folder that can be written to, got {str(target)!r}.")
 
 
 def _replace(target: Path, text: str) -> None:

@@ -40,7 +40,13 @@ def _bands(pairs: Sequence[Pair], ends: Callable[[Pair], tuple[float, float]]) -
 
 
 def _x() -> alt.X:
-    return alt.X("position:Q").title("layer, in the order of execution").axis(tickMinStep=1, format="d", grid=False)
+    scale = alt.Scale(nice=False, zero=False, padding=8)
+    return (
+        alt.X("position:Q")
+        .scale(scale)
+        .title("layer, in the order of execution")
+        .axis(tickMinStep=1, format="d", grid=False)
+    )
 
 
 def _y(channel: str, domain: tuple[float, float]) -> alt.Y:

@@ -1,12 +1,14 @@
 """All examples look the same at the last layer.
 
-c = E[xy]/q is the correlation of two distinct examples. In the ordered phase each layer brings it nearer to one; 1 - c is
-the share of the activations that tells examples apart. What is common to all examples makes the largest curvature of the
-loss, so the learning rate is bound by it, while the share 1 - c learns slower by c / (1 - c): the condition number. The
-rule speaks where 1 - c at the entrance of the last layer is below e^-12 of that of the input, some 160,000 times slower.
-A ReLU network at its right gain loses it slowly, 1 - c ~ 9 pi²/(2 l²) after l layers, and is not meant.
+c = E[xy]/q is the correlation of two distinct examples. In the ordered phase each layer brings it nearer to one; 1 -
+c is the share of the activations that tells examples apart. What is common to all examples makes the largest
+curvature of the loss, so the learning rate is bound by it, while the share 1 - c learns slower by c / (1 - c): the
+condition number. The rule speaks where 1 - c at the entrance of the last layer is below e^-12 of that of the input,
+some 160,000 times slower. A ReLU network at its right gain loses it slowly, 1 - c ~ 9 pi²/(2 l²) after l layers, and
+is not meant.
 
-What to do: raise the weights against the biases; use an activation that is centred, or norms, or residual connections.
+What to do: raise the weights against the biases; use an activation that is centred, or norms, or residual
+connections.
 
 Bad:
 
@@ -44,7 +46,8 @@ setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss()}
 
 When to ignore: the examples of the batch are meant to be alike.
 
-Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, equations 7 to 9; Hayou et al. 2019, proposition 1 (ReLU).
+Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, equations 7 to 9; Hayou et al. 2019,
+proposition 1 (ReLU).
 """
 
 from __future__ import annotations
@@ -71,7 +74,7 @@ def check(measured: Measured) -> Iterator[Finding]:
         code="FWD003",
         name="collapsed-correlation",
         level=level_of(left),
-        message=f"All examples look the same at the last layer: 1 - c, the share of the activations that tells them apart, "
+        message="All examples look the same at the last layer: 1 - c, the share that tells them apart, "
         f"falls from {came:.2g} at the input to {entering:.2g}, to {written(left)} of it.",
         module=measured.head[0].path,
         measured=entering,

@@ -2,12 +2,13 @@
 
 A layer with gain sigma_w = sqrt(fan_in E[w²]) before the activation phi multiplies the second moment of its input by
 sigma_w² E[phi(sqrt(q) z)²] / q, z ~ N(0, 1). It is kept where sigma_w² = q / E[phi(sqrt(q) z)²], which is 2 for ReLU.
-The right gains are those that keep some q between 0 and 1; a bounded activation such as tanh has a range of them, from
-1 / |phi'(0)| up to its gain at unit variance. A gain beyond the right ones multiplies signal and gradient wrongly in
-every layer, so over the depth the error is a power. The rule adds up the logarithms along each chain of layers that hand
-their tensors on, and speaks where the sum is beyond 12: twice the six depth scales over which networks were seen to
-train, since forward and backward share the loss. Mismatches within five standard errors of the weight sample count as
-none; a layer before a norm has no gain to mismatch; of the head, only one that is too loud counts.
+The right gains are those that keep some q between 0 and 1; a bounded activation such as tanh has a range of them,
+from 1 / |phi'(0)| up to its gain at unit variance. A gain beyond the right ones multiplies signal and gradient
+wrongly in every layer, so over the depth the error is a power. The rule adds up the logarithms along each chain of
+layers that hand their tensors on, and speaks where the sum is beyond 12: twice the six depth scales over which
+networks were seen to train, since forward and backward share the loss. Mismatches within five standard errors of the
+weight sample count as none; a layer before a norm has no gain to mismatch; of the head, only one that is too loud
+counts.
 
 What to do: draw the weights again with the gain that the activation asks for, biases zero.
 
@@ -43,7 +44,7 @@ for layer in model[:-1]:
 setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss()}
 ```
 
-When to ignore: the weights are about to be loaded, or the layers are scaled in a way that the forward pass makes up for.
+When to ignore: the weights are about to be loaded, or the forward pass makes up for their scale.
 
 Reference: He et al. 2015, equations 10 and 14; Poole et al. 2016, equation 3; Schoenholz et al. 2017, section 5.
 """
@@ -71,27 +72,28 @@ def check(gains: LayerGains) -> Iterator[Finding]:
 
 
 def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -> Finding:
-    first = max(wrong, key=lambda layer: abs(layer.log_mismatch))
+    gravest = max(abs(layer.log_mismatch) for layer in wrong)
+    first = next(layer for layer in wrong if abs(layer.log_mismatch) >= gravest / 2)
     size = "small" if worst.depth_log < 0 else "large"
     return Finding(
         code="INI001",
         name="init-gain-mismatch",
         level=level_of(worst.depth_log),
-        message=f"The weights of {len(wrong)} of {len(chain)} layers start too {size}: {_listed(wrong)}; over the depth "
-        f"this multiplies what the signal and the gradient carry by {written(worst.depth_log)}.",
+        message=f"The weights of {len(wrong)} of {len(chain)} layers start too {size}: {_listed(wrong)}; over the "
+        f"depth this multiplies what the signal and the gradient carry by {written(worst.depth_log)}.",
         module=first.path,
         measured=first.has,
         expected=first.should,
         standard_error=first.standard_error,
-        count=first.module.weight.numel(),  # type: ignore[operator, union-attr]
+        count=first.module.weight.numel(),  # type: ignore[operator]
         fix="Draw the weights with the gain that each activation asks for, biases zero, before training.",
         fix_code=gain_repair(wrong),
     )
 
 
 def _listed(wrong: list[LayerGain]) -> str:
-    """Runs of layers alike, such as '2 to 58 (29 layers before ReLU) have gain 0.58 and should have 1.41'."""
-    runs = [list(run) for _, run in groupby(wrong, key=lambda x: (x.activation, _short(x.has), _short(x.should)))]
+    """Runs of layers alike, such as "'2' to '58' (29 layers before ReLU) have gain 0.577 and should have 1.41"."""
+    runs = [list(run) for _, run in groupby(wrong, key=lambda layer: (layer.activation, _short(layer.should)))]
     runs.sort(key=lambda run: -len(run))
     parts = [_run(run) for run in runs[:3]]
     return ", ".join(parts) + (f", and {len(runs) - 3} more" if len(runs) > 3 else "")
@@ -99,11 +101,22 @@ def _listed(wrong: list[LayerGain]) -> str:
 
 def _run(run: list[LayerGain]) -> str:
     before = f"before {run[0].activation}" if run[0].activation else "at the output"
-    if len(run) == 1:
-        return f"{run[0].path!r} {before} has gain {_short(run[0].has)} and should have {_short(run[0].should)}"
-    where = f"{run[0].path!r} to {run[-1].path!r} ({len(run)} layers {before})"
-    return f"{where} have gain {_short(run[0].has)} and should have {_short(run[0].should)}"
+    first, last = run[0].path, run[-1].path
+    where, verb = (
+        (f"{first!r} to {last!r} ({len(run)} layers {before})", "have")
+        if len(run) > 1
+        else (
+            f"{first!r} {before}",
+            "has",
+        )
+    )
+    return f"{where} {verb} gain {_span([layer.has for layer in run])} and should have {_short(run[0].should)}"
+
+
+def _span(gains: list[float]) -> str:
+    low, high = _short(min(gains)), _short(max(gains))
+    return low if low == high else f"{low} to {high}"
 
 
 def _short(gain: float) -> str:
-    return f"{gain:.2g}"
+    return f"{gain:.3g}"

@@ -1,0 +1,5 @@
+"""`python -m steadygrad` is `steadygrad`."""
+
+from steadygrad.cli import main
+
+main()

@@ -1,0 +1,170 @@
+"""The command line: parsing arguments, nothing else.
+
+Exit status: 0 clean, 1 findings at the chosen level, 2 a usage error or a crash. Each command imports what it needs
+when it runs: `explain` never imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steadygrad.errors import SteadygradError, unknown_name
+from steadygrad.finding import Level
+
+if TYPE_CHECKING:
+    from steadygrad.diagnosis import Report
+
+app = typer.Typer(
+    name="steadygrad",
+    help="Tell whether a network's signals and gradients survive; why not; and what to change.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Codes = Annotated[
+    list[str] | None, typer.Option(metavar="CODE", help="A rule's code; repeat it, or separate by commas.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+EveryRow = Annotated[bool, typer.Option("--all", help="Every row of the table.")]
+
+
+@app.callback()
+def _root() -> None:
+    """Tell whether a network's signals and gradients survive; why not; and what to change."""
+
+
+@app.command()
+def explain(
+    depth: Annotated[int, typer.Option(help="Hidden layers.")],
+    width: Annotated[int, typer.Option(help="Units of a hidden layer.")],
+    activation: Annotated[str, typer.Option(help="Such as relu, tanh, gelu.")],
+    init: Annotated[str, typer.Option(help="Such as xavier-uniform, he-normal, torch-default.")],
+    every_row: EveryRow = False,
+    debug: Debug = False,  # noqa: ARG001 - main reads it, also where parsing fails
+) -> None:
+    """Say from theory alone what becomes of the signal and the gradient of an MLP."""
+    from steadygrad import theory
+    from steadygrad.report import explanation
+
+    profile = theory.mlp(depth=depth, width=width, activation=activation, init=init)
+    used, better = theory.initializer(init, activation=activation), theory.recommend(activation)
+    already = abs(used.sigma_w(width, width) - better.sigma_w) + abs(used.sigma_b(width) - better.sigma_b) < 1e-9
+    text = explanation.render(
+        profile,
+        title=f"{activation} MLP, {depth} hidden layers of {width} units, {init}",
+        advice="nothing, this is it." if already else better.words,
+        code="" if already else better.code,
+        width=_columns(),
+        color=_color(),
+        every_row=every_row,
+    )
+    typer.echo(text)
+
+
+@app.command()
+def check(
+    setup: Annotated[str, typer.Argument(metavar="FILE.py[:NAME]", help="A function that returns a setup.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the report as an HTML page.")] = None,
+    select: Codes = None,
+    ignore: Codes = None,
+    fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
+    every_row: EveryRow = False,
+    debug: Debug = False,  # noqa: ARG001 - main reads it, also where parsing fails
+) -> None:
+    """Say what keeps a model from training, before it trains."""
+    level = _level(fail_on)
+    if html is not None:
+        from steadygrad.report import saving
+
+        saving.check_writable(html)
+    from steadygrad import diagnosis
+    from steadygrad.setup import load
+
+    # What the user's code prints must not get between the lines of a report that a program reads.
+    with contextlib.redirect_stdout(sys.stderr):
+        report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore))
+    if html is not None:
+        _write_page(report, html, title=setup)
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else _as_text(report, every_row=every_row))
+    raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
+
+
+def main() -> None:
+    """Run the command line; every error is one line on stderr and exit status 2, with `--debug` its traceback too."""
+    try:
+        status = app(standalone_mode=False) or 0  # what a command raises as typer.Exit is returned
+    except Exception as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        sys.stderr.write(f"steadygrad: {_in_one_line(error)}\n")
+        status = 2
+    sys.exit(status)
+
+
+def _in_one_line(error: Exception) -> str:
+    """What to say of an error: a usage error, this package's own and a bad value say it themselves."""
+    if message := getattr(error, "format_message", None):
+        return " ".join(message().split())
+    words = " ".join(str(error).split())
+    if isinstance(error, SteadygradError | ValueError) and words:
+        return words
+    return f"internal error: {type(error).__name__}: {words} Run again with --debug for the traceback."
+
+
+def _level(name: str) -> Level:
+    if name not in list(Level):
+        raise ValueError(unknown_name("--fail-on", name, [level.value for level in Level]))
+    return Level(name)
+
+
+def _codes(given: list[str] | None) -> tuple[str, ...]:
+    return tuple(code.strip() for one in given or () for code in one.split(",") if code.strip())
+
+
+def _columns() -> int:
+    return max(shutil.get_terminal_size((100, 24)).columns, 40)
+
+
+def _color() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _as_text(report: Report, *, every_row: bool) -> str:
+    from steadygrad.report import text
+
+    return text.render(
+        report.findings,
+        predicted=report.predicted,
+        measured=report.measured,
+        checked=report.checked,
+        notes=report.notes,
+        width=_columns(),
+        color=_color(),
+        every_row=every_row,
+    )
+
+
+def _write_page(report: Report, path: Path, *, title: str) -> None:
+    from steadygrad.report import page, saving
+
+    text = page.render(
+        report.findings,
+        predicted=report.predicted,
+        measured=report.measured,
+        checked=report.checked,
+        notes=report.notes,
+        title=title,
+    )
+    sys.stderr.write(f"Wrote {saving.save(path, text)}\n")
