@@ -66,4 +66,3 @@ def _look(rule: Rule, collector: Collector) -> list[Finding]:
         return rule(*(collector.get(kind) for kind in rule.needs))
     except Unavailable:
         return []
-
