@@ -59,14 +59,16 @@ def mended(seed: int = 0) -> dict:
     return made
 
 
-def train(made: dict, *, epochs: int = 12) -> float:
-    """Train with plain stochastic gradient descent and return the accuracy on the examples held out."""
+def train(made: dict, *, epochs: int = 18) -> float:
+    """Train with plain SGD, its rate falling linearly to zero; return the accuracy on the examples held out."""
     model, loss_fn, optimizer = made["model"], made["loss_fn"], made["optimizer"]
+    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 - epoch / epochs)
     for _ in range(epochs):
         for inputs, classes in made["data"]:
             optimizer.zero_grad()
             loss_fn(model(inputs), classes).backward()
             optimizer.step()
+        falling.step()
     inputs, classes = zip(*split()[1], strict=True)
     with torch.no_grad():
         predicted = model(torch.stack(inputs)).argmax(1)

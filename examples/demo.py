@@ -3,8 +3,8 @@
 Ends with status 0 where everything came out as it should, the findings included, and with 1 where anything did not.
 """
 
-import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +27,9 @@ def check(*arguments: str, expected: int) -> str:
 
 def first_finding(page: str) -> str:
     """Check the network as PyTorch initializes it, show what was found, and return the code of the first finding."""
-    print(check(EXAMPLE, "--html", page, expected=1))
-    found = json.loads(check(EXAMPLE, "--json", expected=1))
-    return found["findings"][0]["code"]
+    print(printed := check(EXAMPLE, "--html", page, expected=1))
+    code = re.search(r"[A-Z]{3}\d{3}", printed)
+    return code.group() if code else "nothing"
 
 
 def main() -> None:

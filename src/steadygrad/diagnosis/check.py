@@ -12,7 +12,7 @@ from steadygrad.measurement.untouched import untouched
 from steadygrad.setup import Setup
 
 from .data_position import data_position_kept
-from .evidence import Collector, Measured, Unavailable
+from .evidence import Collector, Measured, Predicted, Unavailable
 from .ranking import ranked
 from .report import Report
 from .rules import RULES
@@ -47,9 +47,11 @@ def check(
     collector = Collector(Setup.of(setup))
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings = [finding for rule in rules.values() for finding in _look(rule, collector)]
-    measured = collector.peek(Measured)
+        measured = collector.peek(Measured)
+        predicted = _predicted(collector) if measured else None
     return Report(
         findings=ranked(findings, RULES),
+        predicted=predicted.profile if predicted else None,
         measured=measured.observation.profile if measured else None,
         checked=tuple(rules),
         notes=tuple(collector.notes),
@@ -66,3 +68,11 @@ def _look(rule: Rule, collector: Collector) -> list[Finding]:
         return rule(*(collector.get(kind) for kind in rule.needs))
     except Unavailable:
         return []
+
+
+def _predicted(collector: Collector) -> Predicted | None:
+    """What stands beside a measured profile in the report; None where the code cannot be interpreted."""
+    try:
+        return collector.get(Predicted)
+    except Unavailable:
+        return None

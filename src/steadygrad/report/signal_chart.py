@@ -82,7 +82,7 @@ def _domain(tables: Sequence[list[Row]]) -> tuple[float, float] | None:
 
 def _svg(layers: list[alt.Chart]) -> str:
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, background="transparent")
-    chart = chart.configure_view(strokeOpacity=0).configure(font="system-ui, sans-serif")
+    chart = chart.configure_view(stroke=None).configure(font="system-ui, sans-serif")
     chart = chart.configure_axis(
         labelColor=INK, titleColor=INK, domainColor=GRID, tickColor=GRID, gridColor=GRID, labelFontSize=11,
         titleFontSize=11, titleFontWeight="normal", titlePadding=8,
