@@ -32,9 +32,9 @@ def rule(code: str, name: str, module: ModuleType, *, explained_by: tuple[str, .
 
 
 def examples(page: str) -> dict[str, str]:
-    """Return the code of a page's bad and good example.
+    r"""Return the code of a page's bad and good example.
 
-    >>> examples("Bad:\\n\\n```python\\nx = 1\\n```\\n")
+    >>> examples("Bad:\n\n```python\\nx = 1\\n```\\n")
     {'Bad': 'x = 1\\n'}
     """
     return dict(_FENCE.findall(page))

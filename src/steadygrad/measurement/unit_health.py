@@ -58,6 +58,8 @@ def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHe
     y, slopes = found
     others = [axis for axis in range(x.dim()) if axis != channel_axis % x.dim()]
     steepest = torch.maximum(slopes.abs().max(), _steepest_usual(module, x))
+    if not steepest:
+        return None  # flat everywhere, as a softmax over one entry: not a unit's doing
     dead = ((y == 0) & (slopes == 0)).all(others)
     saturated = (slopes.abs() <= SMALL_SLOPE * steepest).all(others) & ~dead
     return UnitHealth(dead.double().mean(), saturated.double().mean(), x.shape[channel_axis])

@@ -6,5 +6,6 @@ from .collector import Unavailable as Unavailable
 from .layer_gains import LayerGain as LayerGain
 from .layer_gains import LayerGains as LayerGains
 from .measured import Measured as Measured
+from .predicted import Predicted as Predicted
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned

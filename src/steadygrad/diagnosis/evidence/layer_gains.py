@@ -113,9 +113,7 @@ def _before(rows: list[Row], i: int, found: dict[int, LayerGain]) -> LayerGain |
 
 def _layer_gain(rows: list[Row], i: int) -> LayerGain | None:
     row, call = rows[i]
-    sample = _sample(call.module)
-    range_ = _asked_for(rows, i)
-    if sample is None or range_ is None or row.fan_in is None:
+    if row.fan_in is None or (sample := _sample(call.module)) is None or (range_ := _asked_for(rows, i)) is None:
         return None
     has, error = (x * math.sqrt(row.fan_in) for x in sample)
     low, high, activation = range_
@@ -175,12 +173,26 @@ def _taken_by(rows: list[Row], i: int) -> list[int]:
 
 
 def _gains(module: nn.Module) -> tuple[float, float, str] | None:
+    """Range of right gains of a module; torch's own without parameters are told apart by class and options."""
+    if not type(module).__module__.startswith("torch.nn.") or next(module.parameters(), None) is not None:
+        return _computed_gains(module)
+    key = (type(module), module.extra_repr())
+    if key not in _COMPUTED:
+        _COMPUTED[key] = _computed_gains(module)
+    return _COMPUTED[key]
+
+
+_COMPUTED: dict[tuple[type, str], tuple[float, float, str] | None] = {}
+
+
+def _computed_gains(module: nn.Module) -> tuple[float, float, str] | None:
     """Range of gain(q) = sqrt(q / E[phi(sqrt(q) z)²]) for q up to 1; it begins at 0 where phi(0) is not 0."""
     phi = _as_function(module)
     try:
         found = [gain(phi, q).gain for q in _VARIANCES]
         start = float(phi(np.zeros(1))[0])
-    except (ValueError, RuntimeError):
+    except Exception:
+        # The user's own module may not take any number in double precision: then its gain is not known.
         return None
     return (0.0 if start else min(found)), max(found), type(module).__name__
 
@@ -192,7 +204,8 @@ def _as_function(module: nn.Module) -> Callable[[NDArray[np.float64]], NDArray[n
         own = nn.LeakyReLU(float(own.weight.mean()))
 
     def phi(u: NDArray[np.float64]) -> NDArray[np.float64]:
-        x = torch.from_numpy(np.array(u, dtype=np.float64))
-        return np.asarray(own(x).detach().numpy(), dtype=np.float64)
+        # A column, one unit in many examples: some modules name an axis of units.
+        x = torch.from_numpy(np.array(u, dtype=np.float64).reshape(-1, 1))
+        return np.asarray(own(x).detach().numpy(), dtype=np.float64).reshape(np.shape(u))
 
     return phi

@@ -1,12 +1,14 @@
 """All examples look the same at the last layer.
 
-c = E[xy]/q is the correlation of two distinct examples. In the ordered phase each layer brings it nearer to one; 1 - c is
-the share of the activations that tells examples apart. What is common to all examples makes the largest curvature of the
-loss, so the learning rate is bound by it, while the share 1 - c learns slower by c / (1 - c): the condition number. The
-rule speaks where 1 - c at the entrance of the last layer is below e^-12 of that of the input, some 160,000 times slower.
-A ReLU network at its right gain loses it slowly, 1 - c ~ 9 pi²/(2 l²) after l layers, and is not meant.
+c = E[xy]/q is the correlation of two distinct examples. In the ordered phase each layer brings it nearer to one; 1 -
+c is the share of the activations that tells examples apart. What is common to all examples makes the largest
+curvature of the loss, so the learning rate is bound by it, while the share 1 - c learns slower by c / (1 - c): the
+condition number. The rule speaks where 1 - c at the entrance of the last layer is below e^-12 of that of the input,
+some 160,000 times slower. A ReLU network at its right gain loses it slowly, 1 - c ~ 9 pi²/(2 l²) after l layers, and
+is not meant.
 
-What to do: raise the weights against the biases; use an activation that is centred, or norms, or residual connections.
+What to do: raise the weights against the biases; use an activation that is centred, or norms, or residual
+connections.
 
 Bad:
 

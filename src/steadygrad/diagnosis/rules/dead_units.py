@@ -1,10 +1,10 @@
 """Units give zero, with zero derivative, on every example.
 
-A ReLU unit that is off for an example gets no gradient from it; one that is off for all of them never learns again. Half
-the entries of a ReLU layer are zero at initialization, and that is healthy: what counts is a unit that is zero on every
-example. In a deep network examples look more and more alike, so that a unit is off for all or for none; by symmetry at
-most half of the units are then off. The rule speaks where more than half are, beyond five standard errors of a fair coin,
-and calls it an error where a whole layer is: nothing passes it.
+A ReLU unit that is off for an example gets no gradient from it; one that is off for all of them never learns again.
+Half the entries of a ReLU layer are zero at initialization, and that is healthy: what counts is a unit that is zero
+on every example. In a deep network examples look more and more alike, so that a unit is off for all or for none; by
+symmetry at most half of the units are then off. The rule speaks where more than half are, beyond five standard errors
+of a fair coin, and calls it an error where a whole layer is: nothing passes it.
 
 What to do: set biases to zero or slightly above; scale the input; use a leaky activation; widen narrow layers.
 

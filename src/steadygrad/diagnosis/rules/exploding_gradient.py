@@ -1,9 +1,9 @@
 """The gradient grows on its way back beyond any step that suits both ends.
 
-Where sigma_w² E[phi'(u)²] is above one, the chaotic phase, the squared gradient grows by it in every layer: the first layers
-are thrown about by a step that the last ones hardly feel. Norms do not prevent it: batch norm before ReLU multiplies by
-pi/(pi - 1) a layer. The rule compares the squared norm of an example's gradient at the first layer of the trunk with that
-at its last, and speaks where it grew by more than e^12.
+Where sigma_w² E[phi'(u)²] is above one, the chaotic phase, the squared gradient grows by it in every layer: the first
+layers are thrown about by a step that the last ones hardly feel. Norms do not prevent it: batch norm before ReLU
+multiplies by pi/(pi - 1) a layer. The rule compares the squared norm of an example's gradient at the first layer of
+the trunk with that at its last, and speaks where it grew by more than e^12.
 
 What to do: lower the gain of the weights, put in residual connections, or clip the gradient's norm.
 

@@ -1,9 +1,9 @@
 """Activations grow through the network beyond any scale that the loss can take.
 
-Each layer or block multiplies the second moment q by a factor above one; over the depth that is a power. The loss starts
-huge, its gradient too, and the first step throws the weights away; half precision overflows first. The rule speaks where q
-at the entrance of the last layer, or at the last layer before infinity, is above e^12 times that of the input, or times
-one where the input is smaller.
+Each layer or block multiplies the second moment q by a factor above one; over the depth that is a power. The loss
+starts huge, its gradient too, and the first step throws the weights away; half precision overflows first. The rule
+speaks where q at the entrance of the last layer, or at the last layer before infinity, is above e^12 times that of
+the input, or times one where the input is smaller.
 
 What to do: lower the gain of the weights; scale each residual branch by 1/sqrt(number of blocks); put norms in.
 

@@ -2,12 +2,13 @@
 
 A layer with gain sigma_w = sqrt(fan_in E[w²]) before the activation phi multiplies the second moment of its input by
 sigma_w² E[phi(sqrt(q) z)²] / q, z ~ N(0, 1). It is kept where sigma_w² = q / E[phi(sqrt(q) z)²], which is 2 for ReLU.
-The right gains are those that keep some q between 0 and 1; a bounded activation such as tanh has a range of them, from
-1 / |phi'(0)| up to its gain at unit variance. A gain beyond the right ones multiplies signal and gradient wrongly in
-every layer, so over the depth the error is a power. The rule adds up the logarithms along each chain of layers that hand
-their tensors on, and speaks where the sum is beyond 12: twice the six depth scales over which networks were seen to
-train, since forward and backward share the loss. Mismatches within five standard errors of the weight sample count as
-none; a layer before a norm has no gain to mismatch; of the head, only one that is too loud counts.
+The right gains are those that keep some q between 0 and 1; a bounded activation such as tanh has a range of them,
+from 1 / |phi'(0)| up to its gain at unit variance. A gain beyond the right ones multiplies signal and gradient
+wrongly in every layer, so over the depth the error is a power. The rule adds up the logarithms along each chain of
+layers that hand their tensors on, and speaks where the sum is beyond 12: twice the six depth scales over which
+networks were seen to train, since forward and backward share the loss. Mismatches within five standard errors of the
+weight sample count as none; a layer before a norm has no gain to mismatch; of the head, only one that is too loud
+counts.
 
 What to do: draw the weights again with the gain that the activation asks for, biases zero.
 
@@ -71,7 +72,8 @@ def check(gains: LayerGains) -> Iterator[Finding]:
 
 
 def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -> Finding:
-    first = max(wrong, key=lambda layer: abs(layer.log_mismatch))
+    gravest = max(abs(layer.log_mismatch) for layer in wrong)
+    first = next(layer for layer in wrong if abs(layer.log_mismatch) >= gravest / 2)
     size = "small" if worst.depth_log < 0 else "large"
     return Finding(
         code="INI001",

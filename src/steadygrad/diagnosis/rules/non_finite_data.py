@@ -1,7 +1,7 @@
 """Inputs or targets hold NaN or infinity.
 
-One such number makes the loss and every gradient NaN in the step that meets it, and every weight after it. It stands in
-the data before the network has done anything, so it is looked for in all batches, not in the first one alone.
+One such number makes the loss and every gradient NaN in the step that meets it, and every weight after it. It stands
+in the data before the network has done anything, so it is looked for in all batches, not in the first one alone.
 
 What to do: find out what the number should have been; drop the example, or fill the entry in from its column.
 

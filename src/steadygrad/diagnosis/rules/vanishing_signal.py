@@ -1,9 +1,9 @@
 """What differs between examples is gone before it reaches the head.
 
-The signal is q(1 - c): the second moment of an activation less what two examples have in common, which is what differs
-between them. The loss can only use that. Biases keep q itself alive, so a vanished signal hides behind activations of
-ordinary size. The rule compares the signal that enters the last layer with that of the input, or with one where the
-input is larger, and speaks where less than e^-12 of it is left: the loss over twice six depth scales.
+The signal is q(1 - c): the second moment of an activation less what two examples have in common, which is what
+differs between them. The loss can only use that. Biases keep q itself alive, so a vanished signal hides behind
+activations of ordinary size. The rule compares the signal that enters the last layer with that of the input, or with
+one where the input is larger, and speaks where less than e^-12 of it is left: the loss over twice six depth scales.
 
 What to do: raise the gain of the weights (INI001 says to what), use an activation of larger slope, or put norms or
 residual connections in between.

@@ -1,0 +1,39 @@
+"""The profile that theory predicts for the same model and batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from steadygrad.prediction import predict
+from steadygrad.profile import Profile
+
+from .collector import Collector, Unavailable
+from .scanned import Scanned
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What theory expects of the weights as they are.
+
+    Attributes:
+        profile: a row a call, with the band of finite width.
+    """
+
+    profile: Profile
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Predict on the first batch that is finite."""
+        batch, setup = collector.get(Scanned).clean, collector.setup
+        if batch is None:
+            raise Unavailable("No batch is free of NaN and infinity, so nothing was predicted.")
+        try:
+            profile = predict(setup.model, batch.inputs, batch.targets, loss_fn=setup.loss_fn)
+        except Exception as error:
+            # Code that runs on numbers may still need them where the prediction has none: measurement goes on alone.
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Unavailable(f"No prediction could be made: {reason}") from error
+        for words in profile.unknown:
+            collector.note(f"Prediction: {words}.")
+        return cls(profile=profile)

@@ -1,0 +1,72 @@
+"""Some examples stand for the batch: which, and what averages over all its pairs come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .values import Array, Moments
+
+MOST = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`size` examples, of which those at `chosen` are followed; `stand_in` gives for each example the one that stands
+    for it, as an index into `chosen`.
+    """
+
+    size: int
+    chosen: NDArray[np.intp]
+    stand_in: NDArray[np.intp]
+
+    @property
+    def followed(self) -> int:
+        """How many examples are followed."""
+        return len(self.chosen)
+
+    def pair_mean(self, matrix: Array) -> float:
+        """Return the mean over the diagonal and over all pairs of the whole batch, (1/B²) Σ_bb' m_bb'."""
+        r = len(self.chosen)
+        own = float(np.trace(matrix)) / r
+        if r == 1:
+            return own
+        other = (float(matrix.sum()) - own * r) / (r * (r - 1))
+        return own / self.size + other * (1 - 1 / self.size)
+
+    def overlap(self, m: Moments) -> float:
+        """Return the mean over all pairs of E[(x·y/n)²], relative to q squared: 1 where all examples are one.
+
+        The batch-averaged square of a Gaussian unit has twice this relative variance.
+        """
+        q = float(m.q.mean())
+        return min(self.pair_mean(m.product**2 / (q * q) + self.off_diagonal(m.excess)), 1.0) if q > 0 else 0.0
+
+    def off_diagonal(self, values: Array | float) -> Array:
+        """Return a matrix of the followed examples with these values, zero on the diagonal."""
+        return np.asarray(values * (1 - np.eye(len(self.chosen))))
+
+    def distinct_mean(self, matrix: Array) -> float:
+        """Return the mean over pairs of distinct examples; NaN where there is one example only."""
+        r = len(self.chosen)
+        return float((matrix.sum() - np.trace(matrix)) / (r * (r - 1))) if r > 1 else float("nan")
+
+
+def exchangeable(size: int) -> Batch:
+    """Return a batch whose examples all have the same moments: two stand for all."""
+    r = min(size, 2)
+    return Batch(size, np.arange(r), np.arange(size) % r)
+
+
+def representatives(x: torch.Tensor) -> Batch:
+    """Return a batch of data, [examples, ...]: up to 24 examples, evenly spaced in the order of their norms."""
+    size = len(x)
+    order = np.argsort(x.reshape(size, -1).double().square().sum(1).numpy(), kind="stable")
+    r = min(size, MOST)
+    place = ((np.arange(r) + 0.5) * size / r).astype(np.intp)
+    rank = np.empty(size, dtype=np.intp)
+    rank[order] = np.arange(size)
+    return Batch(size, order[place], np.minimum(rank * r // size, r - 1))

@@ -1,0 +1,97 @@
+"""How moments pass a product with a matrix of independent entries: y = W x + b."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .batch import Batch
+from .source import Source
+from .spread import Noises, Spread
+from .values import Array, Fill, Moments
+
+
+def forward(
+    x: Moments, weight: Fill, bias: Fill | None, *, terms: int, units: int, batch: Batch, noises: Noises
+) -> Source:
+    """Return the Gaussian source that `units` sums over `terms` inputs are.
+
+    E[y y'] = Var(w) Σ x x' + Var(b); the weights' mean adds the same to every unit. As the sum of many independent
+    terms a unit is Gaussian: exact for Gaussian weights, else up to the inverse of `terms`.
+    """
+    gain = weight.variance * terms
+    bias_mean, bias_variance = (bias.mean, bias.variance) if bias else (0.0, 0.0)
+    common = weight.mean**2 * terms * np.maximum(x.q - x.mean**2, 0.0)
+    variance = gain * x.q + bias_variance + common
+    mean = weight.mean * terms * x.mean + bias_mean
+    std = np.sqrt(variance)
+    gap = correlation_gap((gain + weight.mean**2 * terms) * x.d, std)
+    own = _unit_variance(mean, std, gap, bias, batch)
+    share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
+    before = x.spread.scaled(share)
+    excess = x.excess * share * share + blurring(batch.overlap(x)) / units
+    return Source(mean, std, gap, units, before, noises.fresh(own / units), own, excess)
+
+
+def correlation_gap(d: Array, std: Array) -> Array:
+    """Return 1 - corr from half the mean squared differences and the deviations; 0 where nothing varies."""
+    size = np.outer(std, std)
+    uneven = (std[:, None] - std) ** 2 / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap = np.where(size > 0, (d - uneven) / size, 0.0)
+    return np.clip(gap, 0.0, 2.0)
+
+
+def _unit_variance(mean: Array, std: Array, gap: Array, bias: Fill | None, batch: Batch) -> float:
+    """Return the variance over units of the batch-averaged square, relative to its mean squared."""
+    product = np.outer(std, std) * (1 - gap)
+    fourth = 2 * product**2 + 4 * np.outer(mean, mean) * product
+    excess = (bias.kurtosis - 3) * bias.variance**2 if bias else 0.0
+    q = float((std**2 + mean**2).mean())
+    return max(batch.pair_mean(fourth) + excess, 0.0) / (q * q) if q > 0 else 0.0
+
+
+def backward(
+    g: Moments, weight: Fill, source: Source | None, *, terms: int, units: int, batch: Batch, noises: Noises
+) -> Moments:
+    """Return the moments of W^T g: `units` sums over `terms` gradients; `source` is what went forward through W.
+
+    For J behind the layer, |J W x|² and |W^T J^T g|² share W: their relative covariance is 2 a/units, where a is the
+    alignment |J J^T g|²/(|J|² |J^T g|²), which grows as the network behind loses rank. And W x = z is given: where g
+    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x.
+    """
+    along = g.along * terms / units
+    pull = 1 - 1 / units + along if source else 1.0
+    gain = (weight.variance * pull + weight.mean**2) * terms
+    overlap = batch.overlap(g)
+    lift = weight.mean**2 * terms * (terms - 1)
+    q = gain * g.q + lift * g.mean**2
+    d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
+    spread = g.spread.plus(_matrix_noise(overlap, g.alignment, source, units, noises)).modulated(
+        2 / units, along if source else 0.0
+    )
+    excess = g.excess + blurring(overlap) / units
+    alignment = g.alignment + blurring(g.alignment) / units
+    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull)
+
+
+def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: int, noises: Noises) -> Spread:
+    variance = 2 * overlap / units
+    if source is None or source.own_variance <= 0:
+        return noises.fresh(variance)
+    known = source.own_variance / source.units
+    share = 2 * alignment / units / known
+    return noises.sharing(variance, source.noise, known, share)
+
+
+def blurring(overlap: float) -> float:
+    """Return by how much a Gaussian layer raises the overlap, per unit: (1 + 2r)(1 - r).
+
+    For products K and squares q of two examples, over N units, E[K'²] = K² + (q q' + K²)/N and E[q q'] gains 2 K²/N;
+    their ratio r gains (1 + r - 2 r²)/N.
+    """
+    return (1 + 2 * overlap) * (1 - overlap)
+
+
+def weight_gradient(g: Moments, x: Moments, batch: Batch) -> float:
+    """Return the second moment of Σ_b g_b x_b, an entry of the weight's gradient."""
+    return batch.size**2 * batch.pair_mean(g.product * x.product)

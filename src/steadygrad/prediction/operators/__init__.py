@@ -1,0 +1,15 @@
+"""One table: operator to rule. A family of operators is a file; each says what it assumes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steadygrad.prediction.interpreter import Rule
+
+from . import arithmetic, copies, fills, linear, losses, pointwise, reductions
+
+TABLE: dict[Any, Rule] = {
+    operator: rule
+    for family in (fills, copies, linear, pointwise, arithmetic, reductions, losses)
+    for operator, rule in family.RULES.items()
+}

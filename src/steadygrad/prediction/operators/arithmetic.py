@@ -1,0 +1,136 @@
+"""Sums and products of tensors. Functions of one source are taken on its nodes; others by their covariance.
+
+Two signals of different origin have covariance zero where one of them is linear in a fill, of zero mean, that the
+other does not depend on: what a residual branch and its input are. Otherwise zero is an assumption, and marked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.linear_map import correlation_gap
+from steadygrad.prediction.source import Source, Wave
+from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.values import Draws, Exactness, Fill, Moments, ParameterGradient, Signal, Value, worst
+
+from .linear import as_signal
+from .pointwise import pointwise
+
+aten = torch.ops.aten
+
+
+def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """X + y, x - y."""
+    values = [run.value(t) for t in call.tensors]
+    if all(isinstance(v, ParameterGradient) for v in values):
+        return ParameterGradient(sum(v.q for v in values if isinstance(v, ParameterGradient)))
+    if len(values) < 2 or _one_origin(values):
+        return pointwise(run, call)
+    if any(isinstance(v, Draws) for v in values):
+        return pointwise(run, call)
+    x, y = (_term(run, v) for v in values)
+    if x is None or y is None or (x.base is None) != (y.base is None):
+        return run.lost(f"{call.name} of tensors of different kinds")
+    if call.kwargs.get("alpha", 1) not in (1, -1):
+        return run.lost(f"{call.name} with a factor")
+    return _sum(run, x, y, -1.0 if call.operator.overloadpacket in (aten.sub, aten.sub_) else 1.0, call)
+
+
+def _one_origin(values: list[Value]) -> bool:
+    """Whether all terms are functions of one source and one gradient, or constants."""
+    signals = [v for v in values if isinstance(v, Signal)]
+    if any(isinstance(v, Fill) and v.variance > 0 for v in values) and signals:
+        return False
+    sources = {id(s.wave.source) if s.wave else None for s in signals}
+    bases = {id(s.base) if s.base is not None else None for s in signals}
+    return len(sources) <= 1 and len(bases) <= 1 and (None not in sources or bases != {None})
+
+
+def _term(run: Interpreter, value: Value) -> Signal | None:
+    """Return a term as a signal; a bias is one that is the same for every example."""
+    if not isinstance(value, Fill):
+        return as_signal(run, value)
+    ones = np.ones(run.batch.followed)
+    second = value.mean**2 + value.variance
+    moments = Moments(ones * value.mean, ones * second, np.zeros((len(ones), len(ones))), CERTAIN)
+    return Signal(moments, ancestors=1 << value.source, linear=value.source, mark=value.mark)
+
+
+def _independent(x: Signal, y: Signal) -> bool:
+    return any(a.linear is not None and not b.ancestors >> a.linear & 1 for a, b in ((x, y), (y, x)))
+
+
+def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Signal:
+    moments = _sum_moments(run, x.moments, y.moments, sign, call.out)
+    mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
+    ancestors = x.ancestors | y.ancestors
+    if x.base is not None:
+        return Signal(moments, base=moments, ancestors=ancestors, linear=None, mark=mark)
+    source, gaussian = _gaussian(run, moments, call.out), _is_gaussian(x) and _is_gaussian(y)
+    wave = Wave(source, source.nodes, gaussian=True)
+    weak: Exactness = "exact" if gaussian else "approximate"
+    return Signal(replace(moments, unit_variance=source.own_variance), wave, None, ancestors, None, worst(mark, weak))
+
+
+def _is_gaussian(x: Signal) -> bool:
+    return x.wave is None or x.wave.gaussian
+
+
+def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, out: torch.Tensor) -> Moments:
+    mean = x.mean + sign * y.mean
+    cross = sign * (x.mean * y.mean)
+    q = x.q + y.q + 2 * cross
+    d = x.d + y.d + sign * (x.mean[:, None] - x.mean) * (y.mean[:, None] - y.mean)
+    total = max(float(q.mean()), 1e-300)
+    spread = x.spread.scaled(float(x.q.mean()) / total).plus(y.spread.scaled(float(y.q.mean()) / total))
+    meeting = 4 * run.batch.pair_mean(x.product * y.product) / total**2
+    units = max(out.numel() // run.batch.size, 1)
+    return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting / units)))
+
+
+def _gaussian(run: Interpreter, m: Moments, out: torch.Tensor) -> Source:
+    """Return a Gaussian source with these moments."""
+    variance = np.maximum(m.q - m.mean**2, 0.0)
+    std = np.sqrt(variance)
+    d = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
+    gap = correlation_gap(d, std)
+    product = np.outer(std, std) * (1 - gap)
+    own = 2 * run.batch.pair_mean(product**2) / max(float(m.q.mean()) ** 2, 1e-300)
+    return Source(m.mean, std, gap, max(out.numel() // run.batch.size, 1), m.spread, CERTAIN, own)
+
+
+def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """X y, x / y: on the nodes of one source, or of independent factors."""
+    values = [run.value(t) for t in call.tensors]
+    signals = [v for v in values if isinstance(v, Signal)]
+    if len(signals) == 2 and sum(s.base is not None for s in signals) == 2:
+        return run.lost(f"{call.name} of two gradients")
+    if len(signals) == 2 and _apart(signals) and call.operator.overloadpacket in (aten.mul, aten.mul_):
+        return _product(run, *signals)
+    return pointwise(run, call)
+
+
+def _apart(signals: list[Signal]) -> bool:
+    sources = [s.wave.source if s.wave else None for s in signals]
+    return all(s.base is None for s in signals) and sources[0] is not sources[1]
+
+
+def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
+    a, b = x.moments, y.moments
+    mean_a, mean_b = (a.q[:, None] + a.q) / 2, (b.q[:, None] + b.q) / 2
+    uneven = (a.q[:, None] - a.q) * (b.q[:, None] - b.q) / 4
+    d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
+    moments = Moments(a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread))
+    mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
+    return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark)
+
+
+RULES: dict[Any, Rule] = {
+    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), add),
+    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), multiply),
+}

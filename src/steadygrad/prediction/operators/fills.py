@@ -1,0 +1,99 @@
+"""Fills: what writes numbers of one distribution into memory. Exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.values import Fill, Unknown, Value
+
+aten = torch.ops.aten
+
+
+def _fills(rule: Rule) -> Rule:
+    """Mark a rule whose outcome does not depend on what its tensors held."""
+    rule.fills = True  # type: ignore[attr-defined]
+    return rule
+
+
+def argument(call: Call, name: str, default: Any = None) -> Any:
+    """Return an argument of an operator by the name that its schema gives it."""
+    if name in call.kwargs:
+        return call.kwargs[name]
+    for position, parameter in enumerate(call.operator._schema.arguments):
+        if parameter.name == name:
+            given = call.args[position] if position < len(call.args) else parameter.default_value
+            return default if given is None else given
+    return default
+
+
+@_fills
+def uniform(run: Interpreter, call: Call) -> Value:
+    """U(a, b): mean (a + b)/2, variance (b - a)²/12, kurtosis 9/5."""
+    low, high = argument(call, "from", 0.0), argument(call, "to", 1.0)
+    return Fill((low + high) / 2, (high - low) ** 2 / 12, run.new_fill(), kurtosis=1.8)
+
+
+@_fills
+def normal(run: Interpreter, call: Call) -> Value:
+    """N(mean, std²)."""
+    mean, std = argument(call, "mean", 0.0), argument(call, "std", 1.0)
+    return Fill(float(mean), float(std) ** 2, run.new_fill())
+
+
+def _constant(number: float) -> Rule:
+    @_fills
+    def rule(run: Interpreter, call: Call) -> Value:
+        return Fill(number, 0.0, run.new_fill())
+
+    return rule
+
+
+@_fills
+def full(run: Interpreter, call: Call) -> Value:
+    """One number everywhere."""
+    number = argument(call, "fill_value", argument(call, "value"))
+    return (
+        Fill(float(number), 0.0, run.new_fill()) if isinstance(number, int | float) else run.lost("a fill by a tensor")
+    )
+
+
+@_fills
+def nothing(run: Interpreter, call: Call) -> Value:
+    """Memory that nothing has filled."""
+    return Unknown("memory that nothing filled")
+
+
+@_fills
+def copy(run: Interpreter, call: Call) -> Value:
+    """The values of another tensor."""
+    return run.value(call.args[1])
+
+
+RULES: dict[Any, Rule] = {
+    aten.uniform_: uniform,
+    aten.rand: uniform,
+    aten.rand_like: uniform,
+    aten.normal_: normal,
+    aten.randn: normal,
+    aten.randn_like: normal,
+    aten.normal: normal,
+    aten.zero_: _constant(0.0),
+    aten.zeros: _constant(0.0),
+    aten.zeros_like: _constant(0.0),
+    aten.new_zeros: _constant(0.0),
+    aten.ones: _constant(1.0),
+    aten.ones_like: _constant(1.0),
+    aten.new_ones: _constant(1.0),
+    aten.fill_: full,
+    aten.full: full,
+    aten.full_like: full,
+    aten.new_full: full,
+    aten.empty: nothing,
+    aten.empty_like: nothing,
+    aten.empty_strided: nothing,
+    aten.new_empty: nothing,
+    aten.copy_: copy,
+}

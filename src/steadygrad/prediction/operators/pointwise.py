@@ -1,0 +1,139 @@
+"""Pointwise operators: run on the quadrature nodes of the one Gaussian source that their arguments are functions of.
+
+Any operator whose arguments are functions of one source needs no rule of its own, so a hand-written SiLU is exact. A
+backward operator, or a product, is linear in the gradient that comes in: it runs on that gradient's factor. Exact for
+a Gaussian source; the gradient is taken as independent of the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from steadygrad.prediction.interpreter import Call, Interpreter, Rule, sampled
+from steadygrad.prediction.propagation import backward, forward
+from steadygrad.prediction.sampling import draws_of
+from steadygrad.prediction.source import ONE, Source, Wave
+from steadygrad.prediction.values import Draws, Fill, Moments, Signal, Value, worst
+
+aten = torch.ops.aten
+
+FORWARD = (
+    aten.relu, aten.relu_, aten.leaky_relu, aten.leaky_relu_, aten._prelu_kernel, aten.elu, aten.elu_, aten.celu,
+    aten.selu, aten.gelu, aten.silu, aten.silu_, aten.mish, aten.sigmoid, aten.sigmoid_, aten.tanh, aten.tanh_,
+    aten.softplus, aten.erf, aten.erf_, aten.exp, aten.sin, aten.cos, aten.abs, aten.square, aten.pow, aten.sqrt,
+    aten.rsqrt, aten.log, aten.log1p, aten.expm1, aten.neg, aten.reciprocal, aten.clamp, aten.clamp_min, aten.clamp_max,
+    aten.hardtanh, aten.hardsigmoid, aten.hardswish, aten.threshold, aten.softshrink, aten.hardshrink, aten.relu6,
+    aten.log_sigmoid_forward, aten.gt, aten.ge, aten.lt, aten.le, aten.sign, aten.sgn, aten.maximum, aten.minimum,
+    aten.where, aten.logical_not, aten.atan, aten.sinh, aten.cosh, aten.floor, aten.round, aten.tan,
+)  # fmt: skip
+BACKWARD = (
+    aten.threshold_backward, aten.leaky_relu_backward, aten.elu_backward, aten.gelu_backward, aten.silu_backward,
+    aten.sigmoid_backward, aten.tanh_backward, aten.softplus_backward, aten.hardtanh_backward, aten.mish_backward,
+    aten.hardsigmoid_backward, aten.hardswish_backward, aten.softshrink_backward, aten.hardshrink_backward,
+    aten.log_sigmoid_backward,
+)  # fmt: skip
+
+
+def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """f(x, y, ...) of functions of one source, or of samples."""
+    values = {id(t): run.value(t) for t in call.tensors}
+    if any(isinstance(v, Draws) for v in values.values()):
+        return on_draws(run, call)
+    if all(isinstance(v, Fill) for v in values.values()):
+        return _of_fills(run, call, values)
+    signals = [v for v in values.values() if isinstance(v, Signal)]
+    sources = {id(s): s for v in signals if v.wave and (s := v.wave.source)}
+    bases = {id(v.base): v.base for v in signals if v.base is not None}
+    if len(sources) > 1 or len(bases) > 1 or len(signals) + _constants(values) < len(values):
+        return run.lost(f"{call.name} of tensors that are no functions of one pre-activation")
+    if any(v.wave is None and v.base is None for v in signals):
+        return run.lost(f"{call.name} of a tensor that is not Gaussian")
+    return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
+
+
+def _constants(values: dict[int, Value]) -> int:
+    return sum(isinstance(v, Fill) and v.variance == 0 for v in values.values())
+
+
+def _on_nodes(
+    run: Interpreter, call: Call, values: dict[int, Value], source: Source | None, base: Moments | None
+) -> Value | tuple[Value, ...]:
+    out = call.substituted(lambda t: torch.from_numpy(_node_values(values[id(t)])))
+    outs = out if isinstance(out, list | tuple) else (out,)
+    signals = [v for v in values.values() if isinstance(v, Signal)]
+    built = tuple(_built(run, signals, Wave(source, _rows(o)), base) for o in outs)
+    return built if isinstance(out, list | tuple) else built[0]
+
+
+def _rows(out: torch.Tensor) -> Any:
+    values = out.double().numpy()
+    return np.nan_to_num(values, nan=0.0, posinf=1e150, neginf=-1e150) if not np.isfinite(values).all() else values
+
+
+def _node_values(value: Value) -> Any:
+    match value:
+        case Fill(mean=number):
+            return np.full((1, 1), number)
+        case Signal(wave=Wave(values=values)):
+            return values
+        case _:
+            return ONE.values
+
+
+def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | None) -> Signal:
+    ancestors, mark = 0, worst(*(s.mark for s in signals))
+    for signal in signals:
+        ancestors |= signal.ancestors
+    if base is None:
+        return Signal(forward(wave, run.batch, run.noises), wave, ancestors=ancestors, mark=mark)
+    moments = backward(base, wave, run.batch, run.noises)
+    linear = signals[0].linear if wave.source is None else None
+    return Signal(moments, wave, base, ancestors, linear, mark)
+
+
+def _of_fills(run: Interpreter, call: Call, values: dict[int, Value]) -> Value:
+    """An affine map of one parameter, found by three probes."""
+    fills = [v for v in values.values() if isinstance(v, Fill)]
+    moving = [v for v in fills if v.variance > 0]
+    if len(moving) > 1:
+        return run.lost(f"{call.name} of two parameters")
+    probes = [float(call.substituted(lambda t, k=k: _probe(values[id(t)], k))) for k in (0, 1, 2)]  # type: ignore[misc]
+    slope = probes[1] - probes[0]
+    if moving and abs(probes[2] - probes[1] - slope) > 1e-9 * max(1.0, abs(slope)):
+        return run.lost(f"{call.name} of a parameter")
+    origin = moving[0] if moving else fills[0]
+    return Fill(probes[0], slope**2 * origin.variance, origin.source, origin.kurtosis, worst(*(f.mark for f in fills)))
+
+
+def _probe(value: Value, step: int) -> torch.Tensor:
+    assert isinstance(value, Fill)
+    return torch.tensor(value.mean + (step if value.variance > 0 else 0), dtype=torch.float64)
+
+
+def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """Run the operator on every draw; a signal among its arguments is drawn first."""
+    draws: dict[int, Draws] = {}
+    for t in call.tensors:
+        value = run.value(t)
+        if isinstance(value, Signal):
+            value = draws_of(value, tuple(t.shape), run.batch, run.noises) or value
+        if isinstance(value, Draws):
+            draws[id(t)] = value
+        elif isinstance(value, Signal) or (isinstance(value, Fill) and value.variance > 0):
+            return run.lost(f"{call.name} of a tensor that cannot be sampled")
+    first = next(iter(draws.values()))
+    outs = sampled(call, run, draws)
+    if isinstance(outs[0], list | tuple):
+        return tuple(_stacked(first, [o[i] for o in outs]) for i in range(len(outs[0])))
+    return _stacked(first, outs)
+
+
+def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:
+    return replace(like, values=torch.stack(outs))
+
+
+RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), pointwise)

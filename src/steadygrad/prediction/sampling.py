@@ -1,0 +1,180 @@
+"""Signals as samples and back: for heads and losses, where every operator can simply be run on numbers.
+
+A head is small; its nonlinear loss mixes the classes of an example. So its logits are drawn, over the weights, and
+the user's own loss is run on each draw, forward and backward. Seeded, antithetic, with the draws' scale stratified;
+what comes of it is marked approximate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from . import hermite
+from .batch import Batch
+from .source import Source
+from .spread import CERTAIN, Bend, Noises, Spread, quantile
+from .values import Array, Draws, Moments, Signal
+
+MOST_DRAWS = 512
+FEWEST_DRAWS = 16
+BUDGET = 1 << 21
+
+
+def draws_of(signal: Signal, shape: tuple[int, ...], batch: Batch, noises: Noises) -> Draws | None:
+    """Return samples of a forward signal of this shape, [draws, *shape]; None where it is too large to sample."""
+    count = min(MOST_DRAWS, BUDGET // math.prod(shape))
+    source = signal.wave.source if signal.wave else None
+    if signal.wave is None or source is None or count < FEWEST_DRAWS:
+        return None
+    count -= count % 2
+    rng = np.random.default_rng(0)
+    scale = _scales(source, count, noises, rng)
+    units = math.prod(shape) // batch.size
+    z = _standard(source, count, units, rng) * np.exp(scale / 2)[:, None, None]
+    values = _evaluated(source, signal.wave.values, z)[:, batch.stand_in]
+    samples = torch.from_numpy(values.reshape(count, *shape)).float()
+    return Draws(samples, scale, source.before, samples, signal.ancestors)
+
+
+def _scales(source: Source, count: int, noises: Noises, rng: np.random.Generator) -> Array:
+    cumulants = noises.of(source.before)
+    scores = ndtri((np.arange(count) + 0.5) / count)
+    return np.array([quantile(cumulants, z) for z in rng.permutation(scores)])
+
+
+def _standard(source: Source, count: int, units: int, rng: np.random.Generator) -> Array:
+    """Draw ξ, [count, examples, units]: correlated over examples, the second half the negative of the first."""
+    values, vectors = np.linalg.eigh(1 - source.gap)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    half = root @ rng.standard_normal((count // 2, len(root), units))
+    return np.concatenate([half, -half])
+
+
+def _evaluated(source: Source, values: Array, z: Array) -> Array:
+    nodes = hermite.tables()[0]
+    rows = np.broadcast_to(values, (len(source.mean), values.shape[1]))
+    return np.stack([_line(z[:, b], nodes, row) for b, row in enumerate(rows)], axis=1)
+
+
+def _line(z: Array, nodes: Array, values: Array) -> Array:
+    """Interpolate between the nodes, and go on straight beyond them."""
+    inside = np.interp(z, nodes, values)
+    slope = (values[-1] - values[-2]) / (nodes[-1] - nodes[-2])
+    first = (values[1] - values[0]) / (nodes[1] - nodes[0])
+    return np.asarray(inside + slope * np.maximum(z - nodes[-1], 0) + first * np.minimum(z - nodes[0], 0))
+
+
+def moments_of(draws: Draws, batch: Batch, noises: Noises) -> Moments:
+    """Return the moments of samples of a tensor with a leading example axis, its spread split by what caused it."""
+    values = draws.values.double().reshape(len(draws.values), batch.size, -1).numpy()
+    mean, q, d = followed(values, batch)
+    each = (values**2).mean((1, 2))
+    with np.errstate(divide="ignore"):
+        log = np.where(each > 0, np.log(np.maximum(each, 1e-300)), 0.0) - math.log(max(each.mean(), 1e-300))
+    root = draws.root.double().reshape(len(draws.root), batch.size, -1).numpy()
+    spread = _fitted(draws, log, _overlaps(values), _along(values, root), noises)
+    unit_variance = float(each.var() / max(each.mean(), 1e-300) ** 2)
+    moments = Moments(mean, q, d, spread, unit_variance)
+    excess = _excess(values, moments, batch)
+    return replace(moments, excess=excess, alignment=_alignment(values, root), along=float(_along(values, root).mean()))
+
+
+def _along(gradient: Array, signal: Array) -> Array:
+    """Return the mean squared cosine of gradient and signal of one example, per draw; 1/n where shapes do not meet."""
+    if gradient.shape != signal.shape:
+        return np.full(len(gradient), 1 / gradient.shape[2])
+    met = (gradient * signal).sum(2) ** 2
+    sizes = (gradient**2).sum(2) * (signal**2).sum(2)
+    return np.asarray((met / np.maximum(sizes, 1e-300)).mean(1))
+
+
+def _alignment(gradient: Array, signal: Array) -> float:
+    """Return E[(g·z)²]/E[g² z²] over draws and over all pairs of examples; 1/n where the shapes do not meet."""
+    if gradient.shape != signal.shape:
+        return 1.0 / int(gradient.shape[2])
+    met = np.einsum("sbf,scf->sbc", gradient, signal)
+    sizes = (gradient**2).sum((1, 2)) * (signal**2).sum((1, 2))
+    return float((met**2).sum() / sizes.sum()) if sizes.sum() > 0 else 0.0
+
+
+def _excess(values: Array, moments: Moments, batch: Batch) -> Array:
+    """Return how much the products of two examples vary over draws, so that the overlap is that of the whole batch."""
+    x = values[:, batch.chosen]
+    square = float(((values**2).mean((1, 2)) ** 2).mean())
+    if square == 0:
+        return np.zeros_like(moments.d)
+    second = ((np.einsum("sif,sjf->sij", x, x) / x.shape[2]) ** 2).mean(0) / square
+    gram = np.einsum("sbf,sbg->sfg", values, values) / (values.shape[1] * values.shape[2])
+    whole = float((gram**2).sum((1, 2)).mean()) / square
+    expected = (moments.product / float(moments.q.mean())) ** 2
+    return np.asarray(np.maximum(second * whole / batch.pair_mean(second) - expected, 0.0))
+
+
+def _overlaps(values: Array) -> Array:
+    """Return Σ (x·y)² / (Σ x·x)² over the pairs of the whole batch, for each draw."""
+    gram = np.einsum("sbf,sbg->sfg", values, values)
+    trace = np.einsum("sff->s", gram)
+    return np.asarray((gram**2).sum((1, 2)) / np.maximum(trace**2, 1e-300))
+
+
+def _fitted(draws: Draws, log: Array, overlaps: Array, along: Array, noises: Noises) -> Spread:
+    """Return log second moments of draws as a form: a parabola in the scale of the draw, and a noise for the rest."""
+    scale = draws.scale - draws.scale.mean()
+    bow = scale**2 - (scale**2).mean()
+    (slope, curvature), rest = _regression(log, scale, bow / 2)
+    noise = noises.noise(float(rest.mean()), float(rest.var()), float(((rest - rest.mean()) ** 3).mean()))
+    form = draws.spread.centred.scaled(slope).plus(noise)
+    forms = []
+    for quantity in (overlaps, along / max(float(along.mean()), 1e-300)):
+        (by_scale, by_rest), _ = _regression(quantity, scale, rest - rest.mean())
+        forms.append(draws.spread.scaled(by_scale).plus(noise.scaled(by_rest)).weights)
+    return replace(form, bend=Bend(curvature, draws.spread.weights, *forms))
+
+
+def _regression(y: Array, *terms: Array) -> tuple[Array, Array]:
+    """Return the slopes of y on centred terms, and the rest; a term that hardly varies has slope 0."""
+    x = np.array([t if t.var() > 1e-12 else np.zeros_like(t) for t in terms]).T
+    slopes: Array = np.linalg.lstsq(x, y - y.mean(), rcond=None)[0]
+    return slopes, y - x @ slopes
+
+
+def followed(values: Array, batch: Batch) -> tuple[Array, Array, Array]:
+    """Return mean, q and d of the followed examples from values [draws, examples, features] of the whole batch.
+
+    They are scaled so that their averages, q and the mean of d over pairs, are those of the whole batch.
+    """
+    x = values[:, batch.chosen]
+    mean, q = x.mean((0, 2)), (x**2).mean((0, 2))
+    d = _half_squared_distance(x)
+    whole_q = float((values**2).mean())
+    whole_d = float(values.var(axis=1, ddof=1).mean()) if batch.size > 1 else 0.0
+    here_d = batch.distinct_mean(d) if batch.followed > 1 else 0.0
+    q = q * _scale(whole_q, float(q.mean()))
+    return mean, q, d * _scale(whole_d, here_d)
+
+
+def _scale(whole: float, here: float) -> float:
+    return whole / here if here > 0 else 1.0
+
+
+def _half_squared_distance(x: Array) -> Array:
+    """Return the mean over draws and features of half the squared difference of every two examples."""
+    r = x.shape[1]
+    centred = x - x.mean(1, keepdims=True)
+    gram = np.einsum("sif,sjf->ij", centred, centred) / (x.shape[0] * x.shape[2])
+    diagonal: NDArray[np.float64] = np.diag(gram)
+    d = np.maximum((diagonal[:, None] + diagonal) / 2 - gram, 0.0)
+    d[np.arange(r), np.arange(r)] = 0.0
+    return np.asarray(d)
+
+
+def moments_of_data(x: torch.Tensor, batch: Batch) -> Moments:
+    """Return the moments of the batch itself."""
+    values = x.detach().double().reshape(1, len(x), -1).numpy()
+    return Moments(*followed(values, batch), CERTAIN)

@@ -1,0 +1,161 @@
+"""How the log of a second moment varies from one draw of the weights to the next.
+
+At finite width the second moment of a layer is itself random. Its log is kept as an affine form over independent
+noises, one or two a layer,
+
+    log q = log E[q] + Σ_j a_j ε_j,
+
+as in affine arithmetic, so that what two branches of a network share is counted once. The mean square of N units with
+relative variance v = κ/N is close to a Gamma variable of shape k = 1/v, hence ε has the cumulants
+ψ(k) - log k, ψ'(k), ψ''(k) (cf. Hanin and Rolnick 2018, "How to start training", theorem 5, for the leading order).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma, polygamma
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bend:
+    """What skews a log second moment that went through a nonlinear loss.
+
+    `curvature` is that of the log loss gradient in the log scale of the logits, a form of weights `scale`. `overlap` is
+    the form of how far the gradients of two examples are parallel, on which the variance of all later noises depends;
+    `along` the form of how far a gradient lies along its signal, relative to its mean.
+    """
+
+    curvature: float
+    scale: Vector
+    overlap: Vector
+    along: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A log second moment: its mean, beside log E[q], and its sensitivities to the noises of a `Noises`, by index.
+
+    `modulation` is by how much the variance of its noises grows with the overlap of `bend`.
+    """
+
+    weights: Vector
+    mean: float = 0.0
+    bend: Bend | None = None
+    modulation: float = 0.0
+
+    @property
+    def centred(self) -> Spread:
+        """The form without its mean."""
+        return Spread(self.weights)
+
+    def scaled(self, factor: float) -> Spread:
+        """Return the form times a number."""
+        return self if factor == 1.0 else replace(self, weights=self.weights * factor, mean=self.mean * factor)
+
+    def modulated(self, growth: float, along: float = 0.0) -> Spread:
+        """Return the form whose variance grows by this much with the overlap, and whose mean by `along`.
+
+        A log of unit mean has mean -v/2 where v is its variance: what adds to the one takes from the other.
+        """
+        if self.bend is None:
+            return self
+        shift = Spread(self.bend.along * along).plus(Spread(self.bend.overlap * (-growth / 2)))
+        return replace(self.plus(shift), modulation=self.modulation + growth)
+
+    def plus(self, other: Spread) -> Spread:
+        """Return the sum of two forms over the same noises."""
+        long, short = sorted((self.weights, other.weights), key=len, reverse=True)
+        total = long.copy()
+        total[: len(short)] += short
+        bend, modulation = self.bend or other.bend, max(self.modulation, other.modulation)
+        return Spread(total, self.mean + other.mean, bend, modulation)
+
+
+CERTAIN = Spread(np.zeros(0))
+
+
+def log_mean(relative_variance: float) -> float:
+    """Return E[log X] of a Gamma variable of mean 1 and this variance: ψ(k) - log k = -v/2 - v²/12 + ..., k = 1/v."""
+    v = relative_variance
+    if not v > 0 or not math.isfinite(v):
+        return 0.0
+    return -v / 2 if v < 1e-6 else float(digamma(1 / v)) + math.log(v)
+
+
+@dataclass(slots=True)
+class Noises:
+    """The independent noises of one interpretation: variance and third cumulant of each, its mean taken out."""
+
+    cumulants: list[tuple[float, float]] = field(default_factory=list)
+
+    def fresh(self, relative_variance: float) -> Spread:
+        """Return a new noise: the log of a unit-mean positive variable of this relative variance."""
+        v = relative_variance
+        if not v > 0 or not math.isfinite(v):
+            return CERTAIN
+        if v < 1e-6:
+            return self.noise(-v / 2, v, -v * v)
+        return self.noise(log_mean(v), float(polygamma(1, 1 / v)), float(polygamma(2, 1 / v)))
+
+    def sharing(self, relative_variance: float, known: Spread, known_variance: float, share: float) -> Spread:
+        """Return the log of a unit-mean variable that depends on a known noise by `share`, else on a new one."""
+        rest = max(relative_variance - share * share * known_variance, 0.0)
+        form = known.centred.scaled(share).plus(self.fresh(rest).centred)
+        return Spread(form.weights, log_mean(relative_variance))
+
+    def noise(self, mean: float, variance: float, third: float) -> Spread:
+        """Return a new noise with these cumulants."""
+        self.cumulants.append((variance, third))
+        weights = np.zeros(len(self.cumulants))
+        weights[-1] = 1.0
+        return Spread(weights, mean)
+
+    def of(self, spread: Spread) -> tuple[float, float, float]:
+        """Return mean, variance and third cumulant of a form."""
+        a = spread.weights
+        if not len(a):
+            return spread.mean, 0.0, 0.0
+        variance, third = np.array(self.cumulants[: len(a)]).T
+        plain = float(a**2 @ variance), float(a**3 @ third)
+        bent = self._bent(spread, variance) if spread.bend else (0.0, 0.0)
+        return spread.mean, plain[0] + bent[0], plain[1] + bent[1]
+
+    def _bent(self, spread: Spread, variance: Vector) -> tuple[float, float]:
+        """Return what the bend adds to variance and third cumulant.
+
+        For T + c (δ² - V)/2 with T and δ Gaussian, c² V²/2 and 3 c Cov(T, δ)²; for a T whose variance grows by m r,
+        3 m Cov(T, r).
+        """
+        bend, a = spread.bend, spread.weights
+        assert bend is not None
+        n, k = len(bend.scale), len(bend.overlap)
+        along = float((a[:n] * bend.scale) @ variance[:n])
+        own = float(bend.scale**2 @ variance[:n])
+        parallel = float((a[:k] * bend.overlap) @ variance[:k])
+        c = bend.curvature
+        return c * c * own * own / 2, 3 * c * along**2 + 3 * spread.modulation * parallel
+
+
+def quantile(cumulants: tuple[float, float, float], z: float) -> float:
+    """Return the quantile at the normal score z: the Cornish-Fisher expansion to the third cumulant.
+
+    >>> quantile((0.0, 4.0, 0.0), 1.96)
+    3.92
+    """
+    mean, variance, third = cumulants
+    if variance <= 0:
+        return mean
+    skew = third / variance**1.5
+    return mean + float(variance**0.5) * (z + (z * z - 1) * skew / 6)
+
+
+def band(q: float, cumulants: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return the median of a draw of q and its 95% band, from E[q] and the cumulants of its log."""
+    low, middle, high = (q * math.exp(quantile(cumulants, z)) for z in (-1.959964, 0.0, 1.959964))
+    return middle, low, high

@@ -1,0 +1,127 @@
+"""What the interpreter knows of a tensor: data, a filled parameter, a signal, samples, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .spread import Spread
+
+if TYPE_CHECKING:
+    from .source import Wave
+
+Array = NDArray[np.float64]
+Exactness = Literal["exact", "approximate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Concrete:
+    """Numbers that are known: the batch, labels, masks, buffers."""
+
+    tensor: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Independent entries of one distribution: a parameter as something filled it.
+
+    `kurtosis` is E[(w - mean)⁴]/variance²; `source` names the draw, so that copies and transposes are known as such.
+    """
+
+    mean: float
+    variance: float
+    source: int
+    kurtosis: float = 3.0
+    mark: Exactness = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Moments over the entries of a tensor, for some examples of the batch and their pairs.
+
+    mean and q: [examples], first and second moment; d: [examples, examples], half the mean squared difference of two
+    examples, 0 on the diagonal, so that E[xy] = (q_x + q_y)/2 - d; spread: how log q varies over draws; unit_variance:
+    variance over one unit's draw of its batch-averaged square, relative to q squared; excess: [examples, examples],
+    what E[(x·y/n)²] has beyond (E[x·y/n])², relative to q squared: products of examples vary too; alignment: for a
+    gradient, the squared cosine of what the network makes of it and of what it makes of the signal, weighted by both
+    sizes; along: the squared cosine of the gradient and the signal of the same example.
+    """
+
+    mean: Array
+    q: Array
+    d: Array
+    spread: Spread
+    unit_variance: float = 0.0
+    excess: Array | float = 0.0
+    alignment: float = 0.0
+    along: float = 0.0
+
+    @property
+    def product(self) -> Array:
+        """E[xy] for every two examples."""
+        return (self.q[:, None] + self.q) / 2 - self.d
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A tensor with an example axis: moments, and how it came about.
+
+    A signal is `base` times a function of Gaussian sources: base None for what goes forward, the gradient that came in
+    for what goes backward; `wave` is that function. `ancestors` is a bit set of the fills that it depends on, `linear`
+    the fill that it is linear in, None if there is none.
+    """
+
+    moments: Moments
+    wave: Wave | None = None
+    base: Moments | None = None
+    ancestors: int = 0
+    linear: int | None = None
+    mark: Exactness = "exact"
+
+    def marked(self, mark: Exactness) -> Signal:
+        """Return the signal with a mark."""
+        return replace(self, mark=mark)
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Samples of a small tensor over draws of the weights, the first axis; `scale` is the log of each draw's scale.
+
+    `spread` is the form that `scale` was drawn from; `root` holds the samples of the signal that was drawn.
+    """
+
+    values: torch.Tensor
+    scale: Array
+    spread: Spread
+    root: torch.Tensor
+    ancestors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGradient:
+    """A gradient that is summed over the batch: its second moment over entries."""
+
+    q: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nothing is known, and why."""
+
+    reason: str
+
+
+Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Unknown
+
+
+def worst(*marks: Exactness) -> Exactness:
+    """Return the weaker of the marks.
+
+    >>> worst("exact", "approximate")
+    'approximate'
+    """
+    return "approximate" if "approximate" in marks else "exact"
