@@ -1,7 +1,7 @@
 """The README's blocks are what the commands print.
 
-Figures that rest on the last bits of a sum (a measurement's) may differ between processors in their last digit; they are
-compared as numbers, everything else as it stands.
+Figures that rest on the last bits of a sum may differ between processors in their last digit: they are compared as
+numbers, everything else as it stands.
 """
 
 import re
