@@ -12,7 +12,7 @@ from steadygrad.finding import Finding
 from steadygrad.profile import Mark, Profile
 from steadygrad.report.headline import headline
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Record(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -34,20 +34,26 @@ _PAGE = """<!doctype html>
 _FORWARD = """<figcaption>Forward: does the signal survive?
 <span>q is all of the output; q(1 − c) is what differs between examples, which training needs.</span></figcaption>
 {svg}
-<ul class="legend">
-<li style="--c: var(--q)"><i class="area"></i>q, predicted 95% band</li>
-<li style="--c: var(--q)"><i class="dot"></i>q, measured</li>
-<li style="--c: var(--signal)"><i class="dash"></i>q(1 − c), predicted</li>
-<li style="--c: var(--signal)"><i class="dot"></i>q(1 − c), measured</li>
-</ul>"""
+<ul class="legend">{legend}</ul>"""
 
 _BACKWARD = """<figcaption>Backward: does the gradient survive?
 <span>Second moment of the loss gradient at each layer's output; it travels from right to left.</span></figcaption>
 {svg}
-<ul class="legend">
-<li style="--c: var(--grad)"><i class="area"></i>grad_q, predicted 95% band</li>
-<li style="--c: var(--grad)"><i class="dot"></i>grad_q, measured</li>
-</ul>"""
+<ul class="legend">{legend}</ul>"""
+
+# Colour, mark, words, and the profile that it needs.
+_KEYS = {
+    "forward": (
+        ("q", "area", "q, predicted 95% band", "predicted"),
+        ("q", "dot", "q, measured", "measured"),
+        ("signal", "dash", "q(1 − c), predicted", "predicted"),
+        ("signal", "dot", "q(1 − c), measured", "measured"),
+    ),
+    "backward": (
+        ("grad", "area", "grad_q, predicted 95% band", "predicted"),
+        ("grad", "dot", "grad_q, measured", "measured"),
+    ),
+}
 
 
 def render(
@@ -78,7 +84,7 @@ def render(
         f'<header><p>steadygrad check · {escape(title)}</p><h1 class="{"" if findings else "clean"}">{head}</h1>'
         f"<p>{escape(_measured_on(measured))}</p></header>",
         *map(finding_card, findings),
-        _charts(pairs),
+        _charts(pairs, [name for name, of in (("predicted", predicted), ("measured", measured)) if of]),
         _table(pairs),
         _footer(checked, [*(predicted.unknown if predicted else ()), *notes]),
     ]
@@ -92,16 +98,24 @@ def _measured_on(measured: Profile | None) -> str:
     return f"Measured on one batch of {measured.batch_size} examples; loss {measured.loss:.3g}."
 
 
-def _charts(pairs: Sequence[Pair]) -> str:
-    drawn = [
-        template.format(svg=svg)
-        for template, svg in ((_FORWARD, signal_chart(pairs, "forward")), (_BACKWARD, signal_chart(pairs, "backward")))
-        if svg is not None
-    ]
-    if not drawn:
+def _charts(pairs: Sequence[Pair], present: Collection[str]) -> str:
+    forward = _figure(_FORWARD, signal_chart(pairs, "forward"), _legend(_KEYS["forward"], present))
+    backward = _figure(_BACKWARD, signal_chart(pairs, "backward"), _legend(_KEYS["backward"], present))
+    if not forward and not backward:
         return ""
-    figures = "\n".join(f"<figure>{figure}</figure>" for figure in drawn)
-    return f'<h2>Scale by layer</h2>\n<div class="charts">\n{figures}\n</div>'
+    return f'<h2>Scale by layer</h2>\n<div class="charts">\n{forward}\n{backward}\n</div>'
+
+
+def _figure(template: str, svg: str | None, legend: str) -> str:
+    return "" if svg is None else f"<figure>{template.format(svg=svg, legend=legend)}</figure>"
+
+
+def _legend(keys: Sequence[tuple[str, str, str, str]], present: Collection[str]) -> str:
+    return "\n".join(
+        f'<li style="--c: var(--{color})"><i class="{mark}"></i>{words}</li>'
+        for color, mark, words, needed in keys
+        if needed in present
+    )
 
 
 def _table(pairs: Sequence[Pair]) -> str:

@@ -55,19 +55,26 @@ def _y(channel: str, domain: tuple[float, float]) -> alt.Y:
     return alt.Y(f"{channel}:Q").scale(scale).title(None).axis(axis)
 
 
+def _chart(rows: list[Row]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=rows))
+
+
 def _band_layer(rows: list[Row], color: str, domain: tuple[float, float]) -> alt.Chart:
-    chart = alt.Chart(alt.Data(values=rows)).mark_area(color=color, opacity=0.22)
-    return chart.encode(x=_x(), y=_y("low", domain), y2="high:Q")
+    chart = _chart(rows).mark_area(color=color, opacity=0.22)
+    encoded: alt.Chart = chart.encode(x=_x(), y=_y("low", domain), y2="high:Q")
+    return encoded
 
 
 def _line_layer(rows: list[Row], color: str, domain: tuple[float, float]) -> alt.Chart:
-    chart = alt.Chart(alt.Data(values=rows)).mark_line(color=color, strokeDash=[4, 3], strokeWidth=1.5)
-    return chart.encode(x=_x(), y=_y("value", domain))
+    chart = _chart(rows).mark_line(color=color, strokeDash=[4, 3], strokeWidth=1.5)
+    encoded: alt.Chart = chart.encode(x=_x(), y=_y("value", domain))
+    return encoded
 
 
 def _point_layer(rows: list[Row], color: str, domain: tuple[float, float]) -> alt.Chart:
-    chart = alt.Chart(alt.Data(values=rows)).mark_point(color=color, filled=True, size=34, opacity=1)
-    return chart.encode(x=_x(), y=_y("value", domain), description="told:N")
+    chart = _chart(rows).mark_point(color=color, filled=True, size=34, opacity=1)
+    encoded: alt.Chart = chart.encode(x=_x(), y=_y("value", domain), description="told:N")
+    return encoded
 
 
 def _domain(tables: Sequence[list[Row]]) -> tuple[float, float] | None:
@@ -82,7 +89,7 @@ def _domain(tables: Sequence[list[Row]]) -> tuple[float, float] | None:
 
 def _svg(layers: list[alt.Chart]) -> str:
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, background="transparent")
-    chart = chart.configure_view(strokeOpacity=0).configure(font="system-ui, sans-serif")
+    chart = chart.configure_view(stroke=None).configure(font="system-ui, sans-serif")
     chart = chart.configure_axis(
         labelColor=INK, titleColor=INK, domainColor=GRID, tickColor=GRID, gridColor=GRID, labelFontSize=11,
         titleFontSize=11, titleFontWeight="normal", titlePadding=8,
