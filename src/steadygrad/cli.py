@@ -51,7 +51,7 @@ def explain(
     activation: Annotated[str, typer.Option(help="Such as relu, tanh, gelu.")],
     init: Annotated[str, typer.Option(help="Such as xavier-uniform, he-normal, torch-default.")],
     every_row: EveryRow = False,
-    debug: Debug = False,  # noqa: ARG001 - main reads it, also where parsing fails
+    debug: Debug = False,
 ) -> None:
     """Say from theory alone what becomes of the signal and the gradient of an MLP."""
     from steadygrad import theory
@@ -81,7 +81,7 @@ def check(
     ignore: Codes = None,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
     every_row: EveryRow = False,
-    debug: Debug = False,  # noqa: ARG001 - main reads it, also where parsing fails
+    debug: Debug = False,
 ) -> None:
     """Say what keeps a model from training, before it trains."""
     level = _level(fail_on)

@@ -1,5 +1,6 @@
 """What predict says of a layer, against closed forms and against the layer itself over draws of its weights."""
 
+import itertools
 import math
 
 import numpy as np
@@ -21,7 +22,7 @@ def he_(model):
 
 def chain(activation, *, depth=3, width=64, inputs=64):
     sizes = [inputs] + [width] * depth
-    return nn.Sequential(*(m for a, b in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(a, b), activation())))
+    return nn.Sequential(*(m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), activation())))
 
 
 def draws(factory, inputs, *, count):
@@ -74,7 +75,7 @@ def test_default_linear_before_relu_keeps_q_and_loses_the_signal():
     profile = predict(lambda: chain(nn.ReLU, depth=20, width=n, inputs=n), (2, n))
     linear = [layer for layer in profile if layer.kind == "Linear"]
     assert linear[-1].q == pytest.approx(2 / (5 * n), rel=0.01)
-    for a, b in zip(linear[12:], linear[13:], strict=False):  # where the signal is small beside what the biases make
+    for a, b in itertools.pairwise(linear[12:]):  # where the signal is small beside what the biases make
         assert b.signal / a.signal == pytest.approx(1 / 6, rel=0.01)
         assert a.grad_q / b.grad_q == pytest.approx(1 / 6, rel=0.01)
     assert linear[0].signal / 6**20 < linear[-1].signal < linear[0].signal / 6**19
@@ -91,7 +92,7 @@ def test_xavier_before_relu_halves():
         return model
 
     linear = [layer for layer in predict(factory, (2, 4096)) if layer.kind == "Linear"]
-    for a, b in zip(linear, linear[1:], strict=False):
+    for a, b in itertools.pairwise(linear):
         assert b.q / a.q == pytest.approx(0.5, rel=0.005)
         assert a.grad_q / b.grad_q == pytest.approx(0.5, rel=0.005)
 
@@ -109,7 +110,9 @@ def test_finite_width_drift_and_spread_of_he_relu():
 def test_relu_correlations_are_those_of_the_arc_cosine_kernel():
     """Oracle 2: iterates of the ReLU correlation map from c = 0."""
     n = 1 << 20
-    relu = [row for row in predict(lambda: he_(chain(nn.ReLU, depth=10, width=n, inputs=n)), (2, n)) if row.kind == "ReLU"]
+    relu = [
+        row for row in predict(lambda: he_(chain(nn.ReLU, depth=10, width=n, inputs=n)), (2, n)) if row.kind == "ReLU"
+    ]
     for depth, c in ((1, 0.318310), (2, 0.493731), (3, 0.604826), (10, 0.871536)):
         assert relu[depth - 1].c == pytest.approx(c, abs=2e-5)
 
@@ -141,7 +144,8 @@ def test_a_hand_written_activation_is_the_one_it_writes_out(pair, inputs):
     assert not own.unknown
     assert not written.unknown
     for a, b in zip(own, written, strict=True):
-        assert (a.q, a.c, a.grad_q) == pytest.approx((b.q, b.c, b.grad_q), rel=1e-5)
+        assert (a.q, a.c) == pytest.approx((b.q, b.c), rel=1e-6)
+        assert a.grad_q == pytest.approx(b.grad_q, rel=1e-3)  # the median's drift: noises are shared differently
 
 
 class Residual(nn.Module):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -92,7 +93,7 @@ class Interpreter(TorchDispatchMode):
         """Run the operator on fake tensors, then follow its moments."""
         out = func(*args, **(kwargs or {}))
         if func.namespace != "prim" and not _is_view(func):
-            with outside(), torch.no_grad():
+            with outside(), torch.no_grad(), np.errstate(all="ignore"):  # overflow is a finding, not a warning
                 self._follow(Call(func, args, kwargs or {}, out))
         return out
 
@@ -120,7 +121,14 @@ class Interpreter(TorchDispatchMode):
             return lost
         if values and all(isinstance(v, Concrete) for v in values) and not fills:
             return self._computed(call)
-        return rule(self, call) if rule else self.lost(f"no rule for {call.name}")
+        return self._ruled(rule, call) if rule else self.lost(f"no rule for {call.name}")
+
+    def _ruled(self, rule: Rule, call: Call) -> Value | tuple[Value, ...]:
+        """What a rule says; where it fails, that this is unknown: a profile must not end in an error of ours."""
+        try:
+            return rule(self, call)
+        except Exception as error:
+            return self.lost(f"the rule for {call.name} failed: {type(error).__name__}: {error}")
 
     def _computed(self, call: Call) -> Value | tuple[Value, ...]:
         if torch.Tag.nondeterministic_seeded in call.operator.tags:
@@ -154,18 +162,19 @@ def _patched(whole: Value, part: Value, tensor: torch.Tensor) -> Value:
 def sampled(call: Call, run: Interpreter, draws: dict[int, Draws]) -> list[Any]:
     """Run an operator once for each draw; `draws` gives the samples by the id of the argument."""
     count = len(next(iter(draws.values())).values)
-    fixed = {id(t): _numbers(run.value(t), t) for t in call.tensors if id(t) not in draws}
+    fixed = {id(t): numbers(run.value(t), t) for t in call.tensors if id(t) not in draws}
     return [
         call.substituted(lambda t, s=s: draws[id(t)].values[s] if id(t) in draws else fixed[id(t)])  # type: ignore[misc]
         for s in range(count)
     ]
 
 
-def _numbers(value: Value, tensor: torch.Tensor) -> torch.Tensor:
+def numbers(value: Value, tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose numbers are known: data, or one number everywhere."""
     match value:
         case Concrete(tensor=known):
-            return known
+            return known.float() if known.dtype in (torch.float16, torch.bfloat16) else known
         case Fill(variance=0.0, mean=mean):
-            return torch.full(tensor.shape, mean, dtype=tensor.dtype)
+            return torch.full(tensor.shape, mean, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype)
         case _:
             raise TypeError(f"a {type(value).__name__} has no numbers")

@@ -94,4 +94,4 @@ def blurring(overlap: float) -> float:
 
 def weight_gradient(g: Moments, x: Moments, batch: Batch) -> float:
     """Return the second moment of Σ_b g_b x_b, an entry of the weight's gradient."""
-    return batch.size**2 * batch.pair_mean(g.product * x.product)
+    return batch.size**2 * max(batch.pair_mean(g.product * x.product), 0.0)  # a mean of products of estimates

@@ -73,14 +73,27 @@ def _line(z: Array, nodes: Array, values: Array) -> Array:
 def moments_of(draws: Draws, batch: Batch, noises: Noises) -> Moments:
     """Return the moments of samples of a tensor with a leading example axis, its spread split by what caused it."""
     values = draws.values.double().reshape(len(draws.values), batch.size, -1).numpy()
+    size = float(np.sqrt((values**2).mean()))
+    if size == 0:
+        return nothing(batch)
+    moments = _unit_moments(draws, values / size, batch, noises)
+    return replace(moments, mean=moments.mean * size, q=moments.q * size**2, d=moments.d * size**2)
+
+
+def nothing(batch: Batch) -> Moments:
+    """Return the moments of zeros."""
+    r = batch.followed
+    return Moments(np.zeros(r), np.zeros(r), np.zeros((r, r)), CERTAIN)
+
+
+def _unit_moments(draws: Draws, values: Array, batch: Batch, noises: Noises) -> Moments:
+    """Return the moments of samples that are scaled to a second moment of one over all draws."""
     mean, q, d = followed(values, batch)
     each = (values**2).mean((1, 2))
-    with np.errstate(divide="ignore"):
-        log = np.where(each > 0, np.log(np.maximum(each, 1e-300)), 0.0) - math.log(max(each.mean(), 1e-300))
+    log = np.log(np.maximum(each, 1e-300))  # a draw that is zero is as far down as a double goes
     root = draws.root.double().reshape(len(draws.root), batch.size, -1).numpy()
     spread = _fitted(draws, log, _overlaps(values), _along(values, root), noises)
-    unit_variance = float(each.var() / max(each.mean(), 1e-300) ** 2)
-    moments = Moments(mean, q, d, spread, unit_variance)
+    moments = Moments(mean, q, d, spread, float(each.var()))
     excess = _excess(values, moments, batch)
     return replace(moments, excess=excess, alignment=_alignment(values, root), along=float(_along(values, root).mean()))
 

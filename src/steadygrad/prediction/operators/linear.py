@@ -35,14 +35,19 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
     match value:
         case Signal():
             return value
-        case Concrete(tensor=data) if data.dim() and len(data) == run.batch.size and data.is_floating_point():
+        case Concrete(tensor=data) if _is_batch(data, run):
             return Signal(moments_of_data(data, run.batch))
-        case Draws():
+        case Draws(values=samples) if bool(samples.isfinite().all()):
             moments = moments_of(value, run.batch, run.noises)
             base = moments if run.backward else None
             return Signal(moments, base=base, ancestors=value.ancestors, mark="approximate")
         case _:
             return None
+
+
+def _is_batch(data: torch.Tensor, run: Interpreter) -> bool:
+    examples = data.dim() > 0 and len(data) == run.batch.size
+    return examples and data.is_floating_point() and bool(data.isfinite().all())
 
 
 def matmul(run: Interpreter, call: Call) -> Value:

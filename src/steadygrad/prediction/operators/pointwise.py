@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction.interpreter import Call, Interpreter, Rule, sampled
+from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
 from steadygrad.prediction.propagation import backward, forward
 from steadygrad.prediction.sampling import draws_of
 from steadygrad.prediction.source import ONE, Source, Wave
@@ -137,7 +137,7 @@ def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         elif isinstance(value, Signal) or (isinstance(value, Fill) and value.variance > 0):
             return run.lost(f"{call.name} of a tensor that cannot be sampled")
     if not draws:
-        return run.lost(f"{call.name} of data and parameters")
+        return Concrete(call.substituted(lambda t: numbers(run.value(t), t)))
     first = next(iter(draws.values()))
     outs = sampled(call, run, draws)
     if isinstance(outs[0], list | tuple):

@@ -28,7 +28,7 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
 def _summed(value: Signal, call: Call, run: Interpreter) -> ParameterGradient:
     """The gradient of a parameter that broadcast: entries of one example are taken as independent."""
     terms = call.args[0].numel() // (max(call.out.numel(), 1) * run.batch.size)
-    return ParameterGradient(terms * bias_gradient(value.moments, run).q)
+    return ParameterGradient(terms * max(bias_gradient(value.moments, run).q, 0.0))
 
 
 def _over_examples(call: Call, run: Interpreter) -> bool:
