@@ -42,9 +42,9 @@ def lines(
 def _axis(kind: Any, name: str, log: bool) -> Any:
     import altair as alt
 
-    title = name.replace("_", " ")
     scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
-    return kind(f"{name}:Q", title=title, scale=scale, axis=alt.Axis(format="~g", tickCount=6))
+    axis = alt.Axis(format="~g", tickCount=6) if log else alt.Axis(tickCount=6)
+    return kind(f"{name}:Q", title=name, scale=scale, axis=axis)
 
 
 def titled(*layers: alt.Chart, title: str) -> alt.LayerChart:

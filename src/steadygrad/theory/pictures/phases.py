@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def phase_diagram(
-    phi: Spec, *, largest_weight: float = 3.0, largest_bias: float = 0.5, points: int = 28
+    phi: Spec, *, largest_weight: float = 3.0, largest_bias: float = 0.5, points: int = 20
 ) -> alt.LayerChart:
     """Return the plane of (sigma_w^2, sigma_b^2) coloured by the depth scale, with the edge of chaos.
 
@@ -39,10 +39,10 @@ def phase_diagram(
     step_w, step_b = largest_weight / points, largest_bias / points
     cells = [
         {
-            "sigma_w^2": (i + 0.5) * step_w,
-            "right": (i + 1.5) * step_w,
-            "sigma_b^2": (j + 0.5) * step_b,
-            "top": (j + 1.5) * step_b,
+            "sigma_w^2": i * step_w,
+            "right": (i + 1) * step_w,
+            "sigma_b^2": j * step_b,
+            "top": (j + 1) * step_b,
             "xi_c": _depth(entry, (i + 0.5) * step_w, (j + 0.5) * step_b),
         }
         for i in range(points)
