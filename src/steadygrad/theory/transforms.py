@@ -195,8 +195,8 @@ def _newton(f: Equations, x: Array) -> tuple[Array, float]:
         size = float(np.abs(value).max())
         if size < 1e-12:
             break
-        step = np.linalg.lstsq(_jacobian(f, x), -value, rcond=1e-12)[0]
-        step *= min(1.0, 1.0 / float(np.abs(step).max()))
+        full = np.linalg.lstsq(_jacobian(f, x), -value, rcond=1e-12)[0]
+        step: Array = np.asarray(full * min(1.0, 1.0 / float(np.abs(full).max())), dtype=np.float64)
         x, value, better = _shortened(f, x, step, size)
         if not better:
             break

@@ -104,7 +104,7 @@ def sine() -> ClosedForms:
     """Return the maps of sin: E[phi phi] = exp(-q) sinh(q c), E[phi' phi'] = exp(-q) cosh(q c)."""
 
     def gap(q: float, t: Array) -> Array:
-        return -np.expm1(-q * t) * (1 + np.exp(-q * (2 - t))) / -math.expm1(-2 * q)
+        return np.asarray(-np.expm1(-q * t) * (1 + np.exp(-q * (2 - t))) / -math.expm1(-2 * q))
 
     def derivative_gap(q: float, t: Array) -> Array:
         return np.expm1(-q * t) * np.expm1(-q * (2 - t)) / (1 + math.exp(-2 * q))

@@ -29,14 +29,15 @@ def lines(
     """
     import altair as alt
 
-    chart = alt.Chart(alt.Data(values=list(rows)))
+    chart = alt.Chart({"values": list(rows)})
     marked = (
         chart.mark_point(filled=True, size=45) if points else chart.mark_line(strokeDash=[4, 3] if dash else [1, 0])
     )
     encoding = {"x": _axis(alt.X, x, x_log), "y": _axis(alt.Y, y, y_log)}
     if color:
         encoding["color"] = alt.Color(f"{color}:N", title=color, sort=None)
-    return marked.encode(**encoding).properties(width=360, height=240)
+    finished: alt.Chart = marked.encode(**encoding).properties(width=360, height=240)
+    return finished
 
 
 def _axis(kind: Any, name: str, log: bool) -> Any:
@@ -55,4 +56,4 @@ def titled(*layers: alt.Chart, title: str) -> alt.LayerChart:
     """
     import altair as alt
 
-    return alt.layer(*layers).properties(title=title)
+    return alt.LayerChart(layer=list(layers), title=title)

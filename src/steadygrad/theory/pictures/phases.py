@@ -49,7 +49,7 @@ def phase_diagram(
         for j in range(points)
     ]
     field = (
-        alt.Chart(alt.Data(values=cells))
+        alt.Chart({"values": cells})
         .mark_rect()
         .encode(
             x=alt.X("sigma_w^2:Q", title="sigma_w^2", scale=alt.Scale(domain=[0, largest_weight], clamp=True)),
@@ -61,7 +61,8 @@ def phase_diagram(
     )
     edge = lines(_edge(entry, largest_weight, largest_bias), x="sigma_w^2", y="sigma_b^2")
     title = f"Phases of {entry}: ordered left, chaotic right of the edge of chaos"
-    return alt.layer(field, edge.mark_line(color="white", strokeWidth=2)).properties(width=360, height=240, title=title)
+    line = edge.mark_line(color="white", strokeWidth=2)
+    return alt.LayerChart(layer=[field.properties(width=360, height=240), line], title=title)
 
 
 def _depth(entry: Activation, weight: float, bias: float) -> float:

@@ -47,7 +47,8 @@ def dead_units(*, widths: Sequence[int] = (2, 3, 5, 8, 12), deepest: int = 100) 
         lines(steps, x="relative step", y="probability", color="correlation"),
         title="Unit dead on 100 examples after the worst step",
     )
-    return alt.hconcat(left, right).resolve_scale(color="independent")
+    pair: alt.HConcatChart = alt.hconcat(left, right).resolve_scale(color="independent")
+    return pair
 
 
 def clipped_share(norms: dict[str, GradientNorm]) -> alt.LayerChart:
