@@ -121,7 +121,11 @@ def exponential() -> ClosedForms:
     def square(q: float, t: Array) -> Array:
         return np.expm1(4 * q * (1 - t))
 
-    return ClosedForms(gap=gap, derivative_gap=gap, square=square, derivative_square=square)
+    def power_mean(q: float, mean: float, k: int) -> float:
+        exponent = k * mean + k * k * q / 2
+        return math.exp(exponent) if exponent < 709.7 else math.inf
+
+    return ClosedForms(gap=gap, derivative_gap=gap, square=square, derivative_square=square, power_mean=power_mean)
 
 
 def cosine() -> ClosedForms:

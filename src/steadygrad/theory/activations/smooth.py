@@ -164,7 +164,7 @@ def cos() -> Activation:
 
 def exp() -> Activation:
     """Return the exponential, whose moments are e to k^2 q / 2: inf where a double cannot hold them."""
-    return Activation(name="exp", phi=np.exp, derivative=np.exp, growth=1.0, closed=closed.exponential())
+    return Activation(name="exp", phi=np.exp, derivative=np.exp, growth=1.0, longest=1.0, closed=closed.exponential())
 
 
 def square() -> Activation:
