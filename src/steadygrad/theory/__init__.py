@@ -42,6 +42,10 @@ from .floating_point import float_format as float_format
 from .gain import Gain as Gain
 from .gain import gain as gain
 from .gain import stability as stability
+from .gated import GATES as GATES
+from .gated import gated_gain as gated_gain
+from .gated import gated_gap_map as gated_gap_map
+from .gated import gated_moments as gated_moments
 from .gaussian import gaussian_mean as gaussian_mean
 from .half_precision import HalfPrecision as HalfPrecision
 from .half_precision import LayerRange as LayerRange
@@ -69,6 +73,10 @@ from .softmax_at_init import SoftmaxAtInit as SoftmaxAtInit
 from .softmax_at_init import logit_limits as logit_limits
 from .softmax_at_init import softmax_at_init as softmax_at_init
 from .softmax_at_init import top_gap_exceeds as top_gap_exceeds
+from .transforms import Transformed as Transformed
+from .transforms import deep_kernel_shaping as deep_kernel_shaping
+from .transforms import tailored_relu_slope as tailored_relu_slope
+from .transforms import tailored_smooth as tailored_smooth
 from .variance_map import FixedPoint as FixedPoint
 from .variance_map import FixedPoints as FixedPoints
 from .variance_map import decay_length as decay_length

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from steadygrad.errors import not_allowed
 
@@ -104,7 +104,7 @@ def correlation_map(phi: Spec, q: float, c: ArrayLike) -> Array:
     return np.asarray(1 - gap_map(phi, q, 1 - c))
 
 
-def _first_bad(values: Array, good: Array) -> float:
+def _first_bad(values: Array, good: NDArray[np.bool_]) -> float:
     return float(np.ravel(values)[np.flatnonzero(~np.ravel(good))[0]])
 
 

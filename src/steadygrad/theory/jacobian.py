@@ -137,6 +137,7 @@ def jacobian_density(
         return Density(value=np.empty(0), density=np.empty(0), at_zero=1.0, at_top=0.0, edge=0.0)
     m = _on_support(p, g, depth, points)
     z = scale * np.real((1 + m) ** (1 - (1 - g) * depth) * ((m + p) ** depth) / m)
+    m, z = m[z > 1e-290], z[z > 1e-290]  # what a double cannot hold is left out of the plot, not of `at_zero`
     order = np.argsort(z)
     edge = scale if top else _edge(p, g, depth) * scale
     return Density(

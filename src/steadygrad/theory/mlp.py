@@ -182,39 +182,48 @@ def _gradient_noise(entry: Activation, m: Moments, n: int) -> LogLaw:
 
 
 def _linear_row(layer: _Layer, gradient: float, law: LogLaw, mark: Mark) -> LayerSignal:
-    spread = layer.law + log_mean_square(2.0, layer.fan_out)
-    return LayerSignal(
+    row = LayerSignal(
         path=str(2 * layer.index),
         kind="Linear",
         fan_in=layer.fan_in,
         fan_out=layer.fan_out,
         mean=0.0,
+        c=1 - layer.gap,
+        grad_c=0.0,
         mark=mark,
-        **_signal(layer.q, layer.gap, spread),
-        **_gradient(gradient, law),
     )
+    spread = layer.law + log_mean_square(2.0, layer.fan_out)
+    return _with_bands(row, layer.gap, (layer.q, spread), (gradient, law))
 
 
 def _activation_row(entry: Activation, layer: _Layer, gradient: float, law: LogLaw, mark: Mark) -> LayerSignal:
     assert layer.moments is not None
-    return LayerSignal(
+    row = LayerSignal(
         path=str(2 * layer.index + 1),
         kind=KINDS.get(entry.name, entry.name.capitalize()),
         mean=layer.moments.mean,
+        c=1 - layer.out_gap,
+        grad_c=0.0,
         mark=mark,
-        **_signal(layer.moments.second, layer.out_gap, layer.out_law),
-        **_gradient(gradient, law),
     )
+    return _with_bands(row, layer.out_gap, (layer.moments.second, layer.out_law), (gradient, law))
 
 
-def _signal(q: float, gap: float, law: LogLaw) -> dict[str, float]:
-    low, middle, high = _quantiles(q, law)
-    return {"q": middle, "q_low": low, "q_high": high, "c": 1 - gap, "signal": middle * gap}
-
-
-def _gradient(second: float, law: LogLaw) -> dict[str, float]:
-    low, middle, high = _quantiles(second, law)
-    return {"grad_q": middle, "grad_q_low": low, "grad_q_high": high, "grad_c": 0.0}
+def _with_bands(
+    row: LayerSignal, gap: float, forward: tuple[float, LogLaw], backward: tuple[float, LogLaw]
+) -> LayerSignal:
+    low, q, high = _quantiles(*forward)
+    grad_low, grad_q, grad_high = _quantiles(*backward)
+    return replace(
+        row,
+        q=q,
+        q_low=low,
+        q_high=high,
+        signal=q * gap,
+        grad_q=grad_q,
+        grad_q_low=grad_low,
+        grad_q_high=grad_high,
+    )
 
 
 def _quantiles(value: float, law: LogLaw) -> tuple[float, float, float]:

@@ -76,6 +76,9 @@ def moments(phi: Spec, q: float, mean: float = 0.0) -> Moments:
         raise ValueError(f"`mean` must be finite, got {mean!r}.")
     if q == 0:
         return _at_a_point(entry, mean)
+    if entry.closed.power_mean:
+        first, second, fourth = (entry.closed.power_mean(q, mean, k) for k in (1, 2, 4))
+        return Moments(first, second, fourth, first, second, fourth, math.sqrt(q) * first)
     z, w = nodes(entry, q, mean)
     u = math.sqrt(q) * z
     if mean:

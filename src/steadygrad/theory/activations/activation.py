@@ -22,12 +22,14 @@ class ClosedForms:
         derivative_gap: the same of phi'.
         square: E[phi(u)^2 phi(v)^2] / E[phi^2]^2 - 1.
         derivative_square: the same of phi'.
+        power_mean: E[phi^k], of q, the mean of u and k; the same holds for phi'.
     """
 
     gap: Kernel | None = None
     derivative_gap: Kernel | None = None
     square: Kernel | None = None
     derivative_square: Kernel | None = None
+    power_mean: Callable[[float, float, int], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

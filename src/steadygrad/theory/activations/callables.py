@@ -62,7 +62,7 @@ def _made(
     found = find_kinks(phi) if kinks is None else kinks
     slope = _as_pointwise(derivative) if derivative is not None else numerical_derivative(phi, found)
     return Activation(
-        name=name or getattr(given, "__name__", type(given).__name__),
+        name=name or str(getattr(given, "__name__", type(given).__name__)),
         phi=phi,
         derivative=slope,
         kinks=found,

@@ -13,7 +13,7 @@ import numpy as np
 
 from .activation import Array, ClosedForms
 
-_SERIES = [(-1) ** k * (2 * k + 2) / math.factorial(2 * k + 3) for k in range(10)]
+_SERIES = [(-1) ** k * (2 * k + 2) / math.factorial(2 * k + 3) for k in range(7)]
 
 
 def angle(gap: Array) -> Array:
@@ -22,18 +22,33 @@ def angle(gap: Array) -> Array:
     >>> float(angle(np.array(2e-30)))
     2e-15
     """
-    half = np.arcsin(np.sqrt(np.minimum(gap, 1.0) / 2))
-    return np.where(gap <= 1, 2 * half, math.pi - 2 * np.arcsin(np.sqrt(np.maximum(2 - gap, 0.0) / 2)))
+    if (gap <= 1).all():
+        return np.asarray(2 * np.arcsin(np.sqrt(gap * 0.5)))
+    near = 2 * np.arcsin(np.sqrt(np.minimum(gap, 1.0) * 0.5))
+    return np.where(gap <= 1, near, math.pi - 2 * np.arcsin(np.sqrt(np.maximum(2 - gap, 0.0) * 0.5)))
 
 
 def sine_less_chord(theta: Array) -> Array:
-    """Return sin(theta) - theta cos(theta), by its series theta^3/3 - theta^5/30 + ... below 1.
+    """Return sin(theta) - theta cos(theta), by its series theta^3/3 - theta^5/30 + ... below 1/4.
+
+    Above, the difference is good to eps theta, against t = theta^2/2 whose part it is.
 
     >>> float(sine_less_chord(np.array(1e-8)))
     3.3333333333333335e-25
     """
-    series = theta**3 * np.polynomial.polynomial.polyval(np.minimum(theta, 1.0) ** 2, _SERIES)
-    return np.where(theta < 1, series, np.sin(theta) - theta * np.cos(theta))
+    small = theta < 0.25
+    if small.all():
+        return _series(theta)
+    far = np.sin(theta) - theta * np.cos(theta)
+    return np.where(small, _series(np.minimum(theta, 0.25)), far) if small.any() else far
+
+
+def _series(theta: Array) -> Array:
+    square = theta * theta
+    total = np.full_like(square, _SERIES[-1])
+    for coefficient in _SERIES[-2::-1]:
+        total = total * square + coefficient
+    return np.asarray(total * square * theta)
 
 
 def leaky(slope: float) -> ClosedForms:
@@ -89,7 +104,7 @@ def sine() -> ClosedForms:
     """Return the maps of sin: E[phi phi] = exp(-q) sinh(q c), E[phi' phi'] = exp(-q) cosh(q c)."""
 
     def gap(q: float, t: Array) -> Array:
-        return -np.expm1(-q * t) * (1 + np.exp(-q * (2 - t))) / -math.expm1(-2 * q)
+        return np.asarray(-np.expm1(-q * t) * (1 + np.exp(-q * (2 - t))) / -math.expm1(-2 * q))
 
     def derivative_gap(q: float, t: Array) -> Array:
         return np.expm1(-q * t) * np.expm1(-q * (2 - t)) / (1 + math.exp(-2 * q))
@@ -106,7 +121,11 @@ def exponential() -> ClosedForms:
     def square(q: float, t: Array) -> Array:
         return np.expm1(4 * q * (1 - t))
 
-    return ClosedForms(gap=gap, derivative_gap=gap, square=square, derivative_square=square)
+    def power_mean(q: float, mean: float, k: int) -> float:
+        exponent = k * mean + k * k * q / 2
+        return math.exp(exponent) if exponent < 709.7 else math.inf
+
+    return ClosedForms(gap=gap, derivative_gap=gap, square=square, derivative_square=square, power_mean=power_mean)
 
 
 def cosine() -> ClosedForms:

@@ -30,7 +30,7 @@ def tanh() -> Activation:
 def _sech_squared(u: Array) -> Array:
     # 1 - tanh^2 cancels in the tails; 4 e / (1 + e)^2 with e = exp(-2|u|) does not.
     e = np.exp(-2 * np.abs(u))
-    return 4 * e / (1 + e) ** 2
+    return np.asarray(4 * e / (1 + e) ** 2)
 
 
 def sigmoid() -> Activation:
@@ -104,7 +104,7 @@ def _gelu_tanh(u: Array) -> Array:
 def _gelu_tanh_slope(u: Array) -> Array:
     x = _gelu_inner(u)
     inner_slope = 2 * _SQRT_2_OVER_PI * (1 + 3 * _GELU_CUBIC * u * u)
-    return expit(x) * (1 + u * expit(-x) * inner_slope)
+    return np.asarray(expit(x) * (1 + u * expit(-x) * inner_slope))
 
 
 def mish() -> Activation:
@@ -115,7 +115,7 @@ def mish() -> Activation:
 def _mish_gate(u: Array) -> Array:
     e = np.exp(-np.abs(u))
     above, below = (1 + 2 * e) / (1 + 2 * e + 2 * e * e), e * (e + 2) / (e * (e + 2) + 2)
-    return np.where(u > 0, above, below)
+    return np.asarray(np.where(u > 0, above, below))
 
 
 def _mish_slope(u: Array) -> Array:
@@ -123,7 +123,7 @@ def _mish_slope(u: Array) -> Array:
     # d gate / du = 4 x (1 + x) / (2 + 2x + x^2)^2 with x = e^u, written in exp(-|u|) on either side.
     above = 4 * e * e * (1 + e) / (1 + 2 * e + 2 * e * e) ** 2
     below = 4 * e * (1 + e) / (2 + 2 * e + e * e) ** 2
-    return _mish_gate(u) + u * np.where(u > 0, above, below)
+    return np.asarray(_mish_gate(u) + u * np.where(u > 0, above, below))
 
 
 def tanhshrink() -> Activation:
@@ -164,7 +164,7 @@ def cos() -> Activation:
 
 def exp() -> Activation:
     """Return the exponential, whose moments are e to k^2 q / 2: inf where a double cannot hold them."""
-    return Activation(name="exp", phi=np.exp, derivative=np.exp, growth=1.0, closed=closed.exponential())
+    return Activation(name="exp", phi=np.exp, derivative=np.exp, growth=1.0, longest=1.0, closed=closed.exponential())
 
 
 def square() -> Activation:
