@@ -67,6 +67,15 @@ def _floating_tensor(x: Any, name: str) -> Any:
     return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 
+def cast(x: Any, dtype: Any) -> Any:
+    """Return `x` in a type of its own framework.
+
+    >>> cast(np.zeros(1), np.float32).dtype
+    dtype('float32')
+    """
+    return x.to(dtype) if is_tensor(x) else np.asarray(x, dtype)
+
+
 def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Return the axes as sorted non-negative integers; None is all of them, and a 0-d array is one entry.
 
@@ -150,7 +159,7 @@ def as_rows(x: A, axes: tuple[int, ...]) -> tuple[A, int]:
         return x, axes[0]
     rest = [n for i, n in enumerate(array.shape) if i not in axes]
     length = math.prod(array.shape[i] for i in axes)
-    moved: A = namespace(x).moveaxis(array, axes, tuple(range(-len(axes), 0))).reshape(*rest, length)
+    moved: A = _moved(array, axes, tuple(range(-len(axes), 0))).reshape(*rest, length)
     return moved, -1
 
 
@@ -161,11 +170,11 @@ def last_rows(x: Any, axis: Axis, where: Any) -> tuple[Any, Any, tuple[int, ...]
     array([[  1.], [-inf]])
     """
     xp, axes = namespace(x), axes_of(axis, x.ndim)
-    single = xp.asarray(x, dtype=xp.float32) if x.dtype.itemsize < 4 else x
+    single = cast(x, xp.float32) if x.dtype.itemsize < 4 else x
     rows, dim = as_rows(single, axes)
     mask = xp.ones_like(x, dtype=xp.bool_ if xp is np else xp.bool) if where is None else mask_of(where, x)
-    allowed = xp.moveaxis(as_rows(mask, axes)[0], dim, -1)
-    rows = xp.moveaxis(rows, dim, -1)
+    allowed = _moved(as_rows(mask, axes)[0], (dim,), (-1,))
+    rows = _moved(rows, (dim,), (-1,))
     return xp.where(allowed, rows, xp.full_like(rows, -math.inf)), allowed, axes
 
 
@@ -180,7 +189,7 @@ def from_rows(rows: A, shape: Sequence[int], axes: tuple[int, ...]) -> A:
         return rows
     array: Any = rows
     order = [n for i, n in enumerate(shape) if i not in axes] + [shape[i] for i in axes]
-    restored: A = namespace(rows).moveaxis(array.reshape(order), tuple(range(-len(axes), 0)), axes)
+    restored: A = _moved(array.reshape(order), tuple(range(-len(axes), 0)), axes)
     return restored
 
 
@@ -192,3 +201,7 @@ def reduced_shape(shape: Sequence[int], axes: tuple[int, ...], keepdims: bool) -
     """
     kept = [1 if i in axes else n for i, n in enumerate(shape)]
     return kept if keepdims else [n for i, n in enumerate(kept) if i not in axes]
+
+
+def _moved(x: Any, source: tuple[int, ...], target: tuple[int, ...]) -> Any:
+    return x.movedim(source, target) if is_tensor(x) else np.moveaxis(x, source, target)

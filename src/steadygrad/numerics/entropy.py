@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arguments import A, Axis, Empty, check_options, divisors, floating, last_rows, namespace, reduced_shape
+from .arguments import A, Axis, Empty, cast, check_options, divisors, floating, last_rows, namespace, reduced_shape
 from .empty_rows import constant_row
 from .logsumexp import logsumexp
 from .softmax import softmax
@@ -53,7 +53,7 @@ def entropy(
     inner = logsumexp(d, temperature=temperature) + _mean_gap(d, temperature)
     fixed = _entropy_of(constant_row(xp.where(constant, rows, xp.zeros_like(rows)), allowed, empty))
     total = xp.where(constant[..., 0], fixed, inner).reshape(reduced_shape(logits.shape, axes, keepdims))
-    result: A = xp.asarray(total, dtype=logits.dtype)
+    result: A = cast(total, logits.dtype)
     return result
 
 
@@ -68,4 +68,4 @@ def _mean_gap(d: Any, temperature: float) -> Any:
 
 def _entropy_of(p: Any) -> Any:
     xp = namespace(p)
-    return -(p * xp.log(xp.where(p > 0, p, xp.ones_like(p)))).sum(-1)
+    return abs(p * xp.log(xp.where(p > 0, p, xp.ones_like(p)))).sum(-1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import not_allowed
-from .arguments import A, Axis, Empty, check_options, floating, is_tensor, last_rows, namespace, reduced_shape
+from .arguments import A, Axis, Empty, cast, check_options, floating, is_tensor, last_rows, namespace, reduced_shape
 from .softmax import log_softmax
 
 _INF = float("inf")
@@ -61,7 +61,7 @@ def kl_divergence(
     log_p = log_softmax(rows_p, where=allowed, temperature=temperature, empty=empty)
     log_q = log_softmax(rows_q, where=allowed, temperature=temperature, empty=empty)
     total = _divergence(log_p, log_q).reshape(reduced_shape(logits_p.shape, axes, keepdims))
-    result: A = namespace(total).asarray(total, dtype=logits_p.dtype)
+    result: A = cast(total, logits_p.dtype)
     return result
 
 

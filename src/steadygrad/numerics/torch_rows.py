@@ -35,7 +35,8 @@ def log_softmax(x: Tensor, dim: int, where: Tensor | None, temperature: float, e
     >>> log_softmax(torch.tensor([1e4, 0.0]), 0, None, 1.0, "zero")
     tensor([     0., -10000.])
     """
-    return _normalized(torch.log_softmax, constant_log_row, x, dim, where, temperature, empty)
+    wide = x.float() if x.dtype in HALF else x  # the framework's kernel rounds the log-sum-exp to half as well
+    return _normalized(torch.log_softmax, constant_log_row, wide, dim, where, temperature, empty).to(x.dtype)
 
 
 def tempered(x: Tensor, dim: int, temperature: float) -> Tensor:
@@ -53,20 +54,28 @@ def tempered(x: Tensor, dim: int, temperature: float) -> Tensor:
     return z
 
 
-def may_be_true(flag: Tensor) -> bool:
-    """Return whether a flag holds where reading it is free; True where it cannot be read.
+def readable(flag: Tensor) -> bool:
+    """Return whether a value can be read for free: not from a compiler, a tracer, a vmap, or a stream of an accelerator.
 
-    A compiler, a vmap and a tracer cannot branch on data; on an accelerator the read would stop the stream.
+    >>> readable(torch.tensor(False)), readable(torch.empty((), device="meta"))
+    (True, False)
+    """
+    if torch.compiler.is_compiling() or flag.device.type != "cpu":
+        return False
+    try:
+        bool(flag.any())
+    except RuntimeError:  # what vmap and tracers raise on a branch on data
+        return False
+    return True
+
+
+def may_be_true(flag: Tensor) -> bool:
+    """Return whether a flag holds; True where it cannot be read for free.
 
     >>> may_be_true(torch.tensor(False)), may_be_true(torch.empty((), device="meta"))
     (False, True)
     """
-    if torch.compiler.is_compiling() or flag.device.type != "cpu":
-        return True
-    try:
-        return bool(flag)
-    except RuntimeError:  # what vmap and tracers raise on a branch on data
-        return True
+    return not readable(flag) or bool(flag)
 
 
 def _normalized(
