@@ -71,23 +71,23 @@ def check_targets(targets: Any, shape: tuple[int, ...], classes: int, options: L
 
 def _check_range(index: Any, classes: int, ignore_index: int) -> None:
     outside = ((index < 0) | (index >= classes)) & (index != ignore_index)
-    if is_tensor(index):
-        from .torch_rows import readable  # here, so that arrays need no torch
-
-        if not readable(outside):
-            return
-    if bool(outside.any()):
+    wrong = _first_tensor(index, outside) if is_tensor(index) else index[outside][:1].tolist()
+    if wrong:
         rule = f"must lie in [0, {classes - 1}], or be ignore_index={ignore_index}"
-        raise ValueError(not_allowed("targets", rule, int(index[outside].reshape(-1)[0])))
+        raise ValueError(not_allowed("targets", rule, wrong[0]))
 
 
-def is_plain(options: LossOptions) -> bool:
-    """Return whether the framework's own cross-entropy offers all that is asked.
+def _first_tensor(index: Any, outside: Any) -> list[int]:
+    """Return the first index outside, where that can be read for free."""
+    from .torch_rows import may_be_true  # here, so that arrays need no torch
 
-    >>> is_plain(LossOptions(label_smoothing=0.1)), is_plain(LossOptions(z_loss=1e-4))
-    (True, False)
-    """
-    return options.z_loss == 0 and options.soft_cap is None
+    if index.device.type != "cpu" or not may_be_true(outside.any()):
+        return []
+    try:
+        found: list[int] = index[outside][:1].tolist()
+    except RuntimeError:  # under vmap and tracers
+        return []
+    return found
 
 
 def example_weights(index: Any, options: LossOptions, like: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 from .arguments import divisors
 from .torch_rows import HALF, finite, masked, softmax, tempered
 
-_BLOCK = 1 << 16  # entries: 512 KiB in double precision, within a second-level cache
+_BLOCK = 1 << 19  # bytes, within a second-level cache
 
 
 def logsumexp(x: Tensor, dim: int, where: Tensor | None, temperature: float) -> Tensor:
@@ -68,7 +68,7 @@ class _LogSumExp(torch.autograd.Function):
     def forward(x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         out = torch.empty(len(rows), dtype=x.dtype, device=x.device)
-        step = max(1, _BLOCK // x.shape[-1])
+        step = max(1, _BLOCK // (x.shape[-1] * x.element_size()))
         for part, target in zip(rows.split(step), out.split(step), strict=True):
             _block_logsumexp(part, target)
         return out.reshape(x.shape[:-1])
@@ -80,7 +80,8 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad.unsqueeze(-1) * _gradient(ctx.saved_tensors[0])
+        gradient = _gradient(ctx.saved_tensors[0])
+        return gradient * grad.unsqueeze(-1) if torch.is_grad_enabled() else gradient.mul_(grad.unsqueeze(-1))
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
@@ -93,11 +94,15 @@ class _LogSumExp(torch.autograd.Function):
 
 
 def _block_logsumexp(x: Tensor, out: Tensor) -> None:
-    top, first = x.max(-1, keepdim=True)
-    e = (x - top.masked_fill(top.isinf(), 0)).exp_().scatter_(-1, first, 0.0)
-    total = e.sum(-1).log1p_()
+    top = x.amax(-1, keepdim=True)
+    e = (x - top.masked_fill(top.isinf(), 0)).exp_()
+    total = e.sum(-1)
+    # The fractional part takes the entries that reach the maximum, exp(0) = 1, out of the sum and leaves the others as
+    # they are: cheaper than to look for the first of them. What it took is a whole number; one of it is left out.
+    fractions = e.frac_().sum(-1)
+    others = fractions + ((total - fractions).round_() - 1)
     top = top.squeeze(-1)
-    torch.where(top.isinf(), top, total.add_(top), out=out)
+    torch.where(top.isinf(), top, others.log1p_().add_(top), out=out)
 
 
 def _gradient(x: Tensor) -> Tensor:

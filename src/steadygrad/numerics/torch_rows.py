@@ -54,28 +54,20 @@ def tempered(x: Tensor, dim: int, temperature: float) -> Tensor:
     return z
 
 
-def readable(flag: Tensor) -> bool:
-    """Return whether a value can be read for free: not from a compiler, a tracer, a vmap, or a stream of an accelerator.
-
-    >>> readable(torch.tensor(False)), readable(torch.empty((), device="meta"))
-    (True, False)
-    """
-    if torch.compiler.is_compiling() or flag.device.type != "cpu":
-        return False
-    try:
-        bool(flag.any())
-    except RuntimeError:  # what vmap and tracers raise on a branch on data
-        return False
-    return True
-
-
 def may_be_true(flag: Tensor) -> bool:
-    """Return whether a flag holds; True where it cannot be read for free.
+    """Return whether a flag holds where reading it is free; True where it cannot be read.
+
+    A compiler, a vmap and a tracer cannot branch on data; on an accelerator the read would stop the stream.
 
     >>> may_be_true(torch.tensor(False)), may_be_true(torch.empty((), device="meta"))
     (False, True)
     """
-    return not readable(flag) or bool(flag)
+    if torch.compiler.is_compiling() or flag.device.type != "cpu":
+        return True
+    try:
+        return bool(flag)
+    except RuntimeError:  # what vmap and tracers raise on a branch on data
+        return True
 
 
 def _normalized(
