@@ -9,12 +9,11 @@ import math
 import operator
 import sys
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 
-from ..errors import not_allowed, unknown_name
+from steadygrad.errors import not_allowed, unknown_name
 
 A = TypeVar("A")
 Axis: TypeAlias = int | Sequence[int] | None
@@ -123,7 +122,8 @@ def check_options(temperature: float, empty: str) -> None:
     Traceback (most recent call last):
     ValueError: `temperature` must be a number > 0, or inf, got 0.
     """
-    if isinstance(temperature, bool) or not isinstance(temperature, Real) or not temperature > 0:
+    number: object = temperature
+    if isinstance(number, bool) or not isinstance(number, int | float | np.number) or not temperature > 0:
         raise ValueError(not_allowed("temperature", "must be a number > 0, or inf", temperature))
     if empty not in get_args(Empty):
         raise ValueError(unknown_name("empty", empty, get_args(Empty)))

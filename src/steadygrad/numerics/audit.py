@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..tracing import SourceLine
+from steadygrad.tracing import SourceLine
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,21 +43,22 @@ class UnstableForm:
 def audit(fn_or_module: Callable[..., object], example: Any) -> tuple[UnstableForm, ...]:
     """Return the unstable forms among the operators that a function or module runs on an example.
 
-    It knows: exp over its sum; log of softmax, of sigmoid, of a sum of exp; log(1 + exp); log(1 - exp); 1 - exp; sqrt at
-    zero and division by a norm, both without a guard; where with a NaN branch; E[x^2] - E[x]^2. A form is recognized by
-    the operators themselves, however it is written; forms that subtract the maximum or add an epsilon are left alone.
+    It knows: exp over its sum; log of softmax, of sigmoid, of a sum of exp; log(1 + exp); log(1 - exp); 1 - exp; sqrt
+    at zero and division by a norm, both without a guard; where with a NaN branch; E[x^2] - E[x]^2. A form is
+    recognized by the operators themselves, however it is written; forms that subtract the maximum or add an epsilon
+    are left alone.
 
     Args:
         fn_or_module: What to run, once, forward only.
         example: Its argument, or a tuple of them, or a dict of keyword arguments.
 
     Returns:
-        A form for each place, in the order of execution. Whether a square root or a dropped branch is a fault is read off
-        the example too, so use one like the real data. Random state and buffers are put back.
+        A form for each place, in the order of execution. Whether a square root or a dropped branch is a fault is read
+        off the example too, so use one like the real data. Random state and buffers are put back.
 
     >>> import torch
     >>> print(*audit(lambda x: torch.exp(x) / torch.exp(x).sum(), torch.zeros(3)))
-    <doctest ...>:1: exp over its sum: exp overflows (above 88.7 in single precision), inf / inf is NaN. Use ...softmax(x).
+    <doctest ...>:1: exp over its sum: exp overflows ..., inf / inf is NaN. Use steadygrad.numerics.softmax(x).
     >>> audit(lambda x: torch.softmax(x, -1), torch.zeros(3))
     ()
     >>> def attention(x):

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .arguments import axes_of, floating, is_tensor
 from .loss_options import LossOptions, Reduction, check_targets
 
@@ -41,13 +42,13 @@ def cross_entropy(
         label_smoothing: ε in [0, 1].
         ignore_index: Examples with this target count for nothing.
         class_weight: Shape (K,), of the kind of `logits`.
-        reduction: "mean" divides the sum by the sum of w_t over the examples that count, and is 0, with gradient 0, where
-            none does (the framework's own is NaN there); "sum"; "none" keeps an entry an example.
+        reduction: "mean" divides the sum by the sum of w_t over the examples that count, and is 0, with gradient 0,
+            where none does (the framework's own is NaN there); "sum"; "none" keeps an entry an example.
         return_logsumexp: Whether to return (loss, lse), lse of the capped logits in the shape of `targets`, without
             gradient.
 
-    Without z-loss and soft-cap this is the framework's own kernel. Error bound of an example: that of `log_softmax`, and
-    for the z-loss 2 λ |lse| times that of `logsumexp`; a soft-cap moves each logit by at most 4u |x| before that.
+    Without z-loss and soft-cap this is the framework's own kernel. Error bound of an example: that of `log_softmax`,
+    and for the z-loss 2 λ |lse| times that of `logsumexp`; a soft-cap moves each logit by at most 4u |x| before that.
 
     Raises:
         TypeError: If the logits are complex or the targets not integers.

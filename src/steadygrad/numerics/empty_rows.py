@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from ..errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .arguments import Empty, namespace
 
 

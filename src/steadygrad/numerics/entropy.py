@@ -47,6 +47,8 @@ def entropy(
     logits: Any = floating(x)
     rows, allowed, axes = last_rows(logits, axis, where)
     xp = namespace(rows)
+    if rows.shape[-1] == 0:
+        return cast(rows.sum(-1), logits.dtype).reshape(reduced_shape(logits.shape, axes, keepdims))  # type: ignore[no-any-return]
     top = xp.amax(rows, -1)[..., None]
     constant = xp.isinf(top)
     d = xp.where(constant, xp.zeros_like(rows), rows) - xp.where(constant, xp.zeros_like(top), top)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .arguments import floating, is_tensor
 from .loss_options import LossOptions, Reduction, check_targets, example_weights
 
@@ -39,13 +40,18 @@ def linear_cross_entropy(
         weight: Shape (K, D), of the same kind and type.
         targets: Integers in [0, K), shape (...).
         bias: Shape (K,), or None.
-        z_loss, soft_cap, label_smoothing, ignore_index, class_weight, reduction, return_logsumexp: As in
-            `cross_entropy`.
+        z_loss: λ, as in `cross_entropy`, like all up to `return_logsumexp`.
+        soft_cap: c, or None.
+        label_smoothing: ε.
+        ignore_index: The target of an example that counts for nothing.
+        class_weight: Shape (K,), or None.
+        reduction: "mean", "sum" or "none".
+        return_logsumexp: Whether to return (loss, lse).
         chunk_size: Examples a chunk; by default as many as make 2^24 logits, at least 64.
 
     In a torch backward pass the gradients wait since the forward pass. With reduction="none", and in a second backward
-    through a retained graph, they are formed again, by a fourth product. With create_graph=True, and while compiling, the
-    logits are made as a whole, by differentiable operators. Under autocast the inputs are cast to its type. Half
+    through a retained graph, they are formed again, by a fourth product. With create_graph=True, and while compiling,
+    the logits are made as a whole, by differentiable operators. Under autocast the inputs are cast to its type. Half
     precision is multiplied in half precision, and everything else is in single, the sum over chunks too. NumPy arrays
     have no gradient; the loss alone is computed.
 

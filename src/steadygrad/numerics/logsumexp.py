@@ -22,8 +22,8 @@ def logsumexp(x: A, *, axis: Axis = -1, where: Any = None, temperature: float = 
         keepdims: Whether the reduced axes stay, with length 1.
 
     Returns:
-        The reduced array. Of nothing (no entries, only -inf, or all masked) it is -inf with gradient 0; with an entry of
-        +inf it is +inf; a NaN makes its own row NaN. The gradient is the softmax, so it is finite everywhere.
+        The reduced array. Of nothing (no entries, only -inf, or all masked) it is -inf with gradient 0; with an entry
+        of +inf it is +inf; a NaN makes its own row NaN. The gradient is the softmax, so it is finite everywhere.
 
     Error bound, absolute: with u the unit roundoff, n the length of a row, R = max x - min x, exp accurate to 1 ulp
     (2u) and log1p to 1 ulp (2u),

@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ..errors import not_allowed, unknown_name
+from steadygrad.errors import not_allowed, unknown_name
+
 from .arguments import is_tensor
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
@@ -56,7 +57,7 @@ def check_targets(targets: Any, shape: tuple[int, ...], classes: int, options: L
     Traceback (most recent call last):
     ValueError: `targets` must lie in [0, 2], or be ignore_index=-100, got 3.
     """
-    found = targets if is_tensor(targets) else np.asarray(targets)
+    found: Any = targets if is_tensor(targets) else np.asarray(targets)
     if str(found.dtype).removeprefix("torch.").rstrip("0123456789") not in ("int", "uint"):
         raise TypeError(not_allowed("targets", "must be class indices, integers", found.dtype))
     if tuple(found.shape) != shape:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import not_allowed
+from steadygrad.errors import not_allowed
+
 from .arguments import Axis, cast, floating, last_rows, namespace
 
 _INF = float("inf")
@@ -17,7 +18,8 @@ _INF = float("inf")
 
 @dataclass(frozen=True, eq=False)
 class RunningLogSumExp:
-    """What has to be kept of a stream to know its log-sum-exp: the maximum m and s, the sum of exp(x - m) over the rest.
+    """What has to be kept of a stream to know its log-sum-exp: the maximum m and s, the sum of exp(x - m) over the
+    rest.
 
     Args:
         maximum: m, an array or a number; -inf before anything has come.
@@ -95,8 +97,8 @@ def online_logsumexp(chunks: Iterable[Any], *, axis: Axis = -1) -> Any:
 
         |ŷ - y| <= u (|y| + 2 log1p(s) + (s / (1 + s)) (n + 2R + 5k)):
 
-    a term is shifted once in its chunk, by at most R in total over all merges since maxima only rise (a relative error u
-    of each difference), and each of at most k merges adds 2 for exp, 1 for a product and 2 for two sums.
+    a term is shifted once in its chunk, by at most R in total over all merges since maxima only rise (a relative error
+    u of each difference), and each of at most k merges adds 2 for exp, 1 for a product and 2 for two sums.
 
     Raises:
         ValueError: If there is no chunk.

@@ -6,19 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..tracing import SourceLine, running_module, source_line
+from steadygrad.tracing import SourceLine, running_module, source_line
 
 Operand: TypeAlias = "Operator | bool | int | float | None"
 
 # These hand their first operand on: what is computed is still the same numbers.
 _TRANSPARENT = frozenset(
-    "alias clone contiguous detach expand lift_fresh permute squeeze t _to_copy transpose unsqueeze view "
-    "_unsafe_view _reshape_alias reshape".split()
+    (
+        *("alias", "clone", "contiguous", "detach", "expand", "lift_fresh", "permute", "reshape", "_reshape_alias"),
+        *("squeeze", "t", "_to_copy", "transpose", "unsqueeze", "_unsafe_view", "view"),
+    )
 )
 
 
@@ -64,6 +65,7 @@ def operators_of(run: Callable[[], object], modules: Mapping[int, str]) -> tuple
         run: A function without arguments.
         modules: The path of each module by its identity.
 
+    >>> import torch
     >>> [op.name for op in operators_of(lambda: torch.ones(2).exp().sum(), {})]
     ['ones', 'exp', 'sum']
     """
@@ -72,9 +74,9 @@ def operators_of(run: Callable[[], object], modules: Mapping[int, str]) -> tuple
     return tuple(recorder.operators)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, modules: Mapping[int, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.modules = modules
         self.operators: list[Operator] = []
         self.made_by: Any = WeakTensorKeyDictionary()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import A, floating, is_tensor
+from .arguments import A, cast, floating, is_tensor
 
 
 def sigmoid(x: A) -> A:
@@ -100,5 +100,6 @@ def _apply(name: str, x: A) -> A:
 
     wide = values.astype(np.float32) if values.dtype == np.float16 else values
     with np.errstate(all="ignore"):  # overflow to inf and underflow to 0 are what is meant
-        computed: A = np.asarray(getattr(numpy_pointwise, name)(wide)).astype(values.dtype, copy=False)
-    return computed
+        computed: Any = cast(getattr(numpy_pointwise, name)(wide), values.dtype)
+    array: A = computed
+    return array

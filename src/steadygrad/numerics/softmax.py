@@ -30,10 +30,10 @@ def softmax(x: A, *, axis: Axis = -1, where: Any = None, temperature: float = 1.
 
         |p̂_i - p_i| <= (n + 4 + 2R) u p_i + (smallest normal number)      at T = 1, to first order in u.
 
-    The subtraction is exact to (1 + u), so exp(d̂_i) = exp(d_i)(1 + (|d_i| + 2) u); a sum of positive terms in any order
-    keeps the largest relative error of its terms and adds n - 1; the quotient adds 1: (R + 2) + (R + 2 + n - 1) + 1. A
-    temperature adds a division, so an error of 2u|d_i|, and R becomes R/T: (n + 4 + 4R/T) u. In half precision this
-    holds with the u of single precision, and a rounding to half is added.
+    The subtraction is exact to (1 + u), so exp(d̂_i) = exp(d_i)(1 + (|d_i| + 2) u); a sum of positive terms in any
+    order keeps the largest relative error of its terms and adds n - 1; the quotient adds 1: (R + 2) + (R + 2 + n - 1)
+    + 1. A temperature adds a division, so an error of 2u|d_i|, and R becomes R/T: (n + 4 + 4R/T) u. In half precision
+    this holds with the u of single precision, and a rounding to half is added.
 
     Raises:
         TypeError: If `x` is complex or not of numbers, or the mask is not of bools.
@@ -69,8 +69,8 @@ def log_softmax(x: A, *, axis: Axis = -1, where: Any = None, temperature: float 
 
         |ŷ_i - y_i| <= u (|d_i| + |y_i| + 2 log S + n - 1 + (R + 2) s / (1 + s)),
 
-    the subtraction, the last subtraction, a logarithm accurate to 1 ulp, the sum of n terms, and their exponentials; the
-    largest term is exp(0) = 1, which is exact.
+    the subtraction, the last subtraction, a logarithm accurate to 1 ulp, the sum of n terms, and their exponentials;
+    the largest term is exp(0) = 1, which is exact.
 
     Raises:
         TypeError, ValueError: As `softmax`.

@@ -69,12 +69,12 @@ class _LogSumExp(torch.autograd.Function):
         rows = x.reshape(-1, x.shape[-1])
         out = torch.empty(len(rows), dtype=x.dtype, device=x.device)
         step = max(1, _BLOCK // (x.shape[-1] * x.element_size()))
-        for part, target in zip(rows.split(step), out.split(step), strict=True):
+        for part, target in zip(torch.split(rows, step), torch.split(out, step), strict=True):
             _block_logsumexp(part, target)
         return out.reshape(x.shape[:-1])
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004 (torch's)
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 
@@ -88,7 +88,7 @@ class _LogSumExp(torch.autograd.Function):
         return (_gradient(ctx.saved_tensors[0]) * tangent).sum(-1)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:  # noqa: ARG004 (torch's)
         result: Tensor = _LogSumExp.apply(x.movedim(in_dims[0], 0))  # type: ignore[no-untyped-call]
         return result, 0
 
