@@ -1,8 +1,8 @@
 """Chunked linear cross-entropy against the naive form and torch's own chunked one: time, and peak memory above inputs.
 
 N = 4096 examples, D = 512 features, V = 32768 classes, single precision, one thread, forward and backward. Memory is
-the rise of the resident peak in a process of its own; times are of calls that take turns in one process, by the clock on the
-wall, and beside it the processor's, which other work on the machine disturbs less.
+the rise of the resident peak in a process of its own; times are of calls that take turns in one process, by the
+clock on the wall, and beside it the processor's, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations

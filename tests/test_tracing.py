@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from steadygrad.tracing import SourceLine, running_module, source_line
+from steadygrad.tracing import SourceLine, is_run_by, running_module, source_line
 
 
 class Recorder(TorchDispatchMode):
@@ -84,6 +84,26 @@ def test_a_hook_does_not_hide_the_module():
 
 def test_outside_every_module_there_is_none():
     assert running_module(_paths(Outer())) is None
+
+
+def test_who_runs_an_operator_is_its_caller_outside_torch():
+    class Asker(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(scope["ask"]("/elsewhere/"))
+            return func(*args, **(kwargs or {}))
+
+    seen, scope = [], {"torch": torch}
+    exec(compile("def forward(x):\n    return torch.nn.functional.normalize(x)\n", "/elsewhere/net.py", "exec"), scope)
+    scope["ask"] = is_run_by
+    x = torch.ones(2, 3)
+    with Asker():
+        scope["forward"](x)
+    assert set(seen) == {True}
+    seen.clear()
+    scope["ask"] = lambda folder: is_run_by("/not/there/")
+    with Asker():
+        scope["forward"](x)
+    assert set(seen) == {False}
 
 
 def test_a_line_without_source_has_an_empty_text():

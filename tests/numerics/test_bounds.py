@@ -1,4 +1,4 @@
-"""Every function meets the bound that its docstring states, against 60 digits, on adversarial rows, in all four types."""
+"""Every function meets its stated bound, against 60 digits, on adversarial rows, in all four types."""
 
 from __future__ import annotations
 

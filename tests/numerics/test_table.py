@@ -158,7 +158,7 @@ def test_what_is_not_allowed(framework):
         with pytest.raises(TypeError, match="`x` must hold real numbers"):
             fn(make(framework, [1j], torch.complex128))
     with pytest.raises(
-        ValueError, match="`empty` must be one of 'zero', 'nan', 'uniform', 'error', got 'zeros'. Did you"
+        ValueError, match=r"`empty` must be one of 'zero', 'nan', 'uniform', 'error', got 'zeros'. Did you"
     ):
         numerics.softmax(x, empty="zeros")
     with pytest.raises(TypeError, match="`x` must hold real numbers"):

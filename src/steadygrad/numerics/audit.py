@@ -46,7 +46,7 @@ def audit(fn_or_module: Callable[..., object], example: Any) -> tuple[UnstableFo
     It knows: exp over its sum; log of softmax, of sigmoid, of a sum of exp; log(1 + exp); log(1 - exp); 1 - exp; sqrt
     at zero and division by a norm, both without a guard; where with a NaN branch; E[x^2] - E[x]^2. A form is
     recognized by the operators themselves, however it is written; forms that subtract the maximum or add an epsilon
-    are left alone.
+    are left alone, and so are this package's own functions.
 
     Args:
         fn_or_module: What to run, once, forward only.
@@ -83,7 +83,7 @@ def _found(operators: tuple[Operator, ...]) -> list[UnstableForm]:
     covered: set[int] = set()
     found: list[UnstableForm] = []
     for op in reversed(operators):
-        matched = None if id(op) in covered else match(op)
+        matched = None if op.is_own or id(op) in covered else match(op)
         if matched is not None:
             form, inside = matched
             covered.update(id(o) for o in inside)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from steadygrad.tracing import SourceLine, running_module, source_line
+from steadygrad.tracing import SourceLine, is_run_by, running_module, source_line
+
+_OWN = str(Path(__file__).parent) + os.sep
 
 Operand: TypeAlias = "Operator | bool | int | float | None"
 
@@ -34,6 +38,7 @@ class Operator:
         module: The path of the module that ran it.
         has_zero: Whether an entry of its first operand is exactly 0; asked of square roots alone.
         hides_nonfinite: Whether it is a `where` that drops an inf or NaN.
+        is_own: Whether this package runs it, for a function of its own that the user calls.
 
     >>> Operator("exp", (Operator("input"),)).inputs[0].name
     'input'
@@ -45,6 +50,7 @@ class Operator:
     module: str | None = None
     has_zero: bool = False
     hides_nonfinite: bool = False
+    is_own: bool = False
 
     @property
     def inputs(self) -> tuple[Operator, ...]:
@@ -104,6 +110,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             running_module(self.modules),
             name in ("sqrt", "rsqrt", "std", "pow") and isinstance(args[0], Tensor) and bool((args[0] == 0).any()),
             name == "where" and len(args) == 3 and _hides_nonfinite(*args),
+            is_run_by(_OWN),
         )
 
     def _operand(self, value: Any) -> Operand:
