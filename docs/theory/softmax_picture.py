@@ -1,6 +1,6 @@
 """Draw softmax.svg: the error of the naive and of the shifted softmax against the range of the logits.
 
-    python docs/theory/softmax_picture.py
+python docs/theory/softmax_picture.py
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ def chart(rows: list[dict[str, object]]) -> alt.Chart:
     """Return the chart."""
     x = alt.X("range:Q", title="R = max x - min x", scale=alt.Scale(type="log"))
     y = alt.Y("error:Q", title="largest relative error", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e"))
-    color = alt.Color("form:N", title=None, sort=[NAIVE, STABLE, BOUND], legend=alt.Legend(orient="top", labelLimit=400))
+    color = alt.Color(
+        "form:N", title=None, sort=[NAIVE, STABLE, BOUND], legend=alt.Legend(orient="top", labelLimit=400)
+    )
     dash = alt.condition(alt.datum.form == BOUND, alt.value([4, 4]), alt.value([1, 0]))
-    title = "Single precision, 200 rows of 100 logits: NaN (drawn at 1) above 88.7, against a bounded error"
+    title = "Single precision, 200 rows of 100 logits: NaN (drawn at 1) from R = 88 on, against a bounded error"
     data = alt.Data(values=rows)
     return alt.Chart(data, title=title, width=640, height=360).mark_line().encode(x, y, color, strokeDash=dash)
 

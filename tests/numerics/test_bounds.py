@@ -8,9 +8,9 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from numerics_exact import DTYPES, FRAMEWORKS, INF, UNIT, Row, call, close, naive_softmax, working
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from numerics_exact import DTYPES, FRAMEWORKS, INF, UNIT, Row, call, close, naive_softmax, working
 
 from steadygrad import numerics
 

@@ -138,6 +138,29 @@ def test_every_target_ignored_is_zero_with_gradient_zero(problem, reduction):
     assert functional.cross_entropy(functional.linear(h, w), ignored).isnan()  # what the framework says
 
 
+def test_an_ignored_example_that_is_not_finite_changes_nothing(problem):
+    (h, w, _), targets = problem
+    for bad in (math.nan, INF, -INF):
+        broken = h.detach().clone()
+        broken[targets == IGNORED] = bad
+        broken.requires_grad_()
+        for loss in (
+            numerics.cross_entropy(functional.linear(broken, w.detach()), targets, z_loss=0.1),
+            numerics.linear_cross_entropy(broken, w.detach(), targets, z_loss=0.1, chunk_size=3),
+        ):
+            (gradient,) = torch.autograd.grad(loss, broken)
+            (wanted,) = torch.autograd.grad(numerics.linear_cross_entropy(h, w.detach(), targets, z_loss=0.1), h)
+            torch.testing.assert_close(gradient, wanted)
+
+
+def test_vmap_over_a_batch_of_losses():
+    x = torch.randn(4, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(24).reshape(4, 6) % 5
+    got = torch.vmap(lambda a, t: numerics.cross_entropy(a, t, z_loss=0.1, soft_cap=3.0))(x, targets)
+    wanted = [numerics.cross_entropy(a, t, z_loss=0.1, soft_cap=3.0) for a, t in zip(x, targets, strict=True)]
+    torch.testing.assert_close(got, torch.stack(wanted))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100, None])
 def test_chunks_that_do_not_divide(problem, size):
     (h, w, _), targets = problem

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from .loss_options import LossOptions, Reduction, example_weights
 from .torch_logsumexp import logsumexp
-from .torch_rows import HALF
+from .torch_rows import HALF, may_be_true
 
 
 def rows_cross_entropy(
@@ -22,7 +22,8 @@ def rows_cross_entropy(
     >>> round(loss.item(), 6), lse
     (1.1736, tensor([0.6931]))
     """
-    x = capped(logits.float() if logits.dtype in HALF else logits, options.soft_cap)
+    x = _without_ignored(logits.float() if logits.dtype in HALF else logits, index == options.ignore_index)
+    x = capped(x, options.soft_cap)
     weight = example_weights(index, options, x)
     losses = _framework_losses(x, index, options)
     lse = logsumexp(x, x.ndim - 1, None, 1.0) if options.z_loss else None
@@ -69,6 +70,15 @@ def total_weight(weight: Tensor) -> Tensor:
     """
     total = weight.sum()
     return torch.where(total == 0, torch.ones_like(total), total)
+
+
+def _without_ignored(x: Tensor, ignored: Tensor) -> Tensor:
+    """Return logits in which an ignored row that is not finite is zeros: it would pass 0 times NaN back."""
+    if x.shape[-1] == 0 or not may_be_true(ignored.any()):
+        return x
+    if not may_be_true((ignored & ~x.detach().amax(-1).isfinite()).any()):
+        return x
+    return x.masked_fill(ignored.unsqueeze(-1), 0)
 
 
 def _framework_losses(x: Tensor, index: Tensor, options: LossOptions) -> Tensor:
