@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from numerics_exact import DTYPES, INF, NAN
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from steadygrad import numerics
 
@@ -130,6 +131,25 @@ def test_compiles_without_a_break(name):
         y = f(leaf)
         y.nan_to_num(0, 0, 0).sum().backward()
     assert torch.allclose(one.grad, two.grad, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("where", ["fake", "meta"])
+def test_shapes_flow_where_no_number_is(where):
+    with FakeTensorMode() if where == "fake" else torch.device("meta"):
+        x, weight = torch.empty(4, 5, requires_grad=True), torch.empty(7, 5, requires_grad=True)
+        targets = torch.zeros(4, dtype=torch.long)
+        for out, shape in (
+            (numerics.softmax(x), (4, 5)),
+            (numerics.log_softmax(x, temperature=2.0), (4, 5)),
+            (numerics.logsumexp(x), (4,)),
+            (numerics.entropy(x), (4,)),
+            (numerics.kl_divergence(x, x), (4,)),
+            (numerics.cross_entropy(x, targets, z_loss=0.1), ()),
+            (numerics.linear_cross_entropy(x, weight, targets), ()),
+        ):
+            assert out.shape == shape
+            out.sum().backward()
+        assert x.grad.shape == x.shape
 
 
 def test_half_precision_is_accumulated_in_single():

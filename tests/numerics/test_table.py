@@ -130,6 +130,10 @@ def test_integers_take_the_default_type_and_half_stays_half(framework):
         assert str(fn(make(framework, [1, 2], torch.float16)).dtype).endswith("float16")
 
 
+def test_a_foreign_byte_order():
+    assert numerics.softmax(np.array([0.0, 0.0], ">f8")).tolist() == [0.5, 0.5]
+
+
 @every_framework
 def test_temperatures(framework):
     x = [1.0, 3.0, 2.0, -INF]

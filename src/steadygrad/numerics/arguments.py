@@ -56,7 +56,7 @@ def floating(x: Any, name: str = "x") -> Any:
 def _floating_array(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     if x.dtype.kind not in "biuf":
         raise TypeError(not_allowed(name, "must hold real numbers", x.dtype.name))
-    return x if x.dtype.kind == "f" else x.astype(np.float64)
+    return x.astype(x.dtype.newbyteorder("="), copy=False) if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 def _floating_tensor(x: Any, name: str) -> Any:

@@ -34,7 +34,8 @@ def entropy(
 
     at T = 1: both parts are >= 0, so nothing cancels. A term of G carries n + 4 + 2R from the probability, 1 each from
     the difference, the product and the last addition, n - 1 from the sum; log1p(s) is that of `logsumexp` plus the last
-    addition. A temperature T doubles R / T. In half precision u is that of single, and a rounding to half is added.
+    addition. A temperature makes R 2R / T, and 3R / T in single precision, as in `softmax`. In half precision u is
+    that of single, and a rounding to half is added.
 
     Raises:
         TypeError, ValueError: As `softmax`.

@@ -53,7 +53,8 @@ def linear_cross_entropy(
     through a retained graph, they are formed again, by a fourth product. With create_graph=True, and while compiling,
     the logits are made as a whole, by differentiable operators. Under autocast the inputs are cast to its type. Half
     precision is multiplied in half precision, and everything else is in single, the sum over chunks too. NumPy arrays
-    have no gradient; the loss alone is computed.
+    have no gradient; the loss alone is computed. `torch.func` transforms are refused with torch's error: take
+    `cross_entropy` of the layer's logits there.
 
     Raises:
         TypeError: If the types differ, or as `cross_entropy`.
@@ -106,7 +107,7 @@ def _array_loss(h: Any, w: Any, b: Any, index: Any, options: LossOptions, size: 
 
     from .numpy_cross_entropy import array_cross_entropy, reduced
 
-    rows, flat = h.reshape(-1, h.shape[-1]), index.reshape(-1)
+    rows, flat = h.reshape(index.size, h.shape[-1]), index.reshape(-1)
     each = replace(options, reduction="none")
     chunks = [
         array_cross_entropy(rows[i : i + size] @ w.T + (0 if b is None else b), flat[i : i + size], each)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .loss_options import LossOptions, example_weights
+from .torch_rows import may_be_true
 
 _BLOCK = 1 << 18  # logits: 1 MiB in single precision, within a second-level cache
 
@@ -65,7 +67,9 @@ def chunk_pass(
     (tensor([0.6931, 0.6931]), tensor([[-1.],
             [ 1.]]))
     """
-    with torch.no_grad(), torch.autocast(layer.rows.device.type, enabled=False):
+    device = layer.rows.device.type
+    plain = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    with torch.no_grad(), plain:
         losses, lse = (torch.empty(len(layer.rows), dtype=layer.accumulator, device=index.device) for _ in range(2))
         sums = _Sums(layer, wanted, size)
         for start in range(0, len(layer.rows), size):
@@ -178,7 +182,7 @@ def _gradient_(block: _Block, kept: Tensor, mass: Tensor, classes: Tensor | None
     if slope is not None:
         x.mul_(slope)
     ignored = block.scale * (block.weight + block.share) == 0
-    if bool(ignored.any()):  # a row that does not count passes nothing back, also where it is not finite
+    if may_be_true(ignored.any()):  # a row that does not count passes nothing back, also where it is not finite
         x.masked_fill_(ignored.unsqueeze(-1), 0)
 
 

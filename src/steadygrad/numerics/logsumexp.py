@@ -33,7 +33,8 @@ def logsumexp(x: A, *, axis: Axis = -1, where: Any = None, temperature: float = 
     Each of the n - 1 terms of s carries R + 2 from its subtraction and exponential and n - 2 from the additions, and
     log1p passes on s / (1 + s) of that; log1p itself and the last addition round once each. Because the largest entry
     is not in the sum, the result is accurate relative to itself even near 0. In half precision u is that of single
-    precision, and a rounding to half is added. A temperature doubles R, as in `softmax`, and adds u |m|.
+    precision, and a rounding to half is added. A temperature makes R 2R / T, and 3R / T in single
+    precision, as in `softmax`, and adds 2u |m|.
 
     Raises:
         TypeError, ValueError: As `softmax`.

@@ -32,8 +32,9 @@ def softmax(x: A, *, axis: Axis = -1, where: Any = None, temperature: float = 1.
 
     The subtraction is exact to (1 + u), so exp(d̂_i) = exp(d_i)(1 + (|d_i| + 2) u); a sum of positive terms in any
     order keeps the largest relative error of its terms and adds n - 1; the quotient adds 1: (R + 2) + (R + 2 + n - 1)
-    + 1. A temperature adds a division, so an error of 2u|d_i|, and R becomes R/T: (n + 4 + 4R/T) u. In half precision
-    this holds with the u of single precision, and a rounding to half is added.
+    + 1. A temperature adds a division, so an error of 2u|d_i|, and R becomes R/T: (n + 4 + 4R/T) u; in single
+    precision (n + 4 + 6R/T) u, since T is rounded too. In half precision this holds with the u of single precision,
+    and a rounding to half is added.
 
     Raises:
         TypeError: If `x` is complex or not of numbers, or the mask is not of bools.

@@ -84,7 +84,7 @@ def _without_ignored(x: Tensor, ignored: Tensor) -> Tensor:
 def _framework_losses(x: Tensor, index: Tensor, options: LossOptions) -> Tensor:
     weight = None if options.class_weight is None else options.class_weight.to(x.dtype)
     return functional.cross_entropy(
-        x.reshape(-1, x.shape[-1]),
+        x.reshape(index.numel(), x.shape[-1]),
         index.reshape(-1),
         weight=weight,
         ignore_index=options.ignore_index,

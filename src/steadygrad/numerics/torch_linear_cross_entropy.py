@@ -26,7 +26,7 @@ def chunked_loss(
     >>> round(loss.item(), 4), round(torch.autograd.grad(loss, w)[0][3, 0].item(), 4)
     (1.3863, 0.25)
     """
-    rows, flat = hidden.reshape(-1, hidden.shape[-1]), index.reshape(-1)
+    rows, flat = hidden.reshape(index.numel(), hidden.shape[-1]), index.reshape(-1)
     if torch.compiler.is_compiling():
         loss, lse = _whole(rows, weight, bias, flat, options)
     else:
@@ -43,7 +43,7 @@ def autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     (tensor([0.]), None)
     """
     device = next(t.device.type for t in tensors if t is not None)
-    if not torch.is_autocast_enabled(device):
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(None if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
