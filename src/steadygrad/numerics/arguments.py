@@ -19,6 +19,7 @@ A = TypeVar("A")
 Axis: TypeAlias = int | Sequence[int] | None
 Empty: TypeAlias = Literal["zero", "nan", "uniform", "error"]
 
+_POLICIES = get_args(Empty)
 _SINGLE = np.finfo(np.float32)
 
 
@@ -125,8 +126,8 @@ def check_options(temperature: float, empty: str) -> None:
     number: object = temperature
     if isinstance(number, bool) or not isinstance(number, int | float | np.number) or not temperature > 0:
         raise ValueError(not_allowed("temperature", "must be a number > 0, or inf", temperature))
-    if empty not in get_args(Empty):
-        raise ValueError(unknown_name("empty", empty, get_args(Empty)))
+    if empty not in _POLICIES:
+        raise ValueError(unknown_name("empty", empty, _POLICIES))
 
 
 def divisors(temperature: float, *, single: bool) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from .arguments import divisors
 from .torch_rows import HALF, finite, masked, softmax, tempered
 
-_BLOCK = 1 << 19  # bytes, within a second-level cache
+_BLOCK = 1 << 20  # bytes, within a second-level cache
 
 
 def logsumexp(x: Tensor, dim: int, where: Tensor | None, temperature: float) -> Tensor:
@@ -67,11 +67,16 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        out = torch.empty(len(rows), dtype=x.dtype, device=x.device)
+        top, total, fractions = rows.new_empty(3, len(rows), 1)
         step = max(1, _BLOCK // (x.shape[-1] * x.element_size()))
-        for part, target in zip(torch.split(rows, step), torch.split(out, step), strict=True):
-            _block_logsumexp(part, target)
-        return out.reshape(x.shape[:-1])
+        scratch = rows.new_empty(min(step, len(rows)), x.shape[-1])
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            block = rows[part]
+            _block_sums(block, top[part], total[part], fractions[part], scratch[: len(block)])
+        # What the fractional part took is a whole number, the entries that reach the maximum; one of them is left out.
+        others = fractions + ((total - fractions).round_() - 1)
+        return torch.where(top.isinf(), top, others.log1p_().add_(top)).reshape(x.shape[:-1])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004 (torch's)
@@ -93,16 +98,15 @@ class _LogSumExp(torch.autograd.Function):
         return result, 0
 
 
-def _block_logsumexp(x: Tensor, out: Tensor) -> None:
-    top = x.amax(-1, keepdim=True)
-    e = (x - top.masked_fill(top.isinf(), 0)).exp_()
-    total = e.sum(-1)
-    # The fractional part takes the entries that reach the maximum, exp(0) = 1, out of the sum and leaves the others as
-    # they are: cheaper than to look for the first of them. What it took is a whole number; one of it is left out.
-    fractions = e.frac_().sum(-1)
-    others = fractions + ((total - fractions).round_() - 1)
-    top = top.squeeze(-1)
-    torch.where(top.isinf(), top, others.log1p_().add_(top), out=out)
+def _block_sums(x: Tensor, top: Tensor, total: Tensor, fractions: Tensor, scratch: Tensor) -> None:
+    """Write each row's maximum, its sum of e = exp(x - max x), and that sum without the entries that are exactly 1.
+
+    The fractional part sets those to 0 and leaves the others as they are: cheaper than to look for the first of them.
+    """
+    torch.amax(x, -1, keepdim=True, out=top)
+    e = torch.sub(x, top, out=scratch).exp_()
+    torch.sum(e, -1, keepdim=True, out=total)
+    torch.sum(e.frac_(), -1, keepdim=True, out=fractions)
 
 
 def _gradient(x: Tensor) -> Tensor:

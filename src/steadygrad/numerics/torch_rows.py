@@ -85,8 +85,8 @@ def _normalized(
     if temperature != 1:
         z = tempered(z, dim, temperature)
     y = kernel(z, dim)
-    # A row whose maximum is not finite is NaN throughout, so one entry of it tells.
-    if may_be_true(y.detach().select(dim, 0).isnan().any()):
+    # A row whose maximum is not finite is NaN throughout, so one entry of each tells; their sum has no other NaN.
+    if may_be_true(y.detach().select(dim, 0).sum().isnan()):
         y = _settled(kernel, constant, z, dim, where, empty)
     return y.to(x.dtype)
 
