@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+# Entries up to which a buffer may hold running statistics: more channels than any normalization layer has.
+_SMALL = 2**16
+
 
 @dataclass(kw_only=True)
 class _Place:
@@ -25,13 +28,15 @@ class _Place:
 class Buffers:
     """Copies of a model's buffers as of the last accepted step.
 
-    A batch with a NaN poisons running means in the forward pass already, before any gradient is seen. A buffer whose
-    version counter has not moved is passed over, so constant tables cost their copy once.
+    A batch with a NaN poisons running means in the forward pass already, before any gradient is seen. A large buffer
+    whose version counter has not moved is passed over, so constant tables cost their copy once; running statistics are
+    small, and batch normalization changes them without moving their counter.
 
     >>> norm = nn.BatchNorm1d(1)
     >>> buffers = Buffers(norm)
     >>> _ = norm(torch.tensor([[float("nan")], [1.0]]))
-    >>> buffers.settle_(accepted=False); norm.running_mean
+    >>> buffers.settle_(accepted=False)
+    >>> norm.running_mean
     tensor([0.])
     """
 
@@ -54,7 +59,7 @@ class Buffers:
         with torch.no_grad():
             for place in self._places:
                 live = place.live
-                if live is not None and _mark(live) != place.seen:
+                if live is not None and (live.numel() <= _SMALL or _mark(live) != place.seen):
                     _settle_one_(place, live, accepted)
 
     def kept(self) -> list[Tensor]:

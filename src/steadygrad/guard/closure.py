@@ -81,7 +81,7 @@ def _watched(closure: Callable[[], Tensor], parameters: list[nn.Parameter], clip
 
 
 def _seen(gradients: Gradients, loss: Tensor, step: int) -> Outcome:
-    norm, value = gradients.total().item(), float(loss)
+    norm, value = gradients.total().item(), float(loss.detach())
     if math.isfinite(norm + value):
         return Outcome(step=step, verdict=Verdict.ACCEPTED, norm=norm, loss=value)
     found, size, count = culprit(gradients.norms()).tolist()

@@ -21,7 +21,8 @@ NAMES = {
 def cause(outcome: Outcome, names: Sequence[str]) -> str:
     """Return in words what was wrong with a step.
 
-    >>> bad = Outcome(step=3, verdict=Verdict.NONFINITE, norm=float("nan"), culprit=1, culprit_norm=float("inf"), nonfinite=2)
+    >>> nan, inf = float("nan"), float("inf")
+    >>> bad = Outcome(step=3, verdict=Verdict.NONFINITE, norm=nan, culprit=1, culprit_norm=inf, nonfinite=2)
     >>> cause(bad, ["a.weight", "b.weight"])
     '2 of 2 gradients are not finite, in the order of the backward pass first that of `b.weight`'
     """
@@ -29,8 +30,8 @@ def cause(outcome: Outcome, names: Sequence[str]) -> str:
         case Verdict.ACCEPTED:
             return f"the norm {outcome.norm:.4g} exceeded the limit, most of it in {_name(outcome, names)}"
         case Verdict.NONFINITE if outcome.nonfinite:
-            first = f"first that of {_name(outcome, names)}"
-            return f"{outcome.nonfinite} of {len(names)} gradients are not finite, in the order of the backward pass {first}"
+            first = f"in the order of the backward pass first that of {_name(outcome, names)}"
+            return f"{outcome.nonfinite} of {len(names)} gradients are not finite, {first}"
         case Verdict.NONFINITE:
             return f"the loss is {outcome.loss} while every gradient is finite"
         case Verdict.SPIKE:

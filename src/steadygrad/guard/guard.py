@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from steadygrad.errors import TrainingStopped, not_allowed, unknown_name
+from steadygrad.errors import TrainingStopped, not_allowed
 from steadygrad.finding import Finding, Level
 
+from .arguments import Decide, Nonfinite, OnSpike, check_choices, check_loss, trained, usable_scheduler, with_snapshots
 from .buffers import Buffers
 from .clip.gradients import Gradients
 from .clip.policy import Policy, Scaling
@@ -29,11 +30,6 @@ from .rates import scale_rates_
 from .snapshot import Snapshot
 from .spike import Spike
 from .verdict import Outcome, Verdict, culprit
-
-Nonfinite = Literal["skip", "rollback", "stop"]
-OnSpike = Literal["ignore", "skip", "rollback", "stop"]
-Decide = Literal["auto", "host", "device"]
-_DEFAULT_SNAPSHOT_EVERY = 100
 
 
 class Guard:
@@ -89,14 +85,14 @@ class Guard:
         revive: Callable[[int], Iterable[Finding]] | None = None,
         decide: Decide = "auto",
     ) -> None:
-        _check_choices(on_nonfinite, on_spike, decide)
+        check_choices(on_nonfinite, on_spike, decide)
         self._actions = {Verdict.NONFINITE: on_nonfinite, Verdict.SPIKE: on_spike}
         self._model, self._optimizer, self._clip = model, optimizer, clip
         self._spike = None if on_spike == "ignore" else spike or Spike()
-        self._ladder = _with_snapshots(ladder or Ladder(), on_nonfinite, on_spike)
+        self._ladder = with_snapshots(ladder or Ladder(), on_nonfinite, on_spike)
         self._scaler = scaler if scaler is not None and scaler.is_enabled() else None
-        self._scheduler, self._sink, self._revive = _usable_scheduler(scheduler), sink, revive
-        self._parameters, self._names = _trained(model, optimizer)
+        self._scheduler, self._sink, self._revive = usable_scheduler(scheduler), sink, revive
+        self._parameters, self._names = trained(model, optimizer)
         self._closure_only = isinstance(optimizer, torch.optim.LBFGS)
         self._decides_late = self._late(decide)
         self._buffers, self._ranks, self._mailbox = Buffers(model), Ranks(model), Mailbox()
@@ -129,7 +125,7 @@ class Guard:
         Raises:
             ValueError: the loss is no scalar, or has no graph.
         """
-        _check_loss(loss)
+        check_loss(loss)
         self._started = True
         try:
             (self._scaler.scale(loss) if self._scaler else loss).backward(retain_graph=retain_graph)
@@ -300,9 +296,10 @@ class Guard:
 
     def _update_scaler(self, found_inf: Tensor) -> None:
         # What `GradScaler.unscale_` would record, without its pass over the gradients.
-        record = self._scaler._per_optimizer_states[id(self._optimizer)]["found_inf_per_device"]
+        scaler: Any = self._scaler
+        record = scaler._per_optimizer_states[id(self._optimizer)]["found_inf_per_device"]
         record[found_inf.device] = found_inf.float()
-        self._scaler.update()
+        scaler.update()
 
     @property
     def _order(self) -> float:
@@ -339,8 +336,8 @@ class Guard:
     def _check_whole(self) -> None:
         if self._half_done:
             raise TrainingStopped(
-                f"The optimizer raised in the middle of step {self._step}, so parameters and state may be half updated. "
-                "Load a checkpoint and call `load_state_dict`; Ladder(snapshot_every=1) would have undone the step."
+                f"The optimizer raised in the middle of step {self._step}, so parameters and state may be half done; "
+                "load a checkpoint and call `load_state_dict`; Ladder(snapshot_every=1) would have undone the step."
             )
 
     def _conclude(self, outcome: Outcome, names: list[str]) -> bool:
@@ -472,43 +469,3 @@ def _outcome_of(step: int, numbers: list[float]) -> Outcome:
 def _blamed(outcome: Outcome, gradients: Gradients) -> Outcome:
     position, size, count = culprit(gradients.norms()).tolist()
     return replace(outcome, culprit=int(position), culprit_norm=size, nonfinite=int(count))
-
-
-def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[list[nn.Parameter], dict[int, str]]:
-    """The optimizer's parameters in the model's order, and their names."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    strange = [tuple(p.shape) for p in trained if id(p) not in names]
-    if strange:
-        raise ValueError(not_allowed("optimizer", "must hold parameters of the model only", strange))
-    members = {id(p) for p in trained}
-    return [p for p in model.parameters() if id(p) in members], {i: n for i, n in names.items() if i in members}
-
-
-def _check_loss(loss: Tensor) -> None:
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        raise ValueError(not_allowed("loss", "must be a tensor with one number", getattr(loss, "shape", loss)))
-    if not loss.requires_grad:
-        raise ValueError(not_allowed("loss", "must have a graph to go backward through", loss))
-
-
-def _check_choices(on_nonfinite: str, on_spike: str, decide: str) -> None:
-    choices = {
-        "on_nonfinite": (on_nonfinite, ("skip", "rollback", "stop")),
-        "on_spike": (on_spike, ("ignore", "skip", "rollback", "stop")),
-        "decide": (decide, ("auto", "host", "device")),
-    }
-    for subject, (choice, known) in choices.items():
-        if choice not in known:
-            raise ValueError(unknown_name(subject, choice, known))
-
-
-def _with_snapshots(ladder: Ladder, *actions: str) -> Ladder:
-    wanted = "rollback" in actions and ladder.snapshot_every is None
-    return replace(ladder, snapshot_every=_DEFAULT_SNAPSHOT_EVERY) if wanted else ladder
-
-
-def _usable_scheduler(scheduler: Any) -> Any:
-    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise ValueError(not_allowed("scheduler", "must step without a metric; step it yourself", scheduler))
-    return scheduler

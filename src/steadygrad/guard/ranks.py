@@ -35,8 +35,8 @@ class Ranks:
     def agree(self, norm: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
         """Return the norm and the mean loss that all ranks share; a NaN or inf on one rank reaches all.
 
-        Gradients that DistributedDataParallel averaged, or that are DTensors, have one norm anyhow; plain tensors beside
-        DTensors are held to be replicas, and the largest norm counts.
+        Gradients that DistributedDataParallel averaged, or that are DTensors, have one norm anyhow; plain tensors
+        beside DTensors are held to be replicas, and the largest norm counts.
         """
         if not self.groups:
             return norm, loss

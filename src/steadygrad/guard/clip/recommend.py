@@ -112,7 +112,7 @@ def _reasons(
     yield f"exp(median + 3σ) = {limit:.3g} is {limit / middle:.2g} times the median; {clipped:.1%} of them exceed it."
     expected = 0.00135  # P(z > 3) of a normal distribution
     if clipped > expected + 5 * math.sqrt(expected / len(usable)):
-        yield f"A log-normal norm would exceed it in {expected:.2%} of the steps: the tail is heavy, clipping is needed."
+        yield f"A log-normal norm would exceed it in {expected:.2%} of the steps: a heavy tail; clipping is needed."
     else:
         yield "No heavy tail was seen: the threshold is a safety net that should rarely act."
     if wide:
