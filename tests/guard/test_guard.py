@@ -23,6 +23,11 @@ class HostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+DECISIONS = [(n, "host") for n in ("sgd-momentum", "adam")] + [
+    (n, d) for n in ("adam-fused", "sgd-momentum-fused") for d in ("host", "device")
+]
+
+
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch):
     for module in ("norms", "gradients"):
@@ -125,7 +130,7 @@ def test_cuda_refuses_in_the_kernel_and_tells_late():
 
 @pytest.mark.parametrize("decide", ["host", "device"])
 def test_accumulated_losses_make_one_step(decide):
-    results = []
+    results, losses = [], []
     for parts in (1, 4):
         model = network()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
@@ -134,8 +139,9 @@ def test_accumulated_losses_make_one_step(decide):
             guard.backward(loss_of(model, x_BD) / parts)
         guard.step()
         results.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-        assert guard.outcome.loss == pytest.approx(2.85, abs=2)
+        losses.append(guard.outcome.loss)
     assert torch.allclose(*results, atol=1e-6)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_several_losses_may_share_a_graph():
@@ -148,28 +154,21 @@ def test_several_losses_may_share_a_graph():
     assert guard.outcome.verdict is Verdict.ACCEPTED
 
 
-@pytest.mark.parametrize("name", ["sgd-momentum", "adam", "adam-fused", "sgd-momentum-fused"])
-@pytest.mark.parametrize("decide", ["host", "device"])
+@pytest.mark.parametrize(("name", "decide"), DECISIONS)
 def test_with_a_loss_scale_the_run_is_that_without_one(name, decide):
-    """A scale that is a power of two changes no bit, clipping included; an overflow halves it and skips the step."""
-    if decide == "device" and "fused" not in name:
-        pytest.skip("only a fused optimizer lets the device decide")
-    good, results = batches(4), []
-    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=2)):
+    """Norm, clipping and steps are those of the unscaled run; the bad step halves the scale, others double it."""
+    good, results, norms = batches(4), [], []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=1)):
         model = network()
         optimizer = ALL[name](model.parameters())
         guard = Guard(model, optimizer, clip=clip.ByNorm(0.5), scaler=scaler, decide=decide)
         train(guard, model, optimizer, [good[0], poisoned(good[0]), *good[1:]])
         results.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-        assert guard.outcome.norm == pytest.approx(results_norm(model, good), abs=10)
+        norms.append(guard.outcome.norm)
     # In the kernel the division by scale/factor rounds once where the division by 1/factor does, hence not bitwise.
     assert torch.allclose(*results, rtol=1e-6, atol=1e-7)
-    assert scaler.get_scale() == 2.0**12 * 2 * 0.5 * 2
-
-
-def results_norm(model, good):
-    loss_of(model, good[-1]).backward()
-    return clip.norm_(model.parameters(), float("inf")).item()
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+    assert scaler.get_scale() == 2.0 ** (12 + 1 - 1 + 3)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw-fused"])

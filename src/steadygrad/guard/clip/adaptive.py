@@ -12,7 +12,7 @@ from steadygrad.errors import not_allowed
 
 from .gradients import Gradients
 from .policy import Policy, at_least_zero
-from .shards import is_sharded
+from .shards import combined, groups_of, is_sharded
 
 
 def adaptive_(
@@ -37,8 +37,7 @@ def adaptive_(
         The global norm before, in double precision on the gradients' device.
 
     Raises:
-        ValueError: `clipping` is negative or NaN, a gradient is sparse, or a unit is split
-            over ranks.
+        ValueError: `clipping` is negative or NaN, or a gradient is sparse.
 
     Reference: Brock, De, Smith, Simonyan 2021, High-performance large-scale image recognition without normalization,
     equation 3.
@@ -121,19 +120,21 @@ def unit_norms(tensor: Any, dim: int = 0) -> Tensor:
     tensor([5.0000e+30, 0.0000e+00], dtype=torch.float64)
     """
     over = [d for d in range(tensor.ndim) if d != dim] if tensor.ndim > 1 else list(range(tensor.ndim))
-    if is_sharded(tensor) and not _whole_units(tensor, dim):
-        raise ValueError(not_allowed("parameters", "of adaptive clipping must keep each unit on one rank", tensor))
     local = _local(tensor)
+    norms = _local_unit_norms(local, over)
+    # Ranks that hold different units have nothing to add up; those that hold parts of the same units have.
+    groups = groups_of(tensor, keep=dim if tensor.ndim > 1 else None) if is_sharded(tensor) else ()
+    return combined(groups, norms, 2.0) if groups else norms
+
+
+def _local_unit_norms(local: Tensor, over: list[int]) -> Tensor:
     if not local.numel():
-        return local.new_ones([1] * local.ndim).double()
+        shape = [1 if d in over else size for d, size in enumerate(local.shape)]
+        return torch.zeros(shape, dtype=torch.float64, device=local.device)
     wide = local.float() if local.dtype in (torch.float16, torch.bfloat16) else local
     largest = wide.abs().amax(dim=over, keepdim=True)
     scale = torch.where((largest > 0) & (largest < torch.inf), largest, 1.0)
     return torch.linalg.vector_norm(wide / scale, dim=over, keepdim=True).double() * scale.double()
-
-
-def _whole_units(tensor: Any, dim: int) -> bool:
-    return all(p.is_replicate() or (tensor.ndim > 1 and p.is_shard(dim)) for p in tensor.placements)
 
 
 def _local(tensor: Any) -> Tensor:

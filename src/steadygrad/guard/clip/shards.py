@@ -29,10 +29,15 @@ def reduced(gradient: Any) -> Any:
     return gradient.redistribute(placements=[Replicate() if p.is_partial() else p for p in gradient.placements])
 
 
-def groups_of(gradient: Any) -> tuple[Any, ...]:
-    """Return the process groups over which a DTensor is split; a replicated dimension counts once and needs none."""
-    mesh = gradient.device_mesh
-    return tuple(mesh.get_group(i) for i, p in enumerate(gradient.placements) if not p.is_replicate())
+def groups_of(gradient: Any, keep: int | None = None) -> tuple[Any, ...]:
+    """Return the process groups over which a DTensor is split; a replicated dimension counts once and needs none.
+
+    Args:
+        gradient: a DTensor without pending sums.
+        keep: a dimension along which a split needs no sum either.
+    """
+    mesh, split = gradient.device_mesh, [i for i, p in enumerate(gradient.placements) if not p.is_replicate()]
+    return tuple(mesh.get_group(i) for i in split if keep is None or gradient.placements[i].dim != keep)
 
 
 def summed_over_ranks(parts: Tensor, members: dict[tuple[Any, ...], list[int]], p: float) -> Tensor:
@@ -48,11 +53,12 @@ def summed_over_ranks(parts: Tensor, members: dict[tuple[Any, ...], list[int]], 
     """
     for groups, positions in members.items():
         index = torch.tensor(positions, device=parts.device)
-        parts[index] = _over(groups, parts[index], p)
+        parts[index] = combined(groups, parts[index], p)
     return parts
 
 
-def _over(groups: tuple[Any, ...], local: Tensor, p: float) -> Tensor:
+def combined(groups: tuple[Any, ...], local: Tensor, p: float) -> Tensor:
+    """Return norms over all ranks of some groups from norms of the same things' parts on each rank."""
     import torch.distributed as dist
 
     largest = torch.nan_to_num(local, nan=0.0, posinf=0.0)
