@@ -234,6 +234,16 @@ def test_no_gradient_at_all_is_no_error(make):
     assert make()([]).item() == 0.0
 
 
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_the_norm_of_many_small_gradients_is_that_of_them_laid_end_to_end(where, p, scale):
+    generator = torch.Generator().manual_seed(0)
+    parameters = with_gradient(*[(torch.randn(7, 5, generator=generator) * scale).tolist() for _ in range(40)], [])
+    whole = torch.cat([q.grad.flatten() for q in parameters]).double()
+    expected = (torch.linalg.vector_norm(whole / scale, p) * scale).item()
+    assert clip.norm_(parameters, math.inf, p=p).item() == pytest.approx(expected, rel=1400 * 2**-24)
+
+
 @pytest.mark.parametrize("shape", [(1000,), (37, 41), (3, 5, 7)])
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
 def test_the_norm_equals_numpys_in_double(where, shape, p):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .norms import norms, reads_freely, total
+from .norms import joined, norms, reads_freely, total
 from .shards import groups_of, is_sharded, reduced, summed_over_ranks
 
 
@@ -35,6 +35,7 @@ class Gradients:
         self.tensors: list[Tensor] = []
         self._split: dict[tuple[Any, ...], list[int]] = {}
         self._norms: dict[float, Tensor] = {}
+        self._totals: dict[float, Tensor] = {}
         self.plain = True
         seen: set[int] = set()
         for parameter in [parameters] if isinstance(parameters, Tensor) else parameters:
@@ -64,7 +65,14 @@ class Gradients:
 
     def total(self, p: float = 2.0) -> Tensor:
         """Return the norm of all gradients as one vector, in double precision."""
-        return total(self.norms(p), p)
+        if p in self._norms or self._split or not self.tensors or not reads_freely(self.device):
+            return total(self.norms(p), p)
+        parts = joined(self.tensors)
+        if parts is self.tensors:
+            return total(self.norms(p), p)
+        if p not in self._totals:
+            self._totals[p] = total(norms(parts, p), p)
+        return self._totals[p]
 
     def scale_(self, factors: Tensor) -> None:
         """Multiply all gradients by one factor, or each by its own where `factors` is a vector."""
@@ -80,6 +88,7 @@ class Gradients:
     def changed(self) -> None:
         """Forget the norms: the gradients are no longer what they were."""
         self._norms.clear()
+        self._totals.clear()
 
     def _multiply_(self, factors: Tensor) -> None:
         with torch.no_grad():

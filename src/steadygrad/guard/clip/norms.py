@@ -18,6 +18,8 @@ _MOST_ENTRIES = 2.0**40
 # Single precision spans 2^-149 to 2^128: in double, whose range is 2^-1074 to 2^1024, powers up to 7 neither vanish nor
 # overflow over _MOST_ENTRIES entries.
 _WIDE_POWER = 7.0
+# Laying tensors end to end was measured to pay up to 4096 entries each, from a dozen tensors on.
+_SMALL, _FEW = 4096, 12
 
 
 def reads_freely(device: torch.device) -> bool:
@@ -68,6 +70,24 @@ def total(parts: Tensor, p: float = 2.0) -> Tensor:
     # A scale of 0, inf or NaN is the answer itself, and dividing by 1 instead keeps it.
     scale = torch.where((scale > 0) & (scale < math.inf), scale, 1.0)
     return scale * torch.linalg.vector_norm(parts / scale, p)
+
+
+def joined(tensors: list[Tensor]) -> list[Tensor]:
+    """Return tensors with the same norm together, where small ones on the CPU are laid end to end.
+
+    One call a tensor costs more than its numbers there; an accelerator's kernels take many tensors anyhow.
+
+    >>> [len(t) for t in joined([torch.ones(2)] * 20 + [torch.ones(5000)])]
+    [5000, 40]
+    """
+    if len(tensors) < _FEW:
+        return tensors
+    large: list[Tensor] = []
+    small: dict[torch.dtype, list[Tensor]] = {}
+    for t in tensors:
+        (small.setdefault(t.dtype, []) if t.numel() <= _SMALL and t.is_cpu else large).append(t)
+    flatten = torch._utils._flatten_dense_tensors
+    return large + [flatten(each) for each in small.values()]  # type: ignore[no-untyped-call]
 
 
 def _of_one_kind(tensors: list[Tensor], p: float) -> Tensor:
