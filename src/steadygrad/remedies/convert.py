@@ -108,8 +108,8 @@ def _made(to: str, slope: float, *, inplace: bool, like: nn.Parameter | None) ->
         case "leaky_relu":
             return nn.LeakyReLU(slope, inplace=inplace)
         case "prelu":
-            kind = {} if like is None else {"device": like.device, "dtype": like.dtype}
-            return nn.PReLU(init=slope, **kind)
+            made = nn.PReLU(init=slope)
+            return made if like is None else made.to(like)
     raise AssertionError(to)
 
 

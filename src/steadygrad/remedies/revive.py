@@ -45,8 +45,8 @@ def revive_(
 
     A unit is dead where its activation's derivative is 0 on every example of the batches. Its incoming weights are
     drawn from N(0, s²), s² the mean square of the live units' weights (He's 2 / fan_in where none lives), its bias
-    becomes 0, its batch normalization neutral; its outgoing weights become 0, and what it passed on until now, a constant, moves
-    into the biases of the layers that read it. The optimizer's state becomes that of live units.
+    becomes 0, its batch normalization neutral; its outgoing weights become 0, and what it passed on until now, a
+    constant, moves into the biases of the layers that read it. The optimizer's state becomes that of live units.
 
     Units that cannot be cut off, because their output meets others before a weight reads it (a sum of a residual
     stream, a layer normalization, the model's output), are reported and left alone.
@@ -119,7 +119,8 @@ def _padding(layer: Any) -> tuple[int, ...]:
 def _columns(units: Units, reader: Any, dead: Tensor) -> Tensor:
     """Inputs of a reader that come from the dead units: several for each where a convolution was flattened."""
     each = reader.weight.shape[1] // units.count
-    return (dead[:, None] * each + torch.arange(each, device=dead.device)).flatten()
+    columns: Tensor = dead[:, None] * each + torch.arange(each, device=dead.device)
+    return columns.flatten()
 
 
 def _cut_off_(reader: Any, columns: Tensor, constant: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
@@ -157,7 +158,7 @@ def _neutral_(norm: _NormBase, dead: Tensor, alive: Tensor) -> list[Tensor]:
     if norm.running_mean is not None and norm.running_var is not None:
         norm.running_mean[dead] = 0
         norm.running_var[dead] = norm.running_var[alive].mean() if alive.any() else 1.0
-    if norm.weight is None:
+    if not norm.affine:
         return []
     norm.weight[dead], norm.bias[dead] = 1, 0
     return [norm.weight, norm.bias]

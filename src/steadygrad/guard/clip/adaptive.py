@@ -134,7 +134,8 @@ def _local_unit_norms(local: Tensor, over: list[int]) -> Tensor:
     wide = local.float() if local.dtype in (torch.float16, torch.bfloat16) else local
     largest = wide.abs().amax(dim=over, keepdim=True)
     scale = torch.where((largest > 0) & (largest < torch.inf), largest, 1.0)
-    return torch.linalg.vector_norm(wide / scale, dim=over, keepdim=True).double() * scale.double()
+    norms: Tensor = torch.linalg.vector_norm(wide / scale, dim=over, keepdim=True).double() * scale.double()
+    return norms
 
 
 def _local(tensor: Any) -> Tensor:

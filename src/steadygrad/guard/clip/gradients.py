@@ -112,7 +112,8 @@ class Gradients:
             if gradient.is_conj():
                 parameter.grad = gradient = gradient.resolve_conj()
             return torch.view_as_real(gradient)
-        return gradient
+        plain: Tensor = gradient
+        return plain
 
     def _local(self, parameter: Tensor, gradient: Any) -> Tensor:
         whole = reduced(gradient)

@@ -69,7 +69,8 @@ def total(parts: Tensor, p: float = 2.0) -> Tensor:
     scale = parts.amax()
     # A scale of 0, inf or NaN is the answer itself, and dividing by 1 instead keeps it.
     scale = torch.where((scale > 0) & (scale < math.inf), scale, 1.0)
-    return scale * torch.linalg.vector_norm(parts / scale, p)
+    norm: Tensor = scale * torch.linalg.vector_norm(parts / scale, p)
+    return norm
 
 
 def joined(tensors: list[Tensor]) -> list[Tensor]:
@@ -129,4 +130,5 @@ def _scaled_by_largest(tensor: Tensor, p: float) -> Tensor:
     largest = torch.linalg.vector_norm(wide, math.inf)
     # A scale of 0, inf or NaN is the answer itself, and dividing by 1 instead keeps it.
     scale = torch.where((largest > 0) & (largest < math.inf), largest, 1.0)
-    return torch.linalg.vector_norm(wide / scale, p).double() * scale.double()
+    norm: Tensor = torch.linalg.vector_norm(wide / scale, p).double() * scale.double()
+    return norm
