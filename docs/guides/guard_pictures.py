@@ -8,6 +8,7 @@ without clipping, by value, by norm, guarded.
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,20 +169,21 @@ def main() -> None:
     """Write every picture as SVG, and print what the guide quotes."""
     HERE.mkdir(exist_ok=True)
     for bad in (False, True):
-        print("with a NaN" if bad else "without a NaN")
+        lines = ["with a NaN" if bad else "without a NaN"]
         results = {run: trained(run, bad=bad) for run in RUNS}
         for run, (rows, clipping, events) in results.items():
-            print(summary(run, rows, clipping, events))
+            lines.append(summary(run, rows, clipping, events))
         every = [row for rows, _, _ in results.values() for row in rows]
         if bad:
             losses(every).save(HERE / "cliff-losses.svg")
-            print(*(event.message for event in results["guarded"][2] if event.code != "GRD001"), sep="\n")
+            lines += [event.message for event in results["guarded"][2] if event.code != "GRD001"]
         else:
             paths(every).save(HERE / "cliff-paths.svg")
             by_value = results["by value"][1]
             assert by_value is not None
-            print(f"largest angle {math.degrees(max(by_value.statistics.angles)):.1f} degrees")
+            lines.append(f"largest angle {math.degrees(max(by_value.statistics.angles)):.1f} degrees")
             turned(by_value).save(HERE / "cliff-angles.svg")
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

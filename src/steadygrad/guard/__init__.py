@@ -6,3 +6,4 @@ from .ladder import Ladder as Ladder
 from .spike import Spike as Spike
 from .verdict import Outcome as Outcome
 from .verdict import Verdict as Verdict
+from .weak_hook import WeakHook as WeakHook

@@ -30,6 +30,7 @@ from .rates import scale_rates_
 from .snapshot import Snapshot
 from .spike import Spike
 from .verdict import Outcome, Verdict, culprit
+from .weak_hook import WeakHook
 
 
 class Guard:
@@ -102,7 +103,7 @@ class Guard:
         self._step = self._accepted = self._in_a_row = self._tries = self._since_snapshot = 0
         self._half_done = self._started = False
         if len(self._buffers):
-            model.register_forward_pre_hook(self._before_forward)
+            model.register_forward_pre_hook(WeakHook(self._before_forward))
 
     @property
     def outcome(self) -> Outcome | None:
@@ -321,6 +322,8 @@ class Guard:
             yield
         except BaseException:
             self._half_done = self._snapshot is None
+            if self._scaler:  # what `unscale_` recorded for this step holds for no other
+                self._scaler._per_optimizer_states.clear()
             if self._snapshot is not None:
                 self._restore()
                 self._emit(self._interrupted())

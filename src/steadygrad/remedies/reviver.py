@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from steadygrad.errors import not_allowed
 from steadygrad.finding import Finding, Level
+from steadygrad.guard import WeakHook
 
 from .revive import Revival, revive_
 
@@ -51,7 +52,7 @@ class Reviver:
                 raise ValueError(not_allowed(name, "must be >= 1", value))
         self._model, self._optimizer, self._every, self._generator = model, optimizer, every, generator
         self._batches: deque[tuple[Any, ...]] = deque(maxlen=window)
-        self._hook = model.register_forward_pre_hook(self._remember)
+        self._hook = model.register_forward_pre_hook(WeakHook(self._remember))
         self._steps = 0
 
     def __call__(self, step: int) -> Iterable[Finding]:

@@ -46,14 +46,15 @@ def norms(tensors: list[Tensor], p: float = 2.0) -> Tensor:
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, t in enumerate(tensors):
         groups.setdefault((t.device, t.dtype), []).append(i)
-    device = tensors[0].device
     if len(groups) == 1:
         return _of_one_kind(tensors, p)
-    result = torch.empty(len(tensors), dtype=torch.float64, device=device)
+    # Put in order by the host alone: an index tensor would have to be copied to the device, which waits.
+    ordered = list(tensors)
     for members in groups.values():
-        index = torch.tensor(members, device=device)
-        result[index] = _of_one_kind([tensors[i] for i in members], p).to(device, non_blocking=True)
-    return result
+        found = _of_one_kind([tensors[i] for i in members], p).to(tensors[0].device, non_blocking=True)
+        for i, norm in zip(members, found.unbind(), strict=True):
+            ordered[i] = norm
+    return torch.stack(ordered)
 
 
 def total(parts: Tensor, p: float = 2.0) -> Tensor:
