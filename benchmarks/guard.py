@@ -1,9 +1,10 @@
 """A guarded step against torch's own: backward, clip_grad_norm_, step; and the norm clipping alone.
 
-Both sides run in turn in one process on one thread, by its processor time; a ratio is that of medians, beside it that
-of minima. Clipping acts at every step ("clipped") or never ("free"). Batches hold 8 examples: the larger they are, the
-less the update weighs and the nearer to 1 every ratio is. Bounds: 1.02 for a step, 0.95 where the factor of a clipped
-gradient goes into a fused optimizer's kernel, 1.0 for the clipping alone.
+Both sides run in turn on the same tensors, in one process on one thread, by its processor time; a ratio is that of
+medians, which the bound holds for, beside it that of minima. Clipping acts at every step ("clipped") or never ("free").
+Batches hold 8 examples: the larger they are, the less the update weighs and the nearer to 1 every ratio is. Bounds:
+1.02 for a step, 0.95 where the factor of a clipped gradient goes into a fused optimizer's kernel, 1.0 for the clipping
+alone.
 """
 
 from __future__ import annotations
@@ -101,20 +102,17 @@ def gradients_of(shapes: list[tuple[int, ...]]) -> list[nn.Parameter]:
 
 def alone(shapes: list[tuple[int, ...]], max_norm: float, repeats: int) -> tuple[float, float]:
     """`clip.norm_` against `clip_grad_norm_`, where every call clips: a limit below a norm that stays at it."""
-    ours, theirs = gradients_of(shapes), gradients_of(shapes)
-    limit = iter(1e3 * 0.99**i for i in range(10**6))
-    other = iter(1e3 * 0.99**i for i in range(10**6))
-    if max_norm == FREE:
-        limit = other = iter(lambda: FREE, 0.0)
+    parameters = gradients_of(shapes)
+    limits = iter(lambda: FREE, 0.0) if max_norm == FREE else iter(1e3 * 0.99**i for i in range(10**6))
     return interleaved(
-        lambda: clip.norm_(ours, next(limit)),
-        lambda: torch.nn.utils.clip_grad_norm_(theirs, next(other)),
+        lambda: clip.norm_(parameters, next(limits)),
+        lambda: torch.nn.utils.clip_grad_norm_(parameters, next(limits)),
         repeats,
     )
 
 
 def show(name: str, ratios: tuple[float, float], bound: float) -> bool:
-    held = min(ratios) <= bound
+    held = ratios[0] <= bound
     print(f"{name:52} {ratios[0]:8.3f} {ratios[1]:8.3f} {bound:6.2f}  {'holds' if held else 'FAILS'}", flush=True)
     return held
 
@@ -127,7 +125,8 @@ def main() -> None:
     for name, (make, optimize, shape) in CASES.items():
         for label, max_norm in (("free", FREE), ("clipped", CLIPPED)):
             model = make()
-            sides = [f(model, optimize(model.parameters()), max_norm, shape) for f in (guarded_step, plain_step)]
+            optimizer = optimize(model.parameters())
+            sides = [f(model, optimizer, max_norm, shape) for f in (guarded_step, plain_step)]
             folds = label == "clipped" and "fused" in name
             show(f"{name}, {label}", interleaved(*sides, repeats), 0.95 if folds else 1.02)
     for name, shapes in (("8 x 2048 x 2048", [(2048, 2048)] * 8), ("400 x 32 x 32", [(32, 32)] * 400)):

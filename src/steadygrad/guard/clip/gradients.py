@@ -91,10 +91,12 @@ class Gradients:
         self._totals.clear()
 
     def _multiply_(self, factors: Tensor) -> None:
+        # Kernels take a factor in single precision anyway, but convert another kind at a cost.
+        factors = factors if any(t.dtype == torch.float64 for t in self.tensors) else factors.float()
         with torch.no_grad():
             if factors.ndim:
-                each = list(factors.unbind())
-                torch._foreach_mul_(self.tensors, [f.to(t.device) for f, t in zip(each, self.tensors, strict=True)])
+                each = [f.to(t.device) for f, t in zip(factors.unbind(), self.tensors, strict=True)]
+                torch._foreach_mul_(self.tensors, each)
                 return
             for device in {t.device for t in self.tensors}:
                 there = [t for t in self.tensors if t.device == device]
