@@ -144,6 +144,23 @@ def test_accumulated_losses_make_one_step(decide):
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+def test_double_precision_is_not_clipped_in_single():
+    """A fused kernel takes its scale in single precision; a factor for double precision is applied before it."""
+    results = []
+    for guarded in (True, False):
+        model = network().double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0, fused=True)
+        guard, loss = Guard(model, optimizer, clip=clip.ByNorm(0.3)), loss_of(model, batches(1)[0].double())
+        if guarded:
+            guard.step(loss)
+        else:
+            loss.backward()
+            clip.norm_(model.parameters(), 0.3)
+            optimizer.step()
+        results.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.allclose(*results, rtol=1e-14, atol=1e-15)
+
+
 def test_several_losses_may_share_a_graph():
     model = network()
     guard = Guard(model, torch.optim.SGD(model.parameters(), lr=0.1))

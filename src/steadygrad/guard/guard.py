@@ -261,7 +261,7 @@ class Guard:
         """Step with the factor in the fused kernel where it fits there, else with scaled gradients."""
         if factor == 1:
             self._optimizer.step()
-        elif takes_scale(self._optimizer) and factor > torch.finfo(torch.float32).tiny and gradients.plain:
+        elif takes_scale(self._optimizer) and gradients.plain and _fits_single(factor, gradients):
             with scaled(self._optimizer, found.factor.reciprocal().float()):
                 self._optimizer.step()
         else:
@@ -394,6 +394,7 @@ class Guard:
 
     def _take_snapshot(self) -> None:
         others = [self._scheduler, self._scaler, _Own(self)]
+        self._snapshot = None  # before the new one is made, so that there are never two
         self._snapshot = Snapshot(self._model, self._buffers, self._optimizer, others)
         self._since_snapshot = self._tries = 0
 
@@ -467,6 +468,11 @@ def _outcome_of(step: int, numbers: list[float]) -> Outcome:
         step=step, verdict=Verdict(int(code)), norm=norm, factor=factor, loss=loss, culprit=int(position),
         culprit_norm=size, nonfinite=int(count),
     )  # fmt: skip
+
+
+def _fits_single(factor: float, gradients: Gradients) -> bool:
+    """Whether a factor loses nothing in single precision, which is what kernels take."""
+    return factor > torch.finfo(torch.float32).tiny and all(t.dtype != torch.float64 for t in gradients.tensors)
 
 
 def _blamed(outcome: Outcome, gradients: Gradients) -> Outcome:

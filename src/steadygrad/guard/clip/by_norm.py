@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from .gradients import Gradients, factor_to
+from .norms import reads_freely
 from .policy import Scaling, at_least_zero, order_of_norm
 
 
@@ -29,7 +32,6 @@ def norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, *, p: float = 
 
     Reference: Pascanu, Mikolov, Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
 
-    >>> import torch
     >>> weight = torch.nn.Parameter(torch.zeros(2))
     >>> weight.grad = torch.tensor([3.0, 4.0])
     >>> norm_(weight, 1.0).item(), weight.grad
@@ -38,8 +40,10 @@ def norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, *, p: float = 
     limit, p = at_least_zero("max_norm", max_norm), order_of_norm(p)
     gradients = Gradients(parameters)
     norm = gradients.total(p)
-    if norm.device.type != "cpu" or norm.item() > limit:
+    if not reads_freely(norm.device):
         gradients.scale_(factor_to(limit, norm))
+    elif limit < norm.item() < math.inf:
+        gradients.scale_(torch.tensor(limit / norm.item(), dtype=torch.float64))
     return norm
 
 
@@ -55,7 +59,6 @@ class ByNorm(Scaling):
 
     Reference: Pascanu, Mikolov, Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
 
-    >>> import torch
     >>> weight = torch.nn.Parameter(torch.zeros(2))
     >>> weight.grad = torch.tensor([3.0, 4.0])
     >>> policy = ByNorm(1.0)

@@ -80,7 +80,8 @@ class Gradients:
             return
         # Below the normal range of single precision a factor loses bits, so it is applied as two; where a read costs,
         # always as one, which is exact to 2^-24 for ratios down to 1e-38.
-        tiny = reads_freely(factors.device) and 0 < float(factors.amin()) < torch.finfo(torch.float32).tiny
+        free = reads_freely(factors.device)
+        tiny = free and 0 < float(factors.amin() if factors.ndim else factors) < torch.finfo(torch.float32).tiny
         for part in (factors.sqrt(), factors.sqrt()) if tiny else (factors,):
             self._multiply_(part)
         self.changed()
