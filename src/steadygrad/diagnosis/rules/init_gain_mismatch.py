@@ -79,8 +79,8 @@ def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -
         code="INI001",
         name="init-gain-mismatch",
         level=level_of(worst.depth_log),
-        message=f"The weights of {_listed(wrong)}: too {size}, so that the {len(chain)} layers multiply what signal and "
-        f"gradient carry by {written(worst.depth_log)}.",
+        message=f"The weights of {_listed(wrong)}: too {size}, so that the {len(chain)} layers multiply what signal "
+        f"and gradient carry by {written(worst.depth_log)}.",
         module=first.path,
         measured=first.has,
         expected=first.should,
@@ -101,10 +101,9 @@ def _listed(wrong: list[LayerGain]) -> str:
 
 def _run(run: list[LayerGain]) -> str:
     before = f"before {run[0].activation}" if run[0].activation else "at the output"
-    gains = f"gain {_span([layer.has for layer in run])}"
-    if len(run) == 1:
-        return f"{run[0].path!r} ({before}) have {gains} and need {_short(run[0].should)}"
-    return f"{run[0].path!r} to {run[-1].path!r} ({len(run)} layers {before}) have {gains} and need {_short(run[0].should)}"
+    first, last = repr(run[0].path), repr(run[-1].path)
+    where = f"{first} to {last} ({len(run)} layers {before})" if len(run) > 1 else f"{first} ({before})"
+    return f"{where} have gain {_span([layer.has for layer in run])} and need {_short(run[0].should)}"
 
 
 def _span(gains: list[float]) -> str:
