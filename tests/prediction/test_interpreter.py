@@ -106,7 +106,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES.keys())
 def test_the_loss_and_its_gradient_are_those_of_the_draws(case):
-    """Expected loss and gradient within five standard errors of 200 draws, and of the 512 samples that predict takes."""
+    """Loss and gradient lie within five standard errors of 200 draws, and of the 512 samples that predict takes."""
     loss_fn, targets = case
     x = torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
     profile = predict(small, x, targets(), loss_fn=loss_fn)

@@ -1,5 +1,6 @@
 """What predict says of a layer, against closed forms and against the layer itself over draws of its weights."""
 
+import functools
 import itertools
 import math
 
@@ -25,6 +26,10 @@ def chain(activation, *, depth=3, width=64, inputs=64):
     return nn.Sequential(*(m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), activation())))
 
 
+def note(squares, grad):
+    squares.append(float(grad.double().square().mean()))
+
+
 def draws(factory, inputs, *, count):
     """Second moment and signal of each layer with a module of its own, and the gradients, over draws."""
     rows = []
@@ -35,15 +40,14 @@ def draws(factory, inputs, *, count):
         def hook(module, args, out, row=row, grads=grads):
             value = out.detach().double().flatten(1)
             row.append([float(value.square().mean()), float(value.var(0).mean())])
-            grads.append(0.0)
-            out.register_hook(lambda g, i=len(grads) - 1: grads.__setitem__(i, float(g.double().square().mean())))
+            out.register_hook(functools.partial(note, grads))
 
         for module in model.modules():
             if not list(module.children()):
                 module.register_forward_hook(hook)
         out = model(inputs)
         out.backward(torch.randn_like(out))
-        rows.append([[*r, g] for r, g in zip(row, grads, strict=True)])
+        rows.append([[*r, g] for r, g in zip(row, reversed(grads), strict=True)])
     return np.array(rows)
 
 
@@ -70,7 +74,7 @@ def test_moments_of_every_activation_agree_with_draws(activation, inputs):
 
 
 def test_default_linear_before_relu_keeps_q_and_loses_the_signal():
-    """Oracle 16: sigma_w^2 = 1/3, sigma_b^2 = 1/(3n): q stays at 2/(5n), q(1-c) and the squared gradient fall by 1/6."""
+    """Oracle 16: sigma_w^2 = 1/3, sigma_b^2 = 1/(3n): q stays at 2/(5n), q(1-c) and squared gradients fall by 1/6."""
     n = 4096
     profile = predict(lambda: chain(nn.ReLU, depth=20, width=n, inputs=n), (2, n))
     linear = [layer for layer in profile if layer.kind == "Linear"]

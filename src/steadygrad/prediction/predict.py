@@ -165,7 +165,7 @@ def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
 
 
 def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
-    """Independent entries of unit variance: products over n of them, with each other or with the signal, vary by 1/n."""
+    """Independent entries of unit variance: products over n of them, with any other vector, vary by 1/n."""
     share = run.batch.size / output.numel()
     moments = replace(_independent(run), excess=share, alignment=share, along=share)
     return Signal(moments, base=moments)

@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from . import hermite
 from .batch import Batch
 from .source import Source
-from .spread import CERTAIN, Bend, Noises, Spread, quantile
+from .spread import CERTAIN, Bend, Noises, Spread, matched, quantile
 from .values import Array, Draws, Moments, Signal
 
 MOST_DRAWS = 512
@@ -137,17 +137,22 @@ def _overlaps(values: Array) -> Array:
 
 
 def _fitted(draws: Draws, log: Array, overlaps: Array, along: Array, noises: Noises) -> Spread:
-    """Return log second moments of draws as a form: a parabola in the scale of the draw, and a noise for the rest."""
+    """Return log second moments of draws as a form: a parabola in the scale of the draw, and a noise for the rest.
+
+    The noise is such that the whole has the median and the 95% interval of the draws.
+    """
     scale = draws.scale - draws.scale.mean()
     bow = scale**2 - (scale**2).mean()
     (slope, curvature), rest = _regression(log, scale, bow / 2)
-    noise = noises.noise(float(rest.mean()), float(rest.var()), float(((rest - rest.mean()) ** 3).mean()))
-    form = draws.spread.centred.scaled(slope).plus(noise)
+    nothing = np.zeros(0)
+    known = replace(draws.spread.centred.scaled(slope), bend=Bend(curvature, draws.spread.weights, nothing, nothing))
+    mean, variance, third = (whole - part for whole, part in zip(matched(log), noises.of(known), strict=True))
+    noise = noises.noise(mean, max(variance, 0.0), third)
     forms = []
     for quantity in (overlaps, along / max(float(along.mean()), 1e-300)):
         (by_scale, by_rest), _ = _regression(quantity, scale, rest - rest.mean())
         forms.append(draws.spread.scaled(by_scale).plus(noise.scaled(by_rest)).weights)
-    return replace(form, bend=Bend(curvature, draws.spread.weights, *forms))
+    return replace(known.plus(noise), bend=Bend(curvature, draws.spread.weights, *forms))
 
 
 def _regression(y: Array, *terms: Array) -> tuple[Array, Array]:

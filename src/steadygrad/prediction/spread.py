@@ -21,6 +21,8 @@ from scipy.special import digamma, polygamma
 
 Vector = NDArray[np.float64]
 
+Z = 1.959964  # the normal score of the upper end of a 95% interval
+
 
 @dataclass(frozen=True, slots=True)
 class Bend:
@@ -143,7 +145,9 @@ class Noises:
 
 
 def quantile(cumulants: tuple[float, float, float], z: float) -> float:
-    """Return the quantile at the normal score z: the Cornish-Fisher expansion to the third cumulant.
+    """Return the quantile at the normal score z of a shifted gamma variable with these three cumulants.
+
+    K = (2/γ) ((1 + γ z/6 - γ²/36)³ - 1), γ the skewness (Wilson and Hilferty 1931); z + (z² - 1) γ/6 for small γ.
 
     >>> quantile((0.0, 4.0, 0.0), 1.96)
     3.92
@@ -151,11 +155,37 @@ def quantile(cumulants: tuple[float, float, float], z: float) -> float:
     mean, variance, third = (float(c) for c in cumulants)
     if variance <= 0:
         return mean
-    skew = third / (variance * math.sqrt(variance))
-    return mean + math.sqrt(variance) * (z + (z * z - 1) * skew / 6)
+    return mean + math.sqrt(variance) * _score(z, third / (variance * math.sqrt(variance)))
+
+
+def _score(z: float, skew: float) -> float:
+    """Return the standardised quantile of a gamma variable of this skewness."""
+    if abs(skew) < 1e-3:
+        return z + (z * z - 1) * skew / 6
+    root = max(1 + skew * z / 6 - skew * skew / 36, 0.0)
+    return 2 / skew * (root**3 - 1)
+
+
+def matched(sample: Vector) -> tuple[float, float, float]:
+    """Return the cumulants of the shifted gamma variable that has the sample's median and 95% interval.
+
+    A band is asked of them, and moments of a sample with long tails would not give it. The skewness follows from the
+    asymmetry of the interval, (high + low - 2 median)/(high - low) = z γ/6 to first order.
+    """
+    low, middle, high = np.quantile(sample, [0.025, 0.5, 0.975])
+    if not high > low:
+        return float(middle), 0.0, 0.0
+    skew = float(np.clip(6 * (high + low - 2 * middle) / (high - low) / Z, -2, 2))
+    deviation = float(high - low) / (_score(Z, skew) - _score(-Z, skew))
+    return float(middle) - deviation * _score(0.0, skew), deviation**2, skew * deviation**3
 
 
 def band(q: float, cumulants: tuple[float, float, float]) -> tuple[float, float, float]:
     """Return the median of a draw of q and its 95% band, from E[q] and the cumulants of its log."""
-    low, middle, high = (q * math.exp(quantile(cumulants, z)) for z in (-1.959964, 0.0, 1.959964))
+    low, middle, high = (q * _exp(quantile(cumulants, z)) for z in (-Z, 0.0, Z))
     return middle, low, high
+
+
+def _exp(x: float) -> float:
+    """Return e^x, infinite where a double cannot hold it."""
+    return math.exp(x) if x < 709 else math.inf
