@@ -27,6 +27,7 @@ class Moments:
         derivative_second: E[phi'^2].
         derivative_fourth: E[phi'^4].
         stein: E[z phi(mean + sqrt(q) z)] = sqrt(q) E[phi'] (Stein's lemma, where phi has no jumps).
+        tilt: E[(z^2 - 1) phi^2] = 2 q d E[phi^2]/dq, with jumps too (the heat equation).
     """
 
     mean: float
@@ -36,6 +37,7 @@ class Moments:
     derivative_second: float
     derivative_fourth: float
     stein: float
+    tilt: float
 
     @property
     def variance(self) -> float:
@@ -78,7 +80,7 @@ def moments(phi: Spec, q: float, mean: float = 0.0) -> Moments:
         return _at_a_point(entry, mean)
     if entry.closed.power_mean:
         first, second, fourth = (entry.closed.power_mean(q, mean, k) for k in (1, 2, 4))
-        return Moments(first, second, fourth, first, second, fourth, math.sqrt(q) * first)
+        return Moments(first, second, fourth, first, second, fourth, math.sqrt(q) * first, 4 * q * second)
     z, w = nodes(entry, q, mean)
     u = math.sqrt(q) * z
     if mean:
@@ -89,7 +91,14 @@ def moments(phi: Spec, q: float, mean: float = 0.0) -> Moments:
         wf, wd = w * f2, w * d2
         second = finite(float(wf.sum()), q)
         return Moments(
-            float(w @ f), second, float(wf @ f2), float(w @ d), float(wd.sum()), float(wd @ d2), float((w * z) @ f)
+            float(w @ f),
+            second,
+            float(wf @ f2),
+            float(w @ d),
+            float(wd.sum()),
+            float(wd @ d2),
+            float((w * z) @ f),
+            float(wf @ (z * z)) - second if second < math.inf else math.inf,
         )
 
 
@@ -98,4 +107,4 @@ def _at_a_point(entry: Activation, mean: float) -> Moments:
     f = float(entry.phi(np.array([mean]))[0])
     sides = entry.derivative(np.array([np.nextafter(mean, -np.inf), np.nextafter(mean, np.inf)]))
     d1, d2, d4 = (float(np.mean(sides**k)) for k in (1, 2, 4))
-    return Moments(f, f * f, f**4, d1, d2, d4, 0.0)
+    return Moments(f, f * f, f**4, d1, d2, d4, 0.0, 0.0)
