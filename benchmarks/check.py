@@ -31,8 +31,9 @@ made["optimizer"].step()
 
 
 def main() -> None:
+    """Print the ratio."""
     command = ["-m", "steadygrad", "check", str(EXAMPLES / "deep_mlp.py")]
-    ours, floor = compare(command, ["-c", FLOOR], repeats=5, allowed=(1,))
+    ours, floor = compare(command, ["-c", FLOOR], repeats=3, allowed=(1,))
     show("check, against building, one abstract and one real forward and backward, one step", ours, floor, BOUND)
 
 

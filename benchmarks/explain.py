@@ -8,6 +8,7 @@ BOUND = 1.4
 
 
 def main() -> None:
+    """Print the ratio."""
     ours, floor = compare(COMMAND.split(), ["-c", FLOOR], repeats=11)
     show(f"explain, against `{FLOOR}`", ours, floor, BOUND)
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 DEPTH, WIDTH, BATCH = 30, 128, 32
-LEARNING_RATE = 0.01
+LEARNING_RATE, MOMENTUM = 0.001, 0.9
 
 
 def digits() -> TensorDataset:
@@ -43,7 +43,7 @@ def setup(seed: int = 0) -> dict:
         "model": model,
         "data": DataLoader(split()[0], batch_size=BATCH, shuffle=True, generator=order),
         "loss_fn": nn.CrossEntropyLoss(),
-        "optimizer": torch.optim.SGD(model.parameters(), lr=LEARNING_RATE),
+        "optimizer": torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM),
     }
 
 
@@ -59,16 +59,14 @@ def mended(seed: int = 0) -> dict:
     return made
 
 
-def train(made: dict, *, epochs: int = 24) -> float:
-    """Train with plain SGD, its rate falling linearly to zero; return the accuracy on the examples held out."""
+def train(made: dict, *, epochs: int = 25) -> float:
+    """Train as the setup says, and return the accuracy on the examples held out."""
     model, loss_fn, optimizer = made["model"], made["loss_fn"], made["optimizer"]
-    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 - epoch / epochs)
     for _ in range(epochs):
         for inputs, classes in made["data"]:
             optimizer.zero_grad()
             loss_fn(model(inputs), classes).backward()
             optimizer.step()
-        falling.step()
     inputs, classes = zip(*split()[1], strict=True)
     with torch.no_grad():
         predicted = model(torch.stack(inputs)).argmax(1)

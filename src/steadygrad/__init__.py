@@ -5,35 +5,35 @@ Names load on first use, so that `steadygrad.theory` runs without torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from . import init as init
     from . import theory as theory
+    from .diagnosis import Report as Report
+    from .diagnosis import check as check
     from .finding import Finding as Finding
     from .finding import Level as Level
+    from .measurement import measure as measure
+    from .prediction import predict as predict
     from .profile import LayerSignal as LayerSignal
     from .profile import Profile as Profile
+    from .setup import Setup as Setup
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Finding": "finding",
-    "LayerSignal": "profile",
-    "Level": "finding",
-    "Profile": "profile",
-    "theory": "theory",
-}
-
-__all__ = ["Finding", "LayerSignal", "Level", "Profile", "theory"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'steadygrad' has no attribute {name!r}")
-    module = importlib.import_module(f"steadygrad.{_HOME[name]}")
-    return module if _HOME[name] == name else getattr(module, name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+__all__ = lazy_names(
+    __name__,
+    {
+        "diagnosis": ("Report", "check"),
+        "finding": ("Finding", "Level"),
+        "init": (),
+        "measurement": ("measure",),
+        "prediction": ("predict",),
+        "profile": ("LayerSignal", "Profile"),
+        "setup": ("Setup",),
+        "theory": (),
+    },
+)

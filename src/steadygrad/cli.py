@@ -13,11 +13,12 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from steadygrad.errors import SteadygradError, unknown_name
+from steadygrad.errors import SteadygradError, not_allowed, unknown_name
 from steadygrad.finding import Level
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="steadygrad",
     help="Tell whether a network's signals and gradients survive; why not; and what to change.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -46,10 +46,10 @@ def _root() -> None:
 
 @app.command()
 def explain(
-    depth: Annotated[int, typer.Option(help="Hidden layers.")],
-    width: Annotated[int, typer.Option(help="Units of a hidden layer.")],
-    activation: Annotated[str, typer.Option(help="Such as relu, tanh, gelu.")],
-    init: Annotated[str, typer.Option(help="Such as xavier-uniform, he-normal, torch-default.")],
+    depth: Annotated[str, typer.Option(metavar="INTEGER", help="Hidden layers.")],
+    width: Annotated[str, typer.Option(metavar="INTEGER", help="Units of a hidden layer.")],
+    activation: Annotated[str, typer.Option(metavar="NAME", help="Such as relu, tanh, gelu.")],
+    init: Annotated[str, typer.Option(metavar="NAME", help="Such as xavier-uniform, he-normal, torch-default.")],
     every_row: EveryRow = False,
     debug: Debug = False,
 ) -> None:
@@ -57,12 +57,13 @@ def explain(
     from steadygrad import theory
     from steadygrad.report import explanation
 
-    profile = theory.mlp(depth=depth, width=width, activation=activation, init=init)
+    layers, units = _whole("--depth", depth), _whole("--width", width)
+    profile = theory.mlp(depth=layers, width=units, activation=activation, init=init)
     used, better = theory.initializer(init, activation=activation), theory.recommend(activation)
-    already = abs(used.sigma_w(width, width) - better.sigma_w) + abs(used.sigma_b(width) - better.sigma_b) < 1e-9
+    already = abs(used.sigma_w(units, units) - better.sigma_w) + abs(used.sigma_b(units) - better.sigma_b) < 1e-9
     text = explanation.render(
         profile,
-        title=f"{activation} MLP, {depth} hidden layers of {width} units, {init}",
+        title=f"{activation} MLP, {layers} hidden layers of {units} units, {init}",
         advice="nothing, this is it." if already else better.words,
         code="" if already else better.code,
         width=_columns(),
@@ -76,7 +77,7 @@ def explain(
 def check(
     setup: Annotated[str, typer.Argument(metavar="FILE.py[:NAME]", help="A function that returns a setup.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the report as an HTML page.")] = None,
+    html: Annotated[str | None, typer.Option(metavar="OUT", help="Also write the report as an HTML page.")] = None,
     select: Codes = None,
     ignore: Codes = None,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
@@ -85,18 +86,19 @@ def check(
 ) -> None:
     """Say what keeps a model from training, before it trains."""
     level = _level(fail_on)
-    if html is not None:
+    page = None if html is None else Path(html)
+    if page is not None:
         from steadygrad.report import saving
 
-        saving.check_writable(html)
+        saving.check_writable(page)
     from steadygrad import diagnosis
     from steadygrad.setup import load
 
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
         report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore))
-    if html is not None:
-        _write_page(report, html, title=setup)
+    if page is not None:
+        _write_page(report, page, title=setup)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else _as_text(report, every_row=every_row))
     raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
 
@@ -104,13 +106,44 @@ def check(
 def main() -> None:
     """Run the command line; every error is one line on stderr and exit status 2, with `--debug` its traceback too."""
     try:
-        status = app(standalone_mode=False) or 0  # what a command raises as typer.Exit is returned
+        status = (
+            _command()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        )  # what a command raises as typer.Exit is returned
     except Exception as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
         sys.stderr.write(f"steadygrad: {_in_one_line(error)}\n")
         status = 2
     sys.exit(status)
+
+
+class _AsGiven:
+    """How an argument's words are read: as they stand."""
+
+    def coerce(self, value: Any, **_: object) -> Any:
+        """Return the words."""
+        return value
+
+
+def _command() -> TyperGroup:
+    """Return the commands, each argument as the words that were given, for the functions above to read.
+
+    Typer reads even a plain word with pydantic, whose import takes a quarter of what `explain` takes. Where another
+    version of Typer does not know the attribute set here, it reads the same words in its own way.
+    """
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    for command in (group, *group.commands.values()):
+        for argument in command.get_params(typer.Context(command)):  # which makes `--help` too
+            argument._runtime_param = _AsGiven()  # type: ignore[attr-defined]
+    return group
+
+
+def _whole(option: str, word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(not_allowed(option, "must be a whole number", word)) from None
 
 
 def _in_one_line(error: Exception) -> str:

@@ -49,7 +49,7 @@ def test_what_is_already_right_has_no_instead(run):
         (arguments(width="-3"), "`width` must be >= 1, got -3."),
         (arguments(activation="thanh"), "got 'thanh'. Did you mean 'tanh'?"),
         (arguments(init="xavier-unifrom"), "got 'xavier-unifrom'. Did you mean 'xavier-uniform'?"),
-        (arguments(depth="many"), "Invalid value for '--depth'"),
+        (arguments(depth="many"), "`--depth` must be a whole number, got 'many'."),
         (["explain"], "Missing option '--depth'"),
         (["explain", "--dept", "3"], "No such option: --dept"),
         (["explian"], "No such command 'explian'. Did you mean 'explain'?"),
@@ -68,19 +68,20 @@ def test_a_traceback_only_with_debug(run):
     assert "Traceback" in run(*arguments(depth="0"), "--debug")[2]
 
 
-def test_help_is_no_error(run):
-    status, out, _ = run("--help")
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_is_no_error(run, words):
+    status, out, _ = run(*words)
     assert status == 0
     assert "explain" in out
     assert "check" in out
 
 
-def test_explain_imports_neither_torch_nor_altair_nor_the_integrators_of_scipy():
+def test_explain_imports_neither_torch_nor_altair_nor_pydantic_nor_the_integrators_of_scipy():
     code = (
         "import sys; from steadygrad import cli; sys.argv = ['steadygrad', *sys.argv[1:]]\n"
         "try: cli.main()\n"
         "finally: print('IMPORTED', *sorted(m for m in sys.modules if m in "
-        "('torch', 'altair', 'vl_convert', 'scipy.integrate')))"
+        "('torch', 'altair', 'vl_convert', 'pydantic', 'scipy.integrate')))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments()], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "IMPORTED"

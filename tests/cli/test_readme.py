@@ -27,6 +27,14 @@ def printed(command, monkeypatch, capsys):
     return capsys.readouterr().out
 
 
+def test_the_example_from_python_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert capsys.readouterr().out
+    assert (tmp_path / "report.html").stat().st_size > 0
+
+
 def test_the_readme_shows_both_commands():
     assert {command.split()[0] for command in BLOCKS} == {"check", "explain"}
 

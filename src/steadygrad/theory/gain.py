@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from steadygrad.errors import not_allowed
 
 from .activations import activation
-from .gaussian import check_variance, nodes
+from .gaussian import check_variance
 from .moments import Moments, Spec, moments
 
 # A slope is told from 1 by more than quadrature error; 1e-9 is a hundred times it.
@@ -82,12 +80,8 @@ def stability(phi: Spec, q: float, known: Moments | None = None) -> float:
     >>> round(stability("relu", 3.0), 12)
     1.0
     """
-    entry = activation(phi)
-    z, w = nodes(entry, q)
-    square = entry.phi(math.sqrt(q) * z) ** 2
-    second = known.second if known else float(w @ square)
-    # E[(z^2 - 1) phi^2] / 2: the heat equation, d/dq of a Gaussian mean; it cancels where phi^2 is nearly constant.
-    return float(np.sum(w * square * (z * z - 1))) / (2 * second)
+    m = known or moments(phi, q)
+    return m.tilt / (2 * m.second)
 
 
 def _verdict(chi_1: float, s: float) -> str:

@@ -31,8 +31,16 @@ def gated_moments(gate: Spec, q: float) -> Moments:
     4.0
     """
     m = moments(_gate(gate), q)
+    second = q * m.second
     return Moments(
-        0.0, q * m.second, 3 * q * q * m.fourth, 0.0, q * m.derivative_second, 3 * q * q * m.derivative_fourth, 0.0
+        0.0,
+        second,
+        3 * q * q * m.fourth,
+        0.0,
+        q * m.derivative_second,
+        3 * q * q * m.derivative_fourth,
+        0.0,
+        2 * second + q * m.tilt,
     )
 
 

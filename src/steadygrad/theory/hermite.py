@@ -10,7 +10,7 @@ import numpy as np
 from .activations.activation import Array, Pointwise
 from .gaussian import standard_rule
 
-LEVELS = (64, 256)
+LEVELS = (64, 128, 256)
 
 
 @lru_cache(maxsize=8)
@@ -53,8 +53,10 @@ def power_gaps(gap: Array, terms: int) -> Array:
     [[0.0, 1e-30, 2e-30]]
     """
     n = np.arange(terms)
-    small = np.log1p(-np.minimum(gap, 0.5))[:, None] * n
-    near = -np.expm1(small)
-    if (gap <= 0.5).all():
-        return near
-    return np.where(gap[:, None] <= 0.5, near, 1 - (1 - gap)[:, None] ** n)
+    # log |c| and the sign of c^n apart: one expm1 for both signs of c.
+    negative = gap > 1
+    log_c = np.log1p(-np.minimum(np.where(negative, 2 - gap, gap), 1 - 1e-300 - 2.0**-53))
+    lost = -np.expm1(log_c[:, None] * n)
+    if negative.any():
+        lost[np.ix_(negative, n % 2 == 1)] = 2 - lost[np.ix_(negative, n % 2 == 1)]
+    return np.asarray(lost)

@@ -79,8 +79,8 @@ def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -
         code="INI001",
         name="init-gain-mismatch",
         level=level_of(worst.depth_log),
-        message=f"The weights of {len(wrong)} of {len(chain)} layers start too {size}: {_listed(wrong)}; over the "
-        f"depth this multiplies what the signal and the gradient carry by {written(worst.depth_log)}.",
+        message=f"The weights of {_listed(wrong)}: too {size}, so that the {len(chain)} layers multiply what signal "
+        f"and gradient carry by {written(worst.depth_log)}.",
         module=first.path,
         measured=first.has,
         expected=first.should,
@@ -92,7 +92,7 @@ def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -
 
 
 def _listed(wrong: list[LayerGain]) -> str:
-    """Runs of layers alike, such as "'2' to '58' (29 layers before ReLU) have gain 0.577 and should have 1.41"."""
+    """Runs of layers alike, such as "'2' to '58' (29 layers before ReLU) have gain 0.575 to 0.582 and need 1.41"."""
     runs = [list(run) for _, run in groupby(wrong, key=lambda layer: (layer.activation, _short(layer.should)))]
     runs.sort(key=lambda run: -len(run))
     parts = [_run(run) for run in runs[:3]]
@@ -101,16 +101,9 @@ def _listed(wrong: list[LayerGain]) -> str:
 
 def _run(run: list[LayerGain]) -> str:
     before = f"before {run[0].activation}" if run[0].activation else "at the output"
-    first, last = run[0].path, run[-1].path
-    where, verb = (
-        (f"{first!r} to {last!r} ({len(run)} layers {before})", "have")
-        if len(run) > 1
-        else (
-            f"{first!r} {before}",
-            "has",
-        )
-    )
-    return f"{where} {verb} gain {_span([layer.has for layer in run])} and should have {_short(run[0].should)}"
+    first, last = repr(run[0].path), repr(run[-1].path)
+    where = f"{first} to {last} ({len(run)} layers {before})" if len(run) > 1 else f"{first} ({before})"
+    return f"{where} have gain {_span([layer.has for layer in run])} and need {_short(run[0].should)}"
 
 
 def _span(gains: list[float]) -> str:
