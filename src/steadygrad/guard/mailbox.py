@@ -40,7 +40,7 @@ class Mailbox:
             return
         host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
         host.copy_(numbers, non_blocking=True)
-        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived = torch.cuda.Event()
         arrived.record()
         self._letters.append(_Letter(subject=subject, numbers=host, arrived=arrived))
 

@@ -80,7 +80,7 @@ def operators_of(run: Callable[[], object], modules: Mapping[int, str]) -> tuple
     return tuple(recorder.operators)
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(TorchDispatchMode):
     def __init__(self, modules: Mapping[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.modules = modules

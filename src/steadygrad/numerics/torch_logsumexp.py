@@ -79,7 +79,7 @@ class _LogSumExp(torch.autograd.Function):
         return torch.where(top.isinf(), top, others.log1p_().add_(top)).reshape(x.shape[:-1])
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004 (torch's)
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 
@@ -93,7 +93,7 @@ class _LogSumExp(torch.autograd.Function):
         return (_gradient(ctx.saved_tensors[0]) * tangent).sum(-1)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:  # noqa: ARG004 (torch's)
+    def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
         result: Tensor = _LogSumExp.apply(x.movedim(in_dims[0], 0))  # type: ignore[no-untyped-call]
         return result, 0
 

@@ -143,5 +143,5 @@ def _norm_of(
     for parameter in parameters:
         parameter.grad = None
     inputs, targets = batch
-    loss_fn(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+    loss_fn(model(inputs), targets).backward()
     return Gradients(parameters).total().item()
