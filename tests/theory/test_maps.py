@@ -10,7 +10,13 @@ from steadygrad import theory
 from steadygrad.theory.activations.closed import angle
 from steadygrad.theory.angle_map import AngleMap
 
-mpmath.mp.dps = 25
+
+@pytest.fixture(scope="module", autouse=True)
+def digits():
+    with mpmath.workdps(25):  # the precision is global: other tests have their own
+        yield
+
+
 REFERENCE = {
     "tanh": mpmath.tanh,
     "gelu": lambda u: u * mpmath.erfc(-u / mpmath.sqrt(2)) / 2,
