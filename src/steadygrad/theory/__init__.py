@@ -23,6 +23,7 @@ from .depth_scale import convergence as convergence
 from .depth_scale import correlation_fixed_points as correlation_fixed_points
 from .depth_scale import iterate_gap as iterate_gap
 from .depth_scale import trainable_depth as trainable_depth
+from .depth_scale import variance_convergence as variance_convergence
 from .edge_of_chaos import CriticalPoint as CriticalPoint
 from .edge_of_chaos import EdgeCurve as EdgeCurve
 from .edge_of_chaos import EdgeOfChaos as EdgeOfChaos

@@ -74,6 +74,7 @@ def mlp(
     Backward, from unit independent gradients at the last row, g_l = E[phi'^2](q_l) fan_out Var(w) g_{l+1}. `q` is the
     median over draws, `q_low` and `q_high` hold 95% of them for one example: ln q drifts and spreads by a layer's log
     law (`finite_width`), carried on with the factor s r, s = d ln E[phi^2]/d ln q and r the weights' share of q.
+    `c` and with it `signal` are those of infinite width: a single draw's 1 - c spreads about as the gradient does.
 
     Rows are named as nn.Sequential names its modules: "0" Linear, "1" activation, "2" Linear, ...
 
