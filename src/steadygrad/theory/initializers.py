@@ -146,8 +146,8 @@ def forward_and_backward(name: str, fan_in: int, fan_out: int) -> tuple[float, f
 
     >>> forward_and_backward("xavier-normal", 300, 100)
     (1.5, 0.5)
-    >>> forward_and_backward("lecun-normal", 300, 100), forward_and_backward("lecun-fan-out-normal", 300, 100)
-    ((1.0, 0.3333333333333333), (3.0, 1.0))
+    >>> forward_and_backward("lecun-normal", 400, 100), forward_and_backward("lecun-fan-out-normal", 400, 100)
+    ((1.0, 0.25), (4.0, 1.0))
     """
     variance = initializer(name).weight_variance(fan_in, fan_out)
     return fan_in * variance, fan_out * variance
