@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check bench drill clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ check: lint test
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+drill: $(READY)
+	$(BIN)/python -m benchmarks.drill
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist report.html

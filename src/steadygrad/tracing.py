@@ -88,6 +88,23 @@ def running_module(paths: Mapping[int, str]) -> str | None:
     return None
 
 
+def is_run_by(folder: str) -> bool:
+    """Return whether the operator being run was called from a file in `folder`.
+
+    Args:
+        folder: A path that ends in a separator. Files of torch, and the file that asks, are looked through.
+
+    >>> is_run_by("/nowhere/")
+    False
+    """
+    asking = sys._getframe(1).f_code.co_filename
+    for frame in _frames():
+        file = frame.f_code.co_filename
+        if file != asking and not _is_plumbing(file):
+            return file.startswith(folder)
+    return False
+
+
 def _frames() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
@@ -102,9 +119,13 @@ def _self(frame: FrameType) -> Any:
 @functools.cache
 def _is_inside(file: str) -> bool:
     """Whether a file belongs to torch, to this package or to the plumbing between them and the user."""
-    if file in _PLUMBING or file.startswith(("<frozen", "<eval_with_key")):
-        return True
-    return file.startswith((_HERE, *_torch_folders()))
+    return _is_plumbing(file) or file.startswith(_HERE)
+
+
+@functools.cache
+def _is_plumbing(file: str) -> bool:
+    """Whether a file belongs to torch or to what it calls users through."""
+    return file in _PLUMBING or file.startswith(("<frozen", "<eval_with_key", *_torch_folders()))
 
 
 def _torch_folders() -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -30,29 +31,38 @@ class Batch:
 
     def pair_mean(self, matrix: Array) -> float:
         """Return the mean over the diagonal and over all pairs of the whole batch, (1/B²) Σ_bb' m_bb'."""
-        r = len(self.chosen)
-        own = float(np.trace(matrix)) / r
-        if r == 1:
-            return own
-        other = (float(matrix.sum()) - own * r) / (r * (r - 1))
-        return own / self.size + other * (1 - 1 / self.size)
+        return float(matrix.ravel() @ _weights(self.size, len(self.chosen)))
 
     def overlap(self, m: Moments) -> float:
         """Return the mean over all pairs of E[(x·y/n)²], relative to q squared: 1 where all examples are one.
 
         The batch-averaged square of a Gaussian unit has twice this relative variance.
         """
-        q = float(m.q.mean())
-        return min(self.pair_mean(m.product**2 / (q * q) + self.off_diagonal(m.excess)), 1.0) if q > 0 else 0.0
+        q = float(m.q.sum()) / len(m.q)
+        if q <= 0:
+            return 0.0
+        return min(self.pair_mean(m.product**2) / (q * q) + self.pair_mean(self.off_diagonal(m.excess)), 1.0)
 
     def off_diagonal(self, values: Array | float) -> Array:
         """Return a matrix of the followed examples with these values, zero on the diagonal."""
-        return np.asarray(values * (1 - np.eye(len(self.chosen))))
+        return np.asarray(values * _apart(len(self.chosen)))
 
     def distinct_mean(self, matrix: Array) -> float:
         """Return the mean over pairs of distinct examples; NaN where there is one example only."""
         r = len(self.chosen)
         return float((matrix.sum() - np.trace(matrix)) / (r * (r - 1))) if r > 1 else float("nan")
+
+
+@cache
+def _apart(followed: int) -> Array:
+    return 1 - np.eye(followed)
+
+
+@cache
+def _weights(size: int, followed: int) -> Array:
+    """Weights of a mean over the pairs of `size` examples by those of `followed` ones."""
+    own = np.eye(followed) / (followed * (size if followed > 1 else 1))
+    return (own if followed == 1 else own + _apart(followed) * (1 - 1 / size) / (followed * (followed - 1))).ravel()
 
 
 def exchangeable(size: int) -> Batch:

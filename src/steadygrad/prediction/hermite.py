@@ -12,6 +12,7 @@ power law.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -23,6 +24,7 @@ REACH = 12.0
 TERMS = 64
 BLOCKS = 64
 PANEL = 64
+_STEPS = np.arange(BLOCKS)
 
 
 def _panels() -> tuple[Matrix, Matrix]:
@@ -55,18 +57,51 @@ def _tail(coefficients: Matrix, left: Matrix) -> Matrix:
     octave = squares[:, TERMS // 2 :].sum(1)
     power = np.log2(1 + np.maximum(octave, 1e-300) / np.maximum(left, 1e-300))
     shrink = 2.0 ** -np.clip(power, 0.05, 6.0)[:, None]
-    return np.asarray(left[:, None] * (1 - shrink) * shrink ** np.arange(BLOCKS))
+    return np.asarray(left[:, None] * (1 - shrink) * shrink**_STEPS)
 
 
-def coefficients(values: Matrix) -> Matrix:
-    """Return Hermite coefficients, [rows, terms + blocks], of functions given on the nodes, [rows, nodes]."""
-    _, w, project, _ = tables()
-    a = values @ project
-    second = values**2 @ w
-    left = second - (a**2).sum(1)
-    if not (left > 1e-12 * second).any():
-        return np.concatenate([a, np.zeros((len(a), BLOCKS))], 1)
-    return np.concatenate([a, np.sqrt(_tail(a, np.maximum(left, 0.0)))], 1)
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A function of z ~ N(0, 1), a row an example: its moments and Hermite coefficients, and those of its square.
+
+    mean, q, fourth: E[f], E[f²], E[f⁴], [rows]; stein: E[f² (z² - 1)], [rows]; plain, square: coefficients of f and of
+    f², [rows, terms + blocks].
+    """
+
+    mean: Matrix
+    q: Matrix
+    fourth: Matrix
+    stein: Matrix
+    plain: Matrix
+    square: Matrix
+
+
+def expand(values: Matrix) -> Expansion:
+    """Return the expansion of functions given on the nodes, [rows, nodes]."""
+    rows = len(values)
+    both = np.concatenate([values, values * values])
+    sums = both @ _sums()
+    q = sums[rows:, 0]
+    fourth = both[rows:] ** 2 @ _sums()[:, 0]
+    both = coefficients(both, np.concatenate([q, fourth]))
+    return Expansion(sums[:rows, 0], q, fourth, sums[rows:, 1], both[:rows], both[rows:])
+
+
+@cache
+def _sums() -> Matrix:
+    z, w, _, _ = tables()
+    return np.stack([w, w * (z * z - 1)], axis=1)
+
+
+def coefficients(values: Matrix, second: Matrix) -> Matrix:
+    """Return Hermite coefficients, [rows, terms + blocks], of functions on the nodes with these second moments."""
+    a = values @ tables()[2]
+    left = second - (a * a).sum(1)
+    whole = np.zeros((len(a), TERMS + BLOCKS))
+    whole[:, :TERMS] = a
+    if (left > 1e-12 * second).any():
+        whole[:, TERMS:] = np.sqrt(_tail(a, np.maximum(left, 0.0)))
+    return whole
 
 
 def decay(gap: Matrix) -> Matrix:

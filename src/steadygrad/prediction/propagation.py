@@ -7,11 +7,14 @@ variance (total - s² own)/units. For He-ReLU at c = 1: own 2, s 1, total 5, as 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .batch import Batch
+from .hermite import Expansion, expand
 from .linear_map import blurring
-from .source import Source, Wave, mean_of, sensitivity
+from .source import Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread
 from .values import Array, Moments
 
@@ -20,29 +23,33 @@ def _ratio(above: float, below: float) -> float:
     return above / below if below > 0 else 0.0
 
 
+def _mean(values: Array) -> float:
+    return float(values.sum()) / len(values)
+
+
 def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     """Return the moments of f(z)."""
-    source, f = wave.source, wave.values
+    source = wave.source
     if source is None:
-        return constant(f, batch)
-    q = source.rows(mean_of(f**2))
-    mean = source.rows(mean_of(f))
+        return constant(wave.values, batch)
+    f = expand(wave.values)
+    q, mean, d = source.rows(f.q), source.rows(f.mean), source.difference(f)
     if wave.gaussian:
-        return Moments(mean, q, source.difference(f), source.spread, source.own_variance, source.excess)
-    total = _ratio(batch.pair_mean(source.covariance(f**2, f**2)), float(q.mean()) ** 2)
+        return Moments(mean, q, d, source.spread, source.own_variance, source.excess)
+    total = _ratio(batch.pair_mean(source.covariance(f, f)), _mean(q) ** 2)
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     noise = noises.fresh(extra / source.units)
-    source.onward = (noise, extra, f**2 / max(float(q.mean()), 1e-300))
-    d = source.difference(f)
-    return Moments(mean, q, d, source.spread.scaled(s).plus(noise), total, _forward_excess(source, q, d, total, batch))
+    source.onward = (noise, extra, f)
+    spread = source.spread.scaled(s).plus(noise)
+    return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch))
 
 
 def _forward_excess(source: Source, q: Array, d: Array, total: float, batch: Batch) -> Array | float:
     """Return the excess of f(z): that of z through the slope of the correlation map, and what the units add."""
-    mean_gap, mean_d = batch.pair_mean(source.gap), batch.pair_mean(d) / max(float(q.mean()), 1e-300)
-    kept = _ratio(mean_d, mean_gap) ** 2
-    overlap = _ratio(batch.pair_mean(((q[:, None] + q) / 2 - d) ** 2), float(q.mean()) ** 2)
+    size = _mean(q)
+    kept = _ratio(_ratio(batch.pair_mean(d), size), batch.pair_mean(source.gap)) ** 2
+    overlap = _ratio(batch.pair_mean(((q[:, None] + q) / 2 - d) ** 2), size * size)
     blur = (total + 1) * (1 - min(overlap, 1.0)) - kept * blurring(min(source.own_variance / 2, 1.0))
     return source.excess * kept + max(blur, 0.0) / source.units
 
@@ -55,74 +62,74 @@ def constant(f: Array, batch: Batch) -> Moments:
 
 def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises) -> Moments:
     """Return the moments of g h(z), for a gradient g taken as independent of z (gradient independence)."""
-    source, h = wave.source, wave.values
-    if source is None:
-        return scaled(base, float(h.mean()))
-    q_h, d_h = source.rows(mean_of(h**2)), source.difference(h)
-    d = _product_difference(base, q_h, d_h)
-    q = base.q * q_h
-    mean = base.mean * source.rows(mean_of(h))
-    spread, total, excess = _backward_spread(base, source, h, q_h, batch, noises)
-    alignment = _aligned(base.alignment, source, h, total, batch.overlap(base))
-    return Moments(mean, q, d, spread, total, excess, alignment, base.along)
-
-
-def _aligned(alignment: float, source: Source, h: Array, total: float, overlap: float) -> float:
-    """Return the alignment behind a function: blurred as the overlap is, by E[h⁴]/E[h²]² = (total + 1)/(1 + 2 r)."""
-    fourth = (total + 1) / (1 + 2 * overlap)
-    return min(alignment + max(fourth - 1, 0.0) * blurring(alignment) / source.units, 1.0)
+    if wave.source is None:
+        return scaled(base, float(wave.values.mean()))
+    return _Product(base, wave.source, expand(wave.values), batch).moments(noises)
 
 
 def scaled(base: Moments, factor: float) -> Moments:
     """Return the moments of a tensor times a number."""
     square = factor * factor
-    return Moments(
-        base.mean * factor,
-        base.q * square,
-        base.d * square,
-        base.spread,
-        base.unit_variance,
-        base.excess,
-        base.alignment,
-        base.along,
-    )
+    return replace(base, mean=base.mean * factor, q=base.q * square, d=base.d * square)
 
 
-def _product_difference(base: Moments, q_h: Array, d_h: Array) -> Array:
-    """Return d of g h from those of g and h: no term cancels where both are nearly equal for two examples."""
-    q_g, d_g = base.q, base.d
-    mean_g, mean_h = (q_g[:, None] + q_g) / 2, (q_h[:, None] + q_h) / 2
-    uneven = (q_g[:, None] - q_g) * (q_h[:, None] - q_h) / 4
-    return np.asarray(mean_g * d_h + mean_h * d_g - d_g * d_h + uneven)
+class _Product:
+    """A gradient times a function h of a source."""
 
+    def __init__(self, base: Moments, source: Source, h: Expansion, batch: Batch) -> None:
+        self.base, self.source, self.h, self.batch = base, source, h, batch
+        self.q_h, self.d_h = source.rows(h.q), source.difference(h)
+        self.q = base.q * self.q_h
+        self.overlap = batch.overlap(base)
+        self.total = self._total()
+        self.s = sensitivity(h)
 
-def _backward_spread(
-    base: Moments, source: Source, h: Array, q_h: Array, batch: Batch, noises: Noises
-) -> tuple[Spread, float, Array | float]:
-    q = base.q * q_h
-    size, flat = float(q.mean()) ** 2, np.outer(base.q, base.q)
-    overlap = batch.overlap(base)
-    square = source.covariance(h**2, h**2) + np.outer(q_h, q_h)
-    fourth = square * (flat + 2 * base.product**2 + 2 * batch.off_diagonal(base.excess) * flat)
-    total = max(_ratio(batch.pair_mean(fourth - np.outer(q, q)), size), 0.0)
-    agreed = ((q_h[:, None] + q_h) / 2 - source.difference(h)) ** 2 / max(float(q_h.mean()) ** 2, 1e-300)
-    kept = batch.pair_mean(agreed)
-    blur = (total + 1) * (1 - overlap * kept) - kept * blurring(overlap)
-    excess = base.excess * agreed + max(blur, 0.0) / source.units
-    spread = _added(base, source, h, total, batch, noises)
-    return spread.modulated(2 * ((total + 1) / (1 + 2 * overlap) - 1) / source.units), total, excess
+    def moments(self, noises: Noises) -> Moments:
+        """Return the moments of the product."""
+        spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units)
+        mean = self.base.mean * self.source.rows(self.h.mean)
+        alignment = self._alignment()
+        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.base.along)
 
+    def _d(self) -> Array:
+        """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""
+        q_g, d_g, q_h, d_h = self.base.q, self.base.d, self.q_h, self.d_h
+        mean_g, mean_h = (q_g[:, None] + q_g) / 2, (q_h[:, None] + q_h) / 2
+        uneven = (q_g[:, None] - q_g) * (q_h[:, None] - q_h) / 4
+        return np.asarray(mean_g * d_h + mean_h * d_g - d_g * d_h + uneven)
 
-def _added(base: Moments, source: Source, h: Array, total: float, batch: Batch, noises: Noises) -> Spread:
-    """Return the spread of g h: that of g, of the source through h, of the forward noise it shares, and its own."""
-    s = sensitivity(h)
-    extra = max(total - base.unit_variance - s * s * source.own_variance, 0.0)
-    spread = base.spread.plus(source.spread.scaled(s))
-    if source.onward is not None and source.onward[1] > 0:
-        noise, variance, square = source.onward
-        q_h = source.rows(mean_of(h**2))
-        joint = _ratio(batch.pair_mean(source.covariance(h**2, square)), float(q_h.mean()))
+    def _total(self) -> float:
+        """Return the relative variance of one unit's batch-averaged square."""
+        base, q = self.base, self.q
+        flat = base.q[:, None] * base.q
+        square = self.source.covariance(self.h, self.h) + self.q_h[:, None] * self.q_h
+        fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
+        return max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
+
+    def _fourth(self) -> float:
+        """Return E[h⁴]/E[h²]² over pairs: what is left of the total beside the gradient's own overlap."""
+        return (self.total + 1) / (1 + 2 * self.overlap)
+
+    def _excess(self) -> Array | float:
+        agreed = ((self.q_h[:, None] + self.q_h) / 2 - self.d_h) ** 2 / max(_mean(self.q_h) ** 2, 1e-300)
+        kept = self.batch.pair_mean(agreed)
+        blur = (self.total + 1) * (1 - self.overlap * kept) - kept * blurring(self.overlap)
+        return self.base.excess * agreed + max(blur, 0.0) / self.source.units
+
+    def _alignment(self) -> float:
+        """Return the alignment behind h: blurred as the overlap is."""
+        before = self.base.alignment
+        return min(before + max(self._fourth() - 1, 0.0) * blurring(before) / self.source.units, 1.0)
+
+    def _spread(self, noises: Noises) -> Spread:
+        """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
+        base, source, s = self.base, self.source, self.s
+        extra = max(self.total - base.unit_variance - s * s * source.own_variance, 0.0)
+        spread = base.spread.plus(source.spread.scaled(s))
+        if source.onward is None or source.onward[1] <= 0:
+            return spread.plus(noises.fresh(extra / source.units))
+        noise, variance, f = source.onward
+        joint = _ratio(self.batch.pair_mean(source.covariance(self.h, f)), _mean(self.q_h) * _mean(source.rows(f.q)))
         aligned = 2 * base.alignment * joint
-        share = (joint + aligned - s * sensitivity(np.sqrt(square)) * source.own_variance) / variance
+        share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance
         return spread.plus(noises.sharing(extra / source.units, noise, variance / source.units, share))
-    return spread.plus(noises.fresh(extra / source.units))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import hermite
+from .hermite import Expansion
 from .spread import Spread
 from .values import Array
 
@@ -30,7 +31,7 @@ class Source:
     noise: Spread
     own_variance: float
     excess: Array | float = 0.0
-    onward: tuple[Spread, float, Array] | None = field(default=None)
+    onward: tuple[Spread, float, Expansion] | None = field(default=None)
 
     @cached_property
     def spread(self) -> Spread:
@@ -61,34 +62,38 @@ class Source:
 
     def rows(self, per_row: Array) -> Array:
         """Return one value an example from one value a row of `nodes`."""
-        return np.broadcast_to(per_row, self.mean.shape) if self.alike else per_row
+        return per_row.repeat(len(self.mean)) if self.alike else per_row
 
     def square(self, below: Array, diagonal: Array) -> Array:
         """Return a symmetric matrix from its values at the pairs and on the diagonal."""
         matrix = np.zeros((len(self.mean), len(self.mean)))
-        matrix[self.pairs] = below
-        matrix += matrix.T
-        np.fill_diagonal(matrix, diagonal)
+        i, j = self.pairs
+        matrix[i, j] = matrix[j, i] = below
+        matrix.flat[:: len(matrix) + 1] = diagonal
         return matrix
 
-    def difference(self, values: Array) -> Array:
-        """Return E[(f(z_b) - f(z_b'))²]/2 for all pairs, for f by its values on the nodes."""
-        a = hermite.coefficients(values)
+    def difference(self, f: Expansion) -> Array:
+        """Return E[(f(z_b) - f(z_b'))²]/2 for all pairs."""
+        a = f.plain
         if self.alike:
-            return self.square(self.decay @ a[0] ** 2, np.zeros(1))
+            return self.square(self.decay @ (a[0] * a[0]), _ZERO)
         i, j = self.pairs
-        return self.square(((a[i] - a[j]) ** 2).sum(1) / 2 + (a[i] * a[j] * self.decay).sum(1), np.zeros(1))
+        return self.square(((a[i] - a[j]) ** 2).sum(1) / 2 + (a[i] * a[j] * self.decay).sum(1), _ZERO)
 
-    def covariance(self, f: Array, g: Array) -> Array:
-        """Return Cov(f(z_b), g(z_b')) for all pairs of examples, the diagonal included; f and g by their values."""
-        a, b = hermite.coefficients(f), hermite.coefficients(g)
-        a[:, 0] = b[:, 0] = 0.0
-        own = self.rows((a * b).sum(1))
+    def covariance(self, f: Expansion, g: Expansion) -> Array:
+        """Return Cov(f(z_b)², g(z_b')²) for all pairs of examples, the diagonal included."""
         if self.alike:
-            return self.square(own[0] - self.decay @ (a[0] * b[0]), own)
+            terms = f.square[0] * g.square[0]
+            terms[0] = 0.0
+            own = terms.sum()
+            return self.square(own - self.decay @ terms, own)
+        a, b = f.square.copy(), g.square.copy()
+        a[:, 0] = b[:, 0] = 0.0
         i, j = self.pairs
-        kept = 1 - self.decay
-        return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * kept).sum(1), own)
+        return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * (1 - self.decay)).sum(1), (a * b).sum(1))
+
+
+_ZERO = np.zeros(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +108,7 @@ class Wave:
 ONE = Wave(None, np.ones((1, 1)))
 
 
-def mean_of(values: Array) -> Array:
-    """Return E[f] for each row."""
-    return np.asarray(values @ hermite.tables()[1])
-
-
-def sensitivity(values: Array) -> float:
+def sensitivity(f: Expansion) -> float:
     """Return d log E[f²] / d log Var(z) = E[f²(z² - 1)] / (2 E[f²]), by Stein's identity; the mean over rows."""
-    z, w, *_ = hermite.tables()
-    square = values**2
-    second = float((square @ w).sum())
-    return float((square @ (w * (z * z - 1))).sum()) / (2 * second) if second > 0 else 0.0
+    second = float(f.q.sum())
+    return float(f.stein.sum()) / (2 * second) if second > 0 else 0.0

@@ -21,6 +21,7 @@ from scipy.special import digamma, polygamma
 
 Vector = NDArray[np.float64]
 
+SMALL = 0.02  # below it the asymptotic series of ψ, ψ' and ψ'' at 1/v, cut after these terms, are right to 1e-8
 Z = 1.959964  # the normal score of the upper end of a 95% interval
 
 
@@ -87,7 +88,7 @@ def log_mean(relative_variance: float) -> float:
     v = relative_variance
     if not v > 0 or not math.isfinite(v):
         return 0.0
-    return -v / 2 if v < 1e-6 else float(digamma(1 / v)) + math.log(v)
+    return -v / 2 - v**2 / 12 + v**4 / 120 if v < SMALL else float(digamma(1 / v)) + math.log(v)
 
 
 @dataclass(slots=True)
@@ -95,14 +96,15 @@ class Noises:
     """The independent noises of one interpretation: variance and third cumulant of each, its mean taken out."""
 
     cumulants: list[tuple[float, float]] = field(default_factory=list)
+    _table: Vector = field(default_factory=lambda: np.zeros((2, 0)))
 
     def fresh(self, relative_variance: float) -> Spread:
         """Return a new noise: the log of a unit-mean positive variable of this relative variance."""
         v = relative_variance
         if not v > 0 or not math.isfinite(v):
             return CERTAIN
-        if v < 1e-6:
-            return self.noise(-v / 2, v, -v * v)
+        if v < SMALL:
+            return self.noise(log_mean(v), v + v**2 / 2 + v**3 / 6, -(v**2) - v**3 - v**4 / 2)
         return self.noise(log_mean(v), float(polygamma(1, 1 / v)), float(polygamma(2, 1 / v)))
 
     def sharing(self, relative_variance: float, known: Spread, known_variance: float, share: float) -> Spread:
@@ -123,10 +125,15 @@ class Noises:
         a = spread.weights
         if not len(a):
             return spread.mean, 0.0, 0.0
-        variance, third = np.array(self.cumulants[: len(a)]).T
+        variance, third = self._tabulated()[:, : len(a)]
         plain = float(a**2 @ variance), float(a**3 @ third)
         bent = self._bent(spread, variance) if spread.bend else (0.0, 0.0)
         return spread.mean, plain[0] + bent[0], plain[1] + bent[1]
+
+    def _tabulated(self) -> Vector:
+        if self._table.shape[1] != len(self.cumulants):
+            self._table = np.array(self.cumulants).T
+        return self._table
 
     def _bent(self, spread: Spread, variance: Vector) -> tuple[float, float]:
         """Return what the bend adds to variance and third cumulant.

@@ -1,0 +1,72 @@
+"""What a guard is given, checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from steadygrad.errors import not_allowed, unknown_name
+
+from .ladder import Ladder
+
+Nonfinite = Literal["skip", "rollback", "stop"]
+OnSpike = Literal["ignore", "skip", "rollback", "stop"]
+Decide = Literal["auto", "host", "device"]
+
+_DEFAULT_SNAPSHOT_EVERY = 100
+
+
+def trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[list[nn.Parameter], dict[int, str]]:
+    """Return the optimizer's parameters in the model's order, and their names by id.
+
+    >>> model = nn.Linear(1, 1)
+    >>> list(trained(model, torch.optim.SGD([model.bias]))[1].values())
+    ['bias']
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    strange = [tuple(p.shape) for p in trained if id(p) not in names]
+    if strange:
+        raise ValueError(not_allowed("optimizer", "must hold parameters of the model only", strange))
+    members = {id(p) for p in trained}
+    return [p for p in model.parameters() if id(p) in members], {i: n for i, n in names.items() if i in members}
+
+
+def check_loss(loss: Tensor) -> None:
+    """Raise unless a loss is one number with a graph."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        raise ValueError(not_allowed("loss", "must be a tensor with one number", getattr(loss, "shape", loss)))
+    if not loss.requires_grad:
+        raise ValueError(not_allowed("loss", "must have a graph to go backward through", loss))
+
+
+def check_choices(on_nonfinite: str, on_spike: str, decide: str) -> None:
+    """Raise unless every choice is known."""
+    choices = {
+        "on_nonfinite": (on_nonfinite, ("skip", "rollback", "stop")),
+        "on_spike": (on_spike, ("ignore", "skip", "rollback", "stop")),
+        "decide": (decide, ("auto", "host", "device")),
+    }
+    for subject, (choice, known) in choices.items():
+        if choice not in known:
+            raise ValueError(unknown_name(subject, choice, known))
+
+
+def with_snapshots(ladder: Ladder, *actions: str) -> Ladder:
+    """Return the ladder with snapshots where an action needs them.
+
+    >>> with_snapshots(Ladder(), "rollback").snapshot_every
+    100
+    """
+    wanted = "rollback" in actions and ladder.snapshot_every is None
+    return replace(ladder, snapshot_every=_DEFAULT_SNAPSHOT_EVERY) if wanted else ladder
+
+
+def usable_scheduler(scheduler: Any) -> Any:
+    """Return the scheduler, unless it needs a metric to step."""
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ValueError(not_allowed("scheduler", "must step without a metric; step it yourself", scheduler))
+    return scheduler
