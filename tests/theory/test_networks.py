@@ -256,3 +256,22 @@ def test_several_and_no_fixed_points_are_said():
     assert theory.fixed_points("relu", sigma_w=2**0.5).everywhere
     with pytest.raises(ValueError, match="has no critical sigma_w"):
         theory.edge_of_chaos("relu", sigma_b=0.5).only  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("activation", "init"),
+    [("relu", (10.0, 0.0)), ("relu", (0.01, 0.0)), ("silu", (0.1, 0.0)), ("square", (2.0, 0.0)), ("tanh", (0.0, 0.0))],
+)
+def test_a_network_that_leaves_every_scale_still_has_all_its_rows(activation, init):
+    profile = theory.mlp(depth=400, width=50, activation=activation, init=init)
+    assert len(profile) == 800
+    last = profile.layers[-1].q
+    assert math.isnan(last) or last == 0  # beyond a double's range: not known, or nothing
+
+
+def test_far_beyond_the_usual_variances_a_power_law_holds():
+    """GELU is ReLU there: at q = 1e16 and sigma_w^2 = 2 the variance is kept to 1e-5."""
+    profile = theory.mlp(depth=2, width=10_000_000, activation="gelu", init=(math.sqrt(2), 0.0), q=1e16)
+    assert profile["2"].q == pytest.approx(2e16, rel=1e-5)
+    small = theory.mlp(depth=2, width=10_000_000, activation="tanh", init=(1.0, 0.0), q=1e-40)
+    assert small["2"].q == pytest.approx(1e-40, rel=1e-5)

@@ -142,6 +142,8 @@ def test_14_tanh_at_the_edge_decays_as_1_over_2l():
     for layer in range(1, 1001):
         q = theory.variance_map("tanh", q, sigma_w=1.0)
         found[layer] = q
+    rate = theory.variance_convergence("tanh", sigma_w=1.0)
+    assert (rate.exponent, rate.coefficient) == (1.0, pytest.approx(0.5, rel=1e-6))
     assert (found[10], found[100], found[1000]) == pytest.approx((0.052200, 0.0050690, 0.00050116), rel=1e-4)
 
 

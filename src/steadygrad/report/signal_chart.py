@@ -89,7 +89,8 @@ def _domain(tables: Sequence[list[Row]]) -> tuple[float, float] | None:
 
 def _svg(layers: list[alt.Chart]) -> str:
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, background="transparent")
-    chart = chart.configure_view(stroke=None).configure(font="system-ui, sans-serif")
+    # `configure` begins the configuration anew: it comes first.
+    chart = chart.configure(font="system-ui, sans-serif").configure_view(stroke=None)
     chart = chart.configure_axis(
         labelColor=INK, titleColor=INK, domainColor=GRID, tickColor=GRID, gridColor=GRID, labelFontSize=11,
         titleFontSize=11, titleFontWeight="normal", titlePadding=8,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .depth_scale import correlation_fixed_points as correlation_fixed_points
     from .depth_scale import iterate_gap as iterate_gap
     from .depth_scale import trainable_depth as trainable_depth
+    from .depth_scale import variance_convergence as variance_convergence
     from .edge_of_chaos import CriticalPoint as CriticalPoint
     from .edge_of_chaos import EdgeCurve as EdgeCurve
     from .edge_of_chaos import EdgeOfChaos as EdgeOfChaos
@@ -120,6 +121,7 @@ __all__ = lazy_names(
             "correlation_fixed_points",
             "iterate_gap",
             "trainable_depth",
+            "variance_convergence",
         ),
         "edge_of_chaos": (
             "CriticalPoint",

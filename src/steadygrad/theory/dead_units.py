@@ -90,7 +90,9 @@ def born_dead(
     check_scales(0.0, sigma_b)
     if not widths or min(widths) < 1:
         raise ValueError(not_allowed("widths", "must be widths >= 1", list(widths)))
-    one = 1.0 if math.isnan(bias) else math.exp(float(log_ndtr(-bias)))
+    if not math.isfinite(bias):
+        raise ValueError(not_allowed("bias", "must be finite", bias))
+    one = math.exp(float(log_ndtr(-bias)))
     layers = tuple(
         _layer_dead(n, examples, gap, bias) for n, gap in zip(widths, _gaps(len(widths), 1 - c, sigma_b), strict=True)
     )

@@ -15,7 +15,7 @@ from .activations.activation import Array
 from .correlation_map import derivative_gap_map, gap_map
 from .moments import Spec, moments
 from .roots import crossings
-from .variance_map import check_scales
+from .variance_map import check_scales, fixed_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +142,45 @@ def convergence(phi: Spec, *, q: float, sigma_w: float) -> Convergence:
         bend = 2 / 3 * lost / math.sqrt(tiny)
         return Convergence(law="power", factor=chi_1, exponent=2.0, coefficient=4 / bend**2)
     return Convergence(law="power", factor=chi_1, exponent=1.0, coefficient=2 / (lost / tiny))
+
+
+def variance_convergence(phi: Spec, *, sigma_w: float, sigma_b: float = 0.0) -> Convergence:
+    """Return the rate at which the variance tends to the fixed point that a unit variance reaches.
+
+    Off criticality q_l - q* ~ V'(q*)^l. At q* = 0 with V'(0) = 1 the next order decides: V(q) = q - a q^2 gives
+    q_l ~ 1/(a l) (tanh: a = 2). Where every variance is fixed nothing converges: exponent 0.
+
+    Args:
+        phi: a name, an `Activation` or a callable.
+        sigma_w: the weight's standard deviation times sqrt(fan_in).
+        sigma_b: the bias's standard deviation.
+
+    Raises:
+        ValueError: where no stable fixed point is there to tend to.
+
+    References: Schoenholz et al., 2017, eq. 8; Hayou, Doucet and Rousseau, 2019, lemma 3.
+
+    >>> rate = variance_convergence("tanh", sigma_w=1.0)
+    >>> rate.law, rate.exponent, round(rate.coefficient, 4)
+    ('power', 1.0, 0.5)
+    """
+    entry = activation(phi)
+    found = fixed_points(entry, sigma_w=sigma_w, sigma_b=sigma_b)
+    if found.everywhere:
+        return Convergence(law="power", factor=1.0, exponent=0.0, coefficient=1.0)
+    ends = [p for p in found.points if (p.stable or (p.q == 0 and p.slope <= 1 + 1e-9)) and p.basin[0] <= 1]
+    if not ends:
+        raise ValueError(not_allowed("sigma_w", f"has no variance to tend to: {found.message}", sigma_w))
+    end = ends[-1]
+    if abs(end.slope - 1) > 1e-6:
+        return Convergence(law="exponential", factor=abs(end.slope))
+    near, far = (_bend(entry, sigma_w, q) for q in (1e-5, 2e-5))
+    return Convergence(law="power", factor=1.0, exponent=1.0, coefficient=1 / (2 * near - far))
+
+
+def _bend(entry: Activation, sigma_w: float, q: float) -> float:
+    """(q - V(q)) / q^2 near q = 0; the caller extrapolates its next order away."""
+    return (q - sigma_w**2 * moments(entry, q).second) / q**2
 
 
 def iterate_gap(phi: Spec, gap: float, layers: int, *, q: float = 1.0, share: float = 1.0) -> Array:

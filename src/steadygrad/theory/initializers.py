@@ -59,6 +59,7 @@ _VARIANCES: dict[str, Callable[[int, int], float]] = {
     "he": _fan_in(2.0),
     "he-fan-out": _fan_out(2.0),
     "lecun": _fan_in(1.0),
+    "lecun-fan-out": _fan_out(1.0),
 }
 _LAWS = ("normal", "uniform")
 
@@ -140,10 +141,13 @@ def _named(name: str, activation: Spec) -> Initializer:
 def forward_and_backward(name: str, fan_in: int, fan_out: int) -> tuple[float, float]:
     """Return (fan_in Var(w), fan_out Var(w)): the factors of a linear layer on the signal and on the gradient.
 
-    Xavier's compromise Var(w) = 2/(fan_in + fan_out) makes their mean 1; it keeps neither unless fan_in = fan_out.
+    1/fan_in keeps the signal, 1/fan_out the gradient; Xavier's compromise Var(w) = 2/(fan_in + fan_out) makes the mean
+    of the two factors 1 and keeps neither unless fan_in = fan_out.
 
     >>> forward_and_backward("xavier-normal", 300, 100)
     (1.5, 0.5)
+    >>> forward_and_backward("lecun-normal", 400, 100), forward_and_backward("lecun-fan-out-normal", 400, 100)
+    ((1.0, 0.25), (4.0, 1.0))
     """
     variance = initializer(name).weight_variance(fan_in, fan_out)
     return fan_in * variance, fan_out * variance

@@ -13,10 +13,11 @@ from steadygrad.profile import LayerSignal, Mark, Profile
 from .activations import Activation
 from .activations import activation as resolve
 from .correlation_map import gap_map
+from .extremes import moments_anywhere
 from .finite_width import ZERO, LogLaw, log_mean_square, relu_log_law
 from .gain import stability
 from .initializers import Initializer, initializer
-from .moments import Moments, Spec, moments
+from .moments import Moments, Spec
 
 KINDS = {
     "relu": "ReLU",
@@ -33,6 +34,10 @@ KINDS = {
 }
 
 
+LARGEST_KAPPA = 1e6
+UNKNOWN = Moments(*[math.nan] * 8)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
     """One Linear and the activation after it (None after the last)."""
@@ -45,6 +50,7 @@ class _Layer:
     gap: float
     law: LogLaw
     moments: Moments | None = None
+    shape: Moments | None = None
     out_gap: float = math.nan
     out_law: LogLaw = ZERO
 
@@ -68,6 +74,7 @@ def mlp(
     Backward, from unit independent gradients at the last row, g_l = E[phi'^2](q_l) fan_out Var(w) g_{l+1}. `q` is the
     median over draws, `q_low` and `q_high` hold 95% of them for one example: ln q drifts and spreads by a layer's log
     law (`finite_width`), carried on with the factor s r, s = d ln E[phi^2]/d ln q and r the weights' share of q.
+    `c` and with it `signal` are those of infinite width: a single draw's 1 - c spreads about as the gradient does.
 
     Rows are named as nn.Sequential names its modules: "0" Linear, "1" activation, "2" Linear, ...
 
@@ -128,23 +135,26 @@ def _forward(
         variance = made.weight_variance(fan_in, fan_out)
         from_weights = fan_in * variance * second
         q = from_weights + made.bias_variance(fan_in)
-        share = from_weights / q if q else 0.0
-        gap, law = share * gap, _times(law, share)
+        share = from_weights / q if 0 < q < math.inf else math.nan
+        gap, law = share * gap, _times(law, share) if share > 0 else ZERO
         layer = _Layer(index=index, fan_in=fan_in, fan_out=fan_out, weight_variance=variance, q=q, gap=gap, law=law)
-        layer = _activated(entry, layer) if index < hidden and q else layer
+        if index < hidden:
+            layer = _activated(entry, layer)
+            second = layer.moments.second if layer.moments else math.nan
+            gap, law = layer.out_gap, layer.out_law
         layers.append(layer)
-        if layer.moments:
-            second, gap, law = layer.moments.second, layer.out_gap, layer.out_law
     return layers
 
 
 def _activated(entry: Activation, layer: _Layer) -> _Layer:
-    m = moments(entry, layer.q)
-    alive = 0 < m.second < math.inf
-    noise = _noise(entry, m.kappa, layer.fan_out) if alive and math.isfinite(m.kappa) else ZERO
-    law = _times(layer.law, stability(entry, layer.q, m)) + noise if alive else ZERO
-    gap = float(gap_map(entry, layer.q, layer.gap)) if alive else math.nan
-    return replace(layer, moments=m, out_gap=gap, out_law=law)
+    if not layer.q < math.inf:
+        return replace(layer, moments=UNKNOWN)
+    m, shape, inside = moments_anywhere(entry, layer.q)
+    if not 0 < m.second < math.inf or math.isnan(layer.gap):
+        return replace(layer, moments=m, shape=shape)
+    noise = _noise(entry, shape.kappa, layer.fan_out) if math.isfinite(shape.kappa) else ZERO
+    law = _times(layer.law, stability(entry, inside, shape)) + noise
+    return replace(layer, moments=m, shape=shape, out_gap=float(gap_map(entry, inside, layer.gap)), out_law=law)
 
 
 def _times(law: LogLaw, factor: float) -> LogLaw:
@@ -152,6 +162,8 @@ def _times(law: LogLaw, factor: float) -> LogLaw:
 
 
 def _noise(entry: Activation, kappa: float, n: int) -> LogLaw:
+    if kappa > LARGEST_KAPPA:
+        return ZERO  # nearly every unit is silent: no law of the mean square is claimed
     return relu_log_law(n) if entry.name == "relu" and n <= 4096 else log_mean_square(kappa, n)
 
 
@@ -168,7 +180,7 @@ def _rows(entry: Activation, layers: list[_Layer], mark: Mark) -> list[LayerSign
             spread = law + log_mean_square(2.0, layer.fan_out) if rows else ZERO
             rows.append(_activation_row(entry, layer, gradient, spread, mark))
             gradient *= layer.moments.derivative_second
-            law = law + _gradient_noise(entry, layer.moments, layer.fan_out)
+            law = law + _gradient_noise(entry, layer.shape or layer.moments, layer.fan_out)
         rows.append(_linear_row(layer, gradient, law, mark))
         gradient *= layer.fan_out * layer.weight_variance
     return rows[::-1]
@@ -228,7 +240,7 @@ def _with_bands(
 
 def _quantiles(value: float, law: LogLaw) -> tuple[float, float, float]:
     low, high = law.band()
-    return value * math.exp(low), value * math.exp(law.quantile(0.5)), value * _exp(high)
+    return value * _exp(low), value * _exp(law.quantile(0.5)), value * _exp(high)
 
 
 def _exp(x: float) -> float:

@@ -48,12 +48,13 @@ class Moments:
     @property
     def kappa(self) -> float:
         """Var(phi^2) / E[phi^2]^2, the excess that finite width feels; NaN where phi is 0."""
-        return self.fourth / self.second**2 - 1 if self.second else math.nan
+        return self.fourth / self.second / self.second - 1 if self.second else math.nan
 
     @property
     def derivative_kappa(self) -> float:
         """Var(phi'^2) / E[phi'^2]^2; NaN where phi' is 0."""
-        return self.derivative_fourth / self.derivative_second**2 - 1 if self.derivative_second else math.nan
+        d = self.derivative_second
+        return self.derivative_fourth / d / d - 1 if d else math.nan
 
 
 def moments(phi: Spec, q: float, mean: float = 0.0) -> Moments:

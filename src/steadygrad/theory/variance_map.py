@@ -23,9 +23,10 @@ class FixedPoint:
         q: q*.
         slope: V'(q*).
         stable: whether a small deviation dies out, |V'| < 1; False where it stays (V' = 1).
-        basin: the interval of starting variances that end here, (q*, q*) where it is unstable.
+        basin: the interval of starting variances that end here, up to the neighbouring fixed points, for a map that
+            rises (that of cos falls); (q*, q*) where it is unstable.
         chi_1: sigma_w^2 E[phi'^2] at q*.
-        xi_q: -1/ln V'(q*), the layers over which a deviation falls by e; inf at V' = 1, NaN where unstable.
+        xi_q: -1/ln |V'(q*)|, the layers over which a deviation falls by e; inf at V' = 1, NaN where unstable.
         xi_c: -1/ln chi_1, the same for 1 - c near 1; inf at chi_1 = 1, NaN where chaotic.
     """
 
@@ -131,14 +132,14 @@ def _point(phi: Spec, q: float, sigma_w: float, between: tuple[float, float]) ->
     m = moments(phi, q)
     chi_1 = sigma_w**2 * m.derivative_second
     slope = sigma_w**2 * m.second / q * stability(phi, q) if q else _slope_at_zero(phi, sigma_w)
-    stable = slope < 1 - 1e-12
+    stable = abs(slope) < 1 - 1e-12
     return FixedPoint(
         q=q,
         slope=slope,
         stable=stable,
         basin=between if stable else (q, q),
         chi_1=chi_1,
-        xi_q=decay_length(slope),
+        xi_q=decay_length(abs(slope)),
         xi_c=decay_length(chi_1),
     )
 

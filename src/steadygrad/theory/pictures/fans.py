@@ -22,7 +22,11 @@ def forward_and_backward_factors(*, fan_in: int = 256) -> alt.LayerChart:
     """
     fans = np.unique(np.geomspace(fan_in / 8, fan_in * 8, 49).astype(int)).tolist()
     rows = []
-    for name, shown in (("lecun-normal", "fan_in"), ("xavier-normal", "fan_avg (Xavier)")):
+    for name, shown in (
+        ("lecun-normal", "fan_in"),
+        ("lecun-fan-out-normal", "fan_out"),
+        ("xavier-normal", "fan_avg (Xavier)"),
+    ):
         for fan_out in fans:
             pair = forward_and_backward(name, fan_in, fan_out)
             for way, factor in zip(("signal", "gradient"), pair, strict=True):
