@@ -47,6 +47,15 @@ class Batch:
         """Return a matrix of the followed examples with these values, zero on the diagonal."""
         return np.asarray(values * _apart(len(self.chosen)))
 
+    def centred_square(self, d: Array) -> Array:
+        """Return the squared deviation of each followed example from the mean of the batch, from the differences d.
+
+        |x - x̄|² = 2 mean_b' d(x, b') - mean_bb' d(b, b'), the mean over the whole batch, x itself at distance 0.
+        """
+        r = len(self.chosen)
+        mean = d.sum(1) / max(r - 1, 1) * (1 - 1 / self.size)
+        return np.asarray(2 * mean - self.pair_mean(d))
+
     def distinct_mean(self, matrix: Array) -> float:
         """Return the mean over pairs of distinct examples; NaN where there is one example only."""
         r = len(self.chosen)

@@ -7,7 +7,7 @@ known of each tensor stands in a `Memory`; an operator's rule is looked up in th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -163,10 +163,18 @@ def sampled(call: Call, run: Interpreter, draws: dict[int, Draws]) -> list[Any]:
     """Run an operator once for each draw; `draws` gives the samples by the id of the argument."""
     count = len(next(iter(draws.values())).values)
     fixed = {id(t): numbers(run.value(t), t) for t in call.tensors if id(t) not in draws}
+    wide = replace(
+        call, args=tuple(_wide(arg) for arg in call.args), kwargs={key: _wide(arg) for key, arg in call.kwargs.items()}
+    )
     return [
-        call.substituted(lambda t, s=s: draws[id(t)].values[s] if id(t) in draws else fixed[id(t)])  # type: ignore[misc]
+        wide.substituted(lambda t, s=s: draws[id(t)].values[s] if id(t) in draws else fixed[id(t)])  # type: ignore[misc]
         for s in range(count)
     ]
+
+
+def _wide(arg: Any) -> Any:
+    """Samples are in single precision: so is what they are asked to become."""
+    return torch.float32 if isinstance(arg, torch.dtype) and arg in (torch.float16, torch.bfloat16) else arg
 
 
 def numbers(value: Value, tensor: torch.Tensor) -> torch.Tensor:

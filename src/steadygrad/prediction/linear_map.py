@@ -11,7 +11,7 @@ from .values import Array, Fill, Moments
 
 
 def forward(
-    x: Moments, weight: Fill, bias: Fill | None, *, terms: int, units: int, batch: Batch, noises: Noises
+    x: Moments, weight: Fill, bias: Fill | None, *, terms: float, units: int, batch: Batch, noises: Noises
 ) -> Source:
     """Return the Gaussian source that `units` sums over `terms` inputs are.
 
@@ -51,7 +51,7 @@ def _unit_variance(mean: Array, std: Array, gap: Array, bias: Fill | None, batch
 
 
 def backward(
-    g: Moments, weight: Fill, source: Source | None, *, terms: int, units: int, batch: Batch, noises: Noises
+    g: Moments, weight: Fill, source: Source | None, *, terms: float, units: int, batch: Batch, noises: Noises
 ) -> Moments:
     """Return the moments of W^T g: `units` sums over `terms` gradients; `source` is what went forward through W.
 

@@ -36,7 +36,7 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     q, mean, d = source.rows(f.q), source.rows(f.mean), source.difference(f)
     if wave.gaussian:
         return Moments(mean, q, d, source.spread, source.own_variance, source.excess)
-    total = _ratio(batch.pair_mean(source.covariance(f, f)), _mean(q) ** 2)
+    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2)
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     noise = noises.fresh(extra / source.units)

@@ -18,6 +18,7 @@ from steadygrad.profile import LayerSignal
 from .batch import Batch
 from .interpreter import Interpreter
 from .operators.linear import as_signal
+from .outside import outside
 from .spread import band
 from .values import Draws, ParameterGradient, Signal, Unknown, Value
 
@@ -72,13 +73,15 @@ class Rows:
         tensor = _first_tensor(output)
         if tensor is None:
             return
-        row = Row(self.paths[id(module)], module, self.run.value(tensor))
+        with outside():
+            row = Row(self.paths[id(module)], module, self.run.value(tensor))
         self.rows.append(row)
         if tensor.requires_grad:
             tensor.register_hook(lambda grad: self._backward(row, grad))
 
     def _backward(self, row: Row, grad: torch.Tensor) -> None:
-        row.gradient = self.run.value(grad)
+        with outside():
+            row.gradient = self.run.value(grad)
 
 
 def _first_tensor(output: Any) -> torch.Tensor | None:

@@ -20,7 +20,8 @@ class Source:
 
     `gap` is 1 - corr(ξ_b, ξ_b'). `before` is how log q varies over draws without what these units themselves add,
     `noise` what they add, of variance `own_variance`/units. `onward` is what the last function of the source, the one
-    that goes on, added to the spread: backward functions share it.
+    that goes on, added to the spread: backward functions share it. `settled` is how many Hermite orders of the units
+    do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2.
     """
 
     mean: Array
@@ -31,6 +32,7 @@ class Source:
     noise: Spread
     own_variance: float
     excess: Array | float = 0.0
+    settled: int = 0
     onward: tuple[Spread, float, Expansion] | None = field(default=None)
 
     @cached_property
@@ -80,15 +82,15 @@ class Source:
         i, j = self.pairs
         return self.square(((a[i] - a[j]) ** 2).sum(1) / 2 + (a[i] * a[j] * self.decay).sum(1), _ZERO)
 
-    def covariance(self, f: Expansion, g: Expansion) -> Array:
-        """Return Cov(f(z_b)², g(z_b')²) for all pairs of examples, the diagonal included."""
+    def covariance(self, f: Expansion, g: Expansion, settled: int = 0) -> Array:
+        """Return Cov(f(z_b)², g(z_b')²) for all pairs of examples, the diagonal included; without settled orders."""
         if self.alike:
             terms = f.square[0] * g.square[0]
-            terms[0] = 0.0
+            terms[: settled + 1] = 0.0
             own = terms.sum()
             return self.square(own - self.decay @ terms, own)
         a, b = f.square.copy(), g.square.copy()
-        a[:, 0] = b[:, 0] = 0.0
+        a[:, : settled + 1] = b[:, : settled + 1] = 0.0
         i, j = self.pairs
         return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * (1 - self.decay)).sum(1), (a * b).sum(1))
 

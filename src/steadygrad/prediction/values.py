@@ -109,13 +109,21 @@ class ParameterGradient:
 
 
 @dataclass(frozen=True, slots=True)
+class Statistic:
+    """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws."""
+
+    inverse: float
+    spread: Spread
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Nothing is known, and why."""
 
     reason: str
 
 
-Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Unknown
+Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Unknown
 
 
 def worst(*marks: Exactness) -> Exactness:

@@ -110,9 +110,29 @@ def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     signals = [v for v in values if isinstance(v, Signal)]
     if len(signals) == 2 and sum(s.base is not None for s in signals) == 2:
         return run.lost(f"{call.name} of two gradients")
+    masks = [v for v in values if isinstance(v, Fill) and v.variance > 0]
+    if len(signals) == len(masks) == 1 and call.operator.overloadpacket in (aten.mul, aten.mul_):
+        return masked(run, signals[0], masks[0], call.out)
     if len(signals) == 2 and _apart(signals) and call.operator.overloadpacket in (aten.mul, aten.mul_):
         return _product(run, *signals)
     return pointwise(run, call)
+
+
+def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal:
+    """X times independent entries, such as a dropout mask: E[m²] q, and E[m]² of what two examples share.
+
+    A mask of 0 and one other number has E[m⁴] = E[m²]³/E[m]². So a unit's batch-averaged square gains the relative
+    variance (E[m²]/E[m]² - 1) E[x⁴]/q² over the batch's size, with 3, as of a Gaussian, for E[x⁴]/q².
+    """
+    m, second = x.moments, mask.mean**2 + mask.variance
+    q = m.q * second
+    d = (q[:, None] + q) / 2 - mask.mean**2 * m.product
+    np.fill_diagonal(d, 0.0)
+    gain = 3 * (second / mask.mean**2 - 1) / run.batch.size if mask.mean else 0.0
+    spread = m.spread.plus(run.noises.fresh(gain * run.batch.size / out.numel()))
+    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread)
+    base = moments if x.base is not None else None
+    return Signal(moments, None, base, x.ancestors | 1 << mask.source, None, "approximate")
 
 
 def _apart(signals: list[Signal]) -> bool:

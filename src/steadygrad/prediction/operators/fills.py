@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
-from steadygrad.prediction.values import Fill, Unknown, Value
+from steadygrad.prediction.values import Concrete, Fill, Unknown, Value
 
 aten = torch.ops.aten
 
@@ -67,6 +67,20 @@ def nothing(run: Interpreter, call: Call) -> Value:
 
 
 @_fills
+def numbers(run: Interpreter, call: Call) -> Value:
+    """Numbers that the code writes out: computed."""
+    return Concrete(call.operator(*call.args, **{**call.kwargs, "device": "cpu"}))
+
+
+@_fills
+def bernoulli(run: Interpreter, call: Call) -> Value:
+    """1 with probability p, else 0: a dropout mask."""
+    p = float(argument(call, "p", 0.5))
+    kurtosis = (1 - 3 * p * (1 - p)) / (p * (1 - p)) if 0 < p < 1 else 3.0
+    return Fill(p, p * (1 - p), run.new_fill(), kurtosis)
+
+
+@_fills
 def copy(run: Interpreter, call: Call) -> Value:
     """The values of another tensor."""
     return run.value(call.args[1])
@@ -97,4 +111,8 @@ RULES: dict[Any, Rule] = {
     aten.empty_strided: nothing,
     aten.new_empty: nothing,
     aten.copy_: copy,
+    aten.bernoulli_: bernoulli,
+    aten.arange: numbers,
+    aten.eye: numbers,
+    aten.linspace: numbers,
 }
