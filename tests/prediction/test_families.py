@@ -56,6 +56,15 @@ class Bag(nn.Module):
         return self.head(self.table(tokens).flatten(1))
 
 
+class Joined(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(64, 32), nn.Linear(64, 64), nn.Linear(96, 32)
+
+    def forward(self, x):
+        return self.head(torch.relu(torch.cat([self.one(x), torch.tanh(self.two(x))], 1)))
+
+
 def pyramid(**options):
     layers = [nn.Conv2d(3, 32, 3, **options), nn.ReLU(), nn.Conv2d(32, 32, 3, groups=4, **options), nn.ReLU()]
     return he_(nn.Sequential(*layers, nn.Conv2d(32, 32, 3, stride=2), nn.ReLU(), nn.Flatten()))
@@ -73,6 +82,7 @@ FAMILIES = {
     "batch norm": (lambda: normed(nn.BatchNorm1d), FLAT, 0.06),
     "pre-norm residual": (PreNorm, FLAT, 0.1),
     "dropout": (drop, FLAT, 0.06),
+    "joined": (Joined, FLAT, 0.06),
     "embedding": (Bag, TOKENS, 0.06),
 }
 

@@ -71,9 +71,9 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     ancestors = x.ancestors | y.ancestors
     if x.base is not None:
         return Signal(moments, base=moments, ancestors=ancestors, linear=None, mark=mark)
-    source, gaussian = _gaussian(run, moments, call.out), _is_gaussian(x) and _is_gaussian(y)
+    source, normal = gaussian(run, moments, call.out), _is_gaussian(x) and _is_gaussian(y)
     wave = Wave(source, source.nodes, gaussian=True)
-    weak: Exactness = "exact" if gaussian else "approximate"
+    weak: Exactness = "exact" if normal else "approximate"
     return Signal(replace(moments, unit_variance=source.own_variance), wave, None, ancestors, None, worst(mark, weak))
 
 
@@ -93,7 +93,7 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, out: tor
     return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting / units)))
 
 
-def _gaussian(run: Interpreter, m: Moments, out: torch.Tensor) -> Source:
+def gaussian(run: Interpreter, m: Moments, out: torch.Tensor) -> Source:
     """Return a Gaussian source with these moments."""
     variance = np.maximum(m.q - m.mean**2, 0.0)
     std = np.sqrt(variance)

@@ -45,6 +45,7 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return on_draws(run, call)
     if all(isinstance(v, Fill) for v in values.values()):
         return _of_fills(run, call, values)
+    values = _settled(values)
     signals = [v for v in values.values() if isinstance(v, Signal)]
     sources = {id(s): s for v in signals if v.wave and (s := v.wave.source)}
     bases = {id(v.base): v.base for v in signals if v.base is not None}
@@ -53,6 +54,20 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if any(v.wave is None and v.base is None for v in signals):
         return run.lost(f"{call.name} of a tensor that is not Gaussian")
     return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
+
+
+def _settled(values: dict[int, Value]) -> dict[int, Value]:
+    """A gradient that came through another source than the one at hand counts as a gradient of its own."""
+    here = {id(v.wave.source) for v in values.values() if isinstance(v, Signal) and v.base is None and v.wave}
+    return {key: _own(v) if isinstance(v, Signal) and here and _is_foreign(v, here) else v for key, v in values.items()}
+
+
+def _is_foreign(v: Signal, here: set[int]) -> bool:
+    return v.base is not None and v.wave is not None and v.wave.source is not None and id(v.wave.source) not in here
+
+
+def _own(v: Signal) -> Signal:
+    return Signal(v.moments, None, v.moments, v.ancestors, None, v.mark)
 
 
 def _is_data(value: Value) -> bool:
