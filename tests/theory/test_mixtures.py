@@ -82,3 +82,23 @@ def test_discrete_gauss_sums_polynomials():
     x, w = discrete_gauss(40, 6)
     for degree in range(12):
         assert w @ x**degree == pytest.approx(sum(k**degree for k in range(40)), rel=1e-12)
+
+
+@pytest.mark.parametrize("q", [37.0, 1e4])
+def test_a_callables_map_is_that_of_the_name(q):
+    gaps = np.array([1e-20, 0.1, 1.3, 2.0])
+    mine = theory.activation(lambda u: np.tanh(u), name="mine")
+    assert mixture_map(mine, q, "phi") is not None
+    np.testing.assert_allclose(theory.gap_map(mine, q, gaps), theory.gap_map("tanh", q, gaps), rtol=1e-10)
+
+
+def test_a_feature_between_the_points_of_the_fit_is_seen():
+    def narrow(u):
+        return np.tanh(u) + 0.01 * np.exp(-0.5 * ((u - 47.0) / 0.05) ** 2)
+
+    def slope(u):
+        x = (u - 47.0) / 0.05
+        return 1 / np.cosh(np.clip(u, -300, 300)) ** 2 - 0.2 * x * np.exp(-0.5 * x**2)
+
+    entry = theory.activation(narrow, derivative=slope, name="narrow")
+    assert mixture_map(entry, 900.0, "phi") is None

@@ -22,7 +22,7 @@ from .activations.activation import Array
 # (step of ln a, smallest a, largest a). Behind a kink at 0 phi' bends at every scale.
 _SMOOTH = ((0.2, 1e-4, 1e3), (0.12, 1e-3, 1e2))
 _KINKED = ((0.35, 1e-9, 1e24),)
-LARGEST_ERROR = 3e-12
+LARGEST_ERROR = 1e-11
 _NEGLIGIBLE = 1e-17
 
 
@@ -51,7 +51,7 @@ class Mixture:
 
 @lru_cache(maxsize=256)
 def gaussian_mixture(entry: Activation) -> Mixture | None:
-    """Return phi' as a mixture, or None where it has kinks off 0, jumps, or does not fit to 3e-12.
+    """Return phi' as a mixture, or None where it has kinks off 0, jumps, or does not fit to 1e-11.
 
     Args:
         entry: the activation; its phi' is bounded for |u| <= 2000.
@@ -60,7 +60,7 @@ def gaussian_mixture(entry: Activation) -> Mixture | None:
     >>> gaussian_mixture(activation("tanh")).error < 1e-13
     True
     """
-    if any(entry.kinks) or entry.jumps or not entry.resolved or entry.growth or math.isfinite(entry.longest):
+    if any(entry.kinks) or entry.jumps or entry.growth or math.isfinite(entry.longest):
         return None
     for step, low, high in _KINKED if entry.kinks else _SMOOTH:
         found = _fitted(entry, step, low, high)

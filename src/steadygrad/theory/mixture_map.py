@@ -76,11 +76,18 @@ def mixture_map(entry: Activation, q: float, kind: str) -> MixtureMap | None:
     m, even, odd = _slope_squares(mixture, q)
     varying = float(odd.sum() + even[1:].sum())
     constant = float(even[0])
+    if not entry.resolved and not _whole(varying + constant, moments(entry, q).derivative_second):
+        return None
     if kind == "derivative":
         return _map(mixture, (m, odd, even), shift=0, varying=varying, total=varying + constant)
     raised_odd, raised_even = q * even / (2 * m + 1), q * odd / (2 * m + 2)
     total = float(raised_odd.sum() + raised_even.sum()) + moments(entry, q).mean ** 2
     return _map(mixture, (m, raised_odd, raised_even), shift=2, varying=varying + constant, total=total)
+
+
+def _whole(found: float, exact: float) -> bool:
+    """Whether a callable's mixture has all of E[phi'^2]: no feature lies between the points of the fit."""
+    return abs(found - exact) <= _DIGITS * exact
 
 
 def _map(
