@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .activations import Activation as Activation
     from .activations import ClosedForms as ClosedForms
     from .activations import activation as activation
+    from .batch_norm import batch_norm_gradient_factor as batch_norm_gradient_factor
     from .clipping import GradientNorm as GradientNorm
     from .clipping import gradient_norm as gradient_norm
     from .correlation_map import correlation_map as correlation_map
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .correlation_map import derivative_square_correlation as derivative_square_correlation
     from .correlation_map import gap_map as gap_map
     from .correlation_map import square_correlation as square_correlation
+    from .curvature import curvature as curvature
     from .dead_units import BornDead as BornDead
     from .dead_units import born_dead as born_dead
     from .dead_units import dead_after_step as dead_after_step
@@ -98,6 +100,7 @@ __all__ = lazy_names(
     __name__,
     {
         "activations": ("NAMES", "Activation", "ClosedForms", "activation"),
+        "batch_norm": ("batch_norm_gradient_factor",),
         "clipping": ("GradientNorm", "gradient_norm"),
         "correlation_map": (
             "correlation_map",
@@ -106,6 +109,7 @@ __all__ = lazy_names(
             "gap_map",
             "square_correlation",
         ),
+        "curvature": ("curvature",),
         "dead_units": (
             "BornDead",
             "born_dead",

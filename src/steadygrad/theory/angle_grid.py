@@ -42,28 +42,23 @@ class AngleGrid:
         self.cuts = np.array([*lower, math.pi / 2, *[math.pi - e for e in reversed(upper)]])
 
     @cached_property
-    def nodes(self) -> list[Array]:
-        """The angles of each panel, rising."""
-        return [
-            (low + high) / 2 + (high - low) / 2 * CHEBYSHEV for low, high in zip(self.cuts, self.cuts[1:], strict=False)
-        ]
+    def nodes(self) -> Array:
+        """The angles of each panel, rising: one row a panel."""
+        low, high = self.cuts[:-1, None], self.cuts[1:, None]
+        return np.asarray((low + high) / 2 + (high - low) / 2 * CHEBYSHEV)
 
-    def integrate(self, rates: list[Array]) -> list[Array]:
+    def integrate(self, rates: Array) -> Array:
         """Return the integral from 0 to each node of what has these values at the nodes."""
         first, rest = _integration()
-        out, total = [], 0.0
-        for i, rate in enumerate(rates):
-            half = (self.cuts[i + 1] - self.cuts[i]) / 2
-            if i == 0:
-                # theta int_0^1 rate(theta y) dy, or theta^2 int_0^1 y (rate/theta)(theta y) dy where it vanishes at 0.
-                theta = self.nodes[0]
-                scaled = rate if _starts(rate) else rate / theta
-                order = 0 if scaled is rate else 1
-                out.append(theta ** (order + 1) * (first[order] @ scaled))
-            else:
-                out.append(total + half * (rest[:-1] @ rate))
-            total = total + half * float(rest[-1] @ rate)
-        return out
+        half = np.diff(self.cuts) / 2
+        sums = half[:, None] * (rates @ rest.T)  # from each panel's left end to its nodes, and to its right end
+        before = np.concatenate([[0.0], np.cumsum(sums[:-1, -1])])
+        out = before[:, None] + sums[:, :-1]
+        # theta int_0^1 rate(theta y) dy, or theta^2 int_0^1 y (rate/theta)(theta y) dy where it vanishes at 0.
+        theta, rate = self.nodes[0], rates[0]
+        order = 0 if _starts(rate) else 1
+        out[0] = theta ** (order + 1) * (first[order] @ (rate / theta**order))
+        return np.asarray(out)
 
     def locate(self, gap: Array) -> tuple[Array, NDArray[np.intp], Array]:
         """Return the angles of gaps, their panels and their positions in [-1, 1] there."""

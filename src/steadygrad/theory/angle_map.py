@@ -50,16 +50,15 @@ class AngleMap:
         self.f, self.kinks, jumps = function_of(entry, kind)
         self.entry, self.q, self.sd = entry, q, math.sqrt(q)
         pieces = piecewise(entry, kind)
-        closed = pieces is not None and suits(pieces, q, squared=kind.endswith("square"))
         # phi', phi^2 and phi'^2 bend more sharply than phi itself.
         self.scale = entry.scale * (_SHARPER[kind] if pieces is None else 1.0)
         grid_scale = entry.scale if pieces is not None else _FINER * self.scale
         self.grid = AngleGrid(sd=self.sd, scale=grid_scale, kinks=self.kinks, power=1 if jumps else 2)
         self.norm = self._second_moment()
         self.panels: dict[int, Array] = {}
-        if pieces is not None and closed:
+        if pieces is not None and over_the_angle(entry, q, kind):
             found = normalised_gap(pieces, q, self.grid)
-            self.panels = {i: TO_COEFFICIENTS @ values for i, values in enumerate(found)}
+            self.panels = dict(enumerate(found @ TO_COEFFICIENTS.T))
 
     def __call__(self, gap: Array) -> Array:
         """Return 1 - C at these gaps."""
@@ -148,6 +147,12 @@ def _offsets(scale: float, widest: float) -> Array:
 def angle_map(entry: Activation, q: float, kind: str) -> AngleMap:
     """Return the map of phi ("phi"), its derivative, or the square of either, made once for each q."""
     return AngleMap(entry, kind, q)
+
+
+def over_the_angle(entry: Activation, q: float, kind: str) -> bool:
+    """Whether the integrals of `plackett` give the map: quick, for piecewise polynomials and moderate tilts."""
+    pieces = piecewise(entry, kind)
+    return pieces is not None and suits(pieces, q, squared=kind.endswith("square"))
 
 
 def function_of(entry: Activation, kind: str) -> tuple[Pointwise, tuple[float, ...], tuple[float, ...]]:

@@ -12,9 +12,10 @@ from steadygrad.errors import not_allowed
 
 from .activations import Activation, activation
 from .activations.activation import Array
-from .angle_map import angle_map, function_of
+from .angle_map import angle_map, function_of, over_the_angle
 from .gaussian import check_variance
 from .hermite import hermite_squares, power_gaps
+from .mixture_map import mixture_map
 from .moments import Spec, moments
 
 
@@ -22,7 +23,8 @@ def gap_map(phi: Spec, q: float, gap: ArrayLike) -> Array:
     """Return 1 - C(1 - t) for gaps t, where C(c) = E[phi(u)phi(v)] / E[phi^2].
 
     u, v ~ N(0, q) with correlation c = 1 - t. Closed form where there is one; else the Hermite series
-    1 - C = sum a_n^2 (1 - (1 - t)^n) / sum a_n^2, whose terms are all positive; else the mean of squared differences
+    1 - C = sum a_n^2 (1 - (1 - t)^n) / sum a_n^2, whose terms are all positive, with a_n by quadrature or, where they
+    fall slowly, in closed form for a sum of Gaussians that fits phi' (`MixtureMap`); else an integral over the angle
     (`AngleMap`). Each keeps ten relative digits down to t = 1e-30.
 
     Args:
@@ -142,6 +144,7 @@ def _kernel(entry: Activation, q: float, kind: str) -> Callable[[Array], Array]:
     f, kinks, _ = function_of(entry, kind)
     squares = None if kinks else hermite_squares(f, q)
     if squares is None:
-        return angle_map(entry, q, kind)
+        mixture = None if over_the_angle(entry, q, kind) else mixture_map(entry, q, kind)
+        return mixture or angle_map(entry, q, kind)
     used = int(np.flatnonzero(squares > 1e-18 * squares.max())[-1]) + 1
     return lambda t: power_gaps(t, used) @ squares[:used]

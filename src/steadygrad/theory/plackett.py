@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtr, owens_t
 
 from .activations.activation import Array
-from .angle_grid import POINTS, AngleGrid
+from .angle_grid import AngleGrid
 from .piecewise import Piecewise
 
 # Of r sqrt(q): above, the orthant probability cancels; below, the exponential against its own first terms.
@@ -42,7 +42,7 @@ def suits(f: Piecewise, q: float, *, squared: bool) -> bool:
     return tilts and (constant or not squared or furthest == 0 or sd <= LARGEST_SPREAD * furthest)
 
 
-def normalised_gap(f: Piecewise, q: float, grid: AngleGrid) -> list[Array]:
+def normalised_gap(f: Piecewise, q: float, grid: AngleGrid) -> Array:
     """Return (1 - C) / theta^power at the nodes of each panel, E[f^2] taken from the grid.
 
     Args:
@@ -50,9 +50,7 @@ def normalised_gap(f: Piecewise, q: float, grid: AngleGrid) -> list[Array]:
         q: variance.
         grid: panels of angles; its `power` is 1 where f jumps, else 2.
     """
-    level = _lost(f, q, grid)
-    norm = second_moment(f, q)
-    return [g / norm / theta**grid.power for g, theta in zip(level, grid.nodes, strict=True)]
+    return np.asarray(_lost(f, q, grid) / second_moment(f, q) / grid.nodes**grid.power)
 
 
 def second_moment(f: Piecewise, q: float) -> float:
@@ -60,41 +58,35 @@ def second_moment(f: Piecewise, q: float) -> float:
     return float(f.square().mean(np.array([0.0]), np.array([math.sqrt(q)]))[0])
 
 
-def _lost(f: Piecewise, q: float, grid: AngleGrid) -> list[Array]:
+def _lost(f: Piecewise, q: float, grid: AngleGrid) -> Array:
     """A(0) - A(theta) of f at the nodes of each panel."""
+    theta = grid.nodes
     if f.flat and not f.exponentials:
-        return [np.zeros(POINTS) for _ in grid.nodes]
+        return np.zeros_like(theta)
     below = f.derivative()
     if below.flat and not below.exponentials:
-        kept = [np.zeros(POINTS) for _ in grid.nodes]
+        kept = np.zeros_like(theta)
     elif below.flat:
-        kept = [_exponentials(below, q, theta) for theta in grid.nodes]
+        kept = _exponentials(below, q, theta)
     else:
-        total = second_moment(below, q)
-        kept = [total - lost for lost in _lost(below, q, grid)]
-    jumps = f.jumps()
-    rates = [
-        q * np.sin(theta) * inner + _from_jumps(f.kinks, jumps, below, q, theta)
-        for theta, inner in zip(grid.nodes, kept, strict=True)
-    ]
-    return grid.integrate(rates)
+        kept = second_moment(below, q) - _lost(below, q, grid)
+    return grid.integrate(q * np.sin(theta) * kept + _from_jumps(f, below, q, theta))
 
 
-def _from_jumps(kinks: tuple[float, ...], jumps: Array, below: Piecewise, q: float, theta: Array) -> Array:
-    out = np.zeros_like(theta)
+def _from_jumps(f: Piecewise, below: Piecewise, q: float, theta: Array) -> Array:
+    jumping = [(k, jump) for k, jump in zip(f.kinks, f.jumps().tolist(), strict=True) if jump]
     sine, cosine = np.sin(theta), np.cos(theta)
-    half_sine = 2 * np.sin(theta / 2) ** 2
-    sd = math.sqrt(q)
-    for i, a in enumerate(kinks):
-        if not jumps[i]:
-            continue
-        density = math.exp(-a * a / (2 * q)) / (sd * math.sqrt(2 * math.pi))
-        if not below.flat or below.exponentials:
-            out += 2 * q * sine * jumps[i] * density * below.mean(a * cosine, sd * sine)
-        for j, b in enumerate(kinks):
+    sd, out = math.sqrt(q), np.zeros_like(theta)
+    if not below.flat or below.exponentials:
+        for k, jump in jumping:
+            density = math.exp(-k * k / (2 * q)) / (sd * math.sqrt(2 * math.pi))
+            out += 2 * q * jump * density * sine * below.mean(k * cosine, sd * sine)
+    half_sine, spread = 2 * np.sin(theta / 2) ** 2, -0.5 / (q * sine**2)
+    for i, (a, first) in enumerate(jumping):
+        for j, (b, second) in enumerate(jumping[: i + 1]):
             # a^2 - 2ab cos + b^2 = (a - b)^2 + 2ab (1 - cos), without cancellation at a = b.
-            exponent = ((a - b) ** 2 + 2 * a * b * half_sine) / (2 * q * sine**2)
-            out += jumps[i] * jumps[j] / (2 * math.pi) * np.exp(-exponent)
+            joint = np.exp(((a - b) ** 2 + 2 * a * b * half_sine) * spread)
+            out += first * second / (2 * math.pi if i == j else math.pi) * joint
     return out
 
 

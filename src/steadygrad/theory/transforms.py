@@ -16,7 +16,8 @@ from steadygrad.errors import not_allowed
 
 from .activations import Activation, activation
 from .activations.activation import Array
-from .correlation_map import derivative_gap_map, gap_map
+from .correlation_map import gap_map
+from .curvature import curvature
 from .gain import stability
 from .moments import Spec, moments
 from .roots import bracketed
@@ -143,6 +144,8 @@ def tailored_smooth(phi: Spec, *, depth: int, tau: float = 0.3) -> Transformed:
     if depth < 1 or not tau > 0:
         raise ValueError(not_allowed("depth, tau", "must be >= 1 and > 0", (depth, tau)))
     base = activation(phi)
+    if base.corners or base.jumps:
+        raise ValueError(not_allowed("activation", "must have no corners for C''(1) to exist", str(base)))
 
     def made(x: Array) -> Activation:
         share = 1 / (1 + math.exp(-x[2]))
@@ -151,8 +154,7 @@ def tailored_smooth(phi: Spec, *, depth: int, tau: float = 0.3) -> Transformed:
     def conditions(x: Array) -> Array:
         entry = made(x)
         slope = moments(entry, 1.0).derivative_second
-        bend = slope * float(derivative_gap_map(entry, 1.0, 1e-12)) / 1e-12
-        return np.array([_slope_of_variance(entry) - 1, slope - 1, (bend - tau / depth) * depth / tau])
+        return np.array([_slope_of_variance(entry) - 1, slope - 1, curvature(entry, 1.0) * depth / tau - 1])
 
     starts = [(a, b, s) for a in (-0.7, -1.5, -2.5) for b in (0.4, -0.4, 0.9, -0.9) for s in (-2.0, -5.0)]
     x, residual = _solve(conditions, starts)

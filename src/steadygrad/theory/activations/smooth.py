@@ -113,17 +113,23 @@ def mish() -> Activation:
 
 
 def _mish_gate(u: Array) -> Array:
-    e = np.exp(-np.abs(u))
-    above, below = (1 + 2 * e) / (1 + 2 * e + 2 * e * e), e * (e + 2) / (e * (e + 2) + 2)
-    return np.asarray(np.where(u > 0, above, below))
+    return _mish_gate_of(u, np.exp(-np.abs(u)))
+
+
+def _mish_gate_of(u: Array, e: Array) -> Array:
+    """Return n / (n + 2), n = e^u (e^u + 2), from e = exp(-abs(u)), which never overflows."""
+    square = e * e
+    n = np.where(u > 0, 1 + 2 * e, square + 2 * e)
+    return np.asarray(n / (n + 2 * np.where(u > 0, square, 1.0)))
 
 
 def _mish_slope(u: Array) -> Array:
     e = np.exp(-np.abs(u))
     # d gate / du = 4 x (1 + x) / (2 + 2x + x^2)^2 with x = e^u, written in exp(-|u|) on either side.
-    above = 4 * e * e * (1 + e) / (1 + 2 * e + 2 * e * e) ** 2
-    below = 4 * e * (1 + e) / (2 + 2 * e + e * e) ** 2
-    return np.asarray(_mish_gate(u) + u * np.where(u > 0, above, below))
+    positive, square = u > 0, e * e
+    below = np.where(positive, 1 + 2 * e + 2 * square, 2 + 2 * e + square)
+    rise = 4 * e * np.where(positive, e, 1.0) * (1 + e) / (below * below)
+    return np.asarray(_mish_gate_of(u, e) + u * rise)
 
 
 def tanhshrink() -> Activation:
@@ -133,9 +139,11 @@ def tanhshrink() -> Activation:
 
 def _tanhshrink(u: Array) -> Array:
     # Below 1/4 the difference cancels; there u - tanh u = u^3/3 - 2u^5/15 + ... (Bernoulli numbers).
-    x = np.clip(u, -0.25, 0.25)
-    series = x**3 * np.polynomial.polynomial.polyval(x * x, _TANHSHRINK)
-    return np.where(np.abs(u) < 0.25, series, u - np.tanh(u))
+    out = np.asarray(u - np.tanh(u))
+    small = np.abs(u) < 0.25
+    x = u[small]
+    out[small] = x**3 * np.polynomial.polynomial.polyval(x * x, _TANHSHRINK)
+    return out
 
 
 def _tanh_coefficients(count: int) -> list[float]:
