@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arguments import A, Axis, Empty, as_rows, axes_of, check_options, floating, from_rows, is_tensor, mask_of
+from .arguments import A, Axis, Empty, as_rows, axes_of, check_options, floating, from_rows, is_plain, is_tensor, mask_of
 
 
 def softmax(x: A, *, axis: Axis = -1, where: Any = None, temperature: float = 1.0, empty: Empty = "zero") -> A:
@@ -86,12 +86,15 @@ def log_softmax(x: A, *, axis: Axis = -1, where: Any = None, temperature: float 
 
 
 def _normalized(name: str, x: A, axis: Axis, where: Any, temperature: float, empty: Empty) -> A:
+    if where is None and is_plain(x, axis, temperature, empty):
+        result: A = _kernel(name, x, axis, None, temperature, empty)
+        return result
     check_options(temperature, empty)
     logits: Any = floating(x)
     axes = axes_of(axis, logits.ndim)
     mask = None if where is None else as_rows(mask_of(where, logits), axes)[0]
     rows, dim = as_rows(logits, axes)
-    result: A = from_rows(_kernel(name, rows, dim, mask, temperature, empty), logits.shape, axes)
+    result = from_rows(_kernel(name, rows, dim, mask, temperature, empty), logits.shape, axes)
     return result
 
 
