@@ -67,8 +67,18 @@ def plain_log_softmax(x: Tensor, dim: int, empty: Empty) -> Tensor:
 
 
 def _has_nan_row(y: Tensor, dim: int) -> bool:
-    # A row whose maximum is not finite is NaN throughout, so one entry of each tells; their sum has no other NaN.
-    return y.shape[dim] > 0 and may_be_true(y.detach().select(dim, 0).sum().isnan())
+    """Return whether a row is NaN, or may be where no value can be read; as few operators as tell it.
+
+    A row whose maximum is not finite is NaN throughout, so one entry of each tells; their sum has no other NaN.
+    """
+    if torch.compiler.is_compiling() or not y.is_cpu:
+        return y.shape[dim] > 0
+    if y.shape[dim] == 0:
+        return False
+    try:
+        return math.isnan((y.detach() if y.requires_grad else y).select(dim, 0).sum().item())
+    except RuntimeError:  # what vmap and tracers raise on a read of data
+        return True
 
 
 def tempered(x: Tensor, dim: int, temperature: float) -> Tensor:
