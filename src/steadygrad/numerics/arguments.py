@@ -130,6 +130,21 @@ def check_options(temperature: float, empty: str) -> None:
         raise ValueError(unknown_name("empty", empty, _POLICIES))
 
 
+def is_plain(x: object, axis: Axis, temperature: float, empty: str) -> bool:
+    """Return whether the arguments need neither a check that could fail nor a change: torch logits along one axis.
+
+    It asks what most calls answer with yes, in a few look-ups; where it says no, the full checks follow.
+
+    >>> is_plain(np.zeros((2, 3)), -1, 1.0, "zero")
+    False
+    """
+    if not is_tensor(x) or type(axis) is not int or type(temperature) is not float:
+        return False
+    logits: Any = x
+    is_wide = logits.is_floating_point() and logits.itemsize >= 2
+    return is_wide and temperature == 1.0 and -logits.ndim <= axis < logits.ndim and empty in _POLICIES
+
+
 def divisors(temperature: float, *, single: bool) -> tuple[float, ...]:
     """Return the numbers to divide shifted logits by, one after the other, for this temperature.
 

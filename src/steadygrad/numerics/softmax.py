@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from .arguments import A, Axis, Empty, as_rows, axes_of, check_options, floating, from_rows, is_tensor, mask_of
+from .arguments import (
+    A,
+    Axis,
+    Empty,
+    as_rows,
+    axes_of,
+    check_options,
+    floating,
+    from_rows,
+    is_plain,
+    is_tensor,
+    mask_of,
+)
 
 
 def softmax(x: A, *, axis: Axis = -1, where: Any = None, temperature: float = 1.0, empty: Empty = "zero") -> A:
@@ -86,6 +98,11 @@ def log_softmax(x: A, *, axis: Axis = -1, where: Any = None, temperature: float 
 
 
 def _normalized(name: str, x: A, axis: Axis, where: Any, temperature: float, empty: Empty) -> A:
+    if where is None and is_plain(x, axis, temperature, empty):
+        from .torch_rows import plain_log_softmax, plain_softmax  # here, so that arrays need no torch
+
+        kernel: Any = plain_softmax if name == "softmax" else plain_log_softmax
+        return cast("A", kernel(x, axis, empty))
     check_options(temperature, empty)
     logits: Any = floating(x)
     axes = axes_of(axis, logits.ndim)
@@ -97,9 +114,9 @@ def _normalized(name: str, x: A, axis: Axis, where: Any, temperature: float, emp
 
 def _kernel(name: str, rows: Any, dim: int, mask: Any, temperature: float, empty: Empty) -> Any:
     if is_tensor(rows):
-        from . import torch_rows  # here, so that arrays need no torch
+        from .torch_rows import log_softmax, softmax  # here, so that arrays need no torch
 
-        return getattr(torch_rows, name)(rows, dim, mask, temperature, empty)
+        return (softmax if name == "softmax" else log_softmax)(rows, dim, mask, temperature, empty)
     import numpy as np
 
     from . import numpy_rows

@@ -26,6 +26,8 @@ def softmax(x: Tensor, dim: int, where: Tensor | None, temperature: float, empty
     >>> softmax(torch.tensor([1e4, 0.0]), 0, None, 1.0, "zero")
     tensor([1., 0.])
     """
+    if where is None and temperature == 1:
+        return plain_softmax(x, dim, empty)
     return _normalized(torch.softmax, constant_row, x, dim, where, temperature, empty)
 
 
@@ -35,8 +37,48 @@ def log_softmax(x: Tensor, dim: int, where: Tensor | None, temperature: float, e
     >>> log_softmax(torch.tensor([1e4, 0.0]), 0, None, 1.0, "zero")
     tensor([     0., -10000.])
     """
-    wide = x.float() if x.dtype in HALF else x  # the framework's kernel rounds the log-sum-exp to half as well
+    if where is None and temperature == 1:
+        return plain_log_softmax(x, dim, empty)
+    wide = x.float() if x.dtype in HALF else x
     return _normalized(torch.log_softmax, constant_log_row, wide, dim, where, temperature, empty).to(x.dtype)
+
+
+def plain_softmax(x: Tensor, dim: int, empty: Empty) -> Tensor:
+    """Return the softmax without mask or temperature: the framework's kernel, and little around it.
+
+    >>> plain_softmax(torch.tensor([[1e4, 0.0], [-torch.inf, -torch.inf]]), 1, "zero")
+    tensor([[1., 0.],
+            [0., 0.]])
+    """
+    y = torch.softmax(x, dim)
+    return _settled(torch.softmax, constant_row, x, dim, None, empty) if _has_nan_row(y, dim) else y
+
+
+def plain_log_softmax(x: Tensor, dim: int, empty: Empty) -> Tensor:
+    """Return the log-softmax without mask or temperature.
+
+    >>> plain_log_softmax(torch.tensor([1e4, 0.0]), 0, "zero")
+    tensor([     0., -10000.])
+    """
+    if x.dtype in HALF:  # the framework's kernel rounds the log-sum-exp to half as well
+        return plain_log_softmax(x.float(), dim, empty).to(x.dtype)
+    y = torch.log_softmax(x, dim)
+    return _settled(torch.log_softmax, constant_log_row, x, dim, None, empty) if _has_nan_row(y, dim) else y
+
+
+def _has_nan_row(y: Tensor, dim: int) -> bool:
+    """Return whether a row is NaN, or may be where no value can be read; as few operators as tell it.
+
+    A row whose maximum is not finite is NaN throughout, so one entry of each tells; their sum has no other NaN.
+    """
+    if torch.compiler.is_compiling() or not y.is_cpu:
+        return y.shape[dim] > 0
+    if y.shape[dim] == 0:
+        return False
+    try:
+        return math.isnan((y.detach() if y.requires_grad else y).select(dim, 0).sum().item())
+    except RuntimeError:  # what vmap and tracers raise on a read of data
+        return True
 
 
 def tempered(x: Tensor, dim: int, temperature: float) -> Tensor:
@@ -62,7 +104,7 @@ def may_be_true(flag: Tensor) -> bool:
     >>> may_be_true(torch.tensor(False)), may_be_true(torch.empty((), device="meta"))
     (False, True)
     """
-    if torch.compiler.is_compiling() or flag.device.type != "cpu":
+    if torch.compiler.is_compiling() or not flag.is_cpu:
         return True
     try:
         return bool(flag)
@@ -85,8 +127,7 @@ def _normalized(
     if temperature != 1:
         z = tempered(z, dim, temperature)
     y = kernel(z, dim)
-    # A row whose maximum is not finite is NaN throughout, so one entry of each tells; their sum has no other NaN.
-    if may_be_true(y.detach().select(dim, 0).sum().isnan()):
+    if _has_nan_row(y, dim):
         y = _settled(kernel, constant, z, dim, where, empty)
     return y.to(x.dtype)
 
