@@ -2,7 +2,7 @@
 
 Per unit, X = mean over the batch of f(z_b)² has relative variance total = mean over pairs of Cov(f², f'²)/E[f²]². What
 the source's own spread explains of it is s² own, s = d log E[f²]/d log Var(z); the rest is a noise of its own, of
-variance (total - s² own)/units. For He-ReLU at c = 1: own 2, s 1, total 5, as in oracle-free form 5/n a layer.
+variance (total - s² own)/units. For He-ReLU at c = 1: own 2, s 1, total 5, the 5/n a layer of Hanin and Rolnick 2018.
 """
 
 from __future__ import annotations

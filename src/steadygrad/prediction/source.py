@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,7 +34,15 @@ class Source:
     own_variance: float
     excess: Array | float = 0.0
     settled: int = 0
+    parts: dict[Hashable, Source] = field(default_factory=dict)
     onward: tuple[Spread, float, Expansion] | None = field(default=None)
+
+    def part(self, place: Hashable, share: float) -> Source:
+        """Return the units at some place in the tensor, a share of all: other units than those of another place."""
+        if place not in self.parts:
+            units = max(round(self.units * share), 1)
+            self.parts[place] = replace(self, units=units, onward=None, parts={})
+        return self.parts[place]
 
     @cached_property
     def spread(self) -> Spread:
