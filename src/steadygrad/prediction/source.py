@@ -15,13 +15,23 @@ from .spread import Spread
 from .values import Array
 
 
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """The function of a source that goes on: its values, its expansion, and the noise that it added to the spread."""
+
+    values: Array
+    expansion: Expansion
+    noise: Spread
+    variance: float
+
+
 @dataclass(eq=False)
 class Source:
     """Units z_b = mean_b + std_b ξ_b, jointly Gaussian over the examples b, independent over `units` units.
 
     `gap` is 1 - corr(ξ_b, ξ_b'). `before` is how log q varies over draws without what these units themselves add,
-    `noise` what they add, of variance `own_variance`/units. `onward` is what the last function of the source, the one
-    that goes on, added to the spread: backward functions share it. `settled` is how many Hermite orders of the units
+    `noise` what they add, of variance `own_variance`/units. `onward` is the last function of the source, the one
+    that goes on: backward functions share its noise. `settled` is how many Hermite orders of the units
     do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2.
     """
 
@@ -35,7 +45,7 @@ class Source:
     excess: Array | float = 0.0
     settled: int = 0
     parts: dict[Hashable, Source] = field(default_factory=dict)
-    onward: tuple[Spread, float, Expansion] | None = field(default=None)
+    onward: Onward | None = field(default=None)
 
     def part(self, place: Hashable, share: float) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
