@@ -146,3 +146,98 @@ def test_bad_input_gets_one_clear_line():
         predict(lambda width: small(), (4, 8))
     with pytest.raises(SetupError, match=r"must return a scalar tensor, got \(4, 4\)"):
         predict(small, (4, 8), torch.zeros(4, 4), loss_fn=nn.MSELoss(reduction="none"))
+
+
+class Through(nn.Module):
+    """Two layers with a function of the user's between them."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.last, self.function = nn.Linear(64, 64, bias=False), None, function
+        self.last = nn.Linear(function(torch.ones(64, 64)).shape[1], 64, bias=False)
+        for layer in (self.first, self.last):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+
+    def forward(self, x):
+        return self.last(self.function(self.first(x)))
+
+
+def halves(combine):
+    return lambda h: combine(h[:, :32], h[:, 32:])
+
+
+def test_two_places_of_one_tensor_are_not_the_same_units():
+    x = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    for combine, q in ((torch.sub, 2.0), (torch.mul, 1.0), (torch.add, 2.0)):
+        model = Through(halves(combine))
+        profile = predict(model, x)
+        assert profile["last"].q == pytest.approx(q, rel=0.15)
+        assert profile["last"].mark == "approximate"
+
+
+def test_one_place_of_a_tensor_is_itself():
+    x = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    profile = predict(Through(lambda h: h[:, :32] - h[:, :32]), x)
+    assert profile["last"].q == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("function", [torch.log, torch.sqrt, torch.rsqrt])
+def test_what_is_not_finite_on_a_gaussian_is_unknown(function):
+    profile = predict(Through(function), (16, 64))
+    assert "not finite" in profile.unknown[0]
+    assert profile["last"].mark == "unknown"
+
+
+class Hooked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        h = self.first(x)
+        if h.requires_grad:
+            h.register_hook(lambda g: g.clamp(-1e-3, 1e-3))
+        return self.last(torch.tanh(h))
+
+
+def test_a_nonlinear_function_of_a_gradient_is_unknown():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.hooked = nn.Linear(8, 8), Hooked()
+
+        def forward(self, x):
+            return self.hooked(self.stem(x))
+
+    profile = predict(Net, (4, 8))
+    assert profile["stem"].grad_q != profile["stem"].grad_q
+    assert any("clamp of a gradient" in said for said in profile.unknown)
+
+
+def test_a_product_of_two_signals_going_forward_is_unknown():
+    profile = predict(Through(lambda h: h @ h.T), (64, 64))
+    assert profile["last"].mark == "unknown"
+
+
+def test_a_matrix_of_the_users_own_on_data_is_followed_backward():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(8, 16) * 8**-0.5)
+            self.act = nn.Tanh()
+
+        def forward(self, x):
+            return self.act(x @ self.weight)
+
+    assert not predict(Own, torch.randn(4, 8)).unknown
+
+
+def test_weights_with_a_mean_are_not_called_exact():
+    def factory():
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+        nn.init.normal_(model[2].weight, mean=0.5)
+        return model
+
+    profile = predict(factory, (4, 8))
+    assert profile["2"].mark == "approximate"
+    assert any("weights with a mean" in said for said in profile.unknown)

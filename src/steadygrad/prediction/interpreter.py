@@ -75,7 +75,7 @@ class Interpreter(TorchDispatchMode):
         self.noises = Noises()
         self.unknown: list[str] = []
         self.backward = False
-        self.sources: dict[int, Source] = {}
+        self.sources: dict[int, Source | None] = {}
         self._fills = 0
 
     def new_fill(self) -> int:
@@ -136,10 +136,15 @@ class Interpreter(TorchDispatchMode):
         out = call.substituted(lambda t: cast(Concrete, self.value(t)).tensor)
         return tuple(Concrete(x) for x in out) if isinstance(out, list | tuple) else Concrete(out)
 
+    def note(self, reason: str) -> None:
+        """Note what is followed only in part."""
+        if reason not in self.unknown:
+            self.unknown.append(reason)
+
     def lost(self, reason: str) -> Unknown:
         """Note what cannot be followed, with its line, and return that nothing is known."""
-        line = source_line()
-        said = f"{reason} ({line})" if line else reason
+        line = None if self.backward else source_line()
+        said = f"{reason} ({line})" if line else f"{reason}, going backward" if self.backward else reason
         if said not in self.unknown:
             self.unknown.append(said)
         return Unknown(said)

@@ -25,8 +25,8 @@ def forward(
     mean = weight.mean * terms * x.mean + bias_mean
     std = np.sqrt(variance)
     gap = correlation_gap((gain + weight.mean**2 * terms) * x.d, std)
-    own = _unit_variance(mean, std, gap, bias, batch)
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
+    own = _unit_variance(mean, std, gap, bias, batch) + 2 * share**2 * batch.pair_mean(batch.off_diagonal(x.excess))
     before = x.spread.scaled(share)
     excess = x.excess * share * share + blurring(batch.overlap(x)) / units
     return Source(mean, std, gap, units, before, noises.fresh(own / units), own, excess)

@@ -21,12 +21,15 @@ class Memory:
 
     def __init__(self) -> None:
         self._entries: dict[int, tuple[StorageWeakRef, Value]] = {}
+        self._full = 4096
 
     def put(self, tensor: torch.Tensor, value: Value) -> None:
         """Set what is known of the tensor's storage."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         entry = self._entries.get(key)
+        if len(self._entries) > self._full:
+            self.forget_expired()
         self._entries[key] = (entry[0] if entry else StorageWeakRef(storage), value)
 
     def get(self, tensor: torch.Tensor) -> Value:
@@ -37,6 +40,7 @@ class Memory:
     def forget_expired(self) -> None:
         """Drop what was known of memory that is gone."""
         self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
+        self._full = max(4096, 2 * len(self._entries))  # so that looking through all costs a constant an entry
 
 
 def covers(tensor: torch.Tensor) -> bool:
@@ -52,10 +56,22 @@ def _part(value: Value, tensor: torch.Tensor) -> Value:
             return Concrete(known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()))
         case Draws(values=known) if known.shape[1:] != tensor.shape:
             return _reshaped(value, tensor)
-        case Fill() | Signal() if not covers(tensor):
+        case Fill() if not covers(tensor):
             return replace(value, mark="approximate")
+        case Signal() if not covers(tensor):
+            return _units_of(value, tensor)
         case _:
             return value
+
+
+def _units_of(value: Signal, tensor: torch.Tensor) -> Signal:
+    """Some units of a signal: the same moments, but of their own, so that two places never count as one."""
+    wave = value.wave
+    if wave is not None and wave.source is not None and value.base is None:
+        share = tensor.numel() * tensor.element_size() / tensor.untyped_storage().nbytes()
+        place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+        wave = replace(wave, source=wave.source.part(place, share))
+    return replace(value, wave=wave, mark="approximate")
 
 
 def _reshaped(value: Draws, tensor: torch.Tensor) -> Value:

@@ -2,7 +2,7 @@
 
 Per unit, X = mean over the batch of f(z_b)² has relative variance total = mean over pairs of Cov(f², f'²)/E[f²]². What
 the source's own spread explains of it is s² own, s = d log E[f²]/d log Var(z); the rest is a noise of its own, of
-variance (total - s² own)/units. For He-ReLU at c = 1: own 2, s 1, total 5, as in oracle-free form 5/n a layer.
+variance (total - s² own)/units. For He-ReLU at c = 1: own 2, s 1, total 5, the 5/n a layer of Hanin and Rolnick 2018.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from .batch import Batch
-from .hermite import Expansion, expand
+from .hermite import Expansion, expand, tables
 from .linear_map import blurring
-from .source import Source, Wave, sensitivity
+from .source import Onward, Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread
 from .values import Array, Moments
 
@@ -40,7 +40,7 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     noise = noises.fresh(extra / source.units)
-    source.onward = (noise, extra, f)
+    source.onward = Onward(wave.values, f, noise, extra)
     spread = source.spread.scaled(s).plus(noise)
     return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch))
 
@@ -64,7 +64,7 @@ def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises) -> Moments
     """Return the moments of g h(z), for a gradient g taken as independent of z (gradient independence)."""
     if wave.source is None:
         return scaled(base, float(wave.values.mean()))
-    return _Product(base, wave.source, expand(wave.values), batch).moments(noises)
+    return _Product(base, wave.source, wave.values, batch).moments(noises)
 
 
 def scaled(base: Moments, factor: float) -> Moments:
@@ -73,13 +73,33 @@ def scaled(base: Moments, factor: float) -> Moments:
     return replace(base, mean=base.mean * factor, q=base.q * square, d=base.d * square)
 
 
+def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tuple[float, float]:
+    """Return by how much more of g h is left than of an independent g, and what of it lies along z.
+
+    A share `along` of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
+    E[f² h²]/(E[f²] E[h²]) in place of 1. Its part along z is E[f h z]²/(E[f²] E[z²] E[h²]).
+    """
+    if source.onward is None or along <= 0:
+        return 1.0, along
+    f, w = source.onward.values, tables()[1]
+    sizes = float(source.onward.expansion.q.mean()) * float(h.q.mean())
+    if sizes <= 0:
+        return 1.0, along
+    more = along - 1 / source.units  # as much lies along any one direction by chance
+    favour = 1 + more * (float(((f * values) ** 2 @ w).mean()) / sizes - 1)
+    met = float((f * values * source.nodes @ w).mean()) ** 2 / float((source.nodes**2 @ w).mean())
+    return max(favour, 0.0), min(along * met / sizes / max(favour, 1e-300), 1.0)
+
+
 class _Product:
     """A gradient times a function h of a source."""
 
-    def __init__(self, base: Moments, source: Source, h: Expansion, batch: Batch) -> None:
-        self.base, self.source, self.h, self.batch = base, source, h, batch
+    def __init__(self, base: Moments, source: Source, values: Array, batch: Batch) -> None:
+        self.base, self.source, self.batch = base, source, batch
+        self.h = h = expand(values)
+        self.favour, self.along = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
-        self.q = base.q * self.q_h
+        self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base)
         self.total = self._total()
         self.s = sensitivity(h)
@@ -89,18 +109,18 @@ class _Product:
         spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units)
         mean = self.base.mean * self.source.rows(self.h.mean)
         alignment = self._alignment()
-        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.base.along)
+        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along)
 
     def _d(self) -> Array:
         """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""
         q_g, d_g, q_h, d_h = self.base.q, self.base.d, self.q_h, self.d_h
         mean_g, mean_h = (q_g[:, None] + q_g) / 2, (q_h[:, None] + q_h) / 2
         uneven = (q_g[:, None] - q_g) * (q_h[:, None] - q_h) / 4
-        return np.asarray(mean_g * d_h + mean_h * d_g - d_g * d_h + uneven)
+        return np.asarray(mean_g * d_h + mean_h * d_g - d_g * d_h + uneven) * self.favour
 
     def _total(self) -> float:
         """Return the relative variance of one unit's batch-averaged square."""
-        base, q = self.base, self.q
+        base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h) + self.q_h[:, None] * self.q_h
         fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
@@ -126,9 +146,9 @@ class _Product:
         base, source, s = self.base, self.source, self.s
         extra = max(self.total - base.unit_variance - s * s * source.own_variance, 0.0)
         spread = base.spread.plus(source.spread.scaled(s))
-        if source.onward is None or source.onward[1] <= 0:
+        if source.onward is None or source.onward.variance <= 0:
             return spread.plus(noises.fresh(extra / source.units))
-        noise, variance, f = source.onward
+        noise, variance, f = source.onward.noise, source.onward.variance, source.onward.expansion
         joint = _ratio(self.batch.pair_mean(source.covariance(self.h, f)), _mean(self.q_h) * _mean(source.rows(f.q)))
         aligned = 2 * base.alignment * joint
         share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance

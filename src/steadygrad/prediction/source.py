@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,13 +15,23 @@ from .spread import Spread
 from .values import Array
 
 
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """The function of a source that goes on: its values, its expansion, and the noise that it added to the spread."""
+
+    values: Array
+    expansion: Expansion
+    noise: Spread
+    variance: float
+
+
 @dataclass(eq=False)
 class Source:
     """Units z_b = mean_b + std_b ξ_b, jointly Gaussian over the examples b, independent over `units` units.
 
     `gap` is 1 - corr(ξ_b, ξ_b'). `before` is how log q varies over draws without what these units themselves add,
-    `noise` what they add, of variance `own_variance`/units. `onward` is what the last function of the source, the one
-    that goes on, added to the spread: backward functions share it. `settled` is how many Hermite orders of the units
+    `noise` what they add, of variance `own_variance`/units. `onward` is the last function of the source, the one
+    that goes on: backward functions share its noise. `settled` is how many Hermite orders of the units
     do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2.
     """
 
@@ -33,7 +44,15 @@ class Source:
     own_variance: float
     excess: Array | float = 0.0
     settled: int = 0
-    onward: tuple[Spread, float, Expansion] | None = field(default=None)
+    parts: dict[Hashable, Source] = field(default_factory=dict)
+    onward: Onward | None = field(default=None)
+
+    def part(self, place: Hashable, share: float) -> Source:
+        """Return the units at some place in the tensor, a share of all: other units than those of another place."""
+        if place not in self.parts:
+            units = max(round(self.units * share), 1)
+            self.parts[place] = replace(self, units=units, onward=None, parts={})
+        return self.parts[place]
 
     @cached_property
     def spread(self) -> Spread:

@@ -78,14 +78,18 @@ def _product(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor, bia
 def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, terms: int, units: int) -> Signal:
     """Return the signal behind a matrix of independent entries."""
     ancestors = x.ancestors | 1 << weight.source
-    mark = worst(x.mark, weight.mark, "approximate" if x.ancestors >> weight.source & 1 else "exact")
+    again = weight.source in run.sources and x.base is None
+    uncentred = weight.mean != 0
+    mark = worst(x.mark, weight.mark, "approximate" if again or uncentred else "exact")
+    if uncentred:
+        run.note(f"weights with a mean, {weight.mean:.3g}: what all units of a layer share of it is not followed")
     if x.base is not None:
         sizes = {"terms": terms, "units": units}
         source = run.sources.get(weight.source)
         moments = linear_map.backward(x.moments, weight, source, batch=run.batch, noises=run.noises, **sizes)
         return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=_plain(mark, x))
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=units, batch=run.batch, noises=run.noises)
-    run.sources[weight.source] = source
+    run.sources[weight.source] = None if weight.source in run.sources else source  # a second use: neither is the one
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
     return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark=mark)
@@ -93,14 +97,21 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
 
 def _plain(mark: Any, x: Signal) -> Any:
     """A gradient passes the matrix that made its forward pass: no second use of it."""
-    return mark if x.mark == "approximate" else "exact"
+    return mark
 
 
 def _weight_gradient(run: Interpreter, call: Call, left: Value, right: Value) -> Value:
-    g, x = as_signal(run, left), as_signal(run, right)
-    if g is None or x is None:
+    g, x = (as_signal(run, _upright(value, run)) for value in (left, right))
+    if g is None or x is None or not run.backward:
         return run.lost(f"{call.name} of {_kind(left)} and {_kind(right)}")
     return ParameterGradient(linear_map.weight_gradient(g.moments, x.moments, run.batch))
+
+
+def _upright(value: Value, run: Interpreter) -> Value:
+    """Data with the examples last, as a transposed factor of a weight's gradient has them, with the examples first."""
+    if isinstance(value, Concrete) and value.tensor.dim() == 2 and value.tensor.shape[1] == run.batch.size:
+        return value if len(value.tensor) == run.batch.size else Concrete(value.tensor.t())
+    return value
 
 
 def _kind(value: Value) -> str:

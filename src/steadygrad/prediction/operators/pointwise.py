@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from steadygrad.prediction import hermite
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
 from steadygrad.prediction.propagation import backward, forward
 from steadygrad.prediction.sampling import draws_of
@@ -36,6 +37,10 @@ BACKWARD = (
     aten.hardsigmoid_backward, aten.hardswish_backward, aten.softshrink_backward, aten.hardshrink_backward,
     aten.log_sigmoid_backward, aten._prelu_kernel_backward,
 )  # fmt: skip
+LINEAR = {
+    *BACKWARD, aten.neg, aten.mul, aten.mul_, aten.div, aten.div_, aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub,
+    aten.where,
+}  # fmt: skip
 
 
 def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -51,6 +56,8 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     bases = {id(v.base): v.base for v in signals if v.base is not None}
     if len(sources) > 1 or len(bases) > 1 or len(signals) + _constants(values) < len(values):
         return run.lost(f"{call.name} of tensors that are no functions of one pre-activation")
+    if bases and call.operator.overloadpacket not in LINEAR:
+        return run.lost(f"{call.name} of a gradient")
     if any(v.wave is None and v.base is None for v in signals):
         return run.lost(f"{call.name} of a tensor that is not Gaussian")
     return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
@@ -83,9 +90,18 @@ def _on_nodes(
 ) -> Value | tuple[Value, ...]:
     out = call.substituted(lambda t: _on_its_nodes(values[id(t)], t.dtype))
     outs = out if isinstance(out, list | tuple) else (out,)
+    if not all(_is_finite_within_reach(o) for o in outs):
+        return run.lost(f"{call.name} is not finite on all of a Gaussian")
     signals = [v for v in values.values() if isinstance(v, Signal)]
     built = tuple(_built(run, signals, Wave(source, _rows(o)), base) for o in outs)
     return built if isinstance(out, list | tuple) else built[0]
+
+
+def _is_finite_within_reach(out: torch.Tensor) -> bool:
+    """Whether a function is finite on the nodes that carry weight: beyond, an overflow is one that no draw meets."""
+    finite = out.isfinite() if out.is_floating_point() else torch.ones_like(out, dtype=torch.bool)
+    weight = torch.from_numpy(hermite.tables()[1])
+    return bool(finite.all()) or (out.shape[-1] == len(weight) and not bool((~finite & (weight > 1e-9)).any()))
 
 
 def _rows(out: torch.Tensor) -> Any:
