@@ -141,7 +141,7 @@ def test_a_setup_that_cannot_be_used_is_one_line_and_status_two(run, setup, expr
     ("words", "said"),
     [
         (["no_such.py"], "`file` must be an existing Python file, got 'no_such.py'."),
-        ([f"{EXAMPLE}:mend"], "got 'mend'. Did you mean 'mended'?"),
+        ([f"{EXAMPLE}:mend"], "got no 'mend' in it. Did you mean 'mended'?"),
         ([EXAMPLE, "--select", "INI0001"], "INI0001"),
         ([EXAMPLE, "--ignore", "XYZ"], "XYZ"),
         ([EXAMPLE, "--fail-on", "warning"], "`--fail-on` must be one of 'error', 'warn', 'info', got 'warning'."),

@@ -33,7 +33,11 @@ def test_a_class_of_a_module_is_a_function_that_returns_one(write):
 @pytest.mark.parametrize(
     ("text", "name", "words"),
     [
-        ("def setup(): pass", "setpu", r"`name` must be defined in .*mine.py, got 'setpu'. Did you mean 'setup'\?"),
+        (
+            "def setup(): pass",
+            "setpu",
+            r"mine.py must define the function to check, got no 'setpu' in it. Did you mean 'setup'\?",
+        ),
         ("setup = 3", "setup", "must be a function that returns a setup, got int"),
         ("setup = nn.Linear(2, 1)", "setup", "must be a function that returns a setup, got Linear"),
         ("def setup(width, *, depth, seed=0): pass", "setup", "without arguments, got one that needs `width`, `depth`"),

@@ -118,7 +118,7 @@ def to_document(
     """
     return Document.model_validate(
         {
-            "headline": headline(findings, checked),
+            "headline": headline(findings, checked, measured=measured),
             "findings": _record(tuple(findings)),
             "predicted": _record(predicted),
             "measured": _record(measured),

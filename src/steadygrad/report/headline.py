@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from steadygrad.finding import Finding, Level
+from steadygrad.profile import Profile
 from steadygrad.report.numbers import count
 
 NOUN = {Level.ERROR: "error", Level.WARN: "warning", Level.INFO: "note"}
@@ -22,15 +23,21 @@ def flattened(findings: Iterable[Finding]) -> list[Finding]:
     return [one for finding in findings for one in (finding, *flattened(finding.consequences))]
 
 
-def headline(findings: Sequence[Finding], checked: Sequence[str] = ()) -> str:
-    """Return the number of root causes by level, or that there are none.
+def headline(findings: Sequence[Finding], checked: Sequence[str] = (), *, measured: Profile | None = None) -> str:
+    """Return the number of root causes by level, or that there are none, or that no layer could be looked at.
+
+    A model whose layers are no modules leaves an empty measured profile: that nothing was found says nothing then.
 
     >>> headline([], checked=["INI001", "FWD001"])
     'Clean: 2 rules found nothing.'
     >>> headline([Finding(code="INI001", name="init", level=Level.ERROR, message="gain")])
     'Found 1 error.'
+    >>> headline([], checked=["INI001"], measured=Profile(layers=(), source="measured"))
+    'Not known: no layer could be looked at.'
     """
     rules = count(len(checked), "rule")
+    if not findings and measured is not None and not measured.layers:
+        return "Not known: no layer could be looked at."
     if not findings:
         return f"Clean: {rules} found nothing." if checked else "Clean."
     levels = Counter(finding.level for finding in findings)

@@ -79,7 +79,7 @@ def render(
     True
     """
     pairs = paired(predicted, measured)
-    head = headline(findings, checked)
+    head = headline(findings, checked, measured=measured)
     parts = [
         f'<header><p>steadygrad check · {escape(title)}</p><h1 class="{"" if findings else "clean"}">{head}</h1>'
         f"<p>{escape(_measured_on(measured))}</p></header>",

@@ -44,12 +44,12 @@ def render(
     >>> print(render([], checked=["INI001"]))
     Clean: 1 rule found nothing.
     """
-    parts: list[RenderableType] = [Text(headline(findings, checked), style="bold")]
+    parts: list[RenderableType] = [Text(headline(findings, checked, measured=measured), style="bold")]
     parts += [part for finding in findings for part in ("", _finding(finding))]
     pairs = paired(predicted, measured, every_module=every_row)
     if pairs:
         parts += ["", layer_table(pairs, every_row=every_row, width=width)]
-    unknown = () if predicted is None else predicted.unknown
+    unknown = () if predicted is None else [words for words in predicted.unknown if not any(words in n for n in notes)]
     parts += [Text(f"Not known: {words}", style="dim") for words in unknown]
     parts += [Text(f"Note: {words}", style="dim") for words in notes]
     return to_text(Group(*parts), width=width, color=color)

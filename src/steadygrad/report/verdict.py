@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steadygrad.profile import LayerSignal, Profile
-from steadygrad.report.numbers import short
+from steadygrad.report.numbers import count, short
 
 Fate = Literal["vanishes", "shrinks", "keeps its size", "grows", "explodes", "is not known"]
 
@@ -47,8 +47,10 @@ class Verdict:
     def __str__(self) -> str:
         if math.isnan(self.total):
             return f"The {self.what} is not known."
-        rate = self.total ** (1 / self.steps) if self.steps else 1.0
-        return f"The {self.what} {self.fate}: x {short(self.total)} over {self.steps} layers, x {rate:.3f} a layer."
+        over = f"x {short(self.total)} over {count(self.steps, 'layer')}"
+        if not self.steps or not 0 < self.total < math.inf:  # what a double cannot hold has no rate a layer
+            return f"The {self.what} {self.fate}: {over}."
+        return f"The {self.what} {self.fate}: {over}, x {self.total ** (1 / self.steps):.3f} a layer."
 
 
 def verdict_of(what: str, values: Sequence[float]) -> Verdict:

@@ -91,7 +91,9 @@ def _callable(module: ModuleType, name: str, file: Path) -> Callable[[], object]
     if not hasattr(module, name):
         near = difflib.get_close_matches(name, _own_functions(module), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise SetupError(f"`name` must be defined in {file}, got {name!r}.{hint}")
+        raise SetupError(
+            f"{file} must define the function to check, got no {name!r} in it.{hint} FILE.py:NAME names one."
+        )
     found = getattr(module, name)
     # A module instance is callable too, but with inputs.
     if not callable(found) or isinstance(found, nn.Module):

@@ -66,7 +66,8 @@ def _finding(part: str, bad: list[NonfiniteBatch], scanned: Scanned) -> Finding:
         expected=0.0,
         count=scanned.entries,
         fix=f"Drop those examples, or fill the entries of the {part} in, before they are batched.",
-        fix_code="keep = torch.isfinite(inputs).flatten(1).all(1)\ninputs, targets = inputs[keep], targets[keep]",
+        fix_code=f"keep = torch.isfinite({part}).reshape(len({part}), -1).all(1)\n"
+        "inputs, targets = inputs[keep], targets[keep]",
     )
 
 
