@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 
 import benchmarks
+from benchmarks.bounds import end, verdict
 
 
 def main() -> None:
@@ -11,8 +12,12 @@ def main() -> None:
         found = importlib.import_module(f"benchmarks.{module}") if not module.startswith("__") else None
         if hasattr(found, "main"):
             print(f"== {module}", flush=True)
-            found.main()
+            try:
+                found.main()
+            except SystemExit as ended:
+                verdict(not ended.code)
             print(flush=True)
 
 
 main()
+end()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from benchmarks.bounds import end
 from benchmarks.processes import compare, show
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -39,3 +40,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end()

@@ -1,5 +1,6 @@
 """`steadygrad explain` against the start of a Python that imports what it is built on."""
 
+from benchmarks.bounds import end
 from benchmarks.processes import compare, show
 
 FLOOR = "import numpy, scipy.special, typer, rich"
@@ -15,3 +16,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from benchmarks.bounds import end, verdict
 from steadygrad.guard import Guard, clip
 
 FREE, CLIPPED = 1e9, 1e-3
@@ -113,7 +114,7 @@ def alone(shapes: list[tuple[int, ...]], max_norm: float, repeats: int) -> tuple
 
 def show(name: str, ratios: tuple[float, float], bound: float) -> bool:
     held = ratios[0] <= bound
-    print(f"{name:52} {ratios[0]:8.3f} {ratios[1]:8.3f} {bound:6.2f}  {'holds' if held else 'FAILS'}", flush=True)
+    print(f"{name:52} {ratios[0]:8.3f} {ratios[1]:8.3f} {bound:6.2f}  {verdict(held)}", flush=True)
     return held
 
 
@@ -137,3 +138,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy import special
 
+from benchmarks.bounds import end, verdict
 from steadygrad import numerics
 
 REPEATS = 41
@@ -37,10 +38,9 @@ def row(name: str, ours: Timed, peer: Timed, bound: float) -> None:
     medians = [statistics.median(r[i] for r in rounds) for i in (0, 1)]
     minima = [min(r[i] for r in rounds) for i in (0, 1)]
     ratio = statistics.median(r[0] / r[1] for r in rounds)
-    verdict = "holds" if ratio <= bound else "FAILS"
     print(
         f"{name:42} {medians[0] * 1e3:8.2f} {medians[1] * 1e3:8.2f} {ratio:7.3f}"
-        f" {minima[0] / minima[1]:7.3f} {bound:6.2f}  {verdict}"
+        f" {minima[0] / minima[1]:7.3f} {bound:6.2f}  {verdict(ratio <= bound)}"
     )
 
 
@@ -70,3 +70,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end()

@@ -10,6 +10,8 @@ import statistics
 import subprocess
 import sys
 
+from benchmarks.bounds import end, verdict
+
 DEPTH, WIDTH = 1000, 4096
 BOUND, MEGABYTES = 2.0, 500
 NETWORK = f"""
@@ -71,8 +73,9 @@ def main() -> None:
 
 def held(value: float, bound: float) -> str:
     """The bound, and whether it holds."""
-    return f", bound {bound:g}: {'holds' if value <= bound else 'DOES NOT HOLD'}"
+    return f", bound {bound:g}: {verdict(value <= bound)}"
 
 
 if __name__ == "__main__":
     main()
+    end()

@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from benchmarks.bounds import verdict
+
 # As an installed package has its bytecode, the first run, which does not count, may write what is missing.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -50,8 +52,7 @@ def compare(ours: Sequence[str], floor: Sequence[str], *, repeats: int, allowed:
 def show(name: str, ours: Cost, floor: Cost, bound: float) -> None:
     """Print both costs, their ratio, and whether the bound holds."""
     ratio = ours.processor / floor.processor
-    verdict = "holds" if ratio <= bound else "DOES NOT HOLD"
     print(name)
     print(f"  processor {ours.processor:.3f} s, floor {floor.processor:.3f} s, ratio {ratio:.2f}", end="")
-    print(f", bound {bound:.2f}: {verdict}")
+    print(f", bound {bound:.2f}: {verdict(ratio <= bound)}")
     print(f"  wall      {ours.wall:.3f} s, floor {floor.wall:.3f} s, ratio {ours.wall / floor.wall:.2f}", flush=True)

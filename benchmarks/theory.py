@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bounds import end, verdict
 from steadygrad import theory
 
 C = np.linspace(-1, 1, 101)
@@ -36,7 +37,7 @@ def interleaved(*calls: Callable[[], Any], repeats: int = REPEATS) -> list[float
 
 
 def row(what: str, measured: str, bound: str, holds: bool) -> None:
-    print(f"{what:<56} {measured:>24} {bound:>22}  {'holds' if holds else 'FAILS'}")
+    print(f"{what:<56} {measured:>24} {bound:>22}  {verdict(holds)}")
 
 
 def own_bounds() -> None:
@@ -151,3 +152,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end()

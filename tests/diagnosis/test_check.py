@@ -128,7 +128,7 @@ def test_everything_is_as_it_was():
 
 def test_select_and_ignore_take_codes_and_prefixes():
     bad = setup(mlp(30))
-    assert check(bad, select=["BWD"]).checked == ("BWD001", "BWD002")
+    assert check(bad, select=["BWD"]).checked == ("BWD001", "BWD002", "BWD004")
     assert codes(check(bad, select=["BWD"])) == ["BWD001"]
     assert "INI001" not in check(bad, ignore=["INI"]).checked
     with pytest.raises(ValueError, match=r"`select` must be one of .* Did you mean 'INI001'"):
@@ -185,3 +185,20 @@ def test_roots_come_first_by_level_and_hold_what_they_explain():
     ]
     chain = ranked([finding("BWD001"), finding("FWD003", Level.WARN), finding("FWD001")], RULES)
     assert [(f.code, [g.code for g in f.consequences]) for f in chain] == [("FWD003", ["FWD001", "BWD001"])]
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (
+            (torch.ones(4, 64), torch.zeros(3, dtype=torch.long)),
+            r"batch 1 of `data`: a batch must have as many targets",
+        ),
+        (torch.ones(4, 64), r"batch 1 of `data`: a batch of `data` must be a pair"),
+        ((torch.ones(4, 64), [1, 2, 3, 4]), r"batch 1 of `data`: the targets of a batch must be"),
+    ],
+)
+def test_a_later_batch_that_is_no_batch_is_named_by_its_number(second, said):
+    good = setup(mlp(2))
+    with pytest.raises(SetupError, match=said):
+        check({**good, "data": [*good["data"], second]})

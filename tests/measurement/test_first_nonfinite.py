@@ -32,3 +32,29 @@ def test_backward_is_named_at_the_first_output_that_got_it():
 
 def test_nothing_where_all_is_finite():
     assert found(nn.ReLU()) is None
+
+
+class Logarithm(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.log(-self.inner(x).abs() - 1)
+
+
+def test_what_a_module_computes_between_its_children_is_its_own():
+    first = found(Logarithm(nn.Identity()))
+    assert (first.path, first.kind, first.direction) == ("1", "Logarithm", "forward")
+
+
+def test_the_model_itself_may_be_the_first():
+    torch.manual_seed(0)
+    first = observe(Logarithm(nn.Linear(4, 2)), torch.randn(8, 4)).first_nonfinite
+    assert (first.path, first.kind, first.direction) == ("", "Logarithm", "forward")
+
+
+def test_the_loss_is_named_where_every_output_is_finite():
+    torch.manual_seed(0)
+    first = observe(nn.Linear(4, 2), torch.randn(8, 4), None, lambda o, _: torch.log(o).mean()).first_nonfinite
+    assert (first.path, first.direction) == ("", "loss")

@@ -14,7 +14,7 @@ _PLAIN = {nn.Linear: "nn.Linear", nn.Conv1d: "nn.Conv1d", nn.Conv2d: "nn.Conv2d"
 def gain_repair(wrong: Iterable[LayerGain]) -> str:
     """Return code that gives each layer its gain and a zero bias; it expects `model` to be there.
 
-    Where all wrong layers of a class precede ReLU they are told by a condition on the class, else by their paths.
+    Layers that are drawn alike share a loop over their paths.
 
     >>> layer = LayerGain(path="fc", module=nn.Linear(9, 9), fan_in=9, has=0.5, standard_error=0.0, low=2.0**0.5,
     ...     high=2.0**0.5, activation="ReLU")

@@ -32,6 +32,16 @@ class Running:
     gradient: BatchMoments | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Composite:
+    """One call of a module with children: what it computes between them no row shows."""
+
+    path: str
+    module: nn.Module
+    total: torch.Tensor
+    rows_before: int
+
+
 @dataclass(kw_only=True, eq=False)
 class Calls:
     """Watches a model: rows in the order in which calls end, and the modules that are running.
@@ -40,12 +50,14 @@ class Calls:
         model: the model that is watched.
         batch_size: examples in the batch.
         rows: a row for every call of a module without children whose output holds a tensor.
+        composites: a record for every call of a module with children whose output holds real numbers.
         running: modules that were entered and not yet left, with their paths; after an error the last one raised it.
     """
 
     model: nn.Module
     batch_size: int
     rows: list[Running] = field(default_factory=list)
+    composites: list[Composite] = field(default_factory=list)
     running: list[tuple[str, nn.Module]] = field(default_factory=list)
     _made_by: Any = field(default_factory=WeakTensorKeyDictionary)
     _entered: list[torch.Tensor | None] = field(default_factory=list)
@@ -80,6 +92,10 @@ class Calls:
             y = first_tensor(output)
             if y is not None and next(module.children(), None) is None:
                 self._record(path, module, first_tensor([*args, *kwargs.values()]), x, y)
+            elif y is not None and y.is_floating_point():
+                # A sum in double precision is finite where every single precision number in it is.
+                total = y.detach().sum(dtype=torch.float64)
+                self.composites.append(Composite(path=path, module=module, total=total, rows_before=len(self.rows)))
 
         return hook
 

@@ -8,13 +8,13 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class FirstNonfinite:
-    """The first module whose output, or whose output's gradient, is NaN or infinite.
+    """The first module whose output, or whose output's gradient, is NaN or infinite; or the loss.
 
     Attributes:
-        path: the module's path.
-        kind: its class.
-        direction: "forward" for its output; "backward" for the gradient with respect to its output, counted from the
-            loss backwards.
+        path: the module's path; "" for the model itself and for the loss.
+        kind: its class; "" for the loss.
+        direction: "forward" for its output; "loss" where all outputs are finite and the loss is not;
+            "backward" for the gradient with respect to its output, counted from the loss backwards.
 
     >>> FirstNonfinite(path="2", kind="Lambda", direction="forward").direction
     'forward'
@@ -22,4 +22,4 @@ class FirstNonfinite:
 
     path: str
     kind: str
-    direction: Literal["forward", "backward"]
+    direction: Literal["forward", "loss", "backward"]

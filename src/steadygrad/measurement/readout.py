@@ -13,7 +13,7 @@ from steadygrad.fans import fans, weight_fans
 from steadygrad.profile import LayerSignal, Profile
 
 from .batch_moments import BatchMoments, batch_moments
-from .calls import Calls, Running
+from .calls import Calls, Composite, Running
 from .first_nonfinite import FirstNonfinite
 from .observation import Call, Observation
 from .unit_health import UnitHealth
@@ -47,13 +47,16 @@ def read(
     entered = numbers.moments(batch_moments(batch, calls.batch_size))
     slots = [_Slots(numbers, row, _weight_gradients(row, gradients)) for row in calls.rows]
     loss_slot = numbers.scalar(None if loss is None else loss.detach())
+    totals = [numbers.scalar(composite.total) for composite in calls.composites]
     values = numbers.read()
     layers = tuple(slot.layer(values) for slot in slots)
     profile = Profile(layers=layers, source="measured", loss=values[loss_slot], batch_size=calls.batch_size)
     return Observation(
         profile=profile,
         calls=tuple(slot.call(values) for slot in slots),
-        first_nonfinite=_first_nonfinite(profile, calls.rows),
+        first_nonfinite=_first_forward(profile, calls.composites, [values[i] for i in totals])
+        or _in_loss(profile, loss)
+        or _first_backward(profile, calls.rows),
         input_q=_moments(values, entered).q,
         input_signal=_moments(values, entered).signal,
     )
@@ -168,10 +171,24 @@ def _weight_gradients(row: Running, gradients: Mapping[str, torch.Tensor]) -> li
     return [gradients[path] for path in paths if path in gradients]
 
 
-def _first_nonfinite(profile: Profile, rows: list[Running]) -> FirstNonfinite | None:
-    for layer in profile:
-        if not math.isfinite(layer.mean) or not math.isfinite(layer.q):
+def _first_forward(profile: Profile, composites: list[Composite], totals: list[float]) -> FirstNonfinite | None:
+    """The call that ended first with an output that is not finite; a module with children ends after them."""
+    for place, layer in enumerate((*profile, None)):
+        for composite, total in zip(composites, totals, strict=True):
+            if composite.rows_before == place and not math.isfinite(total):
+                return FirstNonfinite(path=composite.path, kind=type(composite.module).__name__, direction="forward")
+        if layer is not None and not (math.isfinite(layer.mean) and math.isfinite(layer.q)):
             return FirstNonfinite(path=layer.path, kind=layer.kind, direction="forward")
+    return None
+
+
+def _in_loss(profile: Profile, loss: torch.Tensor | None) -> FirstNonfinite | None:
+    if loss is None or math.isfinite(profile.loss):
+        return None
+    return FirstNonfinite(path="", kind="", direction="loss")
+
+
+def _first_backward(profile: Profile, rows: list[Running]) -> FirstNonfinite | None:
     for layer, row in reversed(list(zip(profile, rows, strict=True))):
         if row.gradient is not None and not math.isfinite(layer.grad_q):
             return FirstNonfinite(path=layer.path, kind=layer.kind, direction="backward")

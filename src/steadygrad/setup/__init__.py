@@ -1,6 +1,7 @@
 """A training setup: its parts, its first batch, and reading it from a file."""
 
 from .batch import Batch as Batch
+from .batch import checked_batch as checked_batch
 from .batch import first_batch as first_batch
 from .loading import load as load
 from .training_setup import Setup as Setup

@@ -51,7 +51,29 @@ def first_batch(setup: Setup) -> Batch | None:
         found = next(iter(setup.data), None)
     if found is None:
         raise SetupError(f"`data` must hold at least one batch, got an empty {type(setup.data).__name__}.")
-    return _sizes_agree(_pair(found, targets_needed=setup.loss_fn is not None))
+    return checked_batch(setup, found, 0)
+
+
+def checked_batch(setup: Setup, found: object, index: int) -> Batch:
+    """Return what the data gave as a batch.
+
+    Args:
+        setup: with a loss function, a batch needs targets.
+        found: what the data gave.
+        index: the batch's number, from 0, which the error names from 1 on.
+
+    Raises:
+        SetupError: it is not (inputs, targets) of tensors, or their sizes differ.
+
+    >>> checked_batch(Setup(model=torch.nn.Linear(2, 1)), torch.ones(3, 2), 4).size
+    3
+    """
+    try:
+        return _sizes_agree(_pair(found, targets_needed=setup.loss_fn is not None))
+    except SetupError as error:
+        if index == 0:
+            raise
+        raise SetupError(f"batch {index} of `data`: {error}") from None
 
 
 def _pair(found: object, *, targets_needed: bool) -> Batch:

@@ -89,7 +89,7 @@ class LayerGains:
         rows = collector.get(Measured).rows
         found: dict[int, LayerGain] = {}
         for i in range(len(rows)):
-            layer = _layer_gain(rows, i)
+            layer = _layer_gain(rows, i, collector)
             if layer is not None:
                 found[i] = _joined(layer, _before(rows, i, found))
         return cls(layers=tuple(found.values()))
@@ -111,9 +111,11 @@ def _before(rows: list[Row], i: int, found: dict[int, LayerGain]) -> LayerGain |
     return None
 
 
-def _layer_gain(rows: list[Row], i: int) -> LayerGain | None:
+def _layer_gain(rows: list[Row], i: int, collector: Collector) -> LayerGain | None:
     row, call = rows[i]
-    if row.fan_in is None or (sample := _sample(call.module)) is None or (range_ := _asked_for(rows, i)) is None:
+    if row.fan_in is None or (range_ := _asked_for(rows, i, collector)) is None:
+        return None
+    if (sample := _sample(row.path, call.module, collector)) is None:
         return None
     has, error = (x * math.sqrt(row.fan_in) for x in sample)
     low, high, activation = range_
@@ -129,11 +131,11 @@ def _layer_gain(rows: list[Row], i: int) -> LayerGain | None:
     )
 
 
-def _sample(module: nn.Module) -> tuple[float, float] | None:
+def _sample(path: str, module: nn.Module, collector: Collector) -> tuple[float, float] | None:
     """Root mean square of the weights and its standard error; None where they are not one random matrix.
 
     A mean beyond 5 standard errors adds up over inputs that share a sign, and weights without spread are another
-    defect: neither has a gain.
+    defect: neither has a gain, and a note says so.
     """
     if list(weight_fans(module)) != ["weight"] or isinstance(module, nn.Embedding | nn.Bilinear):
         return None
@@ -141,16 +143,21 @@ def _sample(module: nn.Module) -> tuple[float, float] | None:
     if not isinstance(weight, torch.Tensor) or weight.numel() < 2:
         return None
     w = weight.detach().double()
+    if not bool(torch.isfinite(w).all()):
+        collector.note(f"The weights of {path!r} are not all finite, so their gain was not looked at.")
+        return None
     if float(w.std()) == 0:
+        collector.note(f"The weights of {path!r} are all equal, so they have no gain to look at.")
         return None
     if float(w.mean().abs()) > 5 * float(w.std()) / math.sqrt(w.numel()):
+        collector.note(f"The weights of {path!r} have a mean that is not 0, so they have no gain to look at.")
         return None
     squares = w.square()
     rms = math.sqrt(float(squares.mean()))
     return rms, float(squares.std()) / math.sqrt(w.numel()) / (2 * rms)
 
 
-def _asked_for(rows: list[Row], i: int) -> tuple[float, float, str] | None:
+def _asked_for(rows: list[Row], i: int, collector: Collector) -> tuple[float, float, str] | None:
     """Least and largest right gain and the activation's name; None where what follows is not known or a norm."""
     taken_by = _taken_by(rows, i)
     last = max(j for j, (row, _) in enumerate(rows) if row.fan_in is not None)
@@ -164,7 +171,10 @@ def _asked_for(rows: list[Row], i: int) -> tuple[float, float, str] | None:
         return 1.0, 1.0, "the next layer"
     if not call.units:
         return None
-    return _gains(call.module)
+    if (found := _gains(call.module)) is None:
+        kind = type(call.module).__name__
+        collector.note(f"{kind} cannot be run on numbers in double precision, so the gain before it is not known.")
+    return found
 
 
 def _taken_by(rows: list[Row], i: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import torch
 
-from steadygrad.setup import Batch, first_batch, user_code
+from steadygrad.setup import Batch, checked_batch, first_batch, user_code
 
 from .collector import Collector, Unavailable
 
@@ -60,29 +60,28 @@ class Scanned:
             raise Unavailable("There are no data, so nothing was measured.")
         found: list[NonfiniteBatch] = []
         clean, count, entries = None, 0, 0
-        for index, parts in enumerate(_batches(collector)):
+        for index, batch in enumerate(_batches(collector)):
+            parts = _parts(batch)
             bad = [b for part, x in parts.items() if (b := _nonfinite(index, part, x)) is not None]
             found += bad
             if not bad and clean is None:
-                clean = _as_batch(parts)
+                clean = batch
             count, entries = index + 1, entries + sum(x.numel() for x in parts.values())
         return cls(batches=count, entries=entries, nonfinite=tuple(found), clean=clean)
 
 
-def _batches(collector: Collector) -> Iterator[dict[str, torch.Tensor]]:
+def _batches(collector: Collector) -> Iterator[Batch]:
     data: Any = collector.setup.data
     with user_code("`data`"):
         for index, batch in enumerate(islice(data, MOST_BATCHES + 1)):
             if index == MOST_BATCHES:
                 collector.note(f"Only the first {MOST_BATCHES} batches of the data were looked at.")
                 return
-            parts = (batch,) if isinstance(batch, torch.Tensor) else tuple(batch)
-            named = zip(("inputs", "targets"), parts, strict=False)
-            yield {name: x for name, x in named if isinstance(x, torch.Tensor)}
+            yield checked_batch(collector.setup, batch, index)
 
 
-def _as_batch(parts: dict[str, torch.Tensor]) -> Batch | None:
-    return Batch(inputs=parts["inputs"], targets=parts.get("targets")) if "inputs" in parts else None
+def _parts(batch: Batch) -> dict[str, torch.Tensor]:
+    return {"inputs": batch.inputs} if batch.targets is None else {"inputs": batch.inputs, "targets": batch.targets}
 
 
 def _nonfinite(index: int, part: str, x: torch.Tensor) -> NonfiniteBatch | None:

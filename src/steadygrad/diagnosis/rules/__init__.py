@@ -8,7 +8,9 @@ from . import (
     exploding_gradient,
     exploding_signal,
     init_gain_mismatch,
+    non_finite_activation,
     non_finite_data,
+    non_finite_gradient,
     vanishing_gradient,
     vanishing_signal,
 )
@@ -20,8 +22,11 @@ _BY_CAUSE = (
     rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("INI001", "FWD005")),
     rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=("INI001", "FWD005", "FWD003")),
     rule("FWD002", "exploding-signal", exploding_signal, explained_by=("INI001",)),
+    # NaN in the data explains neither of the two: what is measured is a batch that is finite.
+    rule("FWD006", "non-finite-activation", non_finite_activation, explained_by=("FWD002",)),
     rule("BWD001", "vanishing-gradient", vanishing_gradient, explained_by=("INI001", "FWD005", "FWD003", "FWD001")),
     rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=("INI001", "FWD002")),
+    rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("FWD006", "BWD002")),
 )
 
 RULES = {found.code: found for found in _BY_CAUSE}

@@ -64,7 +64,7 @@ from steadygrad.finding import Finding
 def check(gains: LayerGains) -> Iterator[Finding]:
     """One finding, for the chain that is worst; the others are mended by the same code."""
     worst = max(gains.layers, key=lambda layer: abs(layer.depth_log), default=None)
-    if worst is None or abs(worst.depth_log) <= LOST:
+    if worst is None or not abs(worst.depth_log) > LOST:
         return
     by_path = {layer.path: layer for layer in gains.layers}
     chain = [by_path[path] for path in worst.chain]

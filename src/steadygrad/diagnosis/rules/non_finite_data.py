@@ -60,8 +60,10 @@ def _finding(part: str, bad: list[NonfiniteBatch], scanned: Scanned) -> Finding:
         code="DAT003",
         name="non-finite-data",
         level=Level.ERROR,
-        message=f"{entries} entries of the {part} are NaN or infinite, in {examples} examples and {len(bad)} of "
-        f"{scanned.batches} batches{where}{_columns(bad)}: the loss of such a batch is not a number.",
+        message=f"{_counted(entries, 'entry', 'entries')} of the {part} {'is' if entries == 1 else 'are'} NaN or "
+        f"infinite, in {_counted(examples, 'example', 'examples')} and {len(bad)} of "
+        f"{_counted(scanned.batches, 'batch', 'batches')}{where}{_columns(bad)}: "
+        "the loss of such a batch is not a number.",
         measured=float(entries),
         expected=0.0,
         count=scanned.entries,
@@ -76,3 +78,7 @@ def _columns(bad: list[NonfiniteBatch]) -> str:
     if not columns or len(columns) > _MOST_COLUMNS:
         return ""
     return f" (feature{'s' * (len(columns) > 1)} {', '.join(map(str, columns))})"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
