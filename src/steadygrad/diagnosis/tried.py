@@ -9,15 +9,19 @@ from steadygrad.finding import Level
 from .evidence import Comparison
 
 
-def level_of_comparison(comparison: Comparison | None) -> Level:
-    """Return `error` where the setup breaks and the mended one learns, `warn` where it only stays behind.
+def level_of_comparison(comparison: Comparison | None, untried: Level = Level.INFO) -> Level:
+    """Return `error` where the setup breaks and the mended one learns, `warn` where it only stays behind, else `info`.
 
-    Where nothing could be tried, or the setup copes, it is worth knowing and no more.
+    Args:
+        comparison: what was tried.
+        untried: what to say where nothing could be tried.
 
     >>> level_of_comparison(None)
     <Level.INFO: 'info'>
     """
-    if comparison is None or not comparison.hurts:
+    if comparison is None:
+        return untried
+    if not comparison.hurts:
         return Level.INFO
     return Level.ERROR if comparison.breaks else Level.WARN
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -43,9 +43,9 @@ class Affinity:
         model, rows = collector.setup.model, collector.get(Measured).weighted
         summing = [(row, call) for row, call in rows if not isinstance(call.module, nn.Embedding | nn.EmbeddingBag)]
         layers = tuple(dict.fromkeys(row.path for row, _ in summing))
-        if len(layers) < 2:
-            return cls(layers=layers, widths=(), deviation=math.nan, rounding=0.0, count=0)
         inputs = collector.get(Sampled).first.inputs[:_SAMPLE]
+        if len(layers) < 2 or not _is_stacked(model, inputs, [call.module for _, call in summing]):
+            return cls(layers=layers, widths=(), deviation=math.nan, rounding=0.0, count=0)
         try:
             with untouched(model), torch.no_grad():
                 f, x = _map(model.eval(), rows[-1][1].module, rows[0][1].module, inputs)
@@ -65,6 +65,39 @@ class Affinity:
     def is_affine(self) -> bool:
         """Whether nothing but rounding keeps the map from being affine."""
         return self.deviation <= self.rounding
+
+
+def _is_stacked(model: nn.Module, inputs: Tensor, layers: list[nn.Module]) -> bool:
+    """Whether any of the layers is fed by another one: parallel ones are no product."""
+    weights = {id(p): id(m) for m in layers for p in m.parameters(recurse=False)}
+    fed: list[bool] = []
+
+    def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+        makers = {weights.get(id(leaf)) for x in args if isinstance(x, Tensor) for leaf in _leaves(x)}
+        fed.append(bool(makers - {None, id(module)}))
+
+    handles = [m.register_forward_pre_hook(before) for m in layers]
+    try:
+        with untouched(model), torch.enable_grad():
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return any(fed)
+
+
+def _leaves(x: Tensor) -> Iterator[Tensor]:
+    """The tensors that need a gradient and that one was computed from."""
+    seen: set[Any] = set()
+    waiting = [x.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if (leaf := getattr(node, "variable", None)) is not None:
+            yield leaf
+        waiting += [before for before, _ in node.next_functions]
 
 
 def _widths(module: nn.Module) -> tuple[int, int]:

@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class ClassNumbering:
-    """How well a linear fit of the inputs follows the numbers, against the same classes numbered otherwise.
+    """How well a linear fit of inputs and their squares follows the numbers, and the classes numbered otherwise.
 
     Attributes:
         classes: how many numbers there are; 0 where targets are not few whole numbers, evenly spread.
@@ -123,7 +123,7 @@ def _classes(y: Array) -> int:
 
 
 def _features(batches: list[Batch]) -> Array | None:
-    """Inputs as vectors, standardised, no more of them than a quarter of the examples; tokens are counted."""
+    """Inputs and their squares, standardised, at most a quarter as many as examples; tokens are counted."""
     x = torch.cat([b.inputs.detach().reshape(b.size, -1).cpu() for b in batches])[:_MOST_EXAMPLES]
     if not x.is_floating_point() and x.dtype not in (torch.uint8, torch.bool):
         counted = _counted(x)
@@ -131,6 +131,8 @@ def _features(batches: list[Batch]) -> Array | None:
             return None
         x = counted
     x = x.double()
+    # Squares, too: a quantity may show in how strong the inputs are.
+    x = torch.cat([x, x.square()], 1)
     x = (x - x.mean(0)) / x.std(0).clamp_min(1e-12)
     most = max(1, len(x) // 4)
     if x.shape[1] > most:

@@ -123,7 +123,7 @@ def _rows(module: nn.Module, entering: Tensor) -> Tensor:
     if isinstance(module, _ConvNd) and entering.dim() > 2:
         entering = entering.movedim(1, -1)
     rows = entering.reshape(-1, entering.shape[-1])[:_MOST_ROWS]
-    return (rows.to_dense() if rows.layout != torch.strided else rows).double().cpu()
+    return (rows.to_dense() if rows.layout != torch.strided else rows).cpu().double()
 
 
 def _constant_in_all(sampled: Sampled, columns: int, constant: Tensor) -> Tensor:

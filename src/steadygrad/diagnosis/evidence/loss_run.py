@@ -181,11 +181,11 @@ def _pair(index: int, pair: Pair, later: list[list[Pair]]) -> LossPair:
     others = [pairs[index].target for pairs in later if len(pairs) > index and pairs[index].name == pair.name]
     return LossPair(
         name=pair.name,
-        input=pair.input.detach(),
-        target=pair.target,
+        input=pair.input.detach().cpu(),
+        target=None if pair.target is None else pair.target.detach().cpu(),
         head=head_operator(pair.input),
         options=pair.options,
-        targets=tuple(y for y in (pair.target, *others) if y is not None),
+        targets=tuple(y.detach().cpu() for y in (pair.target, *others) if y is not None),
     )
 
 

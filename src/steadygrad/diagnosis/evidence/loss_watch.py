@@ -23,7 +23,8 @@ _TWO_SIDED = (
 )
 _DIFFERENCES = ("sub", "__sub__", "__rsub__", "rsub", "subtract", "__isub__", "sub_")
 _MAGNITUDES = ("pow", "__pow__", "square", "abs", "__abs__", "absolute", "norm", "vector_norm", "mul", "__mul__")
-_ELEMENTWISE = (*_DIFFERENCES, "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "poisson_nll_loss", "cauchy_loss")
+# Losses that broadcast, and may return less than all of the pairs.
+_ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "poisson_nll_loss")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,20 +137,26 @@ class LossWatch(TorchFunctionMode):
             self.pairs.append(Pair(name=name, input=x, target=y, options=values))
 
     def _look_at_result(self, name: str, tensors: list[Tensor], result: Tensor) -> None:
-        if name not in _ELEMENTWISE or len(tensors) < 2:
+        x = next((t for t in tensors if self._is_output(t)), None)
+        y = next((t for t in tensors if self._is_target(t)), None)
+        if x is None or y is None or (shape := _broadcast(x, y)) is None:
             return
-        sides = [[x for x in tensors if is_side(x)] for is_side in (self._is_output, self._is_target)]
-        if not all(sides):
-            return
-        x, y = sides[0][0], sides[1][0]
         if name in _DIFFERENCES:
             self._differences[id(result)] = (x, y)
-        pairs = torch.broadcast_shapes(x.shape, y.shape)
         # Stretched both ways, and not on purpose: whoever wants all pairs writes both shapes out.
-        if pairs.numel() > max(x.numel(), y.numel()) and x.dim() != y.dim():
+        stretched = shape.numel() > max(x.numel(), y.numel()) and x.dim() != y.dim()
+        if stretched and (result.shape == shape or name in _ELEMENTWISE):
             self.broadcasts.append(
-                Broadcast(name=name, outputs=tuple(x.shape), targets=tuple(y.shape), result=tuple(pairs))
+                Broadcast(name=name, outputs=tuple(x.shape), targets=tuple(y.shape), result=tuple(shape))
             )
+
+
+def _broadcast(x: Tensor, y: Tensor) -> torch.Size | None:
+    try:
+        shape: torch.Size = torch.broadcast_shapes(x.shape, y.shape)
+    except RuntimeError:
+        return None
+    return shape
 
 
 def _is_magnitude(name: str, args: Any) -> bool:

@@ -19,6 +19,8 @@ from .scanned import Scanned
 _MOST_ENTRIES = 2**24
 _MOST_TARGETS = 2**23
 _MOST_BATCHES = 256
+# Where examples are large, so is the time that it takes to read them.
+_MOST_LARGE = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +50,7 @@ class Sampled:
             if batch.targets is not None:
                 room_for_targets -= batch.targets.numel()
                 targets.append(batch.targets)
-            if room <= 0 and room_for_targets <= 0:
+            if room <= 0 and (room_for_targets <= 0 or len(targets) >= _MOST_LARGE):
                 break
         return cls(batches=tuple(kept), targets=tuple(targets))
 

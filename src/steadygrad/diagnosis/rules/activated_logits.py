@@ -7,8 +7,9 @@ and the gradient of an answer that is wrong and sure of it vanishes in the activ
 `binary_cross_entropy_with_logits`, where no probability below 1/2 can be said. A loss that wants log-probabilities
 (`nll_loss`, `kl_div`) is given probabilities. The rule reads the operator that made the tensor from the autograd graph,
 so it sees functions as well as modules, in the model or in the loss. `error` where the floor is above half of the
-uniform guess's loss, or where probabilities stand for log-probabilities; else `warn`. A log_softmax before a
-cross-entropy changes nothing, and a soft cap such as 10 tanh(x/10) leaves room: neither is meant.
+uniform guess's loss, or where probabilities stand for log-probabilities; `warn` where it is above a hundredth, or where
+more than a twentieth of the outputs are cut off, as by a ReLU; else `info`. A log_softmax before a cross-entropy
+changes nothing, and a soft cap such as 10 tanh(x/10) leaves room: neither is meant.
 
 What to do: take the activation off the model, and apply it where probabilities are wanted, outside of the loss.
 
@@ -50,6 +51,10 @@ from collections.abc import Iterator
 from steadygrad.diagnosis.evidence import LossPair, LossRun
 from steadygrad.finding import Finding, Level
 
+# A floor below a hundredth of a uniform guess's loss is one that training hardly meets, and a twentieth of outputs cut
+# off is what statistics by convention notes.
+_NOTED = 0.01
+_CUT = 0.05
 _OF_LOGITS = ("cross_entropy", "log_softmax", "softmax")
 _OF_ONE_LOGIT = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
 _OF_LOG_PROBABILITIES = ("nll_loss", "kl_div")
@@ -89,18 +94,30 @@ def _softplus(x: float) -> float:
 
 def _finding(pair: LossPair, floor: float, uniform: float) -> Finding:
     made = _IN_WORDS.get(pair.head.name, pair.head.name.lower())
-    says = f"can never fall below {floor:.3g}" if floor > 0.01 * uniform else "gets no gradient where it is cut off"
+    cut = _cut_off(pair)
+    if floor > _NOTED * uniform:
+        says = f"can never fall below {floor:.3g}"
+        level = Level.ERROR if floor > uniform / 2 else Level.WARN
+    else:
+        says = f"gets no gradient from the {cut:.0%} of outputs that are cut off"
+        level = Level.WARN if cut > _CUT else Level.INFO
     return Finding(
         code="LOS001",
         name="activated-logits",
-        level=Level.ERROR if floor > uniform / 2 else Level.WARN,
+        level=level,
         message=f"The model's outputs have been through {made} when they enter {pair.name}, which expects logits and "
         f"applies its own: a loss of {uniform:.3g} for a uniform guess {says}.",
-        measured=floor,
+        measured=floor if floor > _NOTED * uniform else cut,
         expected=0.0,
         count=pair.input.numel(),
-        fix=f"Leave out the {made} at the end of the model, and apply it only where probabilities are wanted.",
+        fix=f"Leave out {made} at the end of the model, and apply it only where probabilities are wanted.",
     )
+
+
+def _cut_off(pair: LossPair) -> float:
+    """Share of the outputs that lie at an end of the range."""
+    x = pair.input
+    return float(((x == pair.head.low) | (x == pair.head.high)).double().mean())
 
 
 def _of_probabilities(pair: LossPair) -> Finding:

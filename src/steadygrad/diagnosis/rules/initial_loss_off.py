@@ -4,7 +4,7 @@ An uninformed softmax over K classes has the loss ln K. Logits of deviation s ra
 s = sqrt(2 ln K) the softmax freezes: one class takes all of the probability, at random, and the loss, 2 ln K there,
 grows as s sqrt(2 ln K) from then on; a network at twice that scale has 4 ln K. It begins sure and wrong, its weights
 multiply the gradient as they multiplied the signal, and the steps that would suit a calm one throw it about. `warn`
-where the mean loss of the examples is above 4 ln K by five standard errors, `error` beyond eight ln K. For a regression
+where the mean loss of the examples is above 4 ln K by two standard errors, `error` beyond eight ln K. For a regression
 the rule looks at outputs whose squares are e^6 times those of the targets: six time constants are spent on
 unlearning them; `error` beyond e^12. A loss that is low is no defect: the model may have been trained before.
 
@@ -54,7 +54,8 @@ from steadygrad.finding import Finding, Level
 
 # Twice the logit scale at which a softmax freezes gives this many times ln K.
 _FROZEN = 4.0
-_STANDARD_ERRORS = 5
+# The thresholds are far from any calm start: a model just above them by chance is loud as well.
+_STANDARD_ERRORS = 2
 _NORMALISED = ("LogSoftmax", "LogSigmoid", "Log")
 
 

@@ -7,9 +7,9 @@ that is slower than that by e^6 needs six time constants for the first step of a
 Schoenholz et al. learn over no more than six. So the rule looks where the eigenvalue is beyond e^6 D. It then tries 40
 steps on a copy of model and optimizer, with the data as they are and standardised: `error` where the data as they are
 end in NaN or at e^2 times the loss of a constant guess, `warn` where they only stay worse than that guess while the
-standardised ones beat it, `info` where the optimizer copes. What enters the first layer counts, so nothing is said of
-token numbers, of a model that divides by 255 itself, or of one that begins with a norm; pixels between 0 and 1 are in
-scale.
+standardised ones beat it or where there is no optimizer to try, `info` where the optimizer copes. What enters the
+first layer counts, so nothing is said of token numbers, of a model that divides by 255 itself, or of one that begins
+with a norm; pixels between 0 and 1 are in scale.
 
 What to do: standardise each feature with the mean and deviation of the training data, and keep both for use later.
 
@@ -57,7 +57,7 @@ from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import OUT_OF_SCALE, InputScale
 from steadygrad.diagnosis.tried import level_of_comparison, words_of_comparison
-from steadygrad.finding import Finding
+from steadygrad.finding import Finding, Level
 
 
 def check(scale: InputScale) -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def check(scale: InputScale) -> Iterator[Finding]:
     yield Finding(
         code="DAT001",
         name="unscaled-inputs",
-        level=level_of_comparison(scale.comparison),
+        level=level_of_comparison(scale.comparison, Level.WARN),
         message=f"The inputs are out of scale: the largest eigenvalue of their second moments is {scale.largest:.2g}, "
         f"where standardised ones reach {scale.bound:.0f} at most"
         + (f"; features differ in size by {scale.apart:.2g}" if each else "")

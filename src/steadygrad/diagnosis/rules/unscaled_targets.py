@@ -6,7 +6,8 @@ have a length of their own, take thousands to get there. Targets that vary e^3 t
 what the head gives anyway. (e^3 in size is e^6 in the loss: six time constants only to arrive.) Medians are compared,
 so that a few wild targets, which are another defect, do not count. As for unscaled inputs, 40 steps on a copy tell
 whether it matters: `error` where the targets as they are end in NaN or at e^2 times the loss of a constant guess,
-`warn` where they stay worse than that guess while standardised ones beat it, `info` otherwise.
+`warn` where they stay worse than that guess while standardised ones beat it or where there is no optimizer to try,
+`info` otherwise.
 
 What to do: standardise the targets with the mean and deviation of the training data, and undo it on predictions.
 
@@ -54,7 +55,7 @@ from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import TargetScale
 from steadygrad.diagnosis.tried import level_of_comparison, words_of_comparison
-from steadygrad.finding import Finding
+from steadygrad.finding import Finding, Level
 
 
 def check(scale: TargetScale) -> Iterator[Finding]:
@@ -65,7 +66,7 @@ def check(scale: TargetScale) -> Iterator[Finding]:
     yield Finding(
         code="DAT002",
         name="unscaled-targets",
-        level=level_of_comparison(scale.comparison),
+        level=level_of_comparison(scale.comparison, Level.WARN),
         message=f"The targets are out of scale: they {what} {size:.2g}{' away' * (scale.typical > 1)}, where the "
         f"outputs start with a size of {scale.outputs:.2g}"
         f"{words_of_comparison(scale.comparison, 'with standardised targets')}.",
