@@ -1,12 +1,14 @@
 """The first loss is far above that of a model that knows nothing.
 
-An uninformed softmax over K classes has the loss ln K. Logits of deviation s raise it by s²/2 at first. At
-s = sqrt(2 ln K) the softmax freezes: one class takes all of the probability, at random, and the loss, 2 ln K there,
-grows as s sqrt(2 ln K) from then on; a network at twice that scale has 4 ln K. It begins sure and wrong, its weights
-multiply the gradient as they multiplied the signal, and the steps that would suit a calm one throw it about. `warn`
-where the mean loss of the examples is above 4 ln K by two standard errors, `error` beyond eight ln K. For a regression
-the rule looks at outputs whose squares are e^6 times those of the targets: six time constants are spent on
-unlearning them; `error` beyond e^12. A loss that is low is no defect: the model may have been trained before.
+An uninformed softmax over K classes has the loss ln K. Logits of deviation s raise it by s²/2 at first. At s = sqrt(2
+ln K) the softmax freezes: one class takes all of the probability, at random, and the loss, 2 ln K there, grows as s
+sqrt(2 ln K) from then on; a network at twice that scale has 4 ln K. It begins sure and wrong, its weights multiply the
+gradient as they multiplied the signal, and the steps that would suit a calm one throw it about. `warn` where the mean
+loss of the examples is above 4 ln K, and would be by two standard errors if labels fell on these outputs at random;
+`error` beyond 8 ln K. In a regression the head's scale multiplies the outputs on their way and the gradient on its way
+back alike, so of the factor e^6 in second moments over which networks were seen to train each may use e^3: `warn`
+where the squared outputs are that many times the squared targets (or 1, for smaller ones) by two standard errors,
+`error` beyond e^6. A loss that is low is no defect: the model may have been trained before.
 
 What to do: draw the last layer's weights smaller (gain 1, or zero); look at the scale of what enters it.
 
@@ -47,13 +49,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from steadygrad.diagnosis.evidence import OUT_OF_SCALE, REGRESSIONS, LossPair, LossRun
 from steadygrad.finding import Finding, Level
 
 # Twice the logit scale at which a softmax freezes gives this many times ln K.
 _FROZEN = 4.0
+# Forward and backward share what a signal may lose or gain.
+_LOUD = math.sqrt(OUT_OF_SCALE)
 # The thresholds are far from any calm start: a model just above them by chance is loud as well.
 _STANDARD_ERRORS = 2
 _NORMALISED = ("LogSoftmax", "LogSigmoid", "Log")
@@ -75,7 +81,7 @@ def _of_classes(pair: LossPair) -> Finding | None:
     if len(losses) < 2:
         return None
     loss, error = float(losses.mean()), float(losses.std()) / math.sqrt(len(losses))
-    if not loss - _STANDARD_ERRORS * error > _FROZEN * uninformed:
+    if not (loss > _FROZEN * uninformed and _at_random(pair) > _FROZEN * uninformed):
         return None
     return _finding(
         Level.ERROR if loss > 2 * _FROZEN * uninformed else Level.WARN,
@@ -100,6 +106,23 @@ def _uninformed(pair: LossPair) -> float | None:
             return None
 
 
+def _at_random(pair: LossPair) -> float:
+    """Mean loss less two standard errors where labels fall on the outputs at random, in the shares that they have."""
+    x, y = pair.input.double(), torch.cat([t.flatten() for t in pair.targets])
+    if pair.name.startswith("binary"):
+        share = y.double().mean()
+        z = x if pair.name.endswith("logits") else torch.logit(x.clamp(1e-30, 1 - 1e-16))
+        losses = share * F.softplus(-z) + (1 - share) * F.softplus(z)
+    elif y.is_floating_point():
+        return math.inf
+    else:
+        known = y[(y >= 0) & (y < pair.classes) & (y != pair.options.get("ignore_index", -100))]
+        shares = torch.bincount(known, minlength=pair.classes).double() / max(len(known), 1)
+        losses = torch.logsumexp(x, 1) - torch.tensordot(x, shares, ([1], [0]))
+    losses = losses.reshape(len(x), -1).mean(1)
+    return float(losses.mean() - _STANDARD_ERRORS * losses.std() / math.sqrt(len(losses)))
+
+
 def _of_numbers(pair: LossPair) -> Finding | None:
     if pair.name not in REGRESSIONS or pair.target is None or not pair.target.numel():
         return None
@@ -109,10 +132,10 @@ def _of_numbers(pair: LossPair) -> Finding | None:
     targets = float(pair.target.double().square().mean())
     loud, error = float(squares.mean()), float(squares.std()) / math.sqrt(len(squares))
     # Outputs of unit size are no fault of the head's: targets that are far smaller are DAT002.
-    if not (targets > 0 and loud - _STANDARD_ERRORS * error > OUT_OF_SCALE * max(targets, 1.0)):
+    if not (targets > 0 and loud - _STANDARD_ERRORS * error > _LOUD * max(targets, 1.0)):
         return None
     return _finding(
-        Level.ERROR if loud > OUT_OF_SCALE**2 * targets else Level.WARN,
+        Level.ERROR if loud > OUT_OF_SCALE * max(targets, 1.0) else Level.WARN,
         f"The outputs start with a mean square of {loud:.3g}, the targets have {targets:.3g}: the model starts far "
         "from anything that it should say.",
         (loud, targets, error),
