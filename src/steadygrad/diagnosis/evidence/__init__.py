@@ -9,3 +9,7 @@ from .measured import Measured as Measured
 from .predicted import Predicted as Predicted
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
+from .loss_direction import LossDirection as LossDirection
+from .optimized import Optimized as Optimized
+from .stepped import Stepped as Stepped
+from .traced import Traced as Traced
