@@ -10,7 +10,7 @@ from typing import Self
 import torch
 
 # They put numbers where they are told to: an infinity that comes from them was asked for.
-_PLACED = frozenset(
+PLACED = frozenset(
     ("masked_fill", "full", "full_like", "fill", "where", "scalar_tensor", "lift_fresh", "new_full", "copy")
     + ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize", "index_put", "masked_scatter")
 )
@@ -76,7 +76,7 @@ def bad_number(operator: str, given: Sequence[torch.Tensor], made: torch.Tensor)
     True
     """
     largest = float(torch.linalg.vector_norm(made, math.inf))
-    if math.isfinite(largest) or operator in _PLACED:
+    if math.isfinite(largest) or operator in PLACED:
         return None
     reals = [x for x in given if x.is_floating_point() and x.numel()]
     sizes = [float(torch.linalg.vector_norm(x, math.inf)) for x in reals]

@@ -279,8 +279,8 @@ class _Mode(TorchDispatchMode):
 
 
 def _may_be_activation(module: nn.Module) -> bool:
-    plain = next(module.parameters(), None) is None and next(module.buffers(), None) is None
-    return plain and not isinstance(module, _DropoutNd | nn.Identity | nn.Flatten)
+    plain = isinstance(module, nn.PReLU) or next(module.parameters(), None) is None
+    return plain and next(module.buffers(), None) is None and not isinstance(module, _DropoutNd | nn.Identity | nn.Flatten)
 
 
 # A share over so many entries is known to within 0.01 (three standard errors of a fair coin: 1.5 / sqrt(2^16)).

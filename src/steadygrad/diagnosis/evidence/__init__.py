@@ -13,3 +13,8 @@ from .loss_direction import LossDirection as LossDirection
 from .optimized import Optimized as Optimized
 from .stepped import Stepped as Stepped
 from .traced import Traced as Traced
+from .flow import Flow as Flow
+from .flow import Stage as Stage
+from .residual_stream import ResidualStreams as ResidualStreams
+from .half_gradients import HalfGradients as HalfGradients
+from .nonfinite_origin import NonfiniteOrigin as NonfiniteOrigin
