@@ -153,7 +153,10 @@ def test_nan_in_a_batch_is_a_finding_and_the_rest_is_measured_on_a_clean_one():
 def test_a_model_without_data_is_said_not_to_be_measured():
     report = check(mlp(2))
     assert report.findings == ()
-    assert report.notes == ("There are no data, so nothing was measured.",)
+    assert report.notes == (
+        "There are no data, so nothing was measured.",
+        "There is no optimizer, so none was looked at.",
+    )
 
 
 def test_user_errors_come_as_one_line():

@@ -15,6 +15,8 @@ PLACED = frozenset(
     + ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize", "index_put", "masked_scatter")
 )
 
+_UNDEFINED_BELOW = frozenset(("sqrt", "rsqrt", "log", "log2", "log10", "pow"))
+
 _REMEDIES = {
     "sqrt": "`sqrt` has an infinite derivative at 0 and none below: add a small number before the root",
     "rsqrt": "`rsqrt` is infinite at 0: add a small number before the root",
@@ -61,7 +63,7 @@ class BadNumber:
         return cls(
             operator=operator,
             is_nan=bool(made.isnan().any()),
-            given="; ".join(words for i, x in enumerate(given) if (words := _words(x, i, len(given)))),
+            given="; ".join(words for i, x in enumerate(given) if (words := _words(operator, x, i, len(given)))),
             entries=int(bad.sum()),
         )
 
@@ -94,7 +96,7 @@ def remedy(operator: str) -> str:
     return _REMEDIES.get(operator, "")
 
 
-def _words(x: torch.Tensor, place: int, of: int) -> str:
+def _words(operator: str, x: torch.Tensor, place: int, of: int) -> str:
     if not x.is_floating_point() or not x.numel():
         return ""
     name = "what it is given" if of == 1 else f"operand {place + 1}"
@@ -106,7 +108,7 @@ def _words(x: torch.Tensor, place: int, of: int) -> str:
         (int(x.isinf().sum()), "infinite"),
         (int(x.isnan().sum()), "NaN"),
     ):
-        if count and kind != "negative":
+        if count and (kind != "negative" or operator in _UNDEFINED_BELOW):
             said.append(f"{count} of {entries} entries of {name} {'is' if count == 1 else 'are'} {kind}")
     if finite.numel() and (not said or float(finite.abs().max()) > 80):
         said.append(f"{name} lies between {float(finite.min()):.3g} and {float(finite.max()):.3g}")

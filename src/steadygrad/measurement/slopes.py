@@ -11,6 +11,10 @@ from torch import nn
 from .unit_health import SMALL_SLOPE, slopes
 
 
+# Far out for pre-activations of about one; softsign, whose slope falls slowest of torch's own, has 1/4225 there.
+_FAR = 64.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class FlatShare:
     """Saturation of one activation.
@@ -65,13 +69,26 @@ def flat_share(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
     found, at_zero, usual = (slopes(module, z) for z in (x, torch.zeros_like(x), _usual(x)))
     if found is None or at_zero is None or usual is None:
         return None
-    steepest = torch.maximum(found[1].abs().max(), usual[1].abs().max())
+    steepest = usual[1].abs().max()
+    if not _flat_far_out(module, x, steepest):
+        return FlatShare(saturated=0.0, entries=x.numel(), units=_units(x))
+    steepest = torch.maximum(steepest, found[1].abs().max())
     away = (found[0] - at_zero[0]).abs()
     reach = (usual[0] - at_zero[0]).abs().max()
     saturated = (found[1].abs() <= SMALL_SLOPE * steepest) & (away > SMALL_SLOPE * reach)
-    return FlatShare(
-        saturated=float(saturated.double().mean()), entries=x.numel(), units=x.shape[1 if x.dim() > 3 else -1]
-    )
+    return FlatShare(saturated=float(saturated.double().mean()), entries=x.numel(), units=_units(x))
+
+
+def _flat_far_out(module: nn.Module, x: torch.Tensor, steepest: torch.Tensor) -> bool:
+    """Whether the function is flat on both sides, as those are that saturate; ReLU and exp are on one."""
+    far = torch.full_like(x, _FAR)
+    far.view(-1)[::2] = -_FAR
+    found = slopes(module, far)
+    return found is not None and bool((found[1].abs() <= SMALL_SLOPE * steepest).all())
+
+
+def _units(x: torch.Tensor) -> int:
+    return x.shape[1 if x.dim() > 3 else -1]
 
 
 def _usual(x: torch.Tensor) -> torch.Tensor:

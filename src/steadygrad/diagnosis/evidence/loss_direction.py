@@ -15,6 +15,7 @@ from steadygrad.measurement.untouched import untouched
 
 from .clean_batches import clean_batches
 from .collector import Collector, Unavailable
+from .measured import Measured
 from .optimized import Optimized
 
 # Right predictions are compared with those of so many other examples: all have to agree.
@@ -44,6 +45,7 @@ class LossDirection:
     def collect(cls, collector: Collector) -> Self:
         """Ask the loss about predictions made of the targets."""
         optimizer, setup = collector.get(Optimized).optimizer, collector.setup
+        collector.get(Measured)  # what the user's own code raises is told there
         climbing = sum(bool(group.get("maximize", False)) for group in optimizer.param_groups)
         (batch,), loss_fn = clean_batches(collector, 1), setup.loss_fn
         if loss_fn is None:

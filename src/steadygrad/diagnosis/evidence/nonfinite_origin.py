@@ -12,6 +12,10 @@ from .collector import Collector, Unavailable
 from .traced import Traced
 
 
+# A line of code in a sentence.
+_LONGEST = 60
+
+
 @dataclass(frozen=True, kw_only=True)
 class NonfiniteOrigin:
     """Where it began, forward and backward; None where all was finite, or where operators could not be traced.
@@ -43,7 +47,8 @@ def said(origin: tuple[Operation, BadNumber] | None, *, backward: bool = False) 
     if origin is None:
         return ""
     operation, bad = origin
-    line = f" at {operation.line} ({operation.line.text})" if operation.line and operation.line.text else ""
+    text = operation.line.text if operation.line else ""
+    line = f" at {operation.line}" + (f" ({text})" if len(text) <= _LONGEST else "") if text else ""
     what = f"the derivative of `{operation.name}`" if backward else f"`{operation.name}`"
     given = f": {bad.given}" if bad.given and not backward else ""
     return f" It begins with {what}{line}{given}."

@@ -14,6 +14,7 @@ from steadygrad.measurement.virtual_steps import STEPS
 
 from .clean_batches import clean_batches
 from .collector import Collector, Unavailable
+from .measured import Measured
 from .optimized import Optimized
 
 
@@ -36,6 +37,7 @@ class Stepped:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Step and undo."""
+        collector.get(Measured)  # what the user's own code raises is told there
         batches, setup = clean_batches(collector, STEPS), collector.setup
         try:
             found = virtual_steps(setup.model, [(b.inputs, b.targets) for b in batches], setup.loss_fn)

@@ -9,6 +9,7 @@ from steadygrad.measurement import Operation, Operations, operations
 
 from .clean_batches import clean_batches
 from .collector import Collector, Unavailable
+from .measured import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Traced:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Run the model once more, each operator watched."""
+        collector.get(Measured)  # what the user's own code raises is told there
         (batch,), setup = clean_batches(collector, 1), collector.setup
         try:
             found = operations(setup.model, batch.inputs, batch.targets, setup.loss_fn)

@@ -3,10 +3,11 @@
 A layer of N units is zero on an example with probability 2^-N, by the symmetry of its weights, and a layer that is
 zero on all examples passes neither signal nor gradient. Over a depth that adds up: sixteen layers of five units are
 dead on an example in 40% of draws, and since examples look more and more alike in deep ReLU layers, little less often
-on all of them. Such a network gives one output for all inputs, and no step revives it. The rule multiplies the
-probabilities along each chain of linear layers before ReLU, for as many examples as the batch has, and speaks above
-one draw in twenty: what is called significant elsewhere. Other activations, norms and residual connections let a
-signal past and begin a new chain.
+on all of them. Such a network gives one output for all inputs, and no step revives it. The rule takes each chain of
+linear layers before ReLU; where the risk on one example, 1 - prod(1 - 2^-N), is above one in twenty, it draws the
+chain a thousand times at the scale that its weights and biases have, on as many examples as the batch holds, and
+speaks where the share of dead draws is above one in twenty by five standard errors. Other activations, norms and
+residual connections let a signal past and begin a new chain.
 
 What to do: make the layers wider (the risk halves with each unit), use a leaky activation, or put residual
 connections in.
@@ -54,16 +55,22 @@ Reference: Lu, Shin, Su and Karniadakis 2019 (dying ReLU), theorems 3 and 4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
+from steadygrad.diagnosis.dead_draws import DRAWS, Width, dead_share
 from steadygrad.diagnosis.evidence import LayerGain, LayerGains, Measured
 from steadygrad.finding import Finding, Level
 from steadygrad.theory import born_dead
 
 # One draw in twenty: the level of Fisher 1925, "convenient to take as a limit".
 _DRAWS = 0.05
+
+# Examples beyond so many hardly change the share, as they come to look alike, and cost time.
+_MOST = 256
 
 # Zero and flat below: what is off for an example gets nothing from it.
 _RELU = {"ReLU", "ReLU6", "relu", "relu6", "clamp_min"}
@@ -74,8 +81,12 @@ def check(gains: LayerGains, measured: Measured) -> Iterator[Finding]:
     by_path = {layer.path: layer for layer in gains.layers}
     risks = [(_risk(chain, measured), chain) for chain in _chains(by_path)]
     risk, chain = max(risks, key=lambda found: found[0], default=(0.0, []))
-    if risk > _DRAWS:
+    if risk - 5 * _error(risk) > _DRAWS:
         yield _finding(risk, chain, measured.batch_size)
+
+
+def _error(risk: float) -> float:
+    return math.sqrt(risk * (1 - risk) / DRAWS)
 
 
 def _chains(by_path: dict[str, LayerGain]) -> Iterator[list[LayerGain]]:
@@ -87,11 +98,22 @@ def _chains(by_path: dict[str, LayerGain]) -> Iterator[list[LayerGain]]:
 
 
 def _risk(chain: list[LayerGain], measured: Measured) -> float:
+    if born_dead([_width(layer) for layer in chain]).one_input <= _DRAWS:
+        return 0.0
     seen = measured.observation
     c = 1 - seen.input_signal / seen.input_q if seen.input_q > 0 else 0.0
-    return born_dead(
-        [_width(layer) for layer in chain], examples=measured.batch_size, c=min(max(c, 0.0), 1.0) if c == c else 0.0
-    ).all_inputs
+    layers = [_layer(layer) for layer in chain]
+    return dead_share(layers, examples=min(measured.batch_size, _MOST), c=min(max(c, 0.0), 1.0) if c == c else 0.0)
+
+
+def _layer(layer: LayerGain) -> Width:
+    bias = layer.module.bias
+    return Width(
+        fan_in=layer.fan_in,
+        units=_width(layer),
+        weight=layer.has / layer.fan_in**0.5,
+        bias=float(bias.detach().double().square().mean().sqrt()) if isinstance(bias, torch.Tensor) else 0.0,
+    )
 
 
 def _width(layer: LayerGain) -> int:
@@ -110,6 +132,7 @@ def _finding(risk: float, chain: list[LayerGain], examples: int) -> Finding:
         module=chain[widths.index(min(widths))].path,
         measured=risk,
         expected=_DRAWS,
-        count=len(chain),
+        standard_error=_error(risk),
+        count=DRAWS,
         fix="Make the layers wider, use a leaky activation, or put residual connections in.",
     )

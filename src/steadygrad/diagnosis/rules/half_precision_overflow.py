@@ -74,13 +74,18 @@ _POLES = frozenset(("log", "log2", "log10", "log1p", "rsqrt", "reciprocal", "div
 
 def check(traced: Traced) -> Iterator[Finding]:
     """Name the first operator that passes the limit, or comes near it."""
-    half = [o for o in traced.operations.forward if o.dtype == torch.float16 and o.name not in PLACED and o.needs_grad]
+    half = [o for o in traced.operations.forward if o.dtype == torch.float16 and o.name not in PLACED and _is_signal(o)]
     over = next((o for o in half if math.isinf(o.largest) and o.largest_given < math.inf and not _at_pole(o)), None)
     near = next((o for o in half if _NEAR < o.largest < math.inf and o.largest_given <= _NEAR), None)
     if over is not None:
         yield _finding(over, Level.ERROR, "is infinite", math.inf)
     elif near is not None:
         yield _finding(near, Level.WARN, f"reaches {near.largest:.5g}", near.largest)
+
+
+def _is_signal(operation: Operation) -> bool:
+    """A mask may be a small number times a huge one; data that overflow are large themselves."""
+    return operation.needs_grad or operation.largest_given > math.sqrt(_LARGEST)
 
 
 def _at_pole(operation: Operation) -> bool:
