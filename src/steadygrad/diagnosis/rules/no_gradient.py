@@ -79,8 +79,7 @@ def check(traced: Traced, stepped: Stepped) -> Iterator[Finding]:
     missing = [name for name in stepped.wanted if not steps.reached[name]]
     used = {name for operation in forward for name in operation.parameters}
     yield from _cuts(traced, stepped, [name for name in missing if name in used])
-    zero = [name for name in _weights(stepped) if name in stepped.wanted and steps.gradient.get(name) == 0]
-    zero = [name for name in zero if steps.reached[name]]
+    zero = [name for names in _weights(stepped) if all(_is_zero(stepped, name) for name in names) for name in names]
     if zero:
         yield _zero(stepped, zero)
     unused = [name for name in missing if name not in used]
@@ -88,9 +87,16 @@ def check(traced: Traced, stepped: Stepped) -> Iterator[Finding]:
         yield _unused(stepped, unused)
 
 
-def _weights(stepped: Stepped) -> list[str]:
-    """Weights of layers: a bias or a scale may well get nothing, as before a norm."""
-    return [f"{path}.{name}" if path else name for path, module in stepped.weighted() for name in weight_fans(module)]
+def _weights(stepped: Stepped) -> Iterator[list[str]]:
+    """Wanted weights of each layer: a bias, a scale or one weight of several may well get nothing."""
+    for path, module in stepped.weighted():
+        names = [f"{path}.{name}" if path else name for name in weight_fans(module)]
+        if names and all(name in stepped.wanted for name in names):
+            yield names
+
+
+def _is_zero(stepped: Stepped, name: str) -> bool:
+    return stepped.steps.reached[name] and stepped.steps.gradient[name] == 0
 
 
 def _cuts(traced: Traced, stepped: Stepped, names: list[str]) -> Iterator[Finding]:
@@ -124,7 +130,7 @@ def _modules(names: list[str]) -> list[str]:
 
 
 def _zero(stepped: Stepped, zero: list[str]) -> Finding:
-    of = [name for name in _weights(stepped) if name in stepped.wanted]
+    of = [name for names in _weights(stepped) for name in names]
     return Finding(
         code="BWD003",
         name="no-gradient",
