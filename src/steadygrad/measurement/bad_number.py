@@ -15,6 +15,11 @@ PLACED = frozenset(
     + ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize", "index_put", "masked_scatter")
 )
 
+# They are infinite at a point, in any format and at any scale.
+POLES = frozenset(
+    ("log", "log2", "log10", "log1p", "rsqrt", "reciprocal", "div", "atanh", "logit", "tan", "log_softmax", "_log_softmax")
+)
+
 _UNDEFINED_BELOW = frozenset(("sqrt", "rsqrt", "log", "log2", "log10", "pow"))
 
 _REMEDIES = {

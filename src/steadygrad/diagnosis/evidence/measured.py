@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from steadygrad.diagnosis.trainable_depth import rounding
 from steadygrad.measurement import Call, Observation, observe
 from steadygrad.profile import LayerSignal
 
@@ -80,6 +82,14 @@ class Measured:
             if last_call[row[1].module] == i
             and ((row[0].fan_in is not None and i not in before_norm) or isinstance(row[1].module, NORMS))
         ]
+
+    def noise(self) -> float:
+        """What rounding makes of the signal at the head's entrance: nothing below it was measured."""
+        if self.head is None:
+            return 0.0
+        call = self.head[1]
+        kinds = {p.dtype for p in call.module.parameters() if p.is_floating_point()}
+        return max((rounding(call.entering_q, torch.finfo(kind).eps) for kind in kinds), default=0.0)
 
     def distances(self) -> tuple[float, float] | None:
         """1 - c of the input and at the head's entrance; None where either is not known."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from steadygrad.diagnosis.paths import at_line
 from steadygrad.measurement import Operation
 from steadygrad.measurement.bad_number import BadNumber, remedy
 
 from .collector import Collector, Unavailable
 from .traced import Traced
-
-
-# A line of code in a sentence.
-_LONGEST = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +20,12 @@ class NonfiniteOrigin:
     Attributes:
         forward: the operator, and what it was given.
         backward: the operator of the forward pass whose derivative it was, and what that was given.
+        traced: whether operators could be traced.
     """
 
     forward: tuple[Operation, BadNumber] | None
     backward: tuple[Operation, BadNumber] | None
+    traced: bool = True
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -34,7 +33,7 @@ class NonfiniteOrigin:
         try:
             run = collector.get(Traced).operations
         except Unavailable:
-            return cls(forward=None, backward=None)
+            return cls(forward=None, backward=None, traced=False)
         return cls(forward=run.forward_bad, backward=run.backward_bad)
 
 
@@ -47,11 +46,9 @@ def said(origin: tuple[Operation, BadNumber] | None, *, backward: bool = False) 
     if origin is None:
         return ""
     operation, bad = origin
-    text = operation.line.text if operation.line else ""
-    line = f" at {operation.line}" + (f" ({text})" if len(text) <= _LONGEST else "") if text else ""
     what = f"the derivative of `{operation.name}`" if backward else f"`{operation.name}`"
     given = f": {bad.given}" if bad.given and not backward else ""
-    return f" It begins with {what}{line}{given}."
+    return f" It begins with {what}{at_line(operation.line)}{given}."
 
 
 def mended(origin: tuple[Operation, BadNumber] | None, otherwise: str) -> str:

@@ -58,19 +58,16 @@ from collections.abc import Iterator
 import torch
 
 from steadygrad.diagnosis.evidence import Traced
+from steadygrad.diagnosis.paths import at_line
 from steadygrad.finding import Finding, Level
 from steadygrad.measurement import Operation
-from steadygrad.measurement.bad_number import PLACED
+from steadygrad.measurement.bad_number import PLACED, POLES
 from steadygrad.theory import float_format
 
 _LARGEST = float_format("float16").largest
 
 # One binade, as far as a batch of other examples or a first step may well go.
 _NEAR = _LARGEST / 2
-
-# They are infinite at a point, in any format.
-_POLES = frozenset(("log", "log2", "log10", "log1p", "rsqrt", "reciprocal", "div", "atanh", "logit", "tan", "log_softmax"))
-
 
 def check(traced: Traced) -> Iterator[Finding]:
     """Name the first operator that passes the limit, or comes near it."""
@@ -89,17 +86,16 @@ def _is_signal(operation: Operation) -> bool:
 
 
 def _at_pole(operation: Operation) -> bool:
-    return operation.name in _POLES
+    return operation.name in POLES
 
 
 def _finding(operation: Operation, level: Level, what: str, largest: float) -> Finding:
     where = repr(operation.path) if operation.path else "the model" if operation.phase == "model" else "the loss"
-    line = f" at {operation.line} ({operation.line.text})" if operation.line and operation.line.text else ""
     return Finding(
         code="NUM001",
         name="half-precision-overflow",
         level=level,
-        message=f"The result of `{operation.name}` in {where}{line} {what} in float16, which ends at 65504; the largest "
+        message=f"The result of `{operation.name}` in {where}{at_line(operation.line)} {what} in float16, which ends at 65504; the largest "
         f"number that it is made of is {operation.largest_given:.4g}.",
         module=operation.path if operation.phase == "model" else None,
         measured=largest,

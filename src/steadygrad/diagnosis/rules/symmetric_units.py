@@ -5,7 +5,8 @@ equal gradients. Weights that are all zero, or all one constant, make it so; zer
 gradient passes at all. A zero last layer is not such a case: its units get different gradients in the first step,
 and the layers before it wait until then. The rule therefore looks at both: units whose incoming weights are equal up
 to rounding, and that still move as one in three small steps along the gradient, taken and undone. They move as one
-where what differs between their moves is below e^-6 of the moves, in squares: what six depth scales leave.
+where what differs between their moves is below e^-6 of the moves, in squares: what six depth scales leave. Of equal
+weights that are not zero, which only unequal biases tell apart, less than half of the moves may be common.
 
 What to do: draw the weights at random, with the gain that the activation asks for; leave only biases, norms and last
 layers at a constant.
@@ -61,6 +62,9 @@ from steadygrad.finding import Finding, Level
 # In squares, what six depth scales leave of a difference (Schoenholz et al. 2017, section 5).
 _AS_ONE = math.exp(-6.0)
 
+# More of the moves is common to all units than differs between them.
+_MOSTLY_AS_ONE = 0.5
+
 # Rows that differ by so many roundings of their largest entry are equal: a constant that a scale was multiplied into.
 _ROUNDINGS = 8.0
 
@@ -88,12 +92,18 @@ def _symmetric(stepped: Stepped, path: str, module: nn.Module) -> _Layer | None:
     if 2 * len(same) <= len(before.weights):
         return None
     moves = (after.weights - before.weights)[same]
-    whole = float(moves.square().sum())
-    if float((moves - moves.mean(0)).square().sum()) > _AS_ONE * whole:
+    # Weights at zero may wait for another layer; any other constant was chosen, and only biases tell its units apart.
+    apart = _MOSTLY_AS_ONE if bool(before.weights[same].any()) and _sees_all(module) else _AS_ONE
+    if float((moves - moves.mean(0)).square().sum()) > apart * float(moves.square().sum()):
         return None
     biases = before.biases[same]
     equal = bool(((biases - biases[:1]).abs() <= _ROUNDINGS * _eps(module) * biases.abs().max()).all())
     return _Layer(path=path, units=len(before.weights), equal=len(same), biases_equal=equal)
+
+
+def _sees_all(module: nn.Module) -> bool:
+    """Whether all units take the same inputs; a depthwise kernel may well be one for all channels."""
+    return getattr(module, "groups", 1) == 1
 
 
 def _rows(stepped: Stepped, path: str, module: nn.Module, moved: bool) -> UnitRows | None:
