@@ -46,7 +46,9 @@ def test_a_block_is_what_the_command_prints(command, monkeypatch, capsys):
     words, today = (re.sub(r"[\s─]+", " ", NUMBER.sub("#", text)) for text in (shown, now))
     assert words == today
     # Findings name the floor of what rounding leaves; the table shows what was measured, noise and all.
-    (said, table), (said_today, table_today) = (re.split(r"^layer +kind", text + "\nlayer kind", maxsplit=1, flags=re.M)[:2] for text in (shown, now))
+    (said, table), (said_today, table_today) = (
+        re.split(r"^layer +kind", text + "\nlayer kind", maxsplit=1, flags=re.M)[:2] for text in (shown, now)
+    )
     assert alike(said, said_today)
     assert alike(table, table_today, noise=1e-14)
 

@@ -8,8 +8,11 @@ from steadygrad.measurement import Operation
 
 # They say something about a tensor rather than hand it on.
 _ASIDE = frozenset(
-    ("gt", "lt", "ge", "le", "eq", "ne", "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "full_like")
-    + ("bernoulli", "isnan", "isinf", "isfinite", "new_zeros", "new_ones", "new_empty", "new_full", "sign", "any", "all")
+    (
+        *("gt", "lt", "ge", "le", "eq", "ne", "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like"),
+        *("full_like", "bernoulli", "isnan", "isinf", "isfinite", "new_zeros", "new_ones", "new_empty", "new_full"),
+        *("sign", "any", "all"),
+    )
 )
 
 _WORDS = {

@@ -55,13 +55,14 @@ def attention_rows(name: str, arguments: Mapping[str, Any]) -> AttentionRows | N
 
 
 def _scores(arguments: Mapping[str, Any]) -> torch.Tensor:
+    query: torch.Tensor
     query, key = (arguments[part].detach().float() for part in ("query", "key"))
     few = max(_MOST_MATRICES // max(math.prod(query.shape[1:-2]), 1), 1)
     query, key = query[:few], key[:few]
     if key.shape[1] != query.shape[1]:  # grouped queries
         key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
     scale = arguments.get("scale") or 1 / math.sqrt(query.shape[-1])
-    scores = query @ key.transpose(-1, -2) * scale
+    scores: torch.Tensor = query @ key.transpose(-1, -2) * scale
     mask = next((m for part in ("attn_mask", "attn_bias") if (m := arguments.get(part)) is not None), None)
     if mask is not None:
         mask = mask[:few] if mask.dim() == scores.dim() and len(mask) > 1 else mask

@@ -11,13 +11,29 @@ import torch
 
 # They put numbers where they are told to: an infinity that comes from them was asked for.
 PLACED = frozenset(
-    ("masked_fill", "full", "full_like", "fill", "where", "scalar_tensor", "lift_fresh", "new_full", "copy")
-    + ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize", "index_put", "masked_scatter")
+    (
+        *("masked_fill", "full", "full_like", "fill", "where", "scalar_tensor", "lift_fresh", "new_full", "copy"),
+        *("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize", "index_put"),
+        "masked_scatter",
+    )
 )
 
 # They are infinite at a point, in any format and at any scale.
 POLES = frozenset(
-    ("log", "log2", "log10", "log1p", "rsqrt", "reciprocal", "div", "atanh", "logit", "tan", "log_softmax", "_log_softmax")
+    (
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "rsqrt",
+        "reciprocal",
+        "div",
+        "atanh",
+        "logit",
+        "tan",
+        "log_softmax",
+        "_log_softmax",
+    )
 )
 
 _UNDEFINED_BELOW = frozenset(("sqrt", "rsqrt", "log", "log2", "log10", "pow"))

@@ -249,7 +249,7 @@ class _Trace:
 
     def derivative(self, func: Any, found: Any, given: list[torch.Tensor]) -> None:
         """Look at an operator of the backward pass."""
-        node = torch._C._current_autograd_node()  # type: ignore[attr-defined]
+        node = torch._C._current_autograd_node()
         if self.backward_bad is not None or node is None:
             return
         operation = self._by_node.get(node._sequence_nr())
@@ -260,7 +260,7 @@ class _Trace:
 
 class _Mode(TorchDispatchMode):
     def __init__(self, trace: _Trace) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._trace = trace
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
@@ -280,7 +280,9 @@ class _Mode(TorchDispatchMode):
 
 def _may_be_activation(module: nn.Module) -> bool:
     plain = isinstance(module, nn.PReLU) or next(module.parameters(), None) is None
-    return plain and next(module.buffers(), None) is None and not isinstance(module, _DropoutNd | nn.Identity | nn.Flatten)
+    return (
+        plain and next(module.buffers(), None) is None and not isinstance(module, _DropoutNd | nn.Identity | nn.Flatten)
+    )
 
 
 # A share over so many entries is known to within 0.01 (three standard errors of a fair coin: 1.5 / sqrt(2^16)).
@@ -345,7 +347,7 @@ def _tensors(found: Any) -> list[torch.Tensor]:
         return [found]
     if isinstance(found, dict):
         found = found.values()
-    if isinstance(found, list | tuple) or not isinstance(found, str | bytes) and hasattr(found, "__iter__"):
+    if isinstance(found, list | tuple) or (not isinstance(found, str | bytes) and hasattr(found, "__iter__")):
         return [t for part in found for t in _tensors(part)]
     return []
 

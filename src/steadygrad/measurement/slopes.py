@@ -10,7 +10,6 @@ from torch import nn
 
 from .unit_health import SMALL_SLOPE, slopes
 
-
 # Far out for pre-activations of about one; softsign, whose slope falls slowest of torch's own, has 1/4225 there.
 _FAR = 64.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +80,7 @@ def virtual_steps(model: nn.Module, batches: Sequence[tuple[Any, Any]], loss_fn:
 
 
 def _gradients(
-    model: nn.Module, inputs: Any, targets: Any, loss_fn: Loss | None, trained: dict[str, torch.Tensor]
+    model: nn.Module, inputs: Any, targets: Any, loss_fn: Loss | None, trained: Mapping[str, torch.Tensor]
 ) -> tuple[float, dict[str, torch.Tensor | None]]:
     output = outputs_of(model, inputs)
     loss = unit_gradients(output) if loss_fn is None else scalar_loss(loss_fn(output, targets))

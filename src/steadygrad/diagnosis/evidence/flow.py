@@ -23,13 +23,17 @@ from .traced import Traced
 _PASSED_THROUGH = (_DropoutNd, nn.Flatten, nn.Unflatten, nn.Identity, _MaxPoolNd)
 
 _TRANSPARENT = frozenset(
-    ("alias", "clone", "contiguous", "expand", "permute", "reshape", "_reshape_alias", "squeeze", "t", "_to_copy")
-    + ("transpose", "unsqueeze", "_unsafe_view", "view", "native_dropout", "max_pool2d_with_indices", "flatten")
+    (
+        *("alias", "clone", "contiguous", "expand", "permute", "reshape", "_reshape_alias", "squeeze", "t", "_to_copy"),
+        *("transpose", "unsqueeze", "_unsafe_view", "view", "native_dropout", "max_pool2d_with_indices", "flatten"),
+    )
 )
 
 _NORM_OPERATORS = frozenset(
-    ("native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit", "_fused_rms_norm")
-    + ("cudnn_batch_norm", "_batch_norm_with_update", "miopen_batch_norm")
+    (
+        *("native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit"),
+        *("_fused_rms_norm", "cudnn_batch_norm", "_batch_norm_with_update", "miopen_batch_norm"),
+    )
 )
 
 

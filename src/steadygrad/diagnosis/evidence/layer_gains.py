@@ -169,7 +169,9 @@ def _asked_for(flow: Flow, i: int, collector: Collector) -> tuple[float, float, 
         return None
     found = _gains(stage.module) if stage.module is not None else _operator_gains(stage)
     if found is None:
-        collector.note(f"{stage.name} cannot be run on numbers in double precision, so the gain before it is not known.")
+        collector.note(
+            f"{stage.name} cannot be run on numbers in double precision, so the gain before it is not known."
+        )
     return found
 
 

@@ -58,4 +58,6 @@ def mended(origin: tuple[Operation, BadNumber] | None, otherwise: str) -> str:
     'Keep away.'
     """
     known = remedy(origin[0].name) if origin else ""
-    return f"{known[0].upper()}{known[1:]}." if known.strip() and known[0] != "`" else f"{known}." if known else otherwise
+    return (
+        f"{known[0].upper()}{known[1:]}." if known.strip() and known[0] != "`" else f"{known}." if known else otherwise
+    )

@@ -44,7 +44,9 @@ _BY_CAUSE = (
     rule("NUM001", "half-precision-overflow", half_precision_overflow, explained_by=_START),
     rule("FWD004", "saturated-units", saturated_units, explained_by=_START),
     rule("FWD005", "dead-units", dead_units, explained_by=(*_START, "INI006", "NUM001")),
-    rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=(*_START, "INI006", "NUM001", "FWD005")),
+    rule(
+        "FWD003", "collapsed-correlation", collapsed_correlation, explained_by=(*_START, "INI006", "NUM001", "FWD005")
+    ),
     rule(
         "FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_START, "INI006", "NUM001", "FWD005", "FWD003")
     ),

@@ -127,8 +127,8 @@ def _finding(risk: float, chain: list[LayerGain], examples: int) -> Finding:
         code="INI006",
         name="dead-network-risk",
         level=Level.WARN,
-        message=f"{100 * risk:.2g}% of draws of these {len(chain)} ReLU layers, {narrow} units wide, have a layer that is "
-        f"zero on all {examples} examples: such a network is constant and stays so.",
+        message=f"{100 * risk:.2g}% of draws of these {len(chain)} ReLU layers, {narrow} units wide, have a layer that "
+        f"is zero on all {examples} examples: such a network is constant and stays so.",
         module=chain[widths.index(min(widths))].path,
         measured=risk,
         expected=_DRAWS,

@@ -116,8 +116,8 @@ def _finding(worst: LayerGain, wrong: list[tuple[LayerGain, tuple[str, int]]]) -
         code="INI004",
         name="fan-mismatch",
         level=level_of(worst.depth_log),
-        message=f"The weights of {listed([layer.path for layer, _ in wrong])} are scaled as if a unit summed {fan} terms"
-        f" ({words}{others}), and it sums {first.fan_in}: over {len(worst.chain)} layers the second moment is "
+        message=f"The weights of {listed([layer.path for layer, _ in wrong])} are scaled as if a unit summed {fan} "
+        f"terms ({words}{others}), and it sums {first.fan_in}: over {len(worst.chain)} layers the second moment is "
         f"multiplied by {written(worst.depth_log)}.",
         module=first.path,
         measured=first.has,

@@ -69,6 +69,7 @@ _LARGEST = float_format("float16").largest
 # One binade, as far as a batch of other examples or a first step may well go.
 _NEAR = _LARGEST / 2
 
+
 def check(traced: Traced) -> Iterator[Finding]:
     """Name the first operator that passes the limit, or comes near it."""
     half = [o for o in traced.operations.forward if o.dtype == torch.float16 and o.name not in PLACED and _is_signal(o)]
@@ -95,8 +96,8 @@ def _finding(operation: Operation, level: Level, what: str, largest: float) -> F
         code="NUM001",
         name="half-precision-overflow",
         level=level,
-        message=f"The result of `{operation.name}` in {where}{at_line(operation.line)} {what} in float16, which ends at 65504; the largest "
-        f"number that it is made of is {operation.largest_given:.4g}.",
+        message=f"The result of `{operation.name}` in {where}{at_line(operation.line)} {what} in float16, which ends "
+        f"at 65504; the largest number that it is made of is {operation.largest_given:.4g}.",
         module=operation.path if operation.phase == "model" else None,
         measured=largest,
         expected=_NEAR,

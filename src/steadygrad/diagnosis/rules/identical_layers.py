@@ -73,14 +73,16 @@ from steadygrad.diagnosis.paths import listed
 from steadygrad.fans import weight_fans
 from steadygrad.finding import Finding, Level
 
-_ROUNDING = 1e-4  # of a weight's size: equal gradients by other paths of summation; a step moves it a hundred times so far
+_ROUNDING = (
+    1e-4  # of a weight's size: equal gradients by other paths of summation; a step moves it a hundred times so far
+)
 
 
 def check(stepped: Stepped) -> Iterator[Finding]:
     """One finding for copies that stay equal, and one for those that separate."""
-    staying, separating = [], []
-    for group in _copies(stepped):
-        (staying if _stay_equal(stepped, group) else separating).append(group)
+    groups = _copies(stepped)
+    staying = [group for group in groups if _stay_equal(stepped, group)]
+    separating = [group for group in groups if group not in staying]
     if staying:
         yield _finding(staying, stay=True)
     if separating:

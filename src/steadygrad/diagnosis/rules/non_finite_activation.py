@@ -62,10 +62,9 @@ from steadygrad.diagnosis.evidence.nonfinite_origin import mended, said
 from steadygrad.finding import Finding, Level
 from steadygrad.measurement import FirstNonfinite
 
-
 _FIX = (
-    "Take logarithms in one step with what they are taken of, as `log_softmax` and losses with logits do, and keep roots "
-    "and quotients away from zero."
+    "Take logarithms in one step with what they are taken of, as `log_softmax` and losses with logits do, and keep "
+    "roots and quotients away from zero."
 )
 
 

@@ -93,8 +93,8 @@ def _finding(flat: FlatShare, stage: Stage, layers: int) -> Finding:
         code="FWD004",
         name="saturated-units",
         level=Level.WARN,
-        message=f"{100 * flat.saturated:.3g}% of the entries of {stage.name} in {where}{others} lie where its slope is at "
-        "most a twentieth of the steepest: hardly any gradient passes them.",
+        message=f"{100 * flat.saturated:.3g}% of the entries of {stage.name} in {where}{others} lie where its slope is "
+        "at most a twentieth of the steepest: hardly any gradient passes them.",
         module=stage.path,
         measured=flat.saturated,
         expected=_HALF,
