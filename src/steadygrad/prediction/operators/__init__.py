@@ -13,3 +13,4 @@ TABLE: dict[Any, Rule] = {
     for family in (fills, copies, linear, convolution, pointwise, arithmetic, reductions, norms, tables, joins, losses)
     for operator, rule in family.RULES.items()
 }
+TABLE["pointwise"] = pointwise.pointwise  # what torch itself calls pointwise, and no family names

@@ -1,0 +1,144 @@
+"""The model, built under the interpreter or before it, and its parameters as fills."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.parameter import is_lazy
+
+from steadygrad.errors import SetupError, UserCodeError, not_allowed
+
+from .demands import UnknownNumber
+from .interpreter import Interpreter
+from .outside import outside
+from .users_code import users_code
+from .values import Concrete, Fill, Unknown
+
+FEW = 32
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model, and the fake tensors that stand for those of its parameters that are real."""
+
+    model: nn.Module
+    stand_ins: Mapping[str, torch.Tensor]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model."""
+        if not self.stand_ins:
+            return self.model(*args, **kwargs)
+        return torch.func.functional_call(self.model, dict(self.stand_ins), args, kwargs)
+
+    @property
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """The parameters as they are used; those that were shaped on the way included."""
+        return {**dict(self.model.named_parameters()), **self.stand_ins}
+
+
+def constructed(given: Any, run: Interpreter) -> Built:
+    """Return a model, or what a factory makes, with the parameters' fills known to the interpreter.
+
+    Raises:
+        UserCodeError: the factory raised.
+        ValueError: it is neither a module nor a callable without arguments that makes one.
+    """
+    model = _lazy_copy(given) if isinstance(given, nn.Module) else _made(given, run)
+    parameters = dict(model.named_parameters())
+    stand_ins = {name: _stand_in(p, run) for name, p in parameters.items() if not isinstance(p, FakeTensor)}
+    with outside(), torch.no_grad():
+        for parameter in parameters.values():
+            value = run.value(parameter) if isinstance(parameter, FakeTensor) and not is_lazy(parameter) else None
+            if isinstance(value, Concrete):
+                run.memory.put(parameter, measured_fill(value.tensor, run.new_fill()))
+    return Built(model, stand_ins)
+
+
+def _lazy_copy(model: nn.Module) -> nn.Module:
+    """Where a model's shapes are still open it is copied: the user's own stays as it is."""
+    if not any(is_lazy(p) for p in model.parameters()):
+        return model
+    tensors: list[Any] = [*model.parameters(), *model.buffers()]
+    memo: dict[int, Any] = {}
+    for t in filter(is_lazy, tensors):
+        kind: Any = type(t)
+        memo[id(t)] = kind(t.requires_grad, device=t.device, dtype=t.dtype)
+    with outside():
+        return copy.deepcopy(model, memo)
+
+
+def _made(factory: Any, run: Interpreter) -> nn.Module:
+    made = built(factory, run)
+    if not isinstance(made, nn.Module):
+        raise ValueError(not_allowed("model_or_factory", "must make a torch.nn.Module", type(made).__name__))
+    return made
+
+
+def built(factory: Any, run: Interpreter) -> Any:
+    """Return what a factory makes under the interpreter.
+
+    Raises:
+        UserCodeError: it raised.
+        ValueError: it is no callable.
+        SetupError: it needs arguments.
+    """
+    if not callable(factory):
+        raise ValueError(not_allowed("model_or_factory", "must be a module or a callable that makes one", factory))
+    if needed := required_arguments(factory):
+        raise SetupError(f"`model_or_factory` must be callable without arguments, got one that needs {needed}.")
+    run.constructing = True
+    try:
+        with users_code(lambda: "the factory"):
+            return factory()
+    except UnknownNumber as error:
+        raise UserCodeError(f"the factory cannot be followed: {error}") from error
+    finally:
+        run.constructing = False
+
+
+def required_arguments(function: Callable[..., Any]) -> str:
+    """Return the names of the arguments that a callable cannot do without, empty where there are none.
+
+    >>> required_arguments(lambda width, depth=3: None)
+    '`width`'
+    """
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins do not say
+        return ""
+    return ", ".join(f"`{p.name}`" for p in parameters if p.default is p.empty and p.kind not in optional)
+
+
+def _stand_in(parameter: torch.Tensor, run: Interpreter) -> torch.Tensor:
+    with outside():
+        plain = parameter.detach()
+        fill = measured_fill(plain, run.new_fill())
+    tensor = run.fake.from_tensor(plain).requires_grad_(parameter.requires_grad)
+    run.memory.put(tensor, fill)
+    return tensor
+
+
+def measured_fill(weight: torch.Tensor, source: int) -> Fill | Unknown:
+    """The distribution of a weight that is there; its mean counts where it is five standard errors from zero.
+
+    Of few entries the standard error itself is too uncertain for that: their mean counts where they are all alike.
+    """
+    values = weight.double().numpy().ravel() if weight.numel() and weight.device.type == "cpu" else None
+    if values is None:
+        return Unknown("a parameter that is not on the CPU")
+    if not np.isfinite(values).all():
+        return Unknown("weights that are not finite")
+    mean, variance = float(values.mean()), float(values.var())
+    if variance > 0 and (values.size < FEW or abs(mean) <= 5 * (variance / values.size) ** 0.5):
+        mean, variance = 0.0, variance + mean**2
+    fourth = float(((values - mean) ** 4).mean())
+    return Fill(mean, variance, source, fourth / variance**2 if variance > 0 else 3.0, "approximate")
