@@ -27,7 +27,7 @@ FEW = 32
 
 @dataclass(frozen=True)
 class Built:
-    """A model, and the fake tensors that stand for those of its parameters that are real."""
+    """A model, and the fake tensors that stand for those of its parameters and buffers that are real."""
 
     model: nn.Module
     stand_ins: Mapping[str, torch.Tensor]
@@ -41,7 +41,7 @@ class Built:
     @property
     def parameters(self) -> dict[str, torch.Tensor]:
         """The parameters as they are used; those that were shaped on the way included."""
-        return {**dict(self.model.named_parameters()), **self.stand_ins}
+        return {name: self.stand_ins.get(name, p) for name, p in self.model.named_parameters()}
 
 
 def constructed(given: Any, run: Interpreter) -> Built:
@@ -54,6 +54,9 @@ def constructed(given: Any, run: Interpreter) -> Built:
     model = _lazy_copy(given) if isinstance(given, nn.Module) else _made(given, run)
     parameters = dict(model.named_parameters())
     stand_ins = {name: _stand_in(p, run) for name, p in parameters.items() if not isinstance(p, FakeTensor)}
+    for name, buffer in model.named_buffers():
+        if not isinstance(buffer, FakeTensor):
+            stand_ins[name] = run.fake_of(_plain(buffer))
     with outside(), torch.no_grad():
         for parameter in parameters.values():
             value = run.value(parameter) if isinstance(parameter, FakeTensor) and not is_lazy(parameter) else None
@@ -118,9 +121,14 @@ def required_arguments(function: Callable[..., Any]) -> str:
     return ", ".join(f"`{p.name}`" for p in parameters if p.default is p.empty and p.kind not in optional)
 
 
-def _stand_in(parameter: torch.Tensor, run: Interpreter) -> torch.Tensor:
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
     with outside():
-        plain = parameter.detach()
+        return tensor.detach()
+
+
+def _stand_in(parameter: torch.Tensor, run: Interpreter) -> torch.Tensor:
+    plain = _plain(parameter)
+    with outside():
         fill = measured_fill(plain, run.new_fill())
     tensor = run.fake.from_tensor(plain).requires_grad_(parameter.requires_grad)
     run.memory.put(tensor, fill)

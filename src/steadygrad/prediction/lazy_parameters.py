@@ -34,7 +34,10 @@ class _LazyBuffer(_Unshaped, UninitializedBuffer, FakeTensor):  # type: ignore[m
     pass
 
 
-_NEW: dict[type, Any] = {UninitializedParameter: UninitializedParameter.__new__, UninitializedBuffer: UninitializedBuffer.__new__}
+_NEW: dict[type, Any] = {
+    UninitializedParameter: UninitializedParameter.__new__,
+    UninitializedBuffer: UninitializedBuffer.__new__,
+}
 
 
 def _parameter(cls: type, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:

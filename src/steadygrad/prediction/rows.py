@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules import module as hooks
 
 from steadygrad.errors import SetupError
 from steadygrad.profile import Profile
@@ -60,45 +59,45 @@ class Rows:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Hook every module call; unhook at the end."""
-        handles = [
-            hooks.register_module_forward_pre_hook(self._enter),
-            hooks.register_module_forward_hook(self._leave),
-        ]
+        """See every call of a module. Of torch's own hooks compiled modules warn, and they miss what others change."""
         call = nn.Module.__call__
-        nn.Module.__call__ = self._guarded(call)  # type: ignore[method-assign]
+        nn.Module.__call__ = self._seen(call)  # type: ignore[method-assign]
         try:
             yield
         finally:
             nn.Module.__call__ = call  # type: ignore[method-assign]
-            for handle in handles:
-                handle.remove()
 
     def where(self) -> str:
         """Return the path of the innermost module that is running."""
         return next((self.paths[id(m)] for m, *_ in reversed(self.stack) if id(m) in self.paths), "")
 
-    def _guarded(self, call: Any) -> Any:
-        """A module's call, going on from a measured point where it asks for a number that no theory gives."""
-
-        def guarded(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def _seen(self, call: Any) -> Any:
+        def seen(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             depth = len(self.stack)
+            self._enter(module, first_tensor([*args, *kwargs.values()]))
             try:
-                return call(module, *args, **kwargs)
+                output = call(module, *args, **kwargs)
             except UnknownNumber as error:
                 self.stopped = self.stopped or f"module {self.where()!r}: {error}"
                 del self.stack[depth:]
-                measured = self._measured(module)
-                if measured is None:
-                    raise
-                self.run.note(f"{self.stopped}; its output is taken as it was measured")
-                self.stopped = None
-                inputs = [t for t in (*args, *kwargs.values()) if isinstance(t, torch.Tensor)]
-                output = stand_in(self.run, measured, inputs, self._before(inputs))
-                self._record(module, output, first_tensor(inputs), NOTHING)
-                return output
+                return self._gone_on(
+                    module, [t for t in (*args, *kwargs.values()) if isinstance(t, torch.Tensor)], error
+                )
+            self._leave(module, output)
+            return output
 
-        return guarded
+        return seen
+
+    def _gone_on(self, module: nn.Module, inputs: list[torch.Tensor], error: UnknownNumber) -> torch.Tensor:
+        """Go on from what was measured of a module that asks for a number that no theory gives."""
+        measured = self._measured(module)
+        if measured is None:
+            raise error
+        self.run.note(f"{self.stopped}; its output is taken as it was measured")
+        self.stopped = None
+        output = stand_in(self.run, measured, inputs, self._before(inputs))
+        self._record(module, output, first_tensor(inputs), NOTHING)
+        return output
 
     def _measured(self, module: nn.Module) -> Any:
         """The measured row of this call of a module, if there is one with a shape to go on from."""
@@ -117,8 +116,7 @@ class Rows:
         found = {row.path: row for row in reversed(self.given.layers)}
         return [None if row is None else found.get(row.path) for row in rows]
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        x = first_tensor(args)
+    def _enter(self, module: nn.Module, x: torch.Tensor | None) -> None:
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and x is not None and x.is_floating_point():
             raise SetupError(
                 f"`inputs` must be token ids for module {self.paths.get(id(module), '')!r} ({type(module).__name__}), "
@@ -127,7 +125,7 @@ class Rows:
         with outside():
             self.stack.append((module, x, NOTHING if x is None else self.run.value(x)))
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, output: Any) -> None:
         _, x, entering = self.stack.pop()
         tensor = first_tensor(output)
         if tensor is not None and id(module) in self.paths and next(module.children(), None) is None:
