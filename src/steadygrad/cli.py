@@ -81,6 +81,10 @@ def check(
     select: Codes = None,
     ignore: Codes = None,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
+    static: Annotated[bool, typer.Option("--static", help="Predict alone: no weight is allocated.")] = False,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="SHAPE", help="With --static: a batch's shape, as 32,784, in place of data.")
+    ] = None,
     every_row: EveryRow = False,
     debug: Debug = False,
 ) -> None:
@@ -91,16 +95,28 @@ def check(
         from steadygrad.report import saving
 
         saving.check_writable(page)
-    from steadygrad import diagnosis
-    from steadygrad.setup import load
-
+    shape = None if inputs is None else _shape(inputs)
+    if shape is not None and not static:
+        raise ValueError("`--inputs` describes a batch that is not there: it goes with `--static`.")
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore))
+        report = _report(setup, _codes(select), _codes(ignore), static=static, inputs=shape)
     if page is not None:
         _write_page(report, page, title=setup)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else _as_text(report, every_row=every_row))
     raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
+
+
+def _report(
+    spec: str, select: tuple[str, ...], ignore: tuple[str, ...], *, static: bool, inputs: tuple[int, ...] | None
+) -> Report:
+    from steadygrad import diagnosis
+    from steadygrad.setup import function_of, load
+
+    if not static:
+        return diagnosis.check(load(spec), select=select, ignore=ignore)
+    with function_of(spec) as make:
+        return diagnosis.check_static(make, inputs=inputs, select=select, ignore=ignore)
 
 
 def main() -> None:
@@ -144,6 +160,13 @@ def _whole(option: str, word: str) -> int:
         return int(word)
     except ValueError:
         raise ValueError(not_allowed(option, "must be a whole number", word)) from None
+
+
+def _shape(words: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in words.split(","))
+    except ValueError:
+        raise ValueError(not_allowed("--inputs", "must be whole numbers separated by commas", words)) from None
 
 
 def _in_one_line(error: Exception) -> str:

@@ -2,3 +2,4 @@
 
 from .check import check as check
 from .report import Report as Report
+from .static import check_static as check_static
