@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 
+from steadygrad.errors import not_allowed
 from steadygrad.measurement import Call, Observation
 from steadygrad.prediction.operators.linear import as_signal
 from steadygrad.prediction.rows import Row
@@ -12,8 +13,9 @@ from steadygrad.prediction.run import Interpretation
 from steadygrad.prediction.setups import interpret_setup
 from steadygrad.prediction.values import Value
 
+from .check import listed, reported
+from .configuration import Configuration
 from .evidence import Collector, Measured
-from .ranking import ranked
 from .report import Report
 from .rules import RULES
 from .selection import selected
@@ -28,6 +30,7 @@ def check_static(
     inputs: Sequence[int] | None = None,
     select: Collection[str] = (),
     ignore: Collection[str] = (),
+    configuration: Configuration | None = None,
 ) -> Report:
     """Say from theory alone what becomes of signal and gradient, of a model of any size.
 
@@ -37,23 +40,27 @@ def check_static(
         inputs: the shape of a batch of standard normal entries, where there are no data.
         select: codes of rules, or prefixes of them; all that can look at a prediction where it is empty.
         ignore: codes or prefixes to leave out.
+        configuration: what a project settles for all its checks, as for `check`.
 
     Raises:
         SetupError: the setup cannot be used, or there are neither data nor `inputs`.
         UserCodeError: the user's own code raised.
-        ValueError: a code that no such rule has.
+        ValueError: a code that no rule has, or none that is selected can look at a prediction.
 
     >>> from torch import nn
     >>> wide = lambda: nn.Sequential(*(m for _ in range(20) for m in (nn.Linear(32768, 32768), nn.ReLU())))
     >>> [finding.code for finding in check_static(wide, inputs=(8, 32768)).findings]     # 86 GB of weights
     ['FWD003']
     """
-    codes = selected(STATIC, select, ignore)
+    settled = configuration or Configuration()
+    chosen = selected(RULES, listed(select) or settled.select, (*settled.ignore, *listed(ignore)))
+    codes = tuple(code for code in chosen if code in STATIC)
+    if not codes:
+        raise ValueError(not_allowed("select", f"must leave one of {', '.join(STATIC)} for a static check", chosen))
     setup, found = interpret_setup(make, inputs=inputs)
-    evidence = Measured(observation=_observation(found))
-    collector = Collector(setup, _found={Measured: evidence})
+    collector = Collector(setup, _found={Measured: Measured(observation=_observation(found))})
     findings = [finding for code in codes for finding in RULES[code](*map(collector.get, RULES[code].needs))]
-    return Report(findings=ranked(findings, RULES), predicted=found.profile, checked=codes)
+    return reported(findings, collector, settled, codes, predicted=found.profile, measured=None)
 
 
 def _observation(found: Interpretation) -> Observation:
