@@ -241,3 +241,13 @@ def test_weights_with_a_mean_are_not_called_exact():
     profile = predict(factory, (4, 8))
     assert profile["2"].mark == "approximate"
     assert any("weights with a mean" in said for said in profile.unknown)
+
+
+def test_shared_modules_and_tied_weights_are_put_back():
+    layer, other = nn.Linear(8, 8), nn.Linear(8, 8)
+    other.weight = layer.weight
+    model = nn.Sequential(layer, nn.BatchNorm1d(8), layer, other)
+    before = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    assert predict(model, torch.randn(16, 8))["3"].mark == "approximate"
+    after = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    assert all(after[name] is tensor for name, tensor in before.items())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,21 +28,29 @@ FEW = 32
 
 @dataclass(frozen=True)
 class Built:
-    """A model, and the fake tensors that stand for those of its parameters and buffers that are real."""
+    """A model, and by identity the fake tensors that stand for those of its parameters and buffers that are real."""
 
     model: nn.Module
-    stand_ins: Mapping[str, torch.Tensor]
+    stand_ins: Mapping[int, torch.Tensor]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the model."""
-        if not self.stand_ins:
-            return self.model(*args, **kwargs)
-        return torch.func.functional_call(self.model, dict(self.stand_ins), args, kwargs)
+    @contextlib.contextmanager
+    def standing_in(self) -> Iterator[None]:
+        """Put the fake tensors in their places, shared ones in each; the model is as it was at the end."""
+        places = [held for m in self.model.modules() for held in (m._parameters, m._buffers)] if self.stand_ins else []
+        before = [dict(held) for held in places]
+        try:
+            for held in places:
+                held.update({name: self.stand_ins[id(t)] for name, t in held.items() if id(t) in self.stand_ins})
+            yield
+        finally:
+            for held, was in zip(places, before, strict=True):
+                held.clear()
+                held.update(was)
 
     @property
     def parameters(self) -> dict[str, torch.Tensor]:
         """The parameters as they are used; those that were shaped on the way included."""
-        return {name: self.stand_ins.get(name, p) for name, p in self.model.named_parameters()}
+        return {name: self.stand_ins.get(id(p), p) for name, p in self.model.named_parameters()}
 
 
 def constructed(given: Any, run: Interpreter) -> Built:
@@ -53,10 +62,9 @@ def constructed(given: Any, run: Interpreter) -> Built:
     """
     model = _lazy_copy(given) if isinstance(given, nn.Module) else _made(given, run)
     parameters = dict(model.named_parameters())
-    stand_ins = {name: _stand_in(p, run) for name, p in parameters.items() if not isinstance(p, FakeTensor)}
-    for name, buffer in model.named_buffers():
-        if not isinstance(buffer, FakeTensor):
-            stand_ins[name] = run.fake_of(_plain(buffer))
+    stand_ins = {id(p): _stand_in(p, run) for p in parameters.values() if not isinstance(p, FakeTensor)}
+    real = [buffer for buffer in model.buffers() if not isinstance(buffer, FakeTensor)]
+    stand_ins |= {id(buffer): run.fake_of(_plain(buffer)) for buffer in real}
     with outside(), torch.no_grad():
         for parameter in parameters.values():
             value = run.value(parameter) if isinstance(parameter, FakeTensor) and not is_lazy(parameter) else None

@@ -78,7 +78,13 @@ def _norm(gradient: Value, module: nn.Module) -> float:
 
 def gradient_norm(gradient: Value, count: int) -> float:
     """Return the root mean square, over draws, of the norm of a parameter's gradient of `count` entries."""
-    return math.sqrt(gradient.q * count) if isinstance(gradient, ParameterGradient) else math.nan
+    match gradient:
+        case ParameterGradient(q=q):
+            return math.sqrt(q * count)
+        case Draws(values=values):
+            return math.sqrt(float(values.double().square().mean()) * count)
+        case _:
+            return math.nan
 
 
 def loss_of(value: Value) -> float:

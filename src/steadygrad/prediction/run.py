@@ -94,8 +94,8 @@ def interpreted(
     kwargs = {name: _input(part, model.model, run) for name, part in examples.kwargs.items()}
     y = _like_data(examples.targets, run)
     run.record(rows.where if per_operator else None)
-    with rows.watching(), _stopping(rows, run):
-        output = _called(rows, lambda: model(*args, **kwargs))
+    with model.standing_in(), rows.watching(), _stopping(rows, run):
+        output = _called(rows, lambda: model.model(*args, **kwargs))
         loss = _called(rows, lambda: _loss(output, y, loss_fn))
         _called(rows, lambda: _back(loss, output, run))
         rows.loss = loss

@@ -103,7 +103,7 @@ class Profile:
         >>> mine = Profile(layers=(LayerSignal(q=1.0, q_low=0.9, q_high=1.1, **row),), source="predicted")
         >>> real = Profile(layers=(LayerSignal(q=3.0, q_low=2.9, q_high=3.1, **row),), source="measured")
         >>> print(mine.compare(real))
-        1 of 1 layer is more than 6 sigma off: 'fc' (q is 2.9 times too large).
+        1 of 1 layer is more than 6 sigma off: 'fc' (q is 3 times too large).
         """
         from .comparison import compared
 
