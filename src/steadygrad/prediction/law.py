@@ -15,6 +15,7 @@ from scipy.special import ndtr
 from .values import Array, Fill
 
 NODES = 2000
+_ROUNDING = 1e-12  # a mean of this size, in deviations, is what rounding leaves of none
 REACH = 8.0  # of a normal law: beyond lies less than 2e-15
 
 
@@ -63,7 +64,8 @@ def standardised(values: Array, weights: Array) -> tuple[float, float, Law]:
     variance = float(weights @ (values - mean) ** 2)
     if variance <= 1e-24 * max(mean * mean, 1e-300):
         return mean, 0.0, Law(np.zeros_like(values), weights)
-    return mean, variance, Law((values - mean) / np.sqrt(variance), weights)
+    law = Law((values - mean) / np.sqrt(variance), weights)
+    return (mean if mean * mean > _ROUNDING**2 * variance else 0.0), variance, law
 
 
 def _even(values: Array) -> Law:
