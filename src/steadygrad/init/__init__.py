@@ -13,6 +13,9 @@ from .orthogonal import delta_orthogonal_ as delta_orthogonal_
 from .orthogonal import identity_ as identity_
 from .orthogonal import looks_linear_ as looks_linear_
 from .orthogonal import orthogonal_ as orthogonal_
+from .plan import Plan as Plan
+from .plan import Planned as Planned
+from .plan import plan as plan
 from .truncated import truncated_normal_ as truncated_normal_
 from .variance_scaling import variance_scaling_ as variance_scaling_
 from .xavier import xavier_normal_ as xavier_normal_
