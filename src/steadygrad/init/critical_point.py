@@ -11,8 +11,8 @@ from steadygrad.theory import Activation, Recommendation, curvature, gain, momen
 # What each of three effects may change over the whole depth: a factor of two.
 _TOLERANCE = math.log(2)
 
-# Variances that are tried, largest first: quarter octaves down to where doubles hardly tell a smooth function from a line.
-_VARIANCES = tuple(2.0 ** (-k / 4) for k in range(0, 81))
+# Variances that are tried, largest first: quarter octaves, down to where a smooth function is a line to doubles.
+_VARIANCES = tuple(2.0 ** (-k / 4) for k in range(81))
 
 
 @dataclass(frozen=True, kw_only=True)

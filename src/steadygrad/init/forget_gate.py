@@ -14,7 +14,7 @@ from .recipes import Blocks, Constant, Recipe
 from .stream import Stream
 from .weights import ModuleT, check_present, check_usable
 
-# In LSTM's order input, forget, cell, output and GRU's reset, update, new, the block that keeps the memory is the second.
+# LSTM stacks input, forget, cell, output; GRU reset, update, new: the block that keeps the memory is the second.
 _KEEPS = 1
 
 
@@ -74,4 +74,3 @@ def gate_bias(layer: nn.Module, name: str, value: float = 1.0) -> Recipe:
     count = gates(layer)
     numbers = tuple(value if i == _KEEPS else 0.0 for i in range(count))
     return Blocks(numbers, f"{'forget' if count == 4 else 'update'} gate {value:g}, others 0")
-

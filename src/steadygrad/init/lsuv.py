@@ -18,8 +18,8 @@ from steadygrad.measurement.untouched import untouched
 def unit_variance_(model: nn.Module, inputs: Any, paths: Collection[str]) -> None:
     """Rescale layers so that each one's output has deviation 1 on a batch, in the order in which they run.
 
-    One forward pass: where a layer ends, its weight is divided by the deviation of what it gave, and so is that. A layer
-    that runs twice is scaled by its first run. Query, key and value of attention are scaled each by itself.
+    One forward pass: where a layer ends, its weight is divided by the deviation of what it gave, and so is that. A
+    layer that runs twice is scaled by its first run. Query, key and value of attention are scaled each by itself.
 
     Args:
         model: with memory, on one process.
@@ -77,7 +77,7 @@ def _scaling(modules: Mapping[str, nn.Module]) -> Iterator[None]:
 def _after(path: str, done: set[int]) -> Any:
     def hook(module: nn.Module, args: Any, out: Any) -> Any:
         y = out[0] if isinstance(out, tuple) else out
-        owner = module.out_proj if isinstance(module, nn.MultiheadAttention) else module
+        owner: Any = module.out_proj if isinstance(module, nn.MultiheadAttention) else module
         weight, bias = owner.weight, getattr(owner, "bias", None)
         if id(weight) in done:
             return None

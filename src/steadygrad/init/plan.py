@@ -298,7 +298,7 @@ def _row(p: Parameter, chosen: Chosen, model: nn.Module) -> Planned:
 @torch.no_grad()
 def _rms(tensor: torch.Tensor) -> float:
     """Root mean square; of a sharded parameter that of this rank's part."""
-    local = tensor.to_local() if hasattr(tensor, "device_mesh") else tensor  # type: ignore[operator]
+    local: torch.Tensor = getattr(tensor, "to_local", lambda: tensor)()
     if local.is_meta or not local.numel():
         return math.nan
     return float(torch.linalg.vector_norm(local, dtype=torch.float32)) / math.sqrt(local.numel())
@@ -324,7 +324,7 @@ def _found(model: nn.Module, rows: Sequence[Planned]) -> dict[str, torch.Tensor]
         if tuple(tensors[row.name].shape) != row.shape:
             shape = tuple(tensors[row.name].shape)
             raise ValueError(not_allowed(row.name, f"must have the planned shape {row.shape}", shape))
-    found = {row.name: tensors[row.name] for row in rows}
+    found: dict[str, torch.Tensor] = {row.name: tensors[row.name] for row in rows}
     check_present(model, found.values())
     return found
 

@@ -1,4 +1,4 @@
-"""Tracing: one run of a model on fake tensors, that have shapes and no numbers, or on real ones where code needs them."""
+"""Tracing: one run of a model on fake tensors, which have shapes alone, or on real ones where code needs numbers."""
 
 from __future__ import annotations
 

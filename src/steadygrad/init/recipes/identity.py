@@ -10,7 +10,7 @@ import torch
 from steadygrad.fans import Layout
 from steadygrad.init.stream import Stream
 
-from .recipe import Recipe, matrices
+from .recipe import Recipe, matrices, middle_tap
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Identity(Recipe):
     def values(self, shape: tuple[int, ...], layout: Layout | None, stream: Stream) -> torch.Tensor:
         """Return the parameter."""
         whole, found = torch.zeros(shape), matrices(shape, layout)
-        middle = (..., *(k // 2 for k in found.taps))
-        found.view(whole)[middle].diagonal(dim1=1, dim2=2).fill_(self.scale)
+        found.view(whole)[middle_tap(found)].diagonal(dim1=1, dim2=2).fill_(self.scale)
         return whole
 
     def code(self, layout: Layout | None) -> str:

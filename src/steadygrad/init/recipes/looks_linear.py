@@ -12,7 +12,7 @@ from steadygrad.fans import Layout
 from steadygrad.init.stream import Stream
 
 from .orthogonal import unit_rms
-from .recipe import Recipe, matrices
+from .recipe import Recipe, matrices, middle_tap
 
 Mirror = Literal["both", "outputs", "inputs", "none"]
 MIRRORS: tuple[Mirror, ...] = ("both", "outputs", "inputs", "none")
@@ -52,11 +52,11 @@ class LooksLinear(Recipe):
         """Return the parameter."""
         whole, found = torch.zeros(shape), matrices(shape, layout)
         rows, columns = self._halved(found)
-        middle = (..., *(k // 2 for k in found.taps))
+        middle = middle_tap(found)
         for i, block in enumerate(found.view(whole)):
             w = unit_rms(rows, columns, stream.generator(i)).mul_(self.std * math.sqrt(math.prod(found.taps)))
             w = torch.cat([w, -w]) if rows < found.outputs else w
-            block[middle] = torch.cat([w, -w], 1) if columns < found.inputs else w
+            block[middle].copy_(torch.cat([w, -w], 1) if columns < found.inputs else w)
         return whole
 
     def _halved(self, found: Layout) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import torch
 from steadygrad.fans import Layout
 from steadygrad.init.stream import Stream
 
-from .recipe import Recipe, matrices
+from .recipe import Recipe, matrices, middle_tap
 
 CODE = """
 def orthogonal(blocks, rows, columns, g):
@@ -41,7 +41,8 @@ def haar(rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
     sign = torch.where(first < 0, -1.0, 1.0)
     v /= first + sign * norm
     # H_k = 1 - tau v v^T with v_k = 1.
-    return torch.linalg.householder_product(v, 1 + first.abs() / norm).mul_(-sign)
+    q: torch.Tensor = torch.linalg.householder_product(v, 1 + first.abs() / norm)
+    return q.mul_(-sign)
 
 
 def unit_rms(rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
@@ -116,10 +117,10 @@ class DeltaOrthogonal(Recipe):
     def values(self, shape: tuple[int, ...], layout: Layout | None, stream: Stream) -> torch.Tensor:
         """Return the parameter."""
         whole, found = torch.zeros(shape), matrices(shape, layout)
-        middle = (..., *(k // 2 for k in found.taps))
+        middle = middle_tap(found)
         for i, block in enumerate(found.view(whole)):
             q = unit_rms(found.outputs, found.inputs, stream.generator(i))
-            block[middle] = q.mul_(self.std * math.sqrt(math.prod(found.taps)))
+            block[middle].copy_(q.mul_(self.std * math.sqrt(math.prod(found.taps))))
         return whole
 
     def code(self, layout: Layout | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 
@@ -68,3 +69,12 @@ def matrices(shape: tuple[int, ...], layout: Layout | None) -> Layout:
     Layout(blocks=1, outputs=5, inputs=1, taps=(), transposed=False)
     """
     return layout or Layout(1, shape[0] if shape else 1, max(torch.Size(shape[1:]).numel(), 1))
+
+
+def middle_tap(layout: Layout) -> Any:
+    """Return the index of a kernel's middle tap, in a view of its matrices.
+
+    >>> middle_tap(Layout(1, 2, 2, (3, 5)))
+    (Ellipsis, 1, 2)
+    """
+    return (..., *(k // 2 for k in layout.taps))

@@ -25,7 +25,7 @@ def fixup(scheme: GraphScheme) -> Chosen:
     """
     chosen, joins = scheme.chosen(), list(scheme.sites.joins.values())
     if not joins:
-        raise ValueError("`scheme` \"fixup\" is for residual networks, got a model without a residual branch.")
+        raise ValueError('`scheme` "fixup" is for residual networks, got a model without a residual branch.')
     choices = dict(chosen.choices)
     for join in joins:
         layers = [p for node in join.inner if (p := scheme.weight(node)) is not None]

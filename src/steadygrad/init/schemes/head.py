@@ -70,4 +70,6 @@ def _means(targets: torch.Tensor, units: int) -> tuple[float, ...]:
 
 def _mismatch(targets: torch.Tensor, units: int) -> tuple[float, ...]:
     shape = tuple(targets.shape)
-    raise ValueError(not_allowed("targets", f"must hold a number for each of the head's {units} units", f"shape {shape}"))
+    raise ValueError(
+        not_allowed("targets", f"must hold a number for each of the head's {units} units", f"shape {shape}")
+    )
