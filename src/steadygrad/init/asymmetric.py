@@ -23,8 +23,8 @@ def randomized_asymmetric_(
 ) -> ModuleT:
     """Draw weights with one positive one a unit, so that ReLU units are rarely born dead, biases 0; return the module.
 
-    The weights of a unit are N(0, sigma² / fan_in), but one at a random place, which is Beta(2, 1). Rectified inputs are
-    never negative, so that weight lifts the unit. With the default sigma, wide layers keep the second moment.
+    The weights of a unit are N(0, sigma² / fan_in), but one at a random place, which is Beta(2, 1). Rectified ones
+    are never negative, so it lifts the unit. With the default sigma, wide layers keep the second moment.
 
     Args:
         module: a layer, or any module that holds layers.

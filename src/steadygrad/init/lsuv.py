@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,16 +15,16 @@ from steadygrad.measurement.untouched import untouched
 
 
 @torch.no_grad()
-def unit_variance_(model: nn.Module, inputs: Any, paths: Collection[str]) -> None:
-    """Rescale layers so that each one's output has deviation 1 on a batch, in the order in which they run.
+def scale_by_data_(model: nn.Module, inputs: Any, deviations: Mapping[str, float]) -> None:
+    """Rescale layers so that each one's output has a given deviation on a batch, in the order in which they run.
 
-    One forward pass: where a layer ends, its weight is divided by the deviation of what it gave, and so is that. A
+    One forward pass: where a layer ends, its weight is scaled by what its output lacks, and so is the output. A
     layer that runs twice is scaled by its first run. Query, key and value of attention are scaled each by itself.
 
     Args:
         model: with memory, on one process.
         inputs: a tensor, or a sequence or mapping of them, unpacked into the call.
-        paths: of the layers to scale; they have a `weight`, or are attention.
+        deviations: by the path of each layer to scale, which has a `weight`, or is attention.
 
     Raises:
         SteadygradError: a layer's output has no spread, or is not finite; every weight is then as it was.
@@ -33,14 +33,14 @@ def unit_variance_(model: nn.Module, inputs: Any, paths: Collection[str]) -> Non
 
     >>> layer = nn.Linear(4, 3)
     >>> x = torch.randn(64, 4)
-    >>> unit_variance_(layer, x, [""])
+    >>> scale_by_data_(layer, x, {"": 1.0})
     >>> round(layer(x).std().item(), 4)
     1.0
     """
-    modules = {path: model.get_submodule(path) for path in paths}
+    modules = {path: model.get_submodule(path) for path in deviations}
     before = {id(p): p.detach().clone() for m in modules.values() for p in m.parameters()}
     try:
-        with untouched(model), _scaling(modules):
+        with untouched(model), _scaling(modules, deviations):
             _call(model, inputs)
     except Exception:
         for module in modules.values():
@@ -60,21 +60,21 @@ def _call(model: nn.Module, inputs: Any) -> None:
 
 
 @contextmanager
-def _scaling(modules: Mapping[str, nn.Module]) -> Iterator[None]:
+def _scaling(modules: Mapping[str, nn.Module], deviations: Mapping[str, float]) -> Iterator[None]:
     done: set[int] = set()
     handles = []
     try:
         for path, module in modules.items():
             if isinstance(module, nn.MultiheadAttention):
                 handles.append(module.register_forward_pre_hook(_before_attention(path, done), with_kwargs=True))
-            handles.append(module.register_forward_hook(_after(path, done)))
+            handles.append(module.register_forward_hook(_after(path, deviations[path], done)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _after(path: str, done: set[int]) -> Any:
+def _after(path: str, deviation: float, done: set[int]) -> Any:
     def hook(module: nn.Module, args: Any, out: Any) -> Any:
         y = out[0] if isinstance(out, tuple) else out
         owner: Any = module.out_proj if isinstance(module, nn.MultiheadAttention) else module
@@ -82,7 +82,7 @@ def _after(path: str, done: set[int]) -> Any:
         if id(weight) in done:
             return None
         done.add(id(weight))
-        scale = 1 / _deviation(y, path)
+        scale = deviation / _deviation(y, path)
         weight.mul_(scale)
         # The bias is no part of what the weight scales; it was drawn as zero, or stays as it is.
         shift = None if bias is None or not bool(bias.any()) else _along(bias, y, owner)

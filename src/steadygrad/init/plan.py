@@ -13,12 +13,13 @@ from torch import nn
 
 from steadygrad.errors import SteadygradError, not_allowed, unknown_name
 from steadygrad.fans import Layout
+from steadygrad.measurement.untouched import untouched
 from steadygrad.prediction import predict
 from steadygrad.profile import Profile
 
 from .code import torch_code
 from .drawing import Draw, draw_
-from .lsuv import unit_variance_
+from .lsuv import scale_by_data_
 from .parameters import Parameter, parameters_of, selection
 from .recipes import Recipe
 from .schemes import Choice, Chosen
@@ -102,7 +103,8 @@ class Plan:
         if not isinstance(self._inputs, torch.Tensor | list | tuple):
             return None
         try:
-            return predict(model, self._inputs, self._targets, loss_fn=self._loss_fn)
+            with untouched(self.model):
+                return predict(model, self._inputs, self._targets, loss_fn=self._loss_fn)
         except Exception:
             # The profile is there to be read beside the plan: code that cannot be interpreted has none.
             return None
@@ -152,16 +154,18 @@ class Plan:
             target.set_submodule(path, module)
         _forget_statistics(target, {row.name for row in rows})
         if measured:
-            unit_variance_(target, self._inputs, measured)
+            scale_by_data_(target, self._inputs, measured)
         return target
 
-    def _measured(self, model: nn.Module, rows: Sequence[Planned], tensors: dict[str, torch.Tensor]) -> list[str]:
-        """Paths of the layers to scale by data among those that are drawn."""
+    def _measured(
+        self, model: nn.Module, rows: Sequence[Planned], tensors: dict[str, torch.Tensor]
+    ) -> dict[str, float]:
+        """The layers to scale by data among those that are drawn, each with the deviation it gets."""
         drawn = {row.name.rpartition(".")[0] for row in rows if row.layout is not None}
-        found = [path for path in self._chosen.measured if path in drawn]
+        found = {path: std for path, std in self._chosen.measured.items() if path in drawn}
         if found and any(hasattr(t, "device_mesh") for t in tensors.values()):
             raise SteadygradError('"lsuv" runs the model, so apply it before the model is sharded.')
-        return [path for path in found if _scales(model.get_submodule(path))]
+        return {path: std for path, std in found.items() if _scales(model.get_submodule(path))}
 
     def parameter_groups(self, lr: float, *, optimizer: Literal["adam", "sgd"] = "adam") -> list[dict[str, Any]]:
         """Return the model's parameters for an optimizer, those with one learning rate in one group.

@@ -19,7 +19,7 @@ def skeleton(model: nn.Module, recipes: Mapping[str, Recipe], replaced: Mapping[
     Under the interpreter's fake tensors a fill is the distribution that it stands for, so nothing is drawn.
 
     Args:
-        model: the model; it is left alone, and its buffers are shared.
+        model: the model; it is left alone.
         recipes: by the parameter's name; others count with the moments that they have.
         replaced: modules that take the place of others.
 
@@ -28,10 +28,12 @@ def skeleton(model: nn.Module, recipes: Mapping[str, Recipe], replaced: Mapping[
     >>> made.weight.shape
     torch.Size([3, 2])
     """
+    buffers = list(model.buffers())
+    copies = {id(b): b.detach().clone() for b in buffers if not b.is_meta}
     fills = {name: _fill(p, recipes.get(name)) for name, p in model.named_parameters()}
 
     def factory() -> nn.Module:
-        memo: dict[int, Any] = {id(b): b for b in model.buffers()}
+        memo: dict[int, Any] = {id(b): _buffer(b, copies) for b in buffers}
         for name, p in model.named_parameters():
             made = torch.empty(p.shape, dtype=p.dtype)
             with torch.no_grad():
@@ -44,6 +46,11 @@ def skeleton(model: nn.Module, recipes: Mapping[str, Recipe], replaced: Mapping[
         return copied
 
     return factory
+
+
+def _buffer(buffer: torch.Tensor, copies: Mapping[int, torch.Tensor]) -> torch.Tensor:
+    known = copies.get(id(buffer))
+    return torch.zeros(buffer.shape, dtype=buffer.dtype) if known is None else known
 
 
 def _fill(p: torch.Tensor, recipe: Recipe | None) -> Callable[[torch.Tensor], Any]:

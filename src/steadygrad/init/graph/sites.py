@@ -20,8 +20,8 @@ class Site:
         what: what takes the output, in words.
         gated: whether the output is multiplied by another signal.
         before: the layer whose activation it takes, where nothing joins or normalizes between.
-        depth: layers of its chain, from one whose input is normalized, a stream or the model's to the last.
-        place: its own place in the chain, from 1.
+        depth: activations of its chain, from a layer whose input is normalized, a stream or the model's to the last.
+        place: how many of them there are up to its own.
     """
 
     node: Node
@@ -31,7 +31,7 @@ class Site:
     gated: bool = False
     before: Site | None = None
     depth: int = 1
-    place: int = 1
+    place: int = 0
 
 
 @dataclass(eq=False)
@@ -106,7 +106,8 @@ class Sites:
 
     def _chains(self) -> None:
         for site in self.sites.values():
-            site.place = site.before.place + 1 if site.before is not None else 1
+            before = site.before.place if site.before is not None else 0
+            site.place = before + (site.follows is not None)
         for site in reversed(self.sites.values()):
             site.depth = max(site.depth, site.place)
             if site.before is not None:

@@ -28,7 +28,7 @@ class Chosen:
         replaced: modules that take the place of others, by path.
         notes: what the scheme could not look at, in words.
         head: paths of the layers that nothing comes after.
-        measured: paths of layers whose scale is set by data, in the order of execution.
+        measured: paths of layers whose scale is set by data, each with the deviation of what it is to give.
     """
 
     choices: Mapping[str, Choice]
@@ -36,4 +36,4 @@ class Chosen:
     replaced: Mapping[str, nn.Module] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
-    measured: tuple[str, ...] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)

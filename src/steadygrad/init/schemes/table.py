@@ -17,7 +17,7 @@ from steadygrad.init.recipes import DISTRIBUTIONS, Constant, Orthogonal, Recipe,
 from .by_fans import by_fans
 from .choice import Choice, Chosen
 from .fixup import fixup
-from .graph_scheme import GraphScheme
+from .graph_scheme import HEAD_RMS, GraphScheme
 from .mup import mup
 from .tailored import tailored
 
@@ -73,16 +73,18 @@ def _lsuv(asked: Request) -> Chosen:
     if not isinstance(asked.inputs, torch.Tensor | Mapping | list | tuple) or _is_shape(asked.inputs):
         raise ValueError(not_allowed("inputs", 'must be a batch of data for "lsuv"', asked.inputs))
     chosen = replace(asked, distribution="orthogonal").graph().chosen()
-    tensors, choices, measured = dict(asked.model.named_parameters()), dict(chosen.choices), []
+    tensors, choices = dict(asked.model.named_parameters()), dict(chosen.choices)
+    measured: dict[str, float] = {}
     for p in asked.parameters:
         if p.fans is None:
             choices[p.name] = Choice(p.plain or Constant(0.0), "as ever")
         elif not tensors[p.name].is_meta and not bool(tensors[p.name].detach().any()):
             choices[p.name] = Choice(Constant(0.0), "starts at zero, and stays there")
-        elif p.path not in chosen.head and not isinstance(p.layer, nn.Embedding | nn.EmbeddingBag):
-            choices[p.name] = Choice(Orthogonal(1 / math.sqrt(p.fans.fan_in)), "then scaled to outputs of deviation 1")
-            measured.append(p.path)
-    return replace(chosen, choices=choices, measured=tuple(dict.fromkeys(measured)))
+        elif not isinstance(p.layer, nn.Embedding | nn.EmbeddingBag):
+            measured[p.path] = HEAD_RMS if p.path in chosen.head else 1.0
+            reason = f"then scaled by data to outputs of deviation {measured[p.path]:g}"
+            choices[p.name] = Choice(Orthogonal(1 / math.sqrt(p.fans.fan_in)), reason)
+    return replace(chosen, choices=choices, measured=measured)
 
 
 def _is_shape(inputs: Any) -> bool:
