@@ -86,6 +86,10 @@ def check(
     write_baseline: Annotated[
         str | None, typer.Option(metavar="OUT", help="Write what is found, for a later --baseline.")
     ] = None,
+    fix_init: Annotated[bool, typer.Option("--fix-init", help="Also print a plan of initialization.")] = False,
+    write_init: Annotated[
+        str | None, typer.Option(metavar="OUT.py", help="Write that plan as code that needs torch alone.")
+    ] = None,
     every_row: EveryRow = False,
     debug: Debug = False,
 ) -> None:
@@ -93,7 +97,7 @@ def check(
     level = _level(fail_on)
     if as_json and as_sarif:
         raise ValueError("`--json` and `--sarif` both write to standard output: choose one.")
-    outputs = [Path(out) for out in (html, write_baseline) if out is not None]
+    outputs = [Path(out) for out in (html, write_baseline, write_init) if out is not None]
     if outputs:
         from steadygrad.report import saving
 
@@ -106,7 +110,9 @@ def check(
     settled = diagnosis.Configuration.nearest(file_of(setup).parent)
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore), configuration=settled)
+        loaded = load(setup)
+        report = diagnosis.check(loaded, select=_codes(select), ignore=_codes(ignore), configuration=settled)
+        plan = diagnosis.init_plan(loaded) if fix_init or write_init is not None else None
     if write_baseline is not None:
         _write(Path(write_baseline), diagnosis.Baseline.of(report).to_json() + "\n")
     if known is not None:
@@ -119,6 +125,11 @@ def check(
         typer.echo(report.to_sarif(file=file_of(setup).as_posix()))
     else:
         typer.echo(_as_text(report, every_row=every_row))
+    if plan is not None and fix_init:
+        words = plan.text(width=_columns(), color=_color(), every_row=every_row)
+        typer.echo(f"\n{words}", err=as_json or as_sarif)
+    if plan is not None and write_init is not None:
+        _write(Path(write_init), plan.code())
     raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
 
 

@@ -3,5 +3,6 @@
 from .baseline import Baseline as Baseline
 from .check import check as check
 from .configuration import Configuration as Configuration
+from .init_plan import init_plan as init_plan
 from .report import Report as Report
 from .suppression import allow as allow

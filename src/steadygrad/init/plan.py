@@ -205,11 +205,29 @@ class Plan:
         return torch_code((row.name, row.recipe, row.layout) for row in self.rows)
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, width: int = 100, color: bool = False, every_row: bool = False) -> str:
+        """Return the plan for a terminal: each parameter, then the predicted profile before and after.
+
+        Args:
+            width: columns, at least 40.
+            color: whether to write ANSI colours.
+            every_row: every parameter and layer, instead of the ends of long tables.
+        """
         from steadygrad.report import plan_text
 
         listed = [(row.name, row.shape, row.present, row.recipe.words, row.reason) for row in self.rows]
         return plan_text.render(
-            listed, scheme=self.scheme, kept=self.kept, before=self.before, after=self.after, notes=self.notes
+            listed,
+            scheme=self.scheme,
+            kept=self.kept,
+            before=self.before,
+            after=self.after,
+            notes=self.notes,
+            width=width,
+            color=color,
+            every_row=every_row,
         )
 
 
