@@ -59,6 +59,7 @@ class GraphScheme:
         self.sites = Sites(self.flow)
         self.choices: dict[str, Choice] = {}
         self.factors = self._branch_ends()
+        self.typical: dict[Site, float] = {}
         self.inputs = _sizes(inputs)
         self.moments = SecondMoments(self.flow, lambda name: self.inputs.get(name, Size(0.0, 1.0)), self._layer)
 
@@ -143,6 +144,7 @@ class GraphScheme:
             return self._again(p, site, sizes)
         # A table's rows come out as they are: nothing enters.
         entering = sizes.of(site.entering).q if self.flow.fed_by(site.node) else 1.0
+        entering *= self.typical.get(site.before, 1.0) if site.before is not None else 1.0
         q, bias, reason = self._target(site, p, sizes)
         self._choose(p, math.sqrt(max(q - bias**2, 0.0)), entering, reason)
         self._bias(p, bias)
@@ -161,9 +163,12 @@ class GraphScheme:
             return 1.0, 0.0, "gated" if site.gated else f"no activation follows, {site.what or 'nothing'} does"
         try:
             bias = f"{p.path}.bias".lstrip(".") in self.parameters
-            found = critical_point(site.follows.theory(), site.depth, p.shape[0], bias)
+            found = critical_point(
+                site.follows.theory(), site.depth, p.shape[0], bias=bias, orthogonal=self.recipe is Orthogonal
+            )
         except ValueError as error:
             return 1.0, 0.0, f"unit gain: {error}"
+        self.typical[site] = found.typical
         return found.q, found.sigma_b, found.words
 
     def _tied(self, p: Parameter) -> tuple[float, float, str]:
