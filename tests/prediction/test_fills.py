@@ -300,7 +300,7 @@ def test_orthogonal_weights_keep_lengths(activation):
     drawn = []
     for seed in range(100):
         torch.manual_seed(seed)
-        drawn.append(float(network(nn.init.orthogonal_)[:15](x).square().mean().log()))
+        drawn.append(float(network(nn.init.orthogonal_)[:15](x).detach().square().mean().log()))
     spread = math.log(row.q_high / row.q_low) / 2 / 1.96
     assert math.log(row.q) == pytest.approx(np.median(drawn), abs=5 * 1.2533 * np.std(drawn) / 10 + 0.03)
     assert spread == pytest.approx(np.std(drawn), abs=5 * np.std(drawn) / math.sqrt(200) + 0.01)
