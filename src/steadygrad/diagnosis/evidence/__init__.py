@@ -21,7 +21,6 @@ from .mended_scales import ConstantInputs as ConstantInputs
 from .mended_scales import DividedLoss as DividedLoss
 from .mended_scales import InputScale as InputScale
 from .mended_scales import TargetScale as TargetScale
-from .mended_scales import is_sum as is_sum
 from .predicted import Predicted as Predicted
 from .rescaled import Comparison as Comparison
 from .sampled import Sampled as Sampled

@@ -25,6 +25,7 @@ from steadygrad.numerics.unstable_forms import (
 )
 
 from .collector import Collector, Unavailable
+from .rescaled import Steps, run_steps
 from .sampled import Sampled
 
 _FORMS = (EXP_OVER_SUM, LOG_OF_SOFTMAX, LOG_OF_SIGMOID, LOG_OF_SUM_EXP, LOG_OF_ONE_PLUS_EXP)
@@ -68,9 +69,11 @@ class Exponents:
 
     Attributes:
         found: in the order of execution.
+        steps: some steps of training on a copy; None where there is no such form, or nothing could be tried.
     """
 
     found: tuple[Exponential, ...]
+    steps: Steps | None = None
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -92,7 +95,27 @@ class Exponents:
                 operators = operators_of(run, {id(m): path for path, m in setup.model.named_modules()})
         except Exception as error:
             raise Unavailable(f"Exponentials were not looked at: {type(error).__name__}: {error}") from error
-        return cls(found=tuple(_found(operators, ranges)))
+        found = tuple(_found(operators, ranges))
+        return cls(found=found, steps=_tried(collector) if found else None)
+
+    @property
+    def fails(self) -> bool:
+        """Whether those steps end in numbers that are not finite.
+
+        >>> Exponents(found=()).fails
+        False
+        """
+        return self.steps is not None and not self.steps.finished
+
+
+def _tried(collector: Collector) -> Steps | None:
+    if collector.setup.optimizer is None or collector.setup.loss_fn is None:
+        return None
+    try:
+        return run_steps(collector.setup, collector.get(Sampled).batches, baseline=1.0)
+    except Exception as error:
+        collector.note(f"No steps on a copy could be tried: {type(error).__name__}: {error}")
+        return None
 
 
 @dataclass(frozen=True)
