@@ -14,7 +14,7 @@ from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
 from .measured import Measured
-from .sampled import Sampled
+from .sampled import Sampled, examples
 
 _SAMPLE = 32
 _SCALES = (1.0, 1e3)
@@ -44,10 +44,11 @@ class Affinity:
         model, rows = collector.setup.model, collector.get(Measured).weighted
         summing = [(row, call) for row, call in rows if not isinstance(call.module, nn.Embedding | nn.EmbeddingBag)]
         layers = tuple(dict.fromkeys(row.path for row, _ in summing))
-        inputs = collector.get(Sampled).first.inputs[:_SAMPLE]
-        if len(layers) < 2 or not _is_stacked(model, inputs, [call.module for _, call in summing]):
-            return cls(layers=layers, widths=(), deviation=math.nan, rounding=0.0, count=0)
+        inputs = examples(collector.get(Sampled).first.inputs, _SAMPLE)
+        nothing = cls(layers=layers, widths=(), deviation=math.nan, rounding=0.0, count=0)
         try:
+            if len(layers) < 2 or not _is_stacked(model, inputs, [call.module for _, call in summing]):
+                return nothing
             with untouched(model), torch.no_grad():
                 f, x = _map(model.eval(), rows[-1][1].module, rows[0][1].module, inputs)
                 tried = [_deviation(f, x, scale) for scale in _SCALES]

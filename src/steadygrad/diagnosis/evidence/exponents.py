@@ -26,7 +26,7 @@ from steadygrad.numerics.unstable_forms import (
 
 from .collector import Collector, Unavailable
 from .rescaled import Steps, run_steps
-from .sampled import Sampled
+from .sampled import Sampled, examples
 
 _FORMS = (EXP_OVER_SUM, LOG_OF_SOFTMAX, LOG_OF_SIGMOID, LOG_OF_SUM_EXP, LOG_OF_ONE_PLUS_EXP)
 _LOG_OF_COMPLEMENT = Form(
@@ -79,8 +79,8 @@ class Exponents:
     def collect(cls, collector: Collector) -> Self:
         """Run model and loss once on the first finite batch and match the operators that run."""
         setup, batch = collector.setup, collector.get(Sampled).first
-        x = batch.inputs[:_MOST_EXAMPLES]
-        y = None if batch.targets is None else batch.targets[:_MOST_EXAMPLES]
+        x = examples(batch.inputs, _MOST_EXAMPLES)
+        y = None if batch.targets is None else batch.targets[: len(x)]
         ranges = _Ranges()
 
         def run() -> None:

@@ -247,7 +247,9 @@ def _apart(entrance: Entrance) -> float:
 
 
 def _standardised_inputs(sampled: Sampled, apart: float) -> Change:
-    x = torch.cat([b.inputs.flatten(1) if b.inputs.dim() > 1 else b.inputs[:, None] for b in sampled.batches]).double()
+    x = torch.cat(
+        [b.inputs.to_dense().flatten(1) if b.inputs.dim() > 1 else b.inputs[:, None] for b in sampled.batches]
+    ).double()
     # Features that share a unit, as pixels do, keep their sizes against each other.
     axes = (0,) if apart > math.sqrt(OUT_OF_SCALE) else (0, 1)
     mean, deviation = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)
