@@ -46,10 +46,13 @@ from . import (
 _DATA = ("DAT001", "DAT002", "DAT004", "DAT005")
 _LOSS = ("LOS002", "LOS001", "LOS003", "LOS005", "LOS006", "LOS007", "LOS008")
 
-# Inputs that are out of scale drive any layer out of its range, and weights that start wrong explain what comes of them.
+# Inputs that are out of scale drive any layer out of its range; weights that start wrong explain what comes of them.
 _INPUTS = ("DAT001", "DAT004")
 _START = ("INI002", "INI003", "INI004", "INI001", "INI005")
 _CAUSES = (*_INPUTS, *_START)
+
+# What takes the signal away, each by the ones before it.
+_DEATH = ("INI006", "NUM001", "FWD005", "FWD003")
 
 _BY_CAUSE = (
     rule("DAT003", "non-finite-data", non_finite_data),
@@ -75,25 +78,19 @@ _BY_CAUSE = (
     rule("OPT006", "gradient-ascent", gradient_ascent, explained_by=("DAT005",)),
     rule("NUM001", "half-precision-overflow", half_precision_overflow, explained_by=_CAUSES),
     rule("FWD004", "saturated-units", saturated_units, explained_by=_CAUSES),
-    rule("FWD005", "dead-units", dead_units, explained_by=(*_CAUSES, "INI006", "NUM001")),
-    rule(
-        "FWD003", "collapsed-correlation", collapsed_correlation, explained_by=(*_CAUSES, "INI006", "NUM001", "FWD005")
-    ),
-    rule(
-        "FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_CAUSES, "INI006", "NUM001", "FWD005", "FWD003")
-    ),
+    rule("FWD005", "dead-units", dead_units, explained_by=(*_CAUSES, *_DEATH[:2])),
+    rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=(*_CAUSES, *_DEATH[:3])),
+    rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_CAUSES, *_DEATH)),
     rule("FWD002", "exploding-signal", exploding_signal, explained_by=(*_CAUSES, "NUM001")),
     rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_CAUSES, "FWD002")),
     rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "NUM001", "FWD002")),
     # NaN in the data explains neither of the two: what is measured is a batch that is finite.
-    rule(
-        "FWD006", "non-finite-activation", non_finite_activation, explained_by=("LOS003", "INI005", "NUM001", "FWD002")
-    ),
+    rule("FWD006", "non-finite-activation", non_finite_activation, explained_by=("LOS003", "NUM001", "FWD002")),
     rule(
         "BWD001",
         "vanishing-gradient",
         vanishing_gradient,
-        explained_by=(*_CAUSES, "INI006", "NUM001", "FWD004", "FWD005", "FWD003", "FWD001"),
+        explained_by=(*_CAUSES, *_DEATH, "FWD004", "FWD001"),
     ),
     rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=(*_CAUSES, "NUM001", "FWD002")),
     rule(
