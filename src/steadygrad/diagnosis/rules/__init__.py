@@ -43,16 +43,12 @@ from . import (
 
 # What is wrong before a layer has run, and what the loss is told wrongly: whatever is out of scale after them may be so
 # for that reason.
-_DATA = ("DAT001", "DAT002", "DAT004", "DAT005")
-_LOSS = ("LOS002", "LOS001", "LOS003", "LOS005", "LOS006", "LOS007", "LOS008")
-
-# Inputs that are out of scale drive any layer out of its range; weights that start wrong explain what comes of them.
-_INPUTS = ("DAT001", "DAT004")
+_DATA = ("DAT005", "DAT004", "DAT001", "DAT002")
+_LOSS = ("LOS006", "LOS002", "LOS001", "LOS005", "LOS003", "LOS007", "LOS008")
+# Weights that start wrong explain whatever comes of them.
 _START = ("INI002", "INI003", "INI004", "INI001", "INI005")
-_CAUSES = (*_INPUTS, *_START)
-
-# What takes the signal away, each by the ones before it.
-_DEATH = ("INI006", "NUM001", "FWD005", "FWD003")
+_FORWARD = ("DAT001", *_START, "INI006", "NUM001")
+_BACKWARD = ("DAT001", "DAT002", *_LOSS, *_START, "INI006", "NUM001")
 
 _BY_CAUSE = (
     rule("DAT003", "non-finite-data", non_finite_data),
@@ -75,49 +71,40 @@ _BY_CAUSE = (
     rule("INI005", "unscaled-residual-branch", unscaled_residual_branch, explained_by=("INI001",)),
     rule("INI006", "dead-network-risk", dead_network_risk),
     rule("OPT005", "parameters-not-optimized", parameters_not_optimized),
-    rule("OPT006", "gradient-ascent", gradient_ascent, explained_by=("DAT005",)),
-    rule("NUM001", "half-precision-overflow", half_precision_overflow, explained_by=_CAUSES),
-    rule("FWD004", "saturated-units", saturated_units, explained_by=_CAUSES),
-    rule("FWD005", "dead-units", dead_units, explained_by=(*_CAUSES, *_DEATH[:2])),
-    rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=(*_CAUSES, *_DEATH[:3])),
-    rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_CAUSES, *_DEATH)),
-    rule("FWD002", "exploding-signal", exploding_signal, explained_by=(*_CAUSES, "NUM001")),
-    rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_CAUSES, "FWD002")),
-    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "NUM001", "FWD002")),
+    rule("OPT006", "gradient-ascent", gradient_ascent),
+    rule("NUM001", "half-precision-overflow", half_precision_overflow, explained_by=_START),
+    rule("FWD004", "saturated-units", saturated_units, explained_by=("DAT001", *_START)),
+    rule("FWD005", "dead-units", dead_units, explained_by=_FORWARD),
+    rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("DAT004", *_FORWARD, "FWD005")),
+    rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_FORWARD, "FWD005", "FWD003")),
+    rule("FWD002", "exploding-signal", exploding_signal, explained_by=_FORWARD),
+    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002")),
+    rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_START, "FWD002")),
     # NaN in the data explains neither of the two: what is measured is a batch that is finite.
-    rule("FWD006", "non-finite-activation", non_finite_activation, explained_by=("LOS003", "NUM001", "FWD002")),
+    rule(
+        "FWD006", "non-finite-activation", non_finite_activation, explained_by=("LOS003", "INI005", "NUM001", "FWD002")
+    ),
     rule(
         "BWD001",
         "vanishing-gradient",
         vanishing_gradient,
-        explained_by=(*_CAUSES, *_DEATH, "FWD004", "FWD001"),
+        explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001"),
     ),
-    rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=(*_CAUSES, "NUM001", "FWD002")),
+    rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=(*_BACKWARD, "FWD002")),
     rule(
         "NUM002",
         "half-precision-underflow",
         half_precision_underflow,
-        explained_by=(*_CAUSES, "NUM001", "FWD001", "BWD001"),
+        explained_by=(*_START, "NUM001", "FWD001", "BWD001"),
     ),
     rule(
         "BWD003",
         "no-gradient",
         no_gradient,
-        explained_by=(
-            "LOS002",
-            *_CAUSES,
-            "INI006",
-            "NUM001",
-            "FWD004",
-            "FWD005",
-            "FWD003",
-            "FWD001",
-            "BWD001",
-            "NUM002",
-        ),
+        explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "BWD001", "NUM002"),
     ),
     rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("LOS003", "NUM001", "FWD006", "BWD002")),
-    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_CAUSES, "FWD005", "FWD001", "BWD001")),
+    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, "FWD005", "FWD001", "BWD001")),
 )
 
 RULES = {found.code: found for found in _BY_CAUSE}
