@@ -48,6 +48,8 @@ def unknown_name(subject: str, name: str, known: Iterable[str]) -> str:
     "`activation` must be one of 'relu', 'tanh', got 'rellu'. Did you mean 'relu'?"
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    # Case is no difference that a user sees; a prefix in the wrong one is nearest to the first that begins so.
+    low = name.lower()
+    near = [n for n in names if low and n.lower().startswith(low)] or difflib.get_close_matches(name, names, n=1)
     listing = ", ".join(repr(n) for n in names)
     return f"`{subject}` must be one of {listing}, got {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
