@@ -84,11 +84,17 @@ def joined(tensors: list[Tensor]) -> list[Tensor]:
     """
     if len(tensors) < _FEW:
         return tensors
+    flatten = torch._utils._flatten_dense_tensors
+    if (
+        max(map(Tensor.numel, tensors)) <= _SMALL
+        and all(t.is_cpu for t in tensors)
+        and len({t.dtype for t in tensors}) == 1
+    ):
+        return [flatten(tensors)]  # type: ignore[no-untyped-call]
     large: list[Tensor] = []
     small: dict[torch.dtype, list[Tensor]] = {}
     for t in tensors:
         (small.setdefault(t.dtype, []) if t.numel() <= _SMALL and t.is_cpu else large).append(t)
-    flatten = torch._utils._flatten_dense_tensors
     return large + [flatten(each) for each in small.values()]  # type: ignore[no-untyped-call]
 
 
