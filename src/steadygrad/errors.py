@@ -41,13 +41,13 @@ def not_allowed(subject: str, rule: str, got: object) -> str:
     return f"`{subject}` {rule}, got {got!r}."
 
 
-def unknown_name(subject: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(subject: str, name: object, known: Iterable[str]) -> str:
     """Return the message for a name that is not known, with the nearest one that is.
 
     >>> unknown_name("activation", "rellu", ["relu", "tanh"])
     "`activation` must be one of 'relu', 'tanh', got 'rellu'. Did you mean 'relu'?"
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1) if isinstance(name, str) else []
     listing = ", ".join(repr(n) for n in names)
     return f"`{subject}` must be one of {listing}, got {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
