@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .clip.norms import reads_freely
 from .clip.policy import Policy, Scaling
 from .spike import Spike
 from .verdict import Verdict
@@ -33,7 +34,9 @@ class Evidence:
 
     def read(self) -> tuple[Verdict, float, float, float]:
         """Return verdict, norm, loss and factor: one transfer to the host."""
-        norm, loss, factor, *limits = torch.stack((self.norm, self.loss, self.factor, *(self.limits or ()))).tolist()
+        numbers = (self.norm, self.loss, self.factor, *(self.limits or ()))
+        read = [n.item() for n in numbers] if reads_freely(self.norm.device) else torch.stack(numbers).tolist()
+        norm, loss, factor, *limits = read
         if not math.isfinite(norm + loss) or norm * factor > self.largest:
             return Verdict.NONFINITE, norm, loss, factor
         spike = bool(limits) and (norm > limits[0] or loss > limits[1])

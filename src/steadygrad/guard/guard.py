@@ -22,6 +22,7 @@ from .arguments import (
     check_parts,
     check_state,
     group_sizes,
+    release_,
     trained,
     usable_scheduler,
     with_snapshots,
@@ -445,7 +446,7 @@ class Guard:
                 part.load_state_dict(saved)
 
     def _release(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        release_(self._optimizer)
         self._loss, self._started = None, False
 
     def _tell(self, code: str, outcome: Outcome, names: list[str], level: Level, what: str) -> Finding:
