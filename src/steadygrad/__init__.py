@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import numerics as numerics
     from . import theory as theory
     from .diagnosis import Report as Report
+    from .diagnosis import allow as allow
     from .diagnosis import check as check
     from .finding import Finding as Finding
     from .finding import Level as Level
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from .guard import Spike as Spike
     from .guard import clip as clip
     from .measurement import measure as measure
+    from .prediction import Inputs as Inputs
     from .prediction import predict as predict
+    from .profile import Comparison as Comparison
     from .profile import LayerSignal as LayerSignal
     from .profile import Profile as Profile
     from .remedies import Reviver as Reviver
@@ -35,14 +38,14 @@ __version__ = "0.1.0"
 __all__ = lazy_names(
     __name__,
     {
-        "diagnosis": ("Report", "check"),
+        "diagnosis": ("Report", "allow", "check"),
         "finding": ("Finding", "Level"),
         "guard": ("Guard", "Ladder", "Spike", "clip"),
         "init": (),
         "measurement": ("measure",),
         "numerics": (),
-        "prediction": ("predict",),
-        "profile": ("LayerSignal", "Profile"),
+        "prediction": ("Inputs", "predict"),
+        "profile": ("Comparison", "LayerSignal", "Profile"),
         "remedies": ("Reviver", "convert_", "revive_"),
         "setup": ("Setup",),
         "theory": (),
