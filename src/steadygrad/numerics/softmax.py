@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, cast
 
 from .arguments import (
@@ -100,7 +99,10 @@ def log_softmax(x: A, *, axis: Axis = -1, where: Any = None, temperature: float 
 
 def _normalized(name: str, x: A, axis: Axis, where: Any, temperature: float, empty: Empty) -> A:
     if where is None and is_plain(x, axis, temperature, empty):
-        return cast("A", _plain_kernel(name)(x, axis, empty))
+        from .torch_rows import plain_log_softmax, plain_softmax  # here, so that arrays need no torch
+
+        kernel: Any = plain_softmax if name == "softmax" else plain_log_softmax
+        return cast("A", kernel(x, axis, empty))
     check_options(temperature, empty)
     logits: Any = floating(x)
     axes = axes_of(axis, logits.ndim)
@@ -108,13 +110,6 @@ def _normalized(name: str, x: A, axis: Axis, where: Any, temperature: float, emp
     rows, dim = as_rows(logits, axes)
     result: A = from_rows(_kernel(name, rows, dim, mask, temperature, empty), logits.shape, axes)
     return result
-
-
-@functools.cache
-def _plain_kernel(name: str) -> Any:
-    from . import torch_rows  # here, so that arrays need no torch; once, since every call would look it up again
-
-    return torch_rows.plain_softmax if name == "softmax" else torch_rows.plain_log_softmax
 
 
 def _kernel(name: str, rows: Any, dim: int, mask: Any, temperature: float, empty: Empty) -> Any:
