@@ -1,0 +1,1 @@
+"""Grids of networks: thousands at once, stored as they end."""
