@@ -61,7 +61,9 @@ def assert_equal_to_sequential(points, rtol, atol):
         for linear, (weight, bias) in zip(linears, ours, strict=True):
             torch.testing.assert_close(weight, linear.weight.data, rtol=rtol, atol=atol)
             torch.testing.assert_close(bias, linear.bias.data, rtol=rtol, atol=atol)
-        torch.testing.assert_close(torch.tensor(outcome.curve_loss[: len(losses)]), torch.tensor(losses), rtol=rtol, atol=atol, equal_nan=True)
+        torch.testing.assert_close(
+            torch.tensor(outcome.curve_loss[: len(losses)]), torch.tensor(losses), rtol=rtol, atol=atol, equal_nan=True
+        )
         if point.activation == "prelu":
             slopes = torch.stack([m.weight.data for m in model if isinstance(m, nn.PReLU)])
             torch.testing.assert_close(population.parameters.slope[:, k, 0], slopes, rtol=rtol, atol=atol)
@@ -118,7 +120,9 @@ def test_what_diverges_touches_nothing_else():
     assert outcomes[0].diverged_at is not None
     assert outcomes[1].diverged_at is None
     assert outcomes[0].steps_done == outcomes[0].diverged_at
-    torch.testing.assert_close(population.parameters.select([1]).blocks, alone.parameters.blocks, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        population.parameters.select([1]).blocks, alone.parameters.blocks, rtol=1e-12, atol=1e-14
+    )
     assert outcomes[1].curve_loss == pytest.approx(alone_outcomes[0].curve_loss, rel=1e-12)
 
 
@@ -133,7 +137,9 @@ def test_a_diverged_network_is_held_as_a_plain_loop_holds_it(nonfinite, optimize
     step = outcomes[0].diverged_at
     assert step is not None
     assert outcomes[0].skipped == (12 - step if nonfinite == "skip" else 0)
-    for linear, (weight, _) in zip([m for m in model if isinstance(m, nn.Linear)], population.parameters.network(0), strict=True):
+    for linear, (weight, _) in zip(
+        [m for m in model if isinstance(m, nn.Linear)], population.parameters.network(0), strict=True
+    ):
         torch.testing.assert_close(weight, linear.weight.data, rtol=1e-6, atol=0)
 
 

@@ -60,8 +60,7 @@ class Data:
     def to(self, dtype: torch.dtype, device: torch.device) -> Data:
         """Return the data in this type on this device."""
         x, y, u, v = (
-            t.to(device=device, dtype=dtype)
-            for t in (self.inputs, self.targets, self.test_inputs, self.test_targets)
+            t.to(device=device, dtype=dtype) for t in (self.inputs, self.targets, self.test_inputs, self.test_targets)
         )
         return Data(inputs=x, targets=y, test_inputs=u, test_targets=v, classes=self.classes)
 

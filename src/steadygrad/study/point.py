@@ -7,14 +7,14 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from steadygrad.errors import not_allowed, unknown_name
-from steadygrad.theory import INITIALIZERS, NAMES, activation
+from steadygrad.theory import INITIALIZERS, activation
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Loss = Literal["cross-entropy", "mse"]
@@ -132,10 +132,10 @@ class Point:
             raise ValueError("`nesterov` needs the optimizer 'sgd' and a momentum > 0.")
         return self
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """The hash of its content: of every field that is not at its default, so that new fields change none."""
-        said = {key: value for key, value in self.__dict__.items() if value != _DEFAULTS.get(key, _MISSING)}
+        said = {key: self.__dict__[key] for key in FIELDS if self.__dict__[key] != _DEFAULTS.get(key, _MISSING)}
         return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 

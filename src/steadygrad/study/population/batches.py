@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..data import Data
-from ..point import Point
+from steadygrad.study.data import Data
+from steadygrad.study.point import Point
 
 # The order comes from another stream than the weights: seeds of weights are below 2^31.
 ORDER_STREAM = 2**31

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..point import Point
+from steadygrad.study.point import Point
 
 # What torch.nn.utils.clip_grad_norm_ adds to the norm.
 _EPSILON = 1e-6
@@ -21,7 +21,8 @@ def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
     tensor([6.9282, 6.9282])
     """
     layers = [torch.linalg.vector_norm(g.flatten(2), dim=2) for g in gradients]
-    return torch.linalg.vector_norm(torch.cat(layers), dim=0)
+    norms: Tensor = torch.linalg.vector_norm(torch.cat(layers), dim=0)
+    return norms
 
 
 class Clipper:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..point import Point
+from steadygrad.study.point import Point
 
 _NEVER = -1
 
@@ -81,7 +81,8 @@ class Curve:
     def _to_host(self) -> dict[str, Any]:
         count = len(self._clips)
         losses, norms = (
-            torch.stack([row[i] for row in self._rows], 1).tolist() if self._rows else [[]] * count for i in (1, 2)
+            torch.stack(rows, 1).tolist() if rows else [[]] * count
+            for rows in ([row[1] for row in self._rows], [row[2] for row in self._rows])
         )
         return {
             "diverged": self._diverged.tolist(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,8 +12,7 @@ from torch import Tensor
 
 from steadygrad import theory
 from steadygrad.init.fills import Distribution, fill_
-
-from ..point import Point
+from steadygrad.study.point import Point
 
 
 class Drawn(NamedTuple):
@@ -29,7 +29,7 @@ def layer_sizes(point: Point, inputs: int, outputs: int) -> list[tuple[int, int]
     [(64, 8), (8, 8), (8, 10)]
     """
     sizes = [inputs, *[point.width] * point.depth, outputs]
-    return list(zip(sizes, sizes[1:], strict=False))
+    return list(itertools.pairwise(sizes))
 
 
 def draw(point: Point, inputs: int, outputs: int) -> list[Drawn]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import Data
+from steadygrad.study.data import Data
+
 from .activations import Phi
 from .batches import everything
 from .losses import LossAndGradient

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
-from ..data import Data, load
-from ..outcome import Outcome, Signals
-from ..point import Point
+from steadygrad.study.data import Data, load
+from steadygrad.study.outcome import Outcome, Signals
+from steadygrad.study.point import Point
+
 from .activations import phi
 from .batches import Batches
 from .clipping import Clipper, gradient_norms

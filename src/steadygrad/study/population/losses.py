@@ -40,7 +40,7 @@ def mse_(logits: Tensor, targets: Tensor) -> Tensor:
     """
     entries = logits.shape[1] * logits.shape[2]
     off = logits.sub_(targets)
-    loss = torch.linalg.vector_norm(off.flatten(1), dim=1).square_().div_(entries)
+    loss: Tensor = torch.linalg.vector_norm(off.flatten(1), dim=1).square_().div_(entries)
     off.mul_(2 / entries)
     return loss
 

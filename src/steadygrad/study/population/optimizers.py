@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from steadygrad.errors import unknown_name
-
-from ..point import Point
+from steadygrad.study.point import Point
 
 
 class Optimizer(Protocol):
@@ -67,7 +66,7 @@ class SGD:
 
 
 class Adam:
-    """p -= lr m' / (sqrt(v') + epsilon), with m' and v' the unbiased averages of g and g^2; g + decay p in g's place."""
+    """p -= lr m' / (sqrt(v') + epsilon): m' and v' are the unbiased averages of g and g^2, g + decay p in g's place."""
 
     decoupled = False
 

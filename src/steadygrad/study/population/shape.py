@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..point import Point
+from steadygrad.study.point import Point
 
 # What must agree. Everything else is a number of its own for each network.
 SHARED = (

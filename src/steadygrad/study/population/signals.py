@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..data import Data
-from ..outcome import Signals
+from steadygrad.study.data import Data
+from steadygrad.study.outcome import Signals
+
 from .activations import Phi
 from .batches import everything
 from .losses import LossAndGradient
