@@ -17,7 +17,7 @@ class Range(BaseModel):
 
     start: float
     stop: float
-    count: Annotated[int, Field(ge=1)]
+    count: Annotated[int, Field(ge=1, le=10**7)]
     spacing: Literal["linear", "log"] = "linear"
 
     def values(self) -> list[float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from .point import Point
 from .population.draw import layer_sizes
 from .population.shape import shape_of
 
-# Copies of the parameters: themselves, their gradients, and the optimizer's averages.
-_COPIES = {"sgd": 2, "adam": 4, "adamw": 4}
 # Where the system does not tell the size of its second-level cache.
 _USUAL_CACHE = 2**20
 # Below this many the calls cost more than the arithmetic saves, in the cache or not.
 _FEWEST = 4
+# So many populations for each worker that the last ones to end leave the others idle for little.
+_TASKS_A_SLOT = 4
 # On an accelerator a product of this many small matrices fills it; more only take memory.
 _MOST_ON_ACCELERATOR = 4096
 # Measured: a `Point` and its identity among 10^5 others.
@@ -50,7 +51,8 @@ def network_bytes(point: Point) -> int:
     parameters = sum(fan_in * fan_out + fan_out for fan_in, fan_out in layers)
     # Pre-activation and activation of each layer, and two gradients.
     activations = batch_size(point) * (sum(2 * fan_out for _, fan_out in layers) + 2 * point.width)
-    return _item(point) * (_COPIES[point.optimizer] * parameters + activations)
+    averages = bool(point.momentum) if point.optimizer == "sgd" else 2
+    return _item(point) * ((2 + averages) * parameters + activations)
 
 
 def training_flops(point: Point) -> float:
@@ -93,17 +95,23 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
     return max(1, min(fits, max(_FEWEST, cache_bytes() // layer)))
 
 
-def populations(points: Iterable[Point], *, device: str = "cpu") -> list[list[Point]]:
+def populations(points: Sequence[Point], *, device: str = "cpu", slots: int = 1) -> list[list[Point]]:
     """Return the points as populations: each of one shape, none larger than is trained at once, alike in size.
+
+    Args:
+        points: of any shapes.
+        device: where they are trained.
+        slots: how many populations are trained side by side: there are enough of them that all have work.
 
     >>> points = [Point(depth=d, width=8, activation="relu", seed=s) for s in range(2) for d in (1, 2)]
     >>> [[point.depth for point in population] for population in populations(points)]
     [[1, 1], [2, 2]]
     """
     made: list[list[Point]] = []
+    fair = max(_FEWEST, len(points) // (_TASKS_A_SLOT * slots)) if slots > 1 else len(points)
     for _, group in groupby(sorted(points, key=_shape_key), key=_shape_key):
         alike = list(group)
-        count = -(-len(alike) // networks_at_once(alike[0], device=device))
+        count = -(-len(alike) // min(fair, networks_at_once(alike[0], device=device)))
         made += [alike[len(alike) * i // count : len(alike) * (i + 1) // count] for i in range(count)]
     return made
 
@@ -112,13 +120,18 @@ def _shape_key(point: Point) -> str:
     return repr(shape_of(point))
 
 
-def check_grid(count: int, axes: Sequence[tuple[str, int]], *, memory: float | None = None) -> None:
+def check_grid(axes: Sequence[tuple[str, int]], *, memory: float | None = None) -> None:
     """Raise a `TooLargeError` where the points of a grid would not fit into memory, with the split that would.
 
-    >>> check_grid(10**9, [("sigma_w", 10**6), ("seed", 1000)], memory=2**34)
+    Args:
+        axes: the name and the length of each.
+        memory: bytes that there are.
+
+    >>> check_grid([("sigma_w", 10**6), ("seed", 1000)], memory=2**34)
     Traceback (most recent call last):
     steadygrad.study.budget.TooLargeError: the grid has 1,000,000,000 points, which need 2328 GiB of memory, and 8 ...
     """
+    count = math.prod(length for _, length in axes)
     available = (free_memory("cpu") if memory is None else memory) / 2
     need = count * POINT_BYTES
     if need <= available:

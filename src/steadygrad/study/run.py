@@ -56,7 +56,7 @@ def run(
     (['xavier-normal', 'xavier-normal', 'he-normal', 'he-normal'], [20, 20, 20, 20])
     """
     made = spec if isinstance(spec, Spec) else Spec.read(spec)
-    check_grid(len(made), [(next(iter(axis[0])), len(axis)) for axis in made.axes()])
+    check_grid(made.lengths())
     points = list(made.points())
     chosen = runner(workers=workers, ray=ray, device=device)
     if out is None:
@@ -79,7 +79,7 @@ def _outcomes(
     done, total = count
     if progress is not None:
         progress(done, total)
-    for outcomes in chosen(populations(points, device=device)):
+    for outcomes in chosen(populations(points, device=device, slots=chosen.slots)):
         done += len(outcomes)
         yield from outcomes
         if progress is not None:

@@ -127,8 +127,16 @@ class Spec(BaseModel):
             axes.append([{"seed": seed} for seed in seeds])
         return axes
 
+    def lengths(self) -> list[tuple[str, int]]:
+        """Return the name of each axis (a zip's first key) and its length, without expanding any."""
+        lengths = [(key, len(values)) for key, values in _set(self.product).items()]
+        lengths += [(next(iter(_set(table)), "zip"), _length(table)) for table in self.zip]
+        if "seed" not in self._keys():
+            lengths.append(("seed", self.seeds if isinstance(self.seeds, int) else len(self.seeds)))
+        return lengths
+
     def __len__(self) -> int:
-        return math.prod(len(axis) for axis in self.axes())
+        return math.prod(length for _, length in self.lengths())
 
     def points(self) -> Iterator[Point]:
         """Yield the points in the order of the axes, the last (the seeds) quickest; none twice."""
@@ -170,6 +178,10 @@ class Spec(BaseModel):
 
 def _set(table: Any) -> dict[str, Any]:
     return {name: getattr(table, name) for name in type(table).model_fields if name in table.model_fields_set}
+
+
+def _length(table: Any) -> int:
+    return max((len(values) for values in _set(table).values()), default=0)
 
 
 def _point(fixed: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Point:

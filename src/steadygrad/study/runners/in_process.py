@@ -16,6 +16,8 @@ class InProcess:
         device: where.
     """
 
+    slots = 1
+
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
 
