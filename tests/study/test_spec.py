@@ -57,7 +57,8 @@ def test_every_field_is_part_of_the_identity(field):
     other = {
         "data": "gaussian", "examples": 10, "depth": 3, "width": 9, "activation": "leaky_relu",
         "initializer": "he-normal", "gain": 2.0, "sigma_w": 1.0, "sigma_b": 0.1, "bias_mean": 0.1, "loss": "mse",
-        "optimizer": "adam", "learning_rate": 0.5, "momentum": 0.1, "nesterov": True, "beta1": 0.5, "beta2": 0.5, "epsilon": 1e-3,
+        "optimizer": "adam", "learning_rate": 0.5, "momentum": 0.1, "nesterov": True, "beta1": 0.5, "beta2": 0.5,
+        "epsilon": 1e-3,
         "weight_decay": 0.1, "clip_norm": 1.0, "clip_value": 1.0, "nonfinite": "skip", "batch_size": 3, "steps": 3,
         "seed": 3, "dtype": "float64", "curve": 3,
     }  # fmt: skip
