@@ -46,10 +46,9 @@ def population_of(point):
 
 def train(points):
     population = Population(points, device=torch.device("cpu"))
-    with torch.no_grad():
-        for _ in range(points[0].steps):
-            population.step()
-        return population, population.outcomes()
+    for _ in range(points[0].steps):
+        population.step()
+    return population, population.outcomes()
 
 
 def assert_equal_to_sequential(points, rtol, atol):

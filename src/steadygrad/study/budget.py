@@ -20,7 +20,7 @@ from .population.shape import shape_of
 # Where the system does not tell the size of its second-level cache.
 _USUAL_CACHE = 2**20
 # Below this many the calls cost more than the arithmetic saves, in the cache or not.
-_FEWEST = 4
+_FEWEST = 2
 # So many populations for each worker that the last ones to end leave the others idle for little.
 _TASKS_A_SLOT = 4
 # On an accelerator a product of this many small matrices fills it; more only take memory.
@@ -77,7 +77,7 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
         TooLargeError: not even one fits.
 
     >>> point = Point(depth=10, width=64, activation="relu")
-    >>> 4 <= networks_at_once(point) < networks_at_once(Point(depth=10, width=16, activation="relu"))
+    >>> 2 <= networks_at_once(point) < networks_at_once(Point(depth=10, width=16, activation="relu"))
     True
     """
     available = free_memory(device) if memory is None else memory

@@ -34,19 +34,27 @@ class Batches:
         self._generators = [torch.Generator().manual_seed(ORDER_STREAM + point.seed) for point in points]
         self._order = torch.empty(self._count, 0, dtype=torch.long)
         self._at = 0
+        self._everything = everything(data, self._count) if self._whole else None
+        shape = (self._count, self.size)
+        self._x, self._y = (part.new_empty(*shape, part.shape[1]) for part in (data.inputs, data.targets))
+        self._targets = data.targets.new_empty(self._count, data.targets.shape[1], self.size)
+
+    @property
+    def x(self) -> Tensor:
+        """The tensor that every batch is written to."""
+        return self._x if self._everything is None else self._everything[0]
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """Return the next batch of every network."""
-        if self._whole:
-            return everything(self._data, self._count)
+        """Return the next batch of every network, in tensors that the next call overwrites."""
+        if self._everything is not None:
+            return self._everything
         if self._at + self.size > self._order.shape[1]:
             self._order, self._at = self._new_epoch(), 0
         index = self._order[:, self._at : self._at + self.size].reshape(-1)
         self._at += self.size
-        shape = (self._count, self.size, -1)
-        x = self._data.inputs.index_select(0, index).view(shape)
-        y = self._data.targets.index_select(0, index).view(shape)
-        return x, y.mT.contiguous()
+        torch.index_select(self._data.inputs, 0, index, out=self._x.view(len(index), -1))
+        torch.index_select(self._data.targets, 0, index, out=self._y.view(len(index), -1))
+        return self._x, self._targets.copy_(self._y.mT)
 
     def _new_epoch(self) -> Tensor:
         available = len(self._data.inputs)

@@ -43,12 +43,9 @@ def evaluate(
     x, y = everything(data, parameters.networks, test=test)
     examples = x.shape[1]
     total, right = (torch.zeros(parameters.networks, dtype=torch.float64, device=x.device) for _ in range(2))
-    network: Network | None = None
     for start in range(0, examples, _CHUNK):
         part, targets = x[:, start : start + _CHUNK], y[..., start : start + _CHUNK].contiguous()
-        if network is None or network.logits.shape[2] != part.shape[1]:
-            network = Network(parameters, phi, slope, examples=part.shape[1])
-        logits = network.forward(part)
+        logits = Network(parameters, phi, slope, part).forward()
         right += (logits.argmax(1) == targets.argmax(1)).sum(1)
         total += loss(logits, targets).double() * part.shape[1]
     accuracy = right / examples if data.classes else torch.full_like(right, math.nan)

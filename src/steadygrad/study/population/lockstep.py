@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from steadygrad.study.data import Data, load
@@ -22,11 +23,14 @@ from .losses import loss_and_gradient
 from .network import Network
 from .optimizers import optimizer
 from .parameters import Parameters, stack
+from .products import one_blas_thread
 from .shape import check_one_shape
 from .signals import signals
 
+# What overflows is dealt with network by network; NumPy need not say it too.
+_quietly = np.errstate(all="ignore")
 
-@torch.no_grad()
+
 def train(points: Sequence[Point], *, device: str | torch.device = "cpu", data: Data | None = None) -> list[Outcome]:
     """Train networks of one shape together, and return their outcomes in their order.
 
@@ -48,11 +52,12 @@ def train(points: Sequence[Point], *, device: str | torch.device = "cpu", data: 
     """
     check_one_shape(points)
     started = time.perf_counter()
-    population = Population(points, device=torch.device(device), data=data)
-    for _ in range(points[0].steps):
-        if not population.step():
-            break
-    outcomes = population.outcomes()
+    with one_blas_thread():
+        population = Population(points, device=torch.device(device), data=data)
+        for _ in range(points[0].steps):
+            if not population.step():
+                break
+        outcomes = population.outcomes()
     each = (time.perf_counter() - started) / len(points)
     return [Outcome(**{**vars(outcome), "seconds": each}) for outcome in outcomes]
 
@@ -66,6 +71,8 @@ class Population:
         data: what they learn; what their `data` names by default.
     """
 
+    @_quietly
+    @torch.no_grad()
     def __init__(self, points: Sequence[Point], *, device: torch.device, data: Data | None = None) -> None:
         self.points = points
         dtype = getattr(torch, points[0].dtype)
@@ -77,17 +84,18 @@ class Population:
         self.parameters = _drawn(points, self._data, slopes if self._phi.trained_slope else None, device)
         self._start = self._signals()
         self._batches = Batches(points, self._data)
-        self._network = Network(self.parameters, self._phi, self._slope, examples=self._batches.size)
+        self._network = Network(self.parameters, self._phi, self._slope, self._batches.x)
         self._optimizer = optimizer(self.parameters.blocks, points)
         self._clipper = Clipper(points, self._slope)
         self._curve = Curve(points, device)
 
+    @_quietly
+    @torch.no_grad()
     def step(self) -> bool:
         """Let every network take a step; return whether any is left that trains."""
-        x, y = self._batches.next()
-        logits = self._network.forward(x)
-        loss = self._loss(logits, y)
-        gradients = self._network.backward(x, logits).blocks
+        _, targets = self._batches.next()
+        loss = self._loss(self._network.forward(), targets)
+        gradients = self._network.backward().blocks
         norms = gradient_norms(gradients)
         active = self._curve.see(loss, norms)
         clipped = self._clipper.clip_(gradients, norms)
@@ -97,6 +105,8 @@ class Population:
             self._optimizer.step(gradients)
         return self._curve.any_left()
 
+    @_quietly
+    @torch.no_grad()
     def outcomes(self) -> list[Outcome]:
         """Return what became of each network so far."""
         scores = [

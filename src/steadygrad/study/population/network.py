@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .activations import Phi
 from .parameters import Parameters
+from .products import product
 
 # What looks at a layer: its index and its output, or the gradient with respect to it, [networks, examples, units].
 Look = Callable[[int, Tensor], object]
@@ -17,76 +18,81 @@ Look = Callable[[int, Tensor], object]
 class Network:
     """Networks of one shape on batches of one size.
 
-    Every product is one batched matrix product over all networks; autograd is not involved. The views of the blocks
-    are made once: at width 16 making them anew takes as long as the arithmetic.
+    Every product is one batched matrix product over all networks; autograd is not involved. Views and products are made
+    once: at width 16 making them anew at each step takes as long as the arithmetic.
 
     Args:
         parameters: of all networks; read anew at each call, so that they may change in place.
         phi: the activation.
         slope: [networks, 1, 1] of an activation with a slope that is not trained.
-        examples: of a batch.
+        x: the batch, [networks, examples, inputs]; read anew at each call too.
     """
 
-    def __init__(self, parameters: Parameters, phi: Phi, slope: Tensor, *, examples: int) -> None:
+    def __init__(self, parameters: Parameters, phi: Phi, slope: Tensor, x: Tensor) -> None:
         self.parameters, self.gradients, self.phi = parameters, parameters.like(), phi
-        self._depth, count, _, width = parameters.bias.shape
-        shape = (self._depth, count, examples, width)
-        # Ends at zero, not empty: where a function passes nothing on, what was there must not be taken for a number.
-        self._z = parameters.first.new_zeros(shape).unbind(0)
-        self._h = self._z if phi.from_output else parameters.first.new_zeros(shape).unbind(0)
-        self._h_t = [h.mT for h in self._h]
-        self._delta = parameters.first.new_zeros((2, count, examples, width)).unbind(0)
-        outputs = parameters.last.shape[3]
-        self.logits = parameters.first.new_zeros((count, outputs, examples))
-        self._weights, self._weight_gradients = parameters.weights(), self.gradients.weights()
-        self._weights_t = [w.mT for w in self._weights]
+        depth, count, _, width = parameters.bias.shape
+        examples, outputs = x.shape[1], parameters.last.shape[3]
+        self._z = x.new_zeros((depth, count, examples, width)).unbind(0)
+        self._h = self._z if phi.from_output else x.new_zeros((depth, count, examples, width)).unbind(0)
+        self._delta = x.new_zeros((2, count, examples, width)).unbind(0)
+        self.logits = x.new_zeros((count, outputs, examples))
         self._biases, self._bias_gradients = parameters.bias.unbind(0), self.gradients.bias.unbind(0)
-        self._slopes = parameters.slope.unbind(0) if phi.trained_slope else (slope,) * self._depth
+        self._slopes = parameters.slope.unbind(0) if phi.trained_slope else (slope,) * depth
+        self._make_products(x)
 
-    def forward(self, x: Tensor, look: Look | None = None) -> Tensor:
+    def _make_products(self, x: Tensor) -> None:
+        weights, gradients, depth = self.parameters.weights(), self.gradients.weights(), len(self._z)
+        below = [x, *self._h]
+        self._forward = [product(below[i], weights[i], self._z[i]) for i in range(depth)]
+        self._to_logits = product(weights[-1].mT, self._h[-1].mT, self.logits)
+        # The gradient goes from one buffer to the other and back.
+        delta = [self._delta[(depth - 1 - i) % 2] for i in range(depth)]
+        self._layer_delta = delta
+        self._from_logits = product(self.logits.mT, weights[-1].mT, delta[-1])
+        self._last_gradient = product(self._h[-1].mT, self.logits.mT, gradients[-1])
+        self._weight_gradients = [product(below[i].mT, delta[i], gradients[i]) for i in range(depth)]
+        self._back = [product(delta[i], weights[i].mT, delta[i - 1]) for i in range(1, depth)]
+
+    def forward(self, look: Look | None = None) -> Tensor:
         """Return the logits [networks, outputs, examples], in a buffer that the next call overwrites.
 
         Args:
-            x: [networks, examples, inputs].
-            look: is shown the output of each Linear; the last one transposed, as the logits are.
+            look: is shown the output of each Linear; that of the last one transposed, as the logits are.
         """
-        h = x
-        for layer in range(self._depth):
-            z, out = self._z[layer], self._h[layer]
-            torch.baddbmm(self._biases[layer], h, self._weights[layer], out=z)
+        for layer, (multiply, z, out) in enumerate(zip(self._forward, self._z, self._h, strict=True)):
+            multiply()
+            z.add_(self._biases[layer])
             if look is not None:
                 look(layer, z)
             self.phi.forward(z, out, self._slopes[layer])
-            h = out
-        torch.baddbmm(self.parameters.last_bias[0], self._weights_t[-1], h.mT, out=self.logits)
+        self._to_logits()
+        self.logits.add_(self.parameters.last_bias[0])
         if look is not None:
-            look(self._depth, self.logits.mT)
+            look(len(self._z), self.logits.mT)
         return self.logits
 
-    def backward(self, x: Tensor, gradient: Tensor, look: Look | None = None) -> Parameters:
+    def backward(self, look: Look | None = None) -> Parameters:
         """Return the gradients of the loss, in buffers that the next call overwrites.
 
+        The gradient with respect to the logits must stand in `logits`, where a loss leaves it.
+
         Args:
-            x: what `forward` was given.
-            gradient: of the loss with respect to the logits, [networks, outputs, examples].
             look: is shown the gradient with respect to the output of each Linear, the last first.
         """
         if look is not None:
-            look(self._depth, gradient.mT)
-        torch.bmm(self._h_t[-1], gradient.mT, out=self._weight_gradients[-1])
-        torch.sum(gradient, 2, keepdim=True, out=self.gradients.last_bias[0])
-        delta, spare = self._delta
-        torch.bmm(gradient.mT, self._weights_t[-1], out=delta)
-        for layer in reversed(range(self._depth)):
+            look(len(self._z), self.logits.mT)
+        self._last_gradient()
+        torch.sum(self.logits, 2, keepdim=True, out=self.gradients.last_bias[0])
+        self._from_logits()
+        for layer in reversed(range(len(self._z))):
+            delta = self._layer_delta[layer]
             self._through_activation(layer, delta)
             if look is not None:
                 look(layer, delta)
-            below = self._h_t[layer - 1] if layer else x.mT
-            torch.bmm(below, delta, out=self._weight_gradients[layer])
+            self._weight_gradients[layer]()
             torch.sum(delta, 1, keepdim=True, out=self._bias_gradients[layer])
             if layer:
-                torch.bmm(delta, self._weights_t[layer], out=spare)
-                delta, spare = spare, delta
+                self._back[layer - 1]()
         return self.gradients
 
     def _through_activation(self, layer: int, delta: Tensor) -> None:

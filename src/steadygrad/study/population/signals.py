@@ -29,7 +29,7 @@ def signals(parameters: Parameters, phi: Phi, slope: Tensor, loss: LossAndGradie
         data: the first `MEASURED` examples of it are looked at.
     """
     x, y = everything(data, parameters.networks, at_most=MEASURED)
-    network = Network(parameters, phi, slope, examples=x.shape[1])
+    network = Network(parameters, phi, slope, x)
     q: list[Tensor] = []
     signal: list[Tensor] = []
     backward: list[Tensor] = []
@@ -38,10 +38,10 @@ def signals(parameters: Parameters, phi: Phi, slope: Tensor, loss: LossAndGradie
         q.append(_second(z))
         signal.append(z.var(1, correction=1).mean(1) if z.shape[1] > 1 else torch.zeros_like(z[:, 0, 0]))
 
-    logits = network.forward(x, look)
+    logits = network.forward(look)
     dead = [_dead(network, layer) for layer in range(len(network.outputs()))]
     loss(logits, y)
-    network.backward(x, logits, lambda _, g: backward.append(_second(g)))
+    network.backward(lambda _, g: backward.append(_second(g)))
     columns = [torch.stack(c, 1).tolist() for c in (q, signal, backward[::-1], dead)]
     return [
         Signals(q=tuple(a), signal=tuple(b), grad_q=tuple(c), dead_fraction=tuple(d))

@@ -13,6 +13,7 @@ import torch
 from steadygrad.study.outcome import Outcome
 from steadygrad.study.population.lockstep import train
 
+from .environment import worker_environment
 from .tasks import Population, Task, Tasks, WorkerLostError
 
 READY = "ready"
@@ -80,7 +81,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, device), daemon=True)
-        self._process.start()
+        with worker_environment():
+            self._process.start()
         theirs.close()  # so that the end of the process ends the pipe
         self._since = time.monotonic()
 

@@ -32,9 +32,9 @@ class Tasks:
         slots: workers.
 
     >>> point = Point(depth=1, width=4, activation="relu")
-    >>> tasks = Tasks([[point]] * 3, slots=1)
+    >>> tasks = Tasks([[point]] * 5, slots=1)
     >>> len(tasks.take()), tasks.left
-    (1, 2)
+    (1, 4)
     >>> tasks.ended([[point]], seconds=1e-6)
     >>> len(tasks.take())
     2
