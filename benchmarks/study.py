@@ -1,8 +1,8 @@
 """The population trainer against a loop of torch, and what scheduling, processes and Ray cost.
 
 One thread each, in the environment of a worker process, with the kernels that each library chooses for the processor
-by itself (OPENBLAS_CORETYPE, where it is set, is left out). Loop and population are interleaved, so that both meet the same
-machine, and compared by their best: what else runs there only ever adds time.
+by itself (OPENBLAS_CORETYPE, where it is set, is left out). Loop and population are interleaved, so that both meet the
+same machine, and compared by their best: what else runs there only ever adds time.
 """
 
 from __future__ import annotations

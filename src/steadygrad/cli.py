@@ -147,7 +147,9 @@ def study(
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="A folder or fsspec URL; studies/NAME by default.")
     ] = None,
-    workers: Annotated[str, typer.Option(metavar="INTEGER", help="Processes; 0 trains in this one.")] = "0",
+    workers: Annotated[
+        str | None, typer.Option(metavar="INTEGER", help="Processes, one a core by default; 0 trains in this one.")
+    ] = None,
     ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster: auto, local or HOST:PORT.")] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda.")] = "cpu",
     extend: Annotated[bool, typer.Option("--extend", help="Add to the results of another spec in DIR.")] = False,
@@ -156,9 +158,8 @@ def study(
     """Train a grid of networks, or run a built-in study; what is done already is not done again."""
     from steadygrad.study import command
 
-    text, clean = command.study(
-        spec, out=out, workers=_whole("--workers", workers), ray=ray, device=device, extend=extend
-    )
+    count = None if workers is None else _whole("--workers", workers)
+    text, clean = command.study(spec, out=out, workers=count, ray=ray, device=device, extend=extend)
     typer.echo(text)
     raise typer.Exit(int(not clean))
 

@@ -12,7 +12,9 @@ from torch import nn
 from steadygrad import theory
 from steadygrad.study.point import Point
 from steadygrad.study.population.activations import ACTIVATIONS
+from steadygrad.study.population.held import held
 from steadygrad.study.population.lockstep import Population
+from steadygrad.study.population.lockstep import train as train_all
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -140,6 +142,26 @@ def test_a_diverged_network_is_held_as_a_plain_loop_holds_it(nonfinite, optimize
         [m for m in model if isinstance(m, nn.Linear)], population.parameters.network(0), strict=True
     ):
         torch.testing.assert_close(weight, linear.weight.data, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_held_networks_keep_every_bit(waits):
+    """Both ways: the one of a CPU, and the one of a device that nothing waits for."""
+    blocks = [torch.randn(3, 4, 2, 2), torch.tensor([1.0, math.nan, math.inf, 0.0]).view(1, 4, 1, 1)]
+    before = [b.clone() for b in blocks]
+    active = torch.tensor([True, False, False, True])
+    with held(blocks, active, waits=waits):
+        for block in blocks:
+            block.mul_(2).add_(1)
+    for now, then in zip(blocks, before, strict=True):
+        torch.testing.assert_close(now[:, 1:3], then[:, 1:3], rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(now[:, ::3], 2 * then[:, ::3] + 1, rtol=0, atol=0)
+
+
+def test_a_population_that_has_diverged_whole_stops():
+    wild = replace(SMALL, steps=10**6, curve=0, loss="mse", learning_rate=1e100)
+    (outcome,) = train_all([wild])
+    assert outcome.diverged_at == outcome.steps_done < 64
 
 
 def test_accuracy_is_of_the_examples_held_out():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ def study(
     spec: str,
     *,
     out: str | None = None,
-    workers: int = 0,
+    workers: int | None = None,
     ray: str | None = None,
     device: str = "cpu",
     extend: bool = False,
@@ -34,7 +35,7 @@ def study(
     Args:
         spec: the path of a TOML file, or the name of a built-in study.
         out: where records are kept; studies/NAME by default.
-        workers: as `run` takes it.
+        workers: as `run` takes it; one a core by default.
         ray: as `run` takes it.
         device: as `run` takes it.
         extend: as `run` takes it.
@@ -42,15 +43,23 @@ def study(
     Raises:
         Interrupted: the user stopped it.
     """
+    count = _cores(ray, device) if workers is None else workers
     if not spec.endswith(".toml"):
         if extend:
             raise ValueError(not_allowed("--extend", "is for a SPEC.toml", spec))
-        return _built_in(spec, Path(out or f"studies/{spec}"), workers=workers, ray=ray, device=device)
+        return _built_in(spec, Path(out or f"studies/{spec}"), workers=count, ray=ray, device=device)
     made = Spec.read(spec)
     place = out or f"studies/{made.name}"
     with _kept_on_interrupt(place), bar(made.name) as progress:
-        results = run(made, out=place, workers=workers, ray=ray, device=device, extend=extend, progress=progress)
+        results = run(made, out=place, workers=count, ray=ray, device=device, extend=extend, progress=progress)
     return f"{summarize(made, results)}\nRecords: {place}", True
+
+
+def _cores(ray: str | None, device: str) -> int:
+    """A process for each core that this one may use; none beside a cluster or an accelerator."""
+    if ray is not None or device != "cpu":
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _built_in(name: str, place: Path, *, workers: int, ray: str | None, device: str) -> tuple[str, bool]:

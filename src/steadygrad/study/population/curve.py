@@ -13,6 +13,7 @@ from torch import Tensor
 from steadygrad.study.point import Point
 
 _NEVER = -1
+_LOOK_EVERY = 64
 
 
 class Curve:
@@ -59,8 +60,8 @@ class Curve:
         self._clipped += clipped
 
     def any_left(self) -> bool:
-        """Return whether a network is left to train; looked at where the curve is kept, since reading it waits."""
-        return (self.steps - 1) not in self._kept or bool((~self._stops | (self._diverged == _NEVER)).any())
+        """Return whether a network is left to train; looked at now and then, since reading it waits for a device."""
+        return bool(self.steps % _LOOK_EVERY) or bool((~self._stops | (self._diverged == _NEVER)).any())
 
     def columns(self, network: int) -> dict[str, Any]:
         """Return the numbers of one network, named as `Outcome` names them."""

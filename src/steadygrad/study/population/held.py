@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @contextmanager
-def held(tensors: Sequence[Tensor], active: Tensor) -> Iterator[None]:
+def held(tensors: Sequence[Tensor], active: Tensor, *, waits: bool | None = None) -> Iterator[None]:
     """Let the block change these tensors for the active networks alone.
 
     On a CPU only the networks that are held are copied, nearly always none. Elsewhere all are, since asking a device
@@ -19,6 +19,7 @@ def held(tensors: Sequence[Tensor], active: Tensor) -> Iterator[None]:
     Args:
         tensors: [layers, networks, ...].
         active: [networks].
+        waits: whether to wait for `active`; on a CPU by default.
 
     >>> block = torch.zeros(1, 2, 1)
     >>> with held([block], torch.tensor([True, False])):
@@ -26,7 +27,7 @@ def held(tensors: Sequence[Tensor], active: Tensor) -> Iterator[None]:
     >>> block.flatten()
     tensor([1., 0.])
     """
-    if active.is_cpu:
+    if active.is_cpu if waits is None else waits:
         index = (~active).nonzero().view(-1)
         kept = [t.index_select(1, index) for t in tensors] if len(index) else []
         yield
