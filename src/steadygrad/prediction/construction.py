@@ -36,7 +36,9 @@ class Built:
     @contextlib.contextmanager
     def standing_in(self) -> Iterator[None]:
         """Put the fake tensors in their places, shared ones in each; the model is as it was at the end."""
-        places: list[Any] = [held for m in self.model.modules() for held in (m._parameters, m._buffers)] if self.stand_ins else []
+        places: list[Any] = (
+            [held for m in self.model.modules() for held in (m._parameters, m._buffers)] if self.stand_ins else []
+        )
         before = [dict(held) for held in places]
         try:
             for held in places:
