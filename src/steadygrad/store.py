@@ -169,6 +169,8 @@ def _protocols(files: Any) -> tuple[str, ...]:
 
 def _with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Parts of an earlier version lack columns that came later: they are null there."""
+    if table.schema == schema:
+        return table
     columns = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in schema

@@ -77,6 +77,7 @@ BAD = {
     "nearest key": (TOML.replace("width", "widht"), "spec:5: `fixed.widht` must be one of 'data', .* Did you mean 'wi"),
     "nearest table": (TOML.replace("[product]", "[prodcut]"), "spec:8: `prodcut` must be one .* mean 'product'"),
     "nearest value": (TOML.replace("adam", "adma"), "spec:6: `fixed.optimizer` must be one of .* Did you mean 'adam'"),
+    "data": (TOML.replace("width = 8", "width = 8\ndata = 'digit'"), "spec:6: `data` must be .* Did you mean 'digits'"),
     "in a list": (TOML.replace('"tanh"', '"tnah"'), "spec:13: `activation` must be one of .* Did you mean 'tanh'"),
     "range": (TOML.replace("count = 3", "cuont = 3"), "spec:10: `product.learning_rate`: a range has start, stop, cou"),
     "log": (TOML.replace("0.001", "0.0"), "spec:10: .* 'log' must have start and stop > 0"),

@@ -1,6 +1,6 @@
 """Grids of networks: thousands trained at once, stored as they end; and the built-in studies.
 
-Names load on first use, so that reading a spec needs no torch kernel and a worker imports what it runs.
+Names load on first use: a worker process imports what it runs.
 """
 
 from __future__ import annotations

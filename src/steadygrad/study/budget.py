@@ -19,10 +19,10 @@ from .population.shape import shape_of
 
 # Where the system does not tell the size of its second-level cache.
 _USUAL_CACHE = 2**20
-# Below this many the calls cost more than the arithmetic saves, in the cache or not.
-_FEWEST = 2
-# So many populations for each worker that the last ones to end leave the others idle for little.
+# So many populations for each worker that the last ones to end leave the others idle for little,
 _TASKS_A_SLOT = 4
+# unless they would get smaller than this, where the calls cost more than the waiting.
+_WORTH_LOCKSTEP = 8
 # On an accelerator a product of this many small matrices fills it; more only take memory.
 _MOST_ON_ACCELERATOR = 4096
 # Measured: a `Point` and its identity among 10^5 others.
@@ -77,7 +77,7 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
         TooLargeError: not even one fits.
 
     >>> point = Point(depth=10, width=64, activation="relu")
-    >>> 2 <= networks_at_once(point) < networks_at_once(Point(depth=10, width=16, activation="relu"))
+    >>> 1 <= networks_at_once(point) < networks_at_once(Point(depth=10, width=16, activation="relu"))
     True
     """
     available = free_memory(device) if memory is None else memory
@@ -92,7 +92,7 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
         return min(fits, _MOST_ON_ACCELERATOR)
     widest = max(fan_in * fan_out for fan_in, fan_out in sizes(point)[: point.depth])
     layer = _item(point) * (3 * batch_size(point) * point.width + 2 * widest)
-    return max(1, min(fits, max(_FEWEST, cache_bytes() // layer)))
+    return max(1, min(fits, cache_bytes() // layer))
 
 
 def populations(points: Sequence[Point], *, device: str = "cpu", slots: int = 1) -> list[list[Point]]:
@@ -108,12 +108,18 @@ def populations(points: Sequence[Point], *, device: str = "cpu", slots: int = 1)
     [[1, 1], [2, 2]]
     """
     made: list[list[Point]] = []
-    fair = max(_FEWEST, len(points) // (_TASKS_A_SLOT * slots)) if slots > 1 else len(points)
+    fair = _fair_share(len(points), slots)
     for _, group in groupby(sorted(points, key=_shape_key), key=_shape_key):
         alike = list(group)
         count = -(-len(alike) // min(fair, networks_at_once(alike[0], device=device)))
         made += [alike[len(alike) * i // count : len(alike) * (i + 1) // count] for i in range(count)]
     return made
+
+
+def _fair_share(count: int, slots: int) -> int:
+    """Return how many of so many networks one population may hold, so that there are some for each slot."""
+    rounds = min(_TASKS_A_SLOT, max(1, count // (_WORTH_LOCKSTEP * slots))) if slots > 1 else 1
+    return max(1, -(-count // (slots * rounds)))
 
 
 def _shape_key(point: Point) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,15 +77,26 @@ def split(inputs: Array, targets: Array, *, held_out: float = 0.2, standardize: 
         standardize: whether to.
     """
     order = np.random.default_rng(0).permutation(len(inputs))
-    x = np.asarray(inputs, dtype=np.float64).reshape(len(inputs), -1)[order]
-    y = np.asarray(targets)[order]
-    classes = y.ndim == 1 and np.issubdtype(y.dtype, np.integer)
-    rows = np.eye(int(y.max()) + 1)[y] if classes else y.reshape(len(y), -1).astype(np.float64)
+    x, y = np.asarray(inputs, dtype=np.float64)[order], np.asarray(targets)[order]
     cut = len(x) - round(held_out * len(x))
     if standardize:
         x = (x - x[:cut].mean()) / (x[:cut].std() or 1.0)
-    parts = [torch.from_numpy(part) for part in (x[:cut], rows[:cut], x[cut:], rows[cut:])]
-    return Data(inputs=parts[0], targets=parts[1], test_inputs=parts[2], test_targets=parts[3], classes=classes)
+    return _data((x[:cut], y[:cut]), (x[cut:], y[cut:]))
+
+
+def _data(training: tuple[Array, Array], held_out: tuple[Array, Array]) -> Data:
+    """Flat examples and, of whole numbers in one dimension, one-hot rows: as many classes as both parts have."""
+    both = np.concatenate([np.asarray(training[1]), np.asarray(held_out[1])])
+    classes = both.ndim == 1 and bool(np.issubdtype(both.dtype, np.integer))
+    if classes and both.min() < 0:
+        raise SetupError(not_allowed("targets", "that are whole numbers are classes and must be >= 0", int(both.min())))
+    rows = np.eye(int(both.max()) + 1)[both] if classes else both.reshape(len(both), -1).astype(np.float64)
+    x, u = (
+        torch.from_numpy(np.asarray(part[0], dtype=np.float64).reshape(len(part[0]), -1))
+        for part in (training, held_out)
+    )
+    y, v = (torch.from_numpy(part) for part in np.split(rows, [len(training[1])]))
+    return Data(inputs=x, targets=y, test_inputs=u, test_targets=v, classes=classes)
 
 
 @lru_cache(maxsize=1)
@@ -109,6 +120,12 @@ def gaussian() -> Data:
 DATASETS: dict[str, Callable[[], Data]] = {"digits": digits, "gaussian": gaussian}
 
 
+def check_name(name: str, known: Iterable[str]) -> None:
+    """Raise a ValueError unless this may name data: one of the known, a file, or a function of a module."""
+    if name not in known and not name.endswith(".npz") and ":" not in name:
+        raise ValueError(unknown_name("data", name, [*known, "FILE.npz", "module:function"]))
+
+
 @lru_cache(maxsize=8)
 def load(name: str) -> Data:
     """Return the data that a name stands for.
@@ -118,7 +135,8 @@ def load(name: str) -> Data:
             `test_targets` or a fifth held out; or "module:function", which returns `Data`.
 
     Raises:
-        SetupError: there is no such data.
+        ValueError: it names no data.
+        SetupError: the data that it names cannot be had.
 
     >>> load("gaussian").classes
     True
@@ -127,9 +145,8 @@ def load(name: str) -> Data:
         return DATASETS[name]()
     if name.endswith(".npz"):
         return _from_file(Path(name))
-    if ":" in name:
-        return _from_function(name)
-    raise SetupError(unknown_name("data", name, [*DATASETS, "FILE.npz", "module:function"]))
+    check_name(name, DATASETS)
+    return _from_function(name)
 
 
 def _from_file(path: Path) -> Data:
@@ -139,25 +156,20 @@ def _from_file(path: Path) -> Data:
         raise SetupError(f"`data` {str(path)!r} cannot be read: {error}.") from error
     if missing := {"inputs", "targets"} - set(arrays):
         raise SetupError(f"`data` {str(path)!r} must hold the arrays `inputs` and `targets`, lacks {sorted(missing)}.")
-    if "test_inputs" not in arrays:
+    if not {"test_inputs", "test_targets"} <= set(arrays):
         return split(arrays["inputs"], arrays["targets"])
-    both = split(arrays["inputs"], arrays["targets"], held_out=0.0, standardize=False)
-    test = split(arrays["test_inputs"], arrays["test_targets"], held_out=0.0, standardize=False)
-    return Data(
-        inputs=both.inputs,
-        targets=both.targets,
-        test_inputs=test.inputs,
-        test_targets=test.targets,
-        classes=both.classes,
-    )
+    return _data((arrays["inputs"], arrays["targets"]), (arrays["test_inputs"], arrays["test_targets"]))
 
 
 def _from_function(name: str) -> Data:
     module, _, function = name.partition(":")
     try:
-        made = getattr(importlib.import_module(module), function)()
+        found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise SetupError(f"`data` {name!r} must name a function of a module: {error}.") from error
+    if not callable(found):
+        raise SetupError(not_allowed("data", f"{name!r} must name a function", found))
+    made = found()
     if not isinstance(made, Data):
         raise SetupError(not_allowed("data", f"{name!r} must return Data", type(made).__name__))
     return made

@@ -35,6 +35,14 @@ def _activation_name(name: str) -> str:
     return activation(name).name
 
 
+def _data_name(name: str) -> str:
+    from .data import DATASETS, check_name
+
+    check_name(name, DATASETS)
+    return name
+
+
+DataName = Annotated[str, AfterValidator(_data_name)]
 Name = Annotated[str, AfterValidator(_activation_name)]
 InitializerName = Annotated[str, AfterValidator(_named("initializer", INITIALIZERS))]
 Count = Annotated[int, Field(ge=1)]
@@ -91,7 +99,7 @@ class Point:
     (0.01, True)
     """
 
-    data: str = "digits"
+    data: DataName = "digits"
     examples: Count | None = None
     depth: Count
     width: Count
