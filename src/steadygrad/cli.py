@@ -182,6 +182,29 @@ def rule(
     typer.echo(rule_page.render(known[wanted]))
 
 
+@app.command()
+def study(
+    spec: Annotated[str, typer.Argument(metavar="SPEC.toml|NAME", help="A grid, or a built-in study.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder or fsspec URL; studies/NAME by default.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="INTEGER", help="Processes, one a core by default; 0 trains in this one.")
+    ] = None,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster: auto, local or HOST:PORT.")] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda.")] = "cpu",
+    extend: Annotated[bool, typer.Option("--extend", help="Add to the results of another spec in DIR.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train a grid of networks, or run a built-in study; what is done already is not done again."""
+    from steadygrad.study import command
+
+    count = None if workers is None else _whole("--workers", workers)
+    text, clean = command.study(spec, out=out, workers=count, ray=ray, device=device, extend=extend)
+    typer.echo(text)
+    raise typer.Exit(int(not clean))
+
+
 def main() -> None:
     """Run the command line; every error is one line on stderr and exit status 2, with `--debug` its traceback too."""
     try:
