@@ -80,6 +80,7 @@ def check(
     html: Annotated[str | None, typer.Option(metavar="OUT", help="Also write the report as an HTML page.")] = None,
     select: Codes = None,
     ignore: Codes = None,
+    trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Train a short trial, then put all back.")] = True,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
     every_row: EveryRow = False,
     debug: Debug = False,
@@ -96,7 +97,7 @@ def check(
 
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore))
+        report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore), trial=trial)
     if page is not None:
         _write_page(report, page, title=setup)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else _as_text(report, every_row=every_row))

@@ -17,20 +17,27 @@ from .ranking import ranked
 from .report import Report
 from .rules import RULES
 from .selection import selected
+from .used_up_data import without_used_up_data
 
 
 def check(
-    setup: Setup | Mapping[str, Any] | nn.Module, *, select: Collection[str] = (), ignore: Collection[str] = ()
+    setup: Setup | Mapping[str, Any] | nn.Module,
+    *,
+    select: Collection[str] = (),
+    ignore: Collection[str] = (),
+    trial: bool = True,
 ) -> Report:
     """Look at a training setup before it is trained, and say what is wrong, the cause first.
 
-    Everything is left as it was: parameters, buffers, `.grad`s, modes, and the states of random number generators, the
-    data's own included.
+    Everything is left as it was: parameters, buffers, optimizer state, `.grad`s, modes, structure, and the states of
+    random number generators, the data's own included. What a machine cannot do, such as running a model that needs an
+    accelerator on one without, or for want of memory, is left out and said in a note.
 
     Args:
         setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`.
         select: codes of rules, or prefixes of them; all where it is empty.
         ignore: codes or prefixes to leave out.
+        trial: whether to train a short trial, a few hundred steps or 5 s, on a snapshot that is put back.
 
     Raises:
         SetupError: the setup cannot be used.
@@ -44,7 +51,8 @@ def check(
     ()
     """
     rules = {code: RULES[code] for code in selected(RULES, select, ignore)}
-    collector = Collector(Setup.of(setup))
+    given, note = without_used_up_data(setup)
+    collector = Collector(Setup.of(given), trial=trial, notes=[note] if note else [])
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings = [finding for rule in rules.values() for finding in _look(rule, collector)]
         measured = collector.peek(Measured)
