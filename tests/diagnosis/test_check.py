@@ -15,7 +15,6 @@ from steadygrad.diagnosis.rules import RULES
 from steadygrad.errors import SetupError, UserCodeError
 from steadygrad.finding import Finding, Level
 
-
 # What is seen before a step is made: a trial on random labels would say only that there is little to learn.
 check = partial(checked, trial=False)
 

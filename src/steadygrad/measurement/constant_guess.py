@@ -55,13 +55,13 @@ def _least(guess: torch.Tensor, outputs: Sequence[torch.Tensor], targets: Sequen
         search.zero_grad()
         losses = [loss_fn(guess.to(o.dtype).expand_as(o), t) for o, t in zip(outputs, targets, strict=True)]
         loss = torch.stack([x.double() for x in losses]).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         seen.append(float(loss.detach()))
         return loss
 
     try:
         with torch.enable_grad():
-            search.step(closure)  # type: ignore[no-untyped-call]
+            search.step(closure)
     except Exception:  # a loss of probabilities does not take every constant: what was seen so far counts
         pass
     finite = [x for x in seen if math.isfinite(x)]

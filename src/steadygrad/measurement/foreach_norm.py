@@ -22,8 +22,8 @@ def foreach_norm(tensors: Iterable[torch.Tensor | None]) -> torch.Tensor:
         return torch.zeros((), dtype=torch.float64)
     norms = torch._foreach_norm(dense)
     if len({(n.device, n.dtype) for n in norms}) > 1:
-        norms = [n.to(dense[0].device, torch.float64) for n in norms]
-    total: torch.Tensor = torch.linalg.vector_norm(torch.stack(list(norms)), dtype=torch.float64)
+        norms = tuple(n.to(dense[0].device, torch.float64) for n in norms)
+    total: torch.Tensor = torch.linalg.vector_norm(torch.stack(norms), dtype=torch.float64)
     return total
 
 

@@ -56,7 +56,7 @@ def _first_hook(parameter: torch.Tensor, edits: Edits) -> Any:
     def arrive(gradient: torch.Tensor) -> None:
         edits.arrived += float(gradient.detach().norm()) ** 2
 
-    handle: Any = parameter.register_hook(arrive)  # type: ignore[no-untyped-call]
+    handle: Any = parameter.register_hook(arrive)
     # Hooks run in the order in which they came into the dictionary, so the others come in again after this one.
     hooks: Any = parameter._backward_hooks
     for key in [key for key in hooks if key != handle.id]:

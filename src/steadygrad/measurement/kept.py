@@ -13,6 +13,7 @@ import torch
 
 # Contents of containers are put back too; what lies deeper is not looked at.
 
+
 @contextmanager
 def attributes_kept(*holders: Any, tensors: bool = True) -> Iterator[None]:
     """Put back each object's attributes, the contents of their containers, and the states of generators among them.

@@ -41,7 +41,7 @@ def restored(
         stack.enter_context(untouched(*modules))
         # A parameter that the model does not hold may be in the optimizer all the same.
         gradients = [(p, p.grad) for p in tensors]
-        stack.callback(lambda: [setattr(p, "grad", g) for p, g in gradients])
+        stack.callback(_put_back, gradients)
         stack.callback(_values(tensors))
         if optimizer is not None:
             _enter_optimizer(stack, optimizer)
@@ -49,6 +49,11 @@ def restored(
         for parameter in tensors:
             parameter.grad = None
         yield
+
+
+def _put_back(gradients: Iterable[tuple[torch.Tensor, torch.Tensor | None]]) -> None:
+    for parameter, gradient in gradients:
+        parameter.grad = gradient
 
 
 def _tensors(modules: list[nn.Module], optimizer: torch.optim.Optimizer | None) -> list[torch.Tensor]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .foreach_norm import foreach_norm
 
@@ -68,7 +69,9 @@ def sharpness(
     start = [torch.randn(p.shape, generator=generator).to(p.device, p.dtype) for p in parameters]
     for product, exact in ((_double_backward, True), (_differences, False)):
         try:
-            found = _lanczos(_scaled(product(loss, parameters), root_scale), start, products, time.perf_counter() + seconds)
+            found = _lanczos(
+                _scaled(product(loss, parameters), root_scale), start, products, time.perf_counter() + seconds
+            )
         except (RuntimeError, NotImplementedError):
             # Some operators have no second derivative; what the loss itself raises comes again with the other.
             if not exact:
@@ -88,9 +91,7 @@ def _double_backward(loss: Callable[[], torch.Tensor], parameters: Sequence[torc
         if not twice:
             return [torch.zeros_like(p) for p in parameters]
         given = [vector[i] for i in places]
-        return list(
-            torch.autograd.grad(twice, list(parameters), given, retain_graph=True, materialize_grads=True)
-        )
+        return list(torch.autograd.grad(twice, list(parameters), given, retain_graph=True, materialize_grads=True))
 
     return product
 
@@ -136,7 +137,9 @@ def _scaled(product: Product, root_scale: Sequence[torch.Tensor] | None) -> Prod
 @torch.no_grad()
 def _lanczos(product: Product, start: Vector, most: int, deadline: float) -> tuple[float, int] | None:
     """The largest Ritz value, with every vector made orthogonal to all before, and the products it took."""
-    basis, diagonal, beside, estimate = [_unit(start)], [], [], math.nan
+    basis, estimate = [_unit(start)], math.nan
+    diagonal: list[float] = []
+    beside: list[float] = []
     for count in range(1, most + 1):
         image = product(basis[-1])
         diagonal.append(_dot(image, basis[-1]))
@@ -146,8 +149,10 @@ def _lanczos(product: Product, start: Vector, most: int, deadline: float) -> tup
         if not (math.isfinite(diagonal[-1]) and math.isfinite(length)):
             return None
         before, estimate = estimate, float(np.linalg.eigvalsh(_tridiagonal(diagonal, beside))[-1])
-        if time.perf_counter() > deadline or length <= 1e-6 * max(abs(estimate), 1e-30) or (
-            count > 3 and abs(estimate - before) <= _SETTLED * abs(estimate)
+        if (
+            time.perf_counter() > deadline
+            or length <= 1e-6 * max(abs(estimate), 1e-30)
+            or (count > 3 and abs(estimate - before) <= _SETTLED * abs(estimate))
         ):
             return estimate, count
         beside.append(length)
@@ -155,7 +160,7 @@ def _lanczos(product: Product, start: Vector, most: int, deadline: float) -> tup
     return estimate, most
 
 
-def _tridiagonal(diagonal: list[float], beside: list[float]) -> np.ndarray:
+def _tridiagonal(diagonal: list[float], beside: list[float]) -> NDArray[np.float64]:
     near = beside[: len(diagonal) - 1]
     return np.diag(diagonal) + np.diag(near, 1) + np.diag(near, -1)
 

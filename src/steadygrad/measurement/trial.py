@@ -79,7 +79,8 @@ def train(
 ) -> Trial:
     """Train as a plain loop would: zero the gradients, forward, backward, step; stop where a number is not finite.
 
-    It also stops where the loss has been below a tenth of its start for twenty steps, not before step 100. The model is put into training mode. What the user's code raises ends the run, and `ended` says it.
+    It also stops where the loss has been below a tenth of its start for twenty steps, not before step 100. The model is
+    put into training mode. What the user's code raises ends the run, and `ended` says it.
 
     Args:
         model: trained in place.
@@ -230,8 +231,8 @@ class _Loop:
             self.optimizer.step()
             return
 
-        def closure() -> torch.Tensor:
-            return self.backward(inputs, targets)
+        def closure() -> float:
+            return float(self.backward(inputs, targets))
 
         self.optimizer.step(closure)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from steadygrad.diagnosis.runs.outcome import Course, diverges, oscillates, spike, stands_still
+from steadygrad.diagnosis.runs.outcome import Course, diverges, oscillates, spike
 from steadygrad.measurement.trial import Trial
 from steadygrad.setup import Setup
 

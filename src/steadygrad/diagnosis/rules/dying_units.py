@@ -60,7 +60,7 @@ def check(trained: Trained) -> Iterator[Finding]:
 
 
 def _most(units: int) -> float:
-    """The share beyond chance, where each unit dies with probability a half; a whole layer counts whatever its width."""
+    """The share beyond chance where each unit dies with probability a half; a whole layer always counts."""
     return min(_HALF + 5 * math.sqrt(_HALF * (1 - _HALF) / units), 1 - 0.5 / units)
 
 

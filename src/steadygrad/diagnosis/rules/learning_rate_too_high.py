@@ -5,8 +5,8 @@ with every step; with momentum β above 2(1 + β). Networks are not quadratics: 
 weights to where the loss is flatter, up to about six times the limit for ReLU networks, and healthy runs hover at the
 limit by themselves. So the rule does not judge by sharpness alone. In the trial it asks what mends the run: it speaks
 where the same trial at a tenth of the rate, a hundredth or a thousandth takes more than twice as much off the loss in
-as many steps, from the start or from what a constant output reaches, and that is a tenth of it or more. Without the trial it tries three steps on one batch, and speaks
-where each leaves the loss of that very batch above its start, the last at twice its size or more. The sharpness stands
+as many steps, from the start or from what a constant output reaches, and that is a tenth of it or more. Without the
+trial it tries three steps on one batch, and speaks where each leaves the loss of that very batch above its start, the last at twice its size or more. The sharpness stands
 in the message where the optimizer is plain gradient descent; an adaptive one divides by numbers that the first steps
 only begin to know, and its preconditioned sharpness at the start is far above the limit in healthy runs too.
 
@@ -113,8 +113,8 @@ def _by_steps(rates: Rates) -> Finding:
         code="OPT001",
         name="learning-rate-too-high",
         level=Level.ERROR,
-        message=f"Steps on one batch raise the loss of that very batch, from {rates.before:.3g} to {path}: the learning "
-        f"rate {rates.rate:g} is too high.{_limit(rates)}",
+        message=f"Steps on one batch raise the loss of that very batch, from {rates.before:.3g} to {path}: the "
+        f"learning rate {rates.rate:g} is too high.{_limit(rates)}",
         measured=later[-1] if later else math.inf,
         expected=rates.before,
         count=rates.steps.steps,

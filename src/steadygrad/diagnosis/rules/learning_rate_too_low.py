@@ -126,8 +126,8 @@ def _by_steps(rates: Rates) -> Finding:
         code="OPT002",
         name="learning-rate-too-low",
         level=Level.WARN,
-        message=f"At the learning rate {rates.rate:g} a step moves the weights by {moved:.2g} of their size, where 1e-3 "
-        f"is usual.{_slowness(rates)}",
+        message=f"At the learning rate {rates.rate:g} a step moves the weights by {moved:.2g} of their size, where "
+        f"1e-3 is usual.{_slowness(rates)}",
         measured=moved,
         expected=1e-3,
         count=rates.steps.steps,

@@ -44,9 +44,9 @@ Reference: LeCun et al. 1998 (Efficient BackProp), section 5.1; Cohen et al. 202
 
 from __future__ import annotations
 
-import numpy as np
-
 from collections.abc import Iterator
+
+import numpy as np
 
 from steadygrad.diagnosis.evidence import Trained
 from steadygrad.diagnosis.runs.outcome import oscillates
@@ -64,8 +64,8 @@ def check(trained: Trained) -> Iterator[Finding]:
         code="RUN003",
         name="oscillating-loss",
         level=Level.WARN,
-        message=f"In a trial of {len(course.losses)} steps the loss, {course.began.value:.3g} at the start, jumps about "
-        f"{float(np.median(half)):.3g} by {jump:.3g} from one step to the next.",
+        message=f"In a trial of {len(course.losses)} steps the loss, {course.began.value:.3g} at the start, jumps "
+        f"about {float(np.median(half)):.3g} by {jump:.3g} from one step to the next.",
         measured=jump,
         expected=course.began.spread,
         count=len(half) - 1,
