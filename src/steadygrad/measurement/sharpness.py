@@ -83,14 +83,15 @@ def sharpness(
 
 def _double_backward(loss: Callable[[], torch.Tensor], parameters: Sequence[torch.Tensor]) -> Product:
     with torch.enable_grad():
-        gradients = torch.autograd.grad(loss(), list(parameters), create_graph=True, materialize_grads=True)
-    twice = [g for g in gradients if g.requires_grad]
-    places = [i for i, g in enumerate(gradients) if g.requires_grad]
+        gradients = torch.autograd.grad(loss(), list(parameters), create_graph=True, allow_unused=True)
+    used = [i for i, g in enumerate(gradients) if g is not None]
+    twice = [g for g in gradients if g is not None]
+    if not all(g.requires_grad for g in twice):
+        # The loss is linear in a parameter, or an operator on the way was made to be differentiated once.
+        raise NotImplementedError("a gradient has no graph")
 
     def product(vector: Vector) -> Vector:
-        if not twice:
-            return [torch.zeros_like(p) for p in parameters]
-        given = [vector[i] for i in places]
+        given = [vector[i] for i in used]
         return list(torch.autograd.grad(twice, list(parameters), given, retain_graph=True, materialize_grads=True))
 
     return product
