@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ STEPS = 100
 _SECONDS = 5.0
 
 _SLOWER = (0.1, 0.01, 0.001)
-_FASTER = (10.0, 100.0, 1e3, 1e4)
+# Steps as parts of the weights: the usual one, and tenfold and hundredfold of it, beyond which nothing learns.
+_USUAL = (1e-3, 1e-2, 1e-1)
 
 # A run that lost half of its loss in the steps of the trial learns, whatever another rate would do.
 _LEARNS = 0.5
@@ -75,9 +78,16 @@ class Retrials:
         return cls(
             trained=trained,
             slower=_ladder(setup, probe, _SLOWER if troubled and has_rate else (), deadline),
-            faster=_ladder(setup, probe, _FASTER if low and not course.nonfinite and has_rate else (), deadline),
+            faster=_ladder(setup, probe, _faster(trained.trial) if low and has_rate else (), deadline),
             clipped=None if tail is None else _retried(setup, probe, 1.0, deadline, clip=tail.median),
         )
+
+
+def _faster(trial: Trial) -> list[float]:
+    """Powers of ten, of ten or more, that take the trial's steps to usual sizes."""
+    moved = statistics.median(trial.update_ratios) if trial.update_ratios and not trial.nonfinite else 0.0
+    factors = [10.0 ** round(math.log10(size / moved)) for size in _USUAL] if 0 < moved < math.inf else []
+    return [factor for factor in factors if factor >= 10]
 
 
 def _available(collector: Collector, kind: type[EvidenceT]) -> EvidenceT | None:

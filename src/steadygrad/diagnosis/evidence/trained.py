@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,13 +49,13 @@ class Trained:
 
     Attributes:
         trial: its record.
-        constant: mean loss of the best constant output on the probe; None where that is not known.
+        constant: losses of the probe under the best constant output; empty where that is not known.
         deaths: a record for each activation.
         examples: examples that the deaths were counted on.
     """
 
     trial: Trial
-    constant: float | None
+    constant: tuple[float, ...]
     deaths: tuple[UnitDeaths, ...]
     examples: int
 
@@ -89,12 +88,12 @@ class Trained:
         return course_of(self.trial, self.constant)
 
 
-def course_of(trial: Trial, constant: float | None = None) -> Course:
+def course_of(trial: Trial, constant: tuple[float, ...] = ()) -> Course:
     """Return a trial's record as the detectors take it."""
-    start = [x for x in trial.before if math.isfinite(x)]
     return Course(
         losses=trial.losses,
-        start=start,
+        start=trial.before,
+        end=trial.after,
         nonfinite=trial.nonfinite,
         constant=constant,
         period=trial.batches_per_pass,
@@ -127,12 +126,12 @@ def run(setup: Setup, probe: Probe, *, steps: int, seconds: float, clip: float |
     )
 
 
-def _constant(setup: Setup, probe: Probe) -> float | None:
+def _constant(setup: Setup, probe: Probe) -> tuple[float, ...]:
     assert setup.loss_fn is not None
     try:
         return constant_guess(setup.model, probe.pairs, setup.loss_fn)
     except Exception:  # an output without examples along its first dimension, or a model that raises, has no constant
-        return None
+        return ()
 
 
 def _dead(setup: Setup, batch: Batch) -> dict[str, tuple[int, float]]:

@@ -2,8 +2,8 @@
 
 Along the direction of curvature λ gradient descent takes about 1/ηλ steps to learn, with momentum β (1 - β)/ηλ; the
 sharpest direction is the fastest, and most lie orders of magnitude below it. In the trial the rule asks what mends the
-run: it speaks where the loss hardly moved and the same trial at ten times the rate, a hundred, a thousand or ten
-thousand times takes at least five times as much off it, and that is a tenth of the loss or more. A slow run that
+run: it speaks where the loss hardly moved and the same trial, at a rate that gives steps of 1e-3 of the weights as is
+usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or more. A slow run that
 learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the weights, a hundredth of the
 1e-3 that is usual, and, for plain gradient descent, even the sharpest direction needs more than a thousand steps.
 
@@ -50,6 +50,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial
+from steadygrad.diagnosis.runs.level import level
 from steadygrad.diagnosis.runs.outcome import Course
 from steadygrad.diagnosis.runs.remedy import mends
 from steadygrad.finding import Finding, Level
@@ -74,7 +75,7 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
             yield _by_steps(rates)
         return
     trained = trials.retrials.trained
-    if trained.constant is not None and trained.course.began.value < _LEARNED * trained.constant:
+    if trained.constant and trained.course.began.value < _LEARNED * level(trained.constant).value:
         return
     better = [r for r in trials.retrials.faster if mends(r.course, trained.course, steps=r.trial.steps, more=_MORE)]
     if better:

@@ -56,7 +56,7 @@ def check(trained: Trained) -> Iterator[Finding]:
     if not stands_still(course):
         return
     reference = course.reference
-    beside = "the start's" if course.constant is None else "a constant output's"
+    beside = "the start's" if not course.constant else "a constant output's"
     yield Finding(
         code="RUN004",
         name="no-progress",

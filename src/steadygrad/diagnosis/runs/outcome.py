@@ -21,6 +21,9 @@ _TWICE = 2.0
 # Steps that a rise must last: a single batch of hard examples is no spike of the run.
 _LASTS = 5
 
+# Batches that it takes to tell their change from chance.
+_PAIRS = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
@@ -30,14 +33,16 @@ class Course:
         losses: one a step; the last may not be finite.
         start: losses of batches at the first weights; where empty, the first losses stand in.
         nonfinite: "loss", "gradient" or "weights" where the run ended by one; "" otherwise.
-        constant: the loss of the best constant output; None where it is not known.
+        end: losses of the same batches at the last weights.
+        constant: losses of the same batches under the best constant output; empty where that is not known.
         period: steps in a pass over the data; None where there was no second one.
     """
 
     losses: Sequence[float]
     start: Sequence[float] = ()
     nonfinite: str = ""
-    constant: float | None = None
+    end: Sequence[float] = ()
+    constant: Sequence[float] = ()
     period: int | None = None
 
     @property
@@ -58,8 +63,12 @@ class Course:
     @property
     def reference(self) -> float:
         """What a run must get below to have made something of its inputs: a constant output's loss, or the start's."""
-        known = self.constant is not None and math.isfinite(self.constant)
-        return min(self.constant, self.began.value) if known and self.constant is not None else self.began.value
+        return min(level(self.constant).value, self.began.value) if self.constant else self.began.value
+
+    def paired(self) -> Level:
+        """How much lower each batch of the start stands at the end, or under it than a constant output, if less."""
+        constant = self.constant if self.constant and level(self.constant).value < self.began.value else self.start
+        return level([was - now for was, now in zip(constant, self.end, strict=False)])
 
     def gain(self, steps: int | None = None, *, below: float | None = None) -> float:
         """How much lower than the start, or than another loss, the run stands after so many steps.
@@ -133,7 +142,9 @@ def stands_still(course: Course) -> bool:
         return False
     began, ended = course.began, course.ended
     noise = math.hypot(began.error, ended.error)
-    return ended.value > course.reference - SURE * noise and course.later_trend() > -SURE
+    lower = course.paired()
+    better = len(course.end) >= _PAIRS and lower.value > SURE * lower.error
+    return ended.value > course.reference - SURE * noise and not better and course.later_trend() > -SURE
 
 
 def _has_risen(course: Course, to: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .level import level
 from .outcome import Course
 
 # The least part of the loss that a change must take off to be worth a word.
@@ -29,6 +30,7 @@ def mends(changed: Course, was: Course, *, steps: int, more: float = _MORE, belo
     (True, False)
     """
     gain = changed.gain(steps, below=below)
-    sure = 3 * math.hypot(changed.began.error, changed.ended.error)
+    lower = level([before - after for before, after in zip(changed.start, changed.end, strict=False)])
+    sure = 3 * (lower.error if changed.end else math.hypot(changed.began.error, changed.ended.error))
     scale = was.scale if below is None else abs(below)
     return gain > more * max(was.gain(steps, below=below), 0.0) and gain > max(PART * scale, sure)
