@@ -55,8 +55,8 @@ class Probe:
 
     @property
     def pairs(self) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-        """The first eight as (inputs, targets): what losses are compared on before and after a trial."""
-        return [(batch.inputs, batch.targets) for batch in self.batches[:8]]
+        """As (inputs, targets), half of the most: what losses are compared on before and after a trial."""
+        return [(batch.inputs, batch.targets) for batch in self.batches[: MOST_BATCHES // 2]]
 
     @property
     def joined(self) -> Batch:

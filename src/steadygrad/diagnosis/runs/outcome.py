@@ -21,9 +21,6 @@ _TWICE = 2.0
 # Steps that a rise must last: a single batch of hard examples is no spike of the run.
 _LASTS = 5
 
-# Batches that it takes to tell their change from chance.
-_PAIRS = 5
-
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
@@ -65,10 +62,20 @@ class Course:
         """What a run must get below to have made something of its inputs: a constant output's loss, or the start's."""
         return min(level(self.constant).value, self.began.value) if self.constant else self.began.value
 
-    def paired(self) -> Level:
-        """How much lower each batch of the start stands at the end, or under it than a constant output, if less."""
+    def is_better(self) -> bool:
+        """Return whether batches end below where they began, and below a constant output if that is lower.
+
+        Each batch is compared with itself: by the sign test beyond three standard errors, and by a hundredth of the
+        loss in the median.
+        """
+        pairs = self._pairs()
+        lower = sum(difference > 0 for difference in pairs)
+        sure = 2 * lower - len(pairs) > SURE * math.sqrt(len(pairs))
+        return sure and level(pairs).value > abs(self.reference) / 100
+
+    def _pairs(self) -> list[float]:
         constant = self.constant if self.constant and level(self.constant).value < self.began.value else self.start
-        return level([was - now for was, now in zip(constant, self.end, strict=False)])
+        return [was - now for was, now in zip(constant, self.end, strict=False)]
 
     def gain(self, steps: int | None = None, *, below: float | None = None) -> float:
         """How much lower than the start, or than another loss, the run stands after so many steps.
@@ -142,9 +149,8 @@ def stands_still(course: Course) -> bool:
         return False
     began, ended = course.began, course.ended
     noise = math.hypot(began.error, ended.error)
-    lower = course.paired()
-    better = len(course.end) >= _PAIRS and lower.value > SURE * lower.error
-    return ended.value > course.reference - SURE * noise and not better and course.later_trend() > -SURE
+    high = ended.value > course.reference - SURE * noise
+    return high and not course.is_better() and course.later_trend() > -SURE
 
 
 def _has_risen(course: Course, to: float) -> bool:
