@@ -121,7 +121,7 @@ class Picky:
 def test_a_loss_that_raises_on_the_second_batch_ends_the_trial():
     setup = parts(network())
     notes = notes_of(setup | {"loss_fn": Picky(setup["data"][0][1])})
-    assert "The trial of training ended after 1 of 300 steps: KeyError: 'no such label'." in notes
+    assert "The trial of training ended after 1 of 200 steps: KeyError: 'no such label'." in notes
 
 
 @pytest.mark.parametrize("calls", [1, 2, 5, 20, 60])

@@ -63,7 +63,7 @@ def _least(
 
     try:
         with torch.enable_grad():
-            search.step(closure)  # type: ignore[no-untyped-call]
+            search.step(closure)
     except Exception:  # a loss of probabilities does not take every constant: what was seen so far counts
         pass
     finite = [losses for losses in seen if all(map(math.isfinite, losses))]

@@ -19,7 +19,7 @@ from .probe import Probe
 from .rates import Rates
 from .trained import Trained, course_of, run, trial_of
 
-# A third of the trial: enough to see a loss fall, and three of them cost what the trial does.
+# Half of the trial: enough to see a loss fall.
 STEPS = 100
 _SECONDS = 5.0
 

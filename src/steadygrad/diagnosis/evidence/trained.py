@@ -22,7 +22,7 @@ from .collector import Collector, Unavailable
 from .probe import Probe
 
 # A budget of steps first, so that the same setup gives the same findings; the time is a bound for what is slow.
-STEPS = 300
+STEPS = 200
 SECONDS = 5.0
 
 

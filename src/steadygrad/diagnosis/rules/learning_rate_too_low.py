@@ -3,9 +3,9 @@
 Along the direction of curvature λ gradient descent takes about 1/ηλ steps to learn, with momentum β (1 - β)/ηλ; the
 sharpest direction is the fastest, and most lie orders of magnitude below it. In the trial the rule asks what mends the
 run: it speaks where the loss hardly moved and the same trial, at a rate that gives steps of 1e-3 of the weights as is
-usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or more. A slow run that
-learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the weights, a hundredth of the
-1e-3 that is usual, and, for plain gradient descent, even the sharpest direction needs more than a thousand steps.
+usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or more. A slow
+run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the weights, a hundredth
+of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a thousand steps.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
