@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from steadygrad.finding import Finding, Rule
+from steadygrad.finding import Finding, Level, Rule
 from steadygrad.measurement.untouched import untouched
 from steadygrad.setup import Setup
 
@@ -42,7 +42,8 @@ def check(
         setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`.
         select: codes of rules, or prefixes of them; all where it is empty.
         ignore: codes or prefixes to leave out.
-        trial: whether to train a short trial, a few hundred steps or 5 s, on a snapshot that is put back.
+        trial: whether to train a short trial, 200 steps or 5 s, on a snapshot that is put
+            back; none is made where an error is found before it.
         configuration: what a project settles for all its checks; `select` takes the place of its own, `ignore` adds
             to it. Nothing is read from a file here: `Configuration.nearest` does that.
 
@@ -61,9 +62,14 @@ def check(
     codes = selected(RULES, _listed(select) or settled.select, (*settled.ignore, *_listed(ignore)))
     rules = {code: RULES[code] for code in codes}
     given, note = without_used_up_data(setup)
-    collector = Collector(Setup.of(given), trial=trial, notes=[note] if note else [])
+    collector = Collector(Setup.of(given), no_trial="" if trial else ", as asked", notes=[note] if note else [])
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
-        findings = [finding for rule in rules.values() for finding in _look(rule, collector)]
+        findings: list[Finding] = []
+        for rule in rules.values():
+            findings += _look(rule, collector)
+            # Rules come from cause to effect: what an error at the start does to a trial says nothing new.
+            if not collector.no_trial and (grave := [f.code for f in findings if f.level == Level.ERROR]):
+                collector.no_trial = f": {grave[0]} comes first"
         measured = collector.peek(Measured)
         predicted = _predicted(collector) if measured else None
     model = collector.setup.model

@@ -33,7 +33,7 @@ class Collector:
 
     Attributes:
         setup: what is checked.
-        trial: whether a short trial of training may be made.
+        no_trial: why no trial of training is made; "" where one may be.
         notes: what could not be looked at, in words.
 
     >>> import torch
@@ -43,7 +43,7 @@ class Collector:
     """
 
     setup: Setup
-    trial: bool = True
+    no_trial: str = ""
     notes: list[str] = field(default_factory=list)
     _found: dict[type, Any] = field(default_factory=dict)
 

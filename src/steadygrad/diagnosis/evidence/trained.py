@@ -63,8 +63,8 @@ class Trained:
     def collect(cls, collector: Collector) -> Self:
         """Train with the user's own optimizer and put everything back."""
         probe = collector.get(Probe)
-        if not collector.trial:
-            raise Unavailable("No trial of training was made, as asked.")
+        if collector.no_trial:
+            raise Unavailable(f"No trial of training was made{collector.no_trial}.")
         setup = collector.setup
         with trial_of(setup):
             before = _dead(setup, probe.joined)
