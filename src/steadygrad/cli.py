@@ -83,6 +83,10 @@ def check(
     ignore: Codes = None,
     trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Train a short trial, then put all back.")] = True,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
+    static: Annotated[bool, typer.Option("--static", help="Predict alone: no weight is allocated.")] = False,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="SHAPE", help="With --static: a batch's shape, as 32,784, in place of data.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(metavar="FILE", help="Leave out what this file knows.")] = None,
     write_baseline: Annotated[
         str | None, typer.Option(metavar="OUT", help="Write what is found, for a later --baseline.")
@@ -101,15 +105,15 @@ def check(
         for out in outputs:
             saving.check_writable(out)
     from steadygrad import diagnosis
-    from steadygrad.setup import file_of, load
+    from steadygrad.setup import file_of
 
+    shape = None if inputs is None else _shape(inputs)
+    if shape is not None and not static:
+        raise ValueError("`--inputs` describes a batch that is not there: it goes with `--static`.")
     known = None if baseline is None else diagnosis.Baseline.load(baseline)
-    settled = diagnosis.Configuration.nearest(file_of(setup).parent)
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        report = diagnosis.check(
-            load(setup), select=_codes(select), ignore=_codes(ignore), trial=trial, configuration=settled
-        )
+        report = _report(setup, _codes(select), _codes(ignore), trial=trial, static=static, inputs=shape)
     if write_baseline is not None:
         _write(Path(write_baseline), diagnosis.Baseline.of(report).to_json() + "\n")
     if known is not None:
@@ -123,6 +127,25 @@ def check(
     else:
         typer.echo(_as_text(report, every_row=every_row))
     raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
+
+
+def _report(
+    spec: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    *,
+    trial: bool,
+    static: bool,
+    inputs: tuple[int, ...] | None,
+) -> Report:
+    from steadygrad import diagnosis
+    from steadygrad.setup import file_of, function_of, load
+
+    settled = diagnosis.Configuration.nearest(file_of(spec).parent)
+    if not static:
+        return diagnosis.check(load(spec), select=select, ignore=ignore, trial=trial, configuration=settled)
+    with function_of(spec) as make:
+        return diagnosis.check_static(make, inputs=inputs, select=select, ignore=ignore, configuration=settled)
 
 
 @app.command()
@@ -185,6 +208,13 @@ def _whole(option: str, word: str) -> int:
         return int(word)
     except ValueError:
         raise ValueError(not_allowed(option, "must be a whole number", word)) from None
+
+
+def _shape(words: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in words.split(","))
+    except ValueError:
+        raise ValueError(not_allowed("--inputs", "must be whole numbers separated by commas", words)) from None
 
 
 def _in_one_line(error: Exception) -> str:
