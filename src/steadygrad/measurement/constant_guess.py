@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .observe import Loss
+from .scalar_loss import Loss
 
 # A constant of d numbers fits the targets it was chosen on by d/2n better than those it was not (Akaike 1974, in nats
 # an example): with ten examples a number that is a twentieth.

@@ -15,7 +15,7 @@ from torch import nn
 
 from .foreach_norm import foreach_norm
 from .gradient_edits import Edits
-from .observe import Loss
+from .scalar_loss import Loss
 
 # A trial that has learned this long and this well has shown what it can.
 _ENOUGH, _IN_A_ROW = 100, 20

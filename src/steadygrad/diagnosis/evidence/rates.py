@@ -73,6 +73,8 @@ class Rates:
 
         A loss that is not finite counts as infinite; the loss at the start is taken by its size.
         """
+        if not math.isfinite(self.before):
+            return -math.inf  # what is not finite at the start is no step's doing
         later = [*self.steps.losses[1:], *self.steps.after]
         if self.steps.nonfinite:
             return math.inf
