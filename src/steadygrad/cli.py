@@ -82,6 +82,7 @@ def check(
     html: Annotated[str | None, typer.Option(metavar="OUT", help="Also write the report as an HTML page.")] = None,
     select: Codes = None,
     ignore: Codes = None,
+    trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Train a short trial, then put all back.")] = True,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
     static: Annotated[bool, typer.Option("--static", help="Predict alone: no weight is allocated.")] = False,
     inputs: Annotated[
@@ -120,7 +121,9 @@ def check(
     known = None if baseline is None else diagnosis.Baseline.load(baseline)
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        report, plan = _report(setup, _codes(select), _codes(ignore), static=static, inputs=shape, planned=planned)
+        report, plan = _report(
+            setup, _codes(select), _codes(ignore), trial=trial, static=static, inputs=shape, planned=planned
+        )
     if write_baseline is not None:
         _write(Path(write_baseline), diagnosis.Baseline.of(report).to_json() + "\n")
     if known is not None:
@@ -146,6 +149,7 @@ def _report(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     *,
+    trial: bool,
     static: bool,
     inputs: tuple[int, ...] | None,
     planned: bool,
@@ -159,7 +163,7 @@ def _report(
             found = diagnosis.check_static(make, inputs=inputs, select=select, ignore=ignore, configuration=settled)
         return found, None
     loaded = load(spec)
-    report = diagnosis.check(loaded, select=select, ignore=ignore, configuration=settled)
+    report = diagnosis.check(loaded, select=select, ignore=ignore, trial=trial, configuration=settled)
     return report, diagnosis.init_plan(loaded) if planned else None
 
 

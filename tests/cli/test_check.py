@@ -88,7 +88,7 @@ def test_the_code_of_the_finding_is_what_mends_the_example(monkeypatch):
         ((), 1),
         (("--fail-on", "error"), 1),
         (("--select", "DAT003"), 0),
-        (("--ignore", "INI,FWD", "--ignore", "BWD"), 0),
+        (("--ignore", "INI,FWD", "--ignore", "BWD", "--no-trial"), 0),
     ],
 )
 def test_the_status_says_whether_something_was_found(run, options, status):
