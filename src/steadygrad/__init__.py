@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .guard import Spike as Spike
     from .guard import clip as clip
     from .measurement import measure as measure
+    from .prediction import Inputs as Inputs
     from .prediction import predict as predict
+    from .profile import Comparison as Comparison
     from .profile import LayerSignal as LayerSignal
     from .profile import Profile as Profile
     from .remedies import Reviver as Reviver
@@ -42,8 +44,8 @@ __all__ = lazy_names(
         "init": (),
         "measurement": ("measure",),
         "numerics": (),
-        "prediction": ("predict",),
-        "profile": ("LayerSignal", "Profile"),
+        "prediction": ("Inputs", "predict"),
+        "profile": ("Comparison", "LayerSignal", "Profile"),
         "remedies": ("Reviver", "convert_", "revive_"),
         "setup": ("Setup",),
         "theory": (),

@@ -23,6 +23,7 @@ from steadygrad.finding import Level
 
 if TYPE_CHECKING:
     from steadygrad.diagnosis import Report
+    from steadygrad.setup import Setup
 
 app = typer.Typer(
     name="steadygrad",
@@ -82,6 +83,10 @@ def check(
     select: Codes = None,
     ignore: Codes = None,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
+    static: Annotated[bool, typer.Option("--static", help="Predict alone: no weight is allocated.")] = False,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="SHAPE", help="With --static: a batch's shape, as 32,784, in place of data.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(metavar="FILE", help="Leave out what this file knows.")] = None,
     write_baseline: Annotated[
         str | None, typer.Option(metavar="OUT", help="Write what is found, for a later --baseline.")
@@ -106,13 +111,18 @@ def check(
     from steadygrad import diagnosis
     from steadygrad.setup import file_of, load
 
+    shape = None if inputs is None else _shape(inputs)
+    if shape is not None and not static:
+        raise ValueError("`--inputs` describes a batch that is not there: it goes with `--static`.")
+    planned = fix_init or write_init is not None
+    if planned and static:
+        raise ValueError("`--fix-init` and `--write-init` look at the model and its data: leave out `--static`.")
     known = None if baseline is None else diagnosis.Baseline.load(baseline)
-    settled = diagnosis.Configuration.nearest(file_of(setup).parent)
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        loaded = load(setup)
-        report = diagnosis.check(loaded, select=_codes(select), ignore=_codes(ignore), configuration=settled)
-        plan = diagnosis.init_plan(loaded) if fix_init or write_init is not None else None
+        loaded = None if static else load(setup)
+        report = _report(setup, loaded, _codes(select), _codes(ignore), inputs=shape)
+        plan = diagnosis.init_plan(loaded) if loaded is not None and planned else None
     if write_baseline is not None:
         _write(Path(write_baseline), diagnosis.Baseline.of(report).to_json() + "\n")
     if known is not None:
@@ -131,6 +141,20 @@ def check(
     if plan is not None and write_init is not None:
         _write(Path(write_init), plan.code())
     raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
+
+
+def _report(
+    spec: str, loaded: Setup | None, select: tuple[str, ...], ignore: tuple[str, ...], *, inputs: tuple[int, ...] | None
+) -> Report:
+    """What a check finds of a setup that was loaded, or else of the function that would make one, never called."""
+    from steadygrad import diagnosis
+    from steadygrad.setup import file_of, function_of
+
+    settled = diagnosis.Configuration.nearest(file_of(spec).parent)
+    if loaded is not None:
+        return diagnosis.check(loaded, select=select, ignore=ignore, configuration=settled)
+    with function_of(spec) as make:
+        return diagnosis.check_static(make, inputs=inputs, select=select, ignore=ignore, configuration=settled)
 
 
 @app.command()
@@ -193,6 +217,13 @@ def _whole(option: str, word: str) -> int:
         return int(word)
     except ValueError:
         raise ValueError(not_allowed(option, "must be a whole number", word)) from None
+
+
+def _shape(words: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in words.split(","))
+    except ValueError:
+        raise ValueError(not_allowed("--inputs", "must be whole numbers separated by commas", words)) from None
 
 
 def _in_one_line(error: Exception) -> str:

@@ -128,7 +128,7 @@ def test_everything_is_as_it_was():
 
 def test_select_and_ignore_take_codes_and_prefixes():
     bad = setup(mlp(30))
-    assert check(bad, select=["BWD"]).checked == ("BWD001", "BWD002", "BWD004")
+    assert check(bad, select=["BWD"]).checked == ("BWD001", "BWD002", "BWD003", "BWD004")
     assert codes(check(bad, select=["BWD"])) == ["BWD001"]
     assert "INI001" not in check(bad, ignore=["INI"]).checked
     with pytest.raises(ValueError, match=r"`select` must be one of .* Did you mean 'INI001'"):
@@ -153,7 +153,10 @@ def test_nan_in_a_batch_is_a_finding_and_the_rest_is_measured_on_a_clean_one():
 def test_a_model_without_data_is_said_not_to_be_measured():
     report = check(mlp(2))
     assert report.findings == ()
-    assert report.notes == ("There are no data, so nothing was measured.",)
+    assert report.notes == (
+        "There are no data, so nothing was measured.",
+        "There is no optimizer, so none was looked at.",
+    )
 
 
 def test_user_errors_come_as_one_line():
@@ -169,7 +172,7 @@ def test_a_report_prints_and_is_written_by_suffix(tmp_path):
     assert report.to_dict()["findings"][0]["code"] == "INI001"
     for name in ("r.txt", "r.json", "r.html"):
         assert "INI001" in report.save(tmp_path / name).read_text()
-    with pytest.raises(ValueError, match=r"must end in \.html, \.json or \.txt, got '\.pdf'"):
+    with pytest.raises(ValueError, match=r"must end in \.html, \.json, \.sarif or \.txt, got '\.pdf'"):
         report.save(tmp_path / "r.pdf")
 
 

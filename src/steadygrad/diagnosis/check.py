@@ -10,6 +10,7 @@ from torch import nn
 
 from steadygrad.finding import Finding, Rule
 from steadygrad.measurement.untouched import untouched
+from steadygrad.profile import Profile
 from steadygrad.setup import Setup
 
 from .configuration import Configuration
@@ -54,13 +55,33 @@ def check(
     ()
     """
     settled = configuration or Configuration()
-    codes = selected(RULES, _listed(select) or settled.select, (*settled.ignore, *_listed(ignore)))
+    codes = selected(RULES, listed(select) or settled.select, (*settled.ignore, *listed(ignore)))
     rules = {code: RULES[code] for code in codes}
     collector = Collector(Setup.of(setup))
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings = [finding for rule in rules.values() for finding in _look(rule, collector)]
         measured = collector.peek(Measured)
         predicted = _predicted(collector) if measured else None
+    return reported(
+        findings,
+        collector,
+        settled,
+        codes,
+        predicted=predicted.profile if predicted else None,
+        measured=measured.observation.profile if measured else None,
+    )
+
+
+def reported(
+    findings: list[Finding],
+    collector: Collector,
+    settled: Configuration,
+    codes: tuple[str, ...],
+    *,
+    predicted: Profile | None,
+    measured: Profile | None,
+) -> Report:
+    """Return what was found, without what is suppressed, ranked and located."""
     model = collector.setup.model
     kept, unused = suppressed(findings, (*allowances(model), *settled.suppressions), codes)
     for words in unused:
@@ -68,14 +89,15 @@ def check(
     levelled = [replace(finding, level=settled.level_of(finding.code, finding.level)) for finding in kept]
     return Report(
         findings=tuple(located(finding, model) for finding in ranked(levelled, RULES)),
-        predicted=predicted.profile if predicted else None,
-        measured=measured.observation.profile if measured else None,
-        checked=tuple(rules),
+        predicted=predicted,
+        measured=measured,
+        checked=codes,
         notes=tuple(collector.notes),
     )
 
 
-def _listed(codes: Collection[str]) -> tuple[str, ...]:
+def listed(codes: Collection[str]) -> tuple[str, ...]:
+    """Return codes that were given, one alone too."""
     return (codes,) if isinstance(codes, str) else tuple(codes)
 
 

@@ -11,19 +11,18 @@ from dataclasses import replace
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .patchwork import NOTHING, Patchwork, extent
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
-
-NOTHING = Unknown("memory that nothing filled")
 
 
 class Memory:
     """Values by storage."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, tuple[StorageWeakRef, Value]] = {}
+        self._entries: dict[int, tuple[StorageWeakRef, Value | Patchwork]] = {}
         self._full = 4096
 
-    def put(self, tensor: torch.Tensor, value: Value) -> None:
+    def put(self, tensor: torch.Tensor, value: Value | Patchwork) -> None:
         """Set what is known of the tensor's storage."""
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -37,6 +36,23 @@ class Memory:
         entry = self._entries.get(tensor.untyped_storage()._cdata)
         return _part(entry[1], tensor) if entry else NOTHING
 
+    def whole(self, tensor: torch.Tensor) -> Value | Patchwork:
+        """Return what is known of all of the tensor's storage."""
+        entry = self._entries.get(tensor.untyped_storage()._cdata)
+        return entry[1] if entry else NOTHING
+
+    def own(self, tensor: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """Return a tensor's numbers as a view of a storage that is nobody else's, and know the storage by it."""
+        whole = self.whole(tensor)
+        if not isinstance(whole, Concrete) or not whole.own:
+            count = tensor.untyped_storage().nbytes() // tensor.element_size()
+            flat = torch.zeros(count, dtype=tensor.dtype)
+            known = whole.tensor if isinstance(whole, Concrete) else numbers
+            flat.as_strided(known.shape, known.stride(), known.storage_offset()).copy_(known)
+            whole = Concrete(flat, own=True)
+            self.put(tensor, whole)
+        return whole.tensor.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
     def forget_expired(self) -> None:
         """Drop what was known of memory that is gone."""
         self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
@@ -48,12 +64,14 @@ def covers(tensor: torch.Tensor) -> bool:
     return tensor.numel() * tensor.element_size() >= tensor.untyped_storage().nbytes()
 
 
-def _part(value: Value, tensor: torch.Tensor) -> Value:
+def _part(value: Value | Patchwork, tensor: torch.Tensor) -> Value:
     match value:
         case Unknown():
             return value
+        case Patchwork():
+            return value.known(*extent(tensor))
         case Concrete(tensor=known):
-            return Concrete(known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()))
+            return replace(value, tensor=known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()))
         case Draws(values=known) if known.shape[1:] != tensor.shape:
             return _reshaped(value, tensor)
         case Fill() if not covers(tensor):

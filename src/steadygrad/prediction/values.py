@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .spread import Spread
 
 if TYPE_CHECKING:
+    from .law import Law
     from .source import Wave
 
 Array = NDArray[np.float64]
@@ -20,9 +21,10 @@ Exactness = Literal["exact", "approximate"]
 
 @dataclass(frozen=True, slots=True)
 class Concrete:
-    """Numbers that are known: the batch, labels, masks, buffers."""
+    """Numbers that are known: the batch, labels, masks, buffers. `own` numbers may be written into."""
 
     tensor: torch.Tensor
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Fill:
     """Independent entries of one distribution: a parameter as something filled it.
 
     `kurtosis` is E[(w - mean)⁴]/variance²; `source` names the draw, so that copies and transposes are known as such.
+    `law` is the whole distribution where it is neither normal nor uniform. `form` says where entries are not
+    independent: the rows, or the columns, of an orthogonal matrix keep lengths, an identity keeps what it multiplies.
     """
 
     mean: float
@@ -37,6 +41,15 @@ class Fill:
     source: int
     kurtosis: float = 3.0
     mark: Exactness = "exact"
+    law: Law | None = None
+    form: Literal["independent", "orthogonal", "identity"] = "independent"
+
+    @property
+    def acting(self) -> Fill:
+        """The fill as a factor: an identity takes each of its terms whole, so its mean makes no common part."""
+        if self.form != "identity" or self.mean == 0:
+            return self
+        return replace(self, mean=0.0, variance=self.variance + self.mean**2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,37 @@ from typing import Any
 
 from steadygrad.prediction.interpreter import Rule
 
-from . import arithmetic, convolution, copies, fills, joins, linear, losses, norms, pointwise, reductions, tables
+from . import (
+    arithmetic,
+    convolution,
+    copies,
+    decisions,
+    fills,
+    joins,
+    linear,
+    losses,
+    norms,
+    pointwise,
+    reductions,
+    tables,
+)
 
 TABLE: dict[Any, Rule] = {
     operator: rule
-    for family in (fills, copies, linear, convolution, pointwise, arithmetic, reductions, norms, tables, joins, losses)
+    for family in (
+        fills,
+        copies,
+        linear,
+        convolution,
+        pointwise,
+        arithmetic,
+        reductions,
+        norms,
+        tables,
+        joins,
+        losses,
+        decisions,
+    )
     for operator, rule in family.RULES.items()
 }
+TABLE["pointwise"] = pointwise.pointwise  # what torch itself calls pointwise, and no family names
