@@ -134,6 +134,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Sequential], tuple[int, ...], int, boo
 }  # fmt: skip
 
 
+PLACES = (nn.Linear, nn.Conv2d, nn.TransformerEncoderLayer, Residual)
+
+
 def bands() -> None:
     print("share of draws in the predicted 95% band: mean, least layer, largest; factor by which medians move")
     for name, (make, shape, draws, orthogonal) in NETWORKS.items():
@@ -143,12 +146,14 @@ def bands() -> None:
         plan = init.plan(model, x, distribution=how, loss_fn=loss)
         after = init.plan(model, x, y, distribution=how, loss_fn=loss, skip=[f"{len(model) - 1}.bias"]).after
         paths = [p for p, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and "out_proj" not in p]
-        ends = [p for p in paths if "branch" in plan[f"{p}.weight"].reason]
-        found = np.array([draw(plan.apply_(seed=seed), x, y, paths[:-1]) for seed in range(draws)])
+        # Over the depth the stream is compared with itself: inside a branch everything is as much smaller.
+        depth = [p for p, m in model.named_children() if isinstance(m, PLACES)][:-1]
+        every = [*paths[:-1], *depth]
+        drawn = np.array([draw(plan.apply_(seed=seed), x, y, every) for seed in range(draws)])
+        found, along = drawn[:, :, : len(paths) - 1], drawn[:, :, len(paths) - 1 :]
         for i, column in enumerate(("q", "grad_q")):
-            medians = np.median(found[:, i], axis=0)
-            kept = medians[[path not in ends for path in paths[:-1]]]
-            show(f"{name}: median {column} moves by", float(kept.max() / kept.min()), 4.0)
+            medians = np.median(along[:, i], axis=0)
+            show(f"{name}: median {column} moves by", float(medians.max() / medians.min()), 4.0)
             rows = {row.path: row for row in after or ()}
             low, high = (np.array([getattr(rows.get(p), f"{column}_{e}", math.nan) for p in paths[:-1]])
                          for e in ("low", "high"))  # fmt: skip
