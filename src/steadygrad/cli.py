@@ -23,7 +23,7 @@ from steadygrad.finding import Level
 
 if TYPE_CHECKING:
     from steadygrad.diagnosis import Report
-    from steadygrad.setup import Setup
+    from steadygrad.init import Plan
 
 app = typer.Typer(
     name="steadygrad",
@@ -109,20 +109,18 @@ def check(
         for out in outputs:
             saving.check_writable(out)
     from steadygrad import diagnosis
-    from steadygrad.setup import file_of, load
+    from steadygrad.setup import file_of
 
     shape = None if inputs is None else _shape(inputs)
     if shape is not None and not static:
         raise ValueError("`--inputs` describes a batch that is not there: it goes with `--static`.")
     planned = fix_init or write_init is not None
     if planned and static:
-        raise ValueError("`--fix-init` and `--write-init` look at the model and its data: leave out `--static`.")
+        raise ValueError("`--fix-init` and `--write-init` plan for the weights that are there: not with `--static`.")
     known = None if baseline is None else diagnosis.Baseline.load(baseline)
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        loaded = None if static else load(setup)
-        report = _report(setup, loaded, _codes(select), _codes(ignore), inputs=shape)
-        plan = diagnosis.init_plan(loaded) if loaded is not None and planned else None
+        report, plan = _report(setup, _codes(select), _codes(ignore), static=static, inputs=shape, planned=planned)
     if write_baseline is not None:
         _write(Path(write_baseline), diagnosis.Baseline.of(report).to_json() + "\n")
     if known is not None:
@@ -144,17 +142,25 @@ def check(
 
 
 def _report(
-    spec: str, loaded: Setup | None, select: tuple[str, ...], ignore: tuple[str, ...], *, inputs: tuple[int, ...] | None
-) -> Report:
-    """What a check finds of a setup that was loaded, or else of the function that would make one, never called."""
+    spec: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    *,
+    static: bool,
+    inputs: tuple[int, ...] | None,
+    planned: bool,
+) -> tuple[Report, Plan | None]:
     from steadygrad import diagnosis
-    from steadygrad.setup import file_of, function_of
+    from steadygrad.setup import file_of, function_of, load
 
     settled = diagnosis.Configuration.nearest(file_of(spec).parent)
-    if loaded is not None:
-        return diagnosis.check(loaded, select=select, ignore=ignore, configuration=settled)
-    with function_of(spec) as make:
-        return diagnosis.check_static(make, inputs=inputs, select=select, ignore=ignore, configuration=settled)
+    if static:
+        with function_of(spec) as make:
+            found = diagnosis.check_static(make, inputs=inputs, select=select, ignore=ignore, configuration=settled)
+        return found, None
+    loaded = load(spec)
+    report = diagnosis.check(loaded, select=select, ignore=ignore, configuration=settled)
+    return report, diagnosis.init_plan(loaded) if planned else None
 
 
 @app.command()
