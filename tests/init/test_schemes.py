@@ -242,7 +242,7 @@ def test_at_finite_width_it_is_the_median_of_a_draw_that_is_kept(orthogonal):
     made = plan(model, (1, 32), distribution="orthogonal" if orthogonal else "normal")
     x, logs = torch.randn(1, 32, generator=seeded()), []
     with torch.no_grad():
-        for seed in range(150):
+        for seed in range(80):
             made.apply_(seed=seed)
             first = model[0](x)
             last = model[1:-2](first)
@@ -256,12 +256,12 @@ def deep_tanh(depth, width=64):
     return nn.Sequential(*(part for _ in range(depth) for part in (nn.Linear(width, width), nn.Tanh())))
 
 
-def test_a_tanh_network_of_1000_layers_keeps_signal_and_gradient_where_unit_weights_lose_them():
-    """At sigma_w = 1 without bias q falls as 1/(2 l): to 0.0005 after 1000 layers."""
+def test_a_tanh_network_of_400_layers_keeps_signal_and_gradient_where_unit_weights_lose_them():
+    """At sigma_w = 1 without bias q falls as 1/(2 l): to 0.00125 after 400 layers."""
     x = torch.randn(16, 64, generator=seeded())
     ends = {}
     for name in ("critical", "unit"):
-        model = deep_tanh(1000)
+        model = deep_tanh(400)
         if name == "critical":
             plan(model, x, distribution="orthogonal").apply_()
         else:
@@ -274,7 +274,7 @@ def test_a_tanh_network_of_1000_layers_keeps_signal_and_gradient_where_unit_weig
         if name == "critical":
             assert 0.1 < float(first.grad.square().mean() / last.detach().square().mean()) ** 0.5 < 10
     assert 0.25 < ends["critical"] < 4
-    assert ends["unit"] < 0.002
+    assert ends["unit"] < 0.0025
 
 
 class TestLsuv:
