@@ -10,6 +10,7 @@ from .exponents import Exponential as Exponential
 from .exponents import Exponents as Exponents
 from .flow import Flow as Flow
 from .flow import Stage as Stage
+from .gradient_tail import GradientTail as GradientTail
 from .half_gradients import HalfGradients as HalfGradients
 from .head_operator import HeadOperator as HeadOperator
 from .layer_gains import LayerGain as LayerGain
@@ -28,10 +29,17 @@ from .mended_scales import TargetScale as TargetScale
 from .nonfinite_origin import NonfiniteOrigin as NonfiniteOrigin
 from .optimized import Optimized as Optimized
 from .predicted import Predicted as Predicted
+from .probe import Probe as Probe
+from .rates import Rates as Rates
 from .rescaled import Comparison as Comparison
 from .residual_stream import ResidualStreams as ResidualStreams
+from .retrials import RateTrials as RateTrials
+from .retrials import Retrial as Retrial
+from .retrials import Retrials as Retrials
 from .sampled import Sampled as Sampled
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
 from .stepped import Stepped as Stepped
 from .traced import Traced as Traced
+from .trained import Trained as Trained
+from .trained import UnitDeaths as UnitDeaths

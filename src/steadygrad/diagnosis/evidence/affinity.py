@@ -30,6 +30,7 @@ class Affinity:
         deviation: norm of that sum over the norm of f(x) - f(0); NaN where rounding hides the latter.
         rounding: what rounding alone may make of it.
         count: numbers that the deviation rests on.
+        waits: a weight or gain is all zero, as before a branch that begins at nothing: what it hides may bend.
     """
 
     layers: tuple[str, ...]
@@ -37,6 +38,7 @@ class Affinity:
     deviation: float
     rounding: float
     count: int
+    waits: bool = False
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -63,6 +65,7 @@ class Affinity:
             deviation=deviation,
             rounding=rounding,
             count=count,
+            waits=any("bias" not in name and not bool(p.detach().any()) for name, p in model.named_parameters()),
         )
 
     @property
