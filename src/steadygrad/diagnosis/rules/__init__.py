@@ -6,11 +6,15 @@ from . import (
     activated_logits,
     batch_size_dependent_loss,
     broadcast_loss,
+    clipping_needed,
+    clipping_too_tight,
     collapsed_attention,
     collapsed_correlation,
     constant_features,
     dead_network_risk,
     dead_units,
+    divergence,
+    dying_units,
     exploding_gradient,
     exploding_signal,
     fan_mismatch,
@@ -21,13 +25,18 @@ from . import (
     init_gain_mismatch,
     initial_loss_off,
     invalid_labels,
+    learning_rate_too_high,
+    learning_rate_too_low,
+    loss_spike,
     loss_task_mismatch,
     missing_nonlinearity,
     no_gradient,
+    no_progress,
     non_finite_activation,
     non_finite_data,
     non_finite_gradient,
     optimizer_epsilon,
+    oscillating_loss,
     output_range_mismatch,
     parameters_not_optimized,
     saturated_units,
@@ -107,4 +116,28 @@ _BY_CAUSE = (
     rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, "FWD005", "FWD001", "BWD001")),
 )
 
-RULES = {found.code: found for found in _BY_CAUSE}
+# What is wrong before the first step is not the doing of a step: it explains whatever steps show. A model without
+# nonlinearity and an optimizer that holds part of it still take steps of the right size.
+_STATIC = tuple(found.code for found in _BY_CAUSE)
+_OF_STEPS = tuple(code for code in _STATIC if code not in ("NET001", "OPT005"))
+
+_BY_STEPS = (
+    # A step a hundred times too long on a few batches looks like a rate that is too high on all of them.
+    rule("OPT003", "clipping-needed", clipping_needed, explained_by=_OF_STEPS),
+    rule("OPT001", "learning-rate-too-high", learning_rate_too_high, explained_by=(*_OF_STEPS, "OPT003")),
+    rule("OPT007", "clipping-too-tight", clipping_too_tight, explained_by=_OF_STEPS),
+    rule("OPT002", "learning-rate-too-low", learning_rate_too_low, explained_by=(*_OF_STEPS, "OPT007")),
+)
+
+# A trial's symptoms stand beside no cause, and the graver of them explain the others.
+_CAUSES = (*_STATIC, *(found.code for found in _BY_STEPS))
+
+_IN_A_RUN = (
+    rule("RUN002", "divergence", divergence, explained_by=_CAUSES),
+    rule("RUN005", "dying-units", dying_units, explained_by=(*_CAUSES, "RUN002")),
+    rule("RUN003", "oscillating-loss", oscillating_loss, explained_by=(*_CAUSES, "RUN002")),
+    rule("RUN001", "loss-spike", loss_spike, explained_by=(*_CAUSES, "RUN002", "RUN003")),
+    rule("RUN004", "no-progress", no_progress, explained_by=(*_CAUSES, "RUN005", "RUN003")),
+)
+
+RULES = {found.code: found for found in (*_BY_CAUSE, *_BY_STEPS, *_IN_A_RUN)}
