@@ -44,9 +44,9 @@ class Scales:
 def critical_point(phi: Activation, depth: int, width: int, *, bias: bool = True, orthogonal: bool = False) -> Scales:
     """Return the point of the edge of chaos that a chain of `depth` layers of `width` units keeps to its end.
 
-    On the edge gradients keep their size, sigma_w² E[phi'²] = 1, for any q; the bias makes q a fixed point. The larger q,
-    the less linear the layer, so q is the largest up to 1 at which, over the whole depth L, (i) the correlation of two
-    inputs rises so that 1 - c loses at most half: 1 - c_L = (1 - c_0)/(1 + beta L (1 - c_0)/2) with
+    On the edge gradients keep their size, sigma_w² E[phi'²] = 1, for any q; the bias makes q a fixed point. The larger
+    q, the less linear the layer, so q is the largest up to 1 at which, over the whole depth L, (i) the correlation of
+    two inputs rises so that 1 - c loses at most half: 1 - c_L = (1 - c_0)/(1 + beta L (1 - c_0)/2) with
     beta = sigma_w² q E[phi''²], so beta L/2 <= ln 2; (ii) a wrong q grows at most by a factor of two, also from where
     N units let q wander in 95% of draws, exp(1.96 sqrt(kappa L/N)) times it; (iii) so does the squared gradient by what
     finite width does to the Gaussian's fourth moment, 3 - 6/N.
