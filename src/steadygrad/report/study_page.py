@@ -144,10 +144,8 @@ def _section(section: Section) -> str:
 
 def _table(checks: Sequence[Check]) -> str:
     titles = "".join(f"<th>{t}</th>" for t in ("check", "holds", "predicted", "measured", "off", "allowed"))
-    return (
-        f'<div class="scroll"><table><thead><tr>{titles}</tr></thead>\n'
-        f"<tbody>\n{'\n'.join(map(_row, checks))}\n</tbody></table></div>"
-    )
+    rows = "\n".join(map(_row, checks))
+    return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
 
 
 def _row(check: Check) -> str:

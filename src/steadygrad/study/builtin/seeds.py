@@ -42,12 +42,11 @@ def within_errors(what: str, predicted: float, values: Iterable[float], *, sd: f
     return Check(what=what, predicted=predicted, measured=mean, error=error, allowed=allowed)
 
 
-def at_least(what: str, least: float, values: Iterable[float]) -> Check:
-    """Return the check that a mean is not below `least` by more than five standard errors.
+def clearly_above(what: str, least: float, values: Iterable[float]) -> Check:
+    """Return the check that a mean lies above `least` by five standard errors or more.
 
-    >>> at_least("gap", 1.0, [3.0, 4.0]).holds, at_least("gap", 5.0, [1.0, 1.1]).holds
+    >>> clearly_above("gap", 1.0, [9.0, 9.1]).holds, clearly_above("gap", 1.0, [1.0, 1.1]).holds
     (True, False)
     """
     mean, error = mean_and_error(values)
-    slack = SIGMAS * error if math.isfinite(error) else 0.0
-    return Check(what=what, predicted=least, measured=mean, error=error, allowed=slack, least=True)
+    return Check(what=what, predicted=least + SIGMAS * error, measured=mean, error=error, allowed=0.0, least=True)

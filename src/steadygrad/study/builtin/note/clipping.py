@@ -14,7 +14,7 @@ from steadygrad.guard import clip
 from steadygrad.report.study_page import Check, Section
 from steadygrad.study.bench import Bench
 from steadygrad.study.builtin.marks import Row, beside, panel, point
-from steadygrad.study.builtin.seeds import at_least, mean_and_error, within_errors
+from steadygrad.study.builtin.seeds import clearly_above, mean_and_error, within_errors
 
 from .effort import FULL, Effort
 
@@ -95,13 +95,13 @@ def _cliff(effort: Effort) -> tuple[Any, list[Check]]:
             rows.append({"x": step, "y": float(10 ** seen.mean()), "of": way})
     bound = _loss(*START)
     checks = [
-        at_least(
+        clearly_above(
             f"runs on the cliff that end below their first loss, {way}", 1.0, [float(x < bound) for x in last[way]]
         )
         for way in WAYS[1:]
     ]
     fell = [float(not x < 1e-2) for x in last["none"]]
-    checks.append(at_least("runs on the cliff that do not arrive, unclipped", 1.0, fell))
+    checks.append(clearly_above("runs on the cliff that do not arrive, unclipped", 1.0, fell))
     return panel("Down a cliff: mean of log loss", x="step", y="loss (≤ 10⁶)", lines=rows, y_log=True), checks
 
 

@@ -15,7 +15,7 @@ from steadygrad.profile import LayerSignal
 from steadygrad.report.study_page import Check, Section
 from steadygrad.study.bench import Bench
 from steadygrad.study.builtin.marks import Row, below, beside, panel, point
-from steadygrad.study.builtin.seeds import at_least, mean_and_error, within_errors
+from steadygrad.study.builtin.seeds import clearly_above, mean_and_error, within_errors
 from steadygrad.study.data import load
 from steadygrad.study.results import Results
 from steadygrad.study.spec import Spec
@@ -98,7 +98,7 @@ def _trained(cells: dict[tuple[str, str], Results]) -> Iterator[Check]:
         ("relu", "he-normal", "torch-default"),
     ):
         gap = accuracy[activation, better] - accuracy[activation, worse]
-        yield at_least(f"accuracy {better} less {worse}, {activation}", 0.0, gap)
+        yield clearly_above(f"accuracy {better} less {worse}, {activation}", 0.0, gap)
 
 
 def _row(activation: str, cells: dict[tuple[str, str], Results], theories: dict[tuple[str, str], Rows]) -> Any:

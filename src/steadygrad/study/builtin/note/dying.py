@@ -14,7 +14,7 @@ from steadygrad import theory
 from steadygrad.report.study_page import Check, Section
 from steadygrad.study.bench import Bench
 from steadygrad.study.builtin.marks import below, beside, panel, point
-from steadygrad.study.builtin.seeds import at_least, mean_and_error, within_errors
+from steadygrad.study.builtin.seeds import clearly_above, mean_and_error, within_errors
 from steadygrad.study.results import Results
 from steadygrad.study.spec import Spec
 
@@ -46,7 +46,7 @@ def section(bench: Bench, effort: Effort = FULL) -> Section:
         checks=(*born, *died, *back, *trained),
         verdict=(
             "it holds for ReLU and leaky ReLU: recovery takes as long as 1/a says. A trained slope does not bring the "
-            "unit back above zero sooner: its own gradient knows only the mean of what is negative; it lowers a instead."
+            "unit back above zero sooner: its own gradient knows only the mean of what is negative; it lowers a."
         ),
     )
 
@@ -108,7 +108,9 @@ def _died(bench: Bench, effort: Effort) -> tuple[list[Check], Any]:
     checks = []
     for bias in TRAINED_BIASES:
         few, many = (_dead(results.where(bias_mean=bias, learning_rate=rate)) for rate in (RATES[0], RATES[-2]))
-        checks.append(at_least(f"more dead at rate {RATES[-2]:g} than at {RATES[0]:g}, bias {bias:g}", 0.0, many - few))
+        checks.append(
+            clearly_above(f"more dead at rate {RATES[-2]:g} than at {RATES[0]:g}, bias {bias:g}", 0.0, many - few)
+        )
     return checks, panel(
         "Dead after training on digits", x="learning rate", y="share of units", points=points, x_log=True
     )
@@ -139,7 +141,7 @@ def _recovery(effort: Effort) -> tuple[list[Check], Any]:
         points.append(point(slope, *mean_and_error(steps for steps, _ in runs), "leaky, measured"))
         lines.append({"x": slope, "y": mean_and_error(p for _, p in runs)[0], "of": "leaky, predicted"})
     still = [_steps(nn.ReLU(), 0.0, seed)[0] for seed in range(effort.seeds)]
-    checks.append(at_least("steps without recovery, ReLU", PATIENCE, still))
+    checks.append(clearly_above("steps without recovery, ReLU", PATIENCE, still))
     return checks, panel(
         "Steps until a unit is back", x="slope", y="steps", lines=lines, points=points, x_log=True, y_log=True
     )
@@ -194,7 +196,7 @@ def _trained(bench: Bench, effort: Effort) -> tuple[list[Check], Any]:
     means = results.mean("test_accuracy", by=["bias_mean", "activation"])
     points = [point(bias, mean, error, name) for (bias, name), mean, error in means]
     relu, leaky = (results.where(activation=a, bias_mean=-8.0).column("test_accuracy") for a in RECTIFIERS[:2])
-    checks = [at_least("accuracy of leaky less that of plain ReLU from bias -8", 0.0, leaky - relu)]
+    checks = [clearly_above("accuracy of leaky less that of plain ReLU from bias -8", 0.0, leaky - relu)]
     checks.append(within_errors("dead units of ReLU at bias -8 after training", 1.0, [_first_dead(results)] * 2))
     return checks, panel("Digits from units below zero", x="bias at the start", y="test accuracy", points=points)
 

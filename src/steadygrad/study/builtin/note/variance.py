@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 from torch import nn
 
-from steadygrad.init.fills import fill_
 from steadygrad.report.study_page import Section
 from steadygrad.study.bench import Bench
 from steadygrad.study.builtin.marks import beside, panel, point
@@ -54,7 +52,7 @@ def section(bench: Bench, effort: Effort = FULL) -> Section:
         name="variance",
         title="Variance of y = Wx + b",
         claim="Var(y) = n_in Var(w) Var(x) for centred, independent weights and inputs.",
-        prediction="E[y²] = n_in Var(w) E[x²] + Var(b), whatever the law of the weights and the dependence of the inputs.",
+        prediction="E[y²] = n_in Var(w) E[x²] + Var(b), whatever the weights' law and the inputs' dependence.",
         chart=chart,
         checks=tuple(checks),
         verdict=(
@@ -79,6 +77,9 @@ def _second(x_BI: torch.Tensor, law: Law, seed: int) -> float:
     fan_in = x_BI.shape[1]
     linear = nn.utils.skip_init(nn.Linear, fan_in, FAN_OUT)
     with torch.no_grad():
-        fill_(linear.weight, 1 / math.sqrt(fan_in), law, generator=generator)
-        fill_(linear.bias, SIGMA_B, "normal", generator=generator)
+        if law == "normal":
+            linear.weight.normal_(0, fan_in**-0.5, generator=generator)
+        else:
+            linear.weight.uniform_(-((3 / fan_in) ** 0.5), (3 / fan_in) ** 0.5, generator=generator)
+        linear.bias.normal_(0, SIGMA_B, generator=generator)
         return float(linear(x_BI).square().mean())

@@ -8,7 +8,7 @@ from steadygrad import theory
 from steadygrad.report.study_page import Section
 from steadygrad.study.bench import Bench
 from steadygrad.study.builtin.marks import beside, panel, point
-from steadygrad.study.builtin.seeds import at_least, mean_and_error, within_errors
+from steadygrad.study.builtin.seeds import clearly_above, mean_and_error, within_errors
 from steadygrad.study.spec import Spec
 
 from .depth import inputs, spread
@@ -36,7 +36,7 @@ def section(bench: Bench, effort: Effort = FULL) -> Section:
             points.append(point(depth, math.exp(mean), math.exp(mean) * error, init))
             trained.append(point(depth, *mean_and_error(cell.column("test_accuracy")), init))
     he, xavier = (results.where(initializer=i, depth=depths[-1]).column("test_accuracy") for i in INITIALIZERS[::-1])
-    checks.append(at_least(f"accuracy of He less that of Xavier, depth {depths[-1]}", 0.0, he - xavier))
+    checks.append(clearly_above(f"accuracy of He less that of Xavier, depth {depths[-1]}", 0.0, he - xavier))
     return Section(
         name="xavier-relu",
         title="Xavier before ReLU",
