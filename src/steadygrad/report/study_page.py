@@ -76,13 +76,20 @@ class Section:
         return all(check.holds for check in self.checks)
 
     @property
+    def conclusion(self) -> str:
+        """The verdict; where a check fails, that first."""
+        failed = [check.what for check in self.checks if not check.holds]
+        return f"not all of it is borne out here ({'; '.join(failed)}). {self.verdict}" if failed else self.verdict
+
+    @property
     def sentence(self) -> str:
         """The verdict, how many checks hold, and which is nearest to its limit or beyond it."""
         worst = max(self.checks, key=_share)
         held = sum(check.holds for check in self.checks)
+        bound = "at least " if worst.least else ""
         return (
-            f"{self.title}: {self.verdict} {held} of {len(self.checks)} checks hold; nearest to its limit: {worst.what}, "
-            f"{short(worst.measured)} measured, {'at least ' if worst.least else ''}{short(worst.predicted)} predicted, "
+            f"{self.title}: {self.conclusion} {held} of {len(self.checks)} checks hold; nearest to its limit: "
+            f"{worst.what}, {short(worst.measured)} measured, {bound}{short(worst.predicted)} predicted, "
             f"{short(worst.off)} off of {short(worst.allowed)} allowed."
         )
 
@@ -105,7 +112,8 @@ _PAGE = """<!doctype html>
 <main>
 <header><p>steadygrad study</p><h1 class="{clean}">{title}</h1><p>{summary}</p></header>
 {body}
-<footer><p>Error bars and ± are standard errors over the seeds. A check in bold red lies beyond what is allowed.</p></footer>
+<footer>
+<p>Error bars and ± are standard errors over the seeds. A check in bold red lies beyond what is allowed.</p></footer>
 </main>
 </body>
 </html>
@@ -137,7 +145,7 @@ def _section(section: Section) -> str:
     return (
         f'<h2 id="{escape(section.name)}">{escape(section.title)}</h2>\n'
         f"<p><b>Claim.</b> {escape(section.claim)}</p>\n<p><b>Prediction.</b> {escape(section.prediction)}</p>\n"
-        f"<figure>{themed_svg(section.chart)}</figure>\n<p><b>Verdict.</b> {escape(section.verdict)}</p>\n"
+        f"<figure>{themed_svg(section.chart)}</figure>\n<p><b>Verdict.</b> {escape(section.conclusion)}</p>\n"
         f"{_table(section.checks)}"
     )
 

@@ -129,7 +129,7 @@ def _sides(ratios: dict[float, float]) -> dict[str, list[float]]:
 def _checks(
     mean: dict[tuple[Any, ...], float], scales: list[float], ratios: dict[float, float], grid: Grid
 ) -> tuple[Check, ...]:
-    """The depth that is lost over 6 xi_c as a logarithm, its median on each side; and the edge, where all depths train."""
+    """Ln of the depth that is lost over 6 xi_c, its median on each side; and the edge, where the deepest train."""
     checks = [
         Check(
             what=f"ln(depth at which half is lost / 6 xi_c), median of {len(side)} scales, {name}",

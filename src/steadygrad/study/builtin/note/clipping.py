@@ -27,7 +27,7 @@ START, RATE, LIMIT = (1.5, 1.0), 0.01, 1.0
 def section(bench: Bench, effort: Effort = FULL) -> Section:
     """Measure the angle of Gaussian gradients by clipping, and walk down a cliff three ways."""
     del bench
-    checks, lines, points = [], [], []
+    checks, points = [], []
     for threshold in THRESHOLDS:
         cosine = _predicted(threshold)
         by_value = [_cosine(clip.ByValue(threshold), seed) for seed in range(effort.seeds)]
@@ -46,8 +46,8 @@ def section(bench: Bench, effort: Effort = FULL) -> Section:
             )
         )
         points += [point(threshold, *mean_and_error(v), of) for v, of in ((by_value, "by value"), (by_norm, "by norm"))]
-    for threshold in np.geomspace(THRESHOLDS[0], THRESHOLDS[-1], 40).tolist():
-        lines.append({"x": threshold, "y": _predicted(threshold), "of": "by value"})
+    curve = np.geomspace(THRESHOLDS[0], THRESHOLDS[-1], 40).tolist()
+    lines = [{"x": threshold, "y": _predicted(threshold), "of": "by value"} for threshold in curve]
     cliff, found = _cliff(effort)
     title = "Cosine of gradient and step"
     left = panel(title, x="threshold / sd of an entry", y="cosine", lines=lines, points=points, x_log=True)
