@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
@@ -62,7 +62,8 @@ def panel(
     base = alt.Chart({"values": measured}).encode(x=across, color=color)
     layers = [line, base.mark_rule().encode(y=alt.Y("low:Q", title=y), y2="high:Q")]
     layers.append(base.mark_point(filled=True, size=40, opacity=1).encode(y=up))
-    return alt.layer(*layers).properties(width=width, height=210, title=title)
+    stacked: alt.LayerChart = alt.LayerChart(layer=layers).properties(width=width, height=210, title=title)
+    return stacked
 
 
 def beside(*panels: Any) -> alt.HConcatChart:
@@ -75,7 +76,7 @@ def beside(*panels: Any) -> alt.HConcatChart:
     return pair
 
 
-def below(*rows: Sequence[Any] | Any) -> alt.VConcatChart:
+def below(*rows: Any) -> alt.VConcatChart:
     """Return charts below each other.
 
     >>> len(below(panel("a", x="x", y="y")).vconcat)

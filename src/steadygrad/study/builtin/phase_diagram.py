@@ -97,7 +97,7 @@ def lost_at(depths: list[int], accuracies: list[float]) -> float:
         return math.inf
     last = max(i for i, yes in enumerate(above) if yes)
     share = (accuracies[last] - half) / (accuracies[last] - accuracies[last + 1])
-    return depths[last] * (depths[last + 1] / depths[last]) ** share
+    return float(depths[last] * (depths[last + 1] / depths[last]) ** share)
 
 
 def _section(results: Results, grid: Grid) -> Section:
