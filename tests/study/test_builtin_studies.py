@@ -6,7 +6,7 @@ import pytest
 
 from steadygrad.report.study_page import Check, Section, render
 from steadygrad.study import STUDIES, Bench
-from steadygrad.study.builtin import foundations, phase_diagram, study
+from steadygrad.study.builtin import born_dead, foundations, phase_diagram, study
 from steadygrad.study.builtin.marks import panel, point
 from steadygrad.study.builtin.note import clipping, depth, dying, softmax, variance, xavier_relu
 from steadygrad.study.builtin.note.effort import Effort
@@ -89,3 +89,10 @@ def test_a_check_that_fails_is_said_first_and_marked():
     assert section.sentence.startswith("T: not all of it is borne out here (one). v. 0 of 1 checks hold")
     assert 'class="outside"' in render("t", [section])
     assert not Check(what="one", predicted=1.0, measured=math.nan, error=0.0, allowed=9.0).holds
+
+
+def test_networks_are_born_dead_as_often_as_predicted_and_learn_a_constant(bench):
+    grid = born_dead.Grid(widths=(2, 3), depths=(2, 8), seeds=60, steps=10)
+    conclusion = born_dead.study(bench, grid)
+    assert conclusion.holds, conclusion.sentences
+    assert conclusion.files[0].read_text().count("<tr>") == 1 + len(grid.widths) * len(grid.depths) + 1

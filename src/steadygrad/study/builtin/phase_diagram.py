@@ -157,7 +157,10 @@ def _checks(
 
 def _verdict(ratios: dict[float, float]) -> str:
     said = [f"{math.exp(np.median(np.log(s))):.2f} times it in the {n} phase" for n, s in _sides(ratios).items() if s]
-    return f"half of what is learned is lost at {' and '.join(said) or 'no depth of this grid'}."
+    where = " and ".join(said)
+    if not where:
+        return "no depth of this grid loses half of what is learned."
+    return f"the depth at which half of what is learned is lost is {where}; near the edge, finite width ends it sooner."
 
 
 def _chart(
