@@ -39,6 +39,7 @@ def save_chart(chart: alt.TopLevelMixin, stem: str | os.PathLike[str]) -> tuple[
     svg = _colored(vl_convert.vegalite_to_svg(_styled(chart, "white"), vl_version=_VERSION), _LIGHT)
     # An image element reads no labels of single marks to anyone: they are most of the file.
     svg = re.sub(r' (?:aria-[a-z]+|role)="[^"]*"', "", svg)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a pixel is enough
     png = Path(f"{stem}.png")
     part = png.with_suffix(".png.part")
     part.write_bytes(vl_convert.svg_to_png(svg, scale=2.0))

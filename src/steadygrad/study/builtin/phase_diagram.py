@@ -156,11 +156,16 @@ def _checks(
 
 
 def _verdict(ratios: dict[float, float]) -> str:
-    said = [f"{math.exp(np.median(np.log(s))):.2f} times it in the {n} phase" for n, s in _sides(ratios).items() if s]
+    said = [
+        f"{math.exp(np.median(np.log(s))):.2f} times 6 xi_c in the {n} phase" for n, s in _sides(ratios).items() if s
+    ]
     where = " and ".join(said)
     if not where:
         return "no depth of this grid loses half of what is learned."
-    return f"the depth at which half of what is learned is lost is {where}; near the edge, finite width ends it sooner."
+    return (
+        f"half of what is learned is lost at {where}. Near the edge, where 6 xi_c is infinite, networks of this width "
+        "and so few steps end sooner."
+    )
 
 
 def _chart(
