@@ -1,4 +1,4 @@
-"""The pages of the built-in studies: one a study, with the command that makes it and pictures that exist and are small."""
+"""Every built-in study has a page, with the command that makes it and small pictures that exist."""
 
 import re
 from pathlib import Path

@@ -53,10 +53,15 @@ def panel(
         row["low"] = max(row["low"], 1e-3 * row["y"]) if y_log else row["low"]
     names = list(dict.fromkeys(row["of"] for row in [*predicted, *measured]))
     color = alt.Color("of:N", title=legend or None, scale=alt.Scale(domain=names))
-    across = alt.X("x:Q", title=x, scale=alt.Scale(type="log" if x_log else "linear", zero=False))
+    across = alt.X(
+        "x:Q", title=x, scale=alt.Scale(type="log" if x_log else "linear", zero=False), axis=alt.Axis(tickCount=6)
+    )
     format_ = "~g" if y_log else "~r"
     up = alt.Y(
-        "y:Q", title=y, scale=alt.Scale(type="log" if y_log else "linear", zero=False), axis=alt.Axis(format=format_)
+        "y:Q",
+        title=y,
+        scale=alt.Scale(type="log" if y_log else "linear", zero=False),
+        axis=alt.Axis(format=format_, tickCount=6),
     )
     line = alt.Chart({"values": predicted}).mark_line().encode(x=across, y=up, color=color)
     base = alt.Chart({"values": measured}).encode(x=across, color=color)
