@@ -12,6 +12,7 @@ from .lazy_names import lazy_names
 if TYPE_CHECKING:
     from . import init as init
     from . import numerics as numerics
+    from . import study as study
     from . import theory as theory
     from .diagnosis import Report as Report
     from .diagnosis import allow as allow
@@ -48,6 +49,7 @@ __all__ = lazy_names(
         "profile": ("Comparison", "LayerSignal", "Profile"),
         "remedies": ("Reviver", "convert_", "revive_"),
         "setup": ("Setup",),
+        "study": (),
         "theory": (),
     },
 )

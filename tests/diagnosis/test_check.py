@@ -137,6 +137,10 @@ def test_select_and_ignore_take_codes_and_prefixes():
     assert "INI001" not in check(bad, ignore=["INI"]).checked
     with pytest.raises(ValueError, match=r"`select` must be one of .* Did you mean 'INI001'"):
         check(bad, select=["INI01"])
+    with pytest.raises(ValueError, match=r"Did you mean 'BWD001'"):
+        check(bad, select=["bwd"])
+    with pytest.raises(ValueError, match=r"`ignore` must leave a rule that is selected, got 'INI'"):
+        check(bad, select=["INI"], ignore=["INI"])
 
 
 def test_nan_in_a_batch_is_a_finding_and_the_rest_is_measured_on_a_clean_one():

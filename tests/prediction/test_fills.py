@@ -283,3 +283,36 @@ def test_transformers_models_built_from_a_configuration(factory):
     assert seen.keys() == real.keys()
     for name, fill in seen.items():
         assert_drawn_from(fill, real[name])
+
+
+@pytest.mark.parametrize("activation", [nn.Identity, nn.ReLU], ids=lambda a: a.__name__)
+def test_orthogonal_weights_keep_lengths(activation):
+    """What one draw of 8 layers adds to the spread of log q: nothing without, less than half with ReLU."""
+
+    def network(init_):
+        model = nn.Sequential(*(m for _ in range(8) for m in (nn.Linear(64, 64, bias=False), activation())))
+        for layer in model[::2]:
+            init_(layer.weight)
+        return model
+
+    x = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+    row = predict(lambda: network(nn.init.orthogonal_), x)["14"]
+    drawn = []
+    for seed in range(100):
+        torch.manual_seed(seed)
+        drawn.append(float(network(nn.init.orthogonal_)[:15](x).detach().square().mean().log()))
+    spread = math.log(row.q_high / row.q_low) / 2 / 1.96
+    assert math.log(row.q) == pytest.approx(np.median(drawn), abs=5 * 1.2533 * np.std(drawn) / 10 + 0.03)
+    assert spread == pytest.approx(np.std(drawn), abs=5 * np.std(drawn) / math.sqrt(200) + 0.01)
+
+
+def test_an_identity_hands_on_what_it_is_given():
+    def network():
+        model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64, bias=False))
+        nn.init.eye_(model[2].weight)
+        return model
+
+    profile = predict(network, (8, 64))
+    assert not profile.unknown
+    assert profile["2"].q == pytest.approx(profile["1"].q, rel=0.05)
+    assert profile["2"].signal == pytest.approx(profile["1"].signal, rel=0.05)

@@ -12,10 +12,11 @@ from steadygrad.prediction.rows import Row
 from steadygrad.prediction.run import Interpretation
 from steadygrad.prediction.setups import interpret_setup
 from steadygrad.prediction.values import Value
+from steadygrad.setup import Setup
 
 from .check import listed, reported
 from .configuration import Configuration
-from .evidence import Collector, Measured
+from .evidence import Collector, Measured, NonfiniteOrigin
 from .report import Report
 from .rules import RULES
 from .selection import selected
@@ -58,7 +59,11 @@ def check_static(
     if not codes:
         raise ValueError(not_allowed("select", f"must leave one of {', '.join(STATIC)} for a static check", chosen))
     setup, found = interpret_setup(make, inputs=inputs)
-    collector = Collector(setup, _found={Measured: Measured(observation=_observation(found))})
+    evidence = {
+        Measured: Measured(observation=_observation(found)),
+        NonfiniteOrigin: NonfiniteOrigin(forward=None, backward=None, traced=False),
+    }
+    collector = Collector(Setup(model=setup.model), _found=evidence)  # no data: nothing else can be collected
     findings = [finding for code in codes for finding in RULES[code](*map(collector.get, RULES[code].needs))]
     return reported(findings, collector, settled, codes, predicted=found.profile, measured=None)
 

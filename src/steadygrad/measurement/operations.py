@@ -132,7 +132,7 @@ def operations(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss
         SetupError: the loss is not a scalar, or has no gradient.
 
     >>> run = operations(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.ones(4, 2))
-    >>> [(o.name, o.path) for o in run.forward if o.phase == "model" and o.name != "t"]
+    >>> [(o.name, o.path) for o in run.forward if o.phase == "model" and o.name not in ("t", "detach")]
     [('addmm', '0'), ('relu', '1')]
     """
     names = {id(p): name for name, p in model.named_parameters()}
@@ -163,6 +163,7 @@ def operations(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss
 class _Trace:
     names: dict[int, str]
     phase: Phase = "model"
+    asleep: bool = False
     forward: list[Operation] = field(default_factory=list)
     calls: list[LeafCall] = field(default_factory=list)
     forward_bad: tuple[Operation, BadNumber] | None = None
@@ -190,7 +191,9 @@ class _Trace:
             self._running.append((path, len(self.calls) if leaf else None))
             if leaf:
                 given = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
+                self.asleep = True
                 kept = _few(given[0]) if len(given) == 1 and _may_be_activation(module) else None
+                self.asleep = False
                 self.calls.append(LeafCall(path=path, module=module, given=kept))
 
         return hook
@@ -265,6 +268,8 @@ class _Mode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs, trace = kwargs or {}, self._trace
+        if trace.asleep:
+            return func(*args, **kwargs)
         given = _tensors((*args, *kwargs.values()))
         if trace.phase == "backward":
             found = func(*args, **kwargs)

@@ -6,7 +6,7 @@ import numpy as np
 
 from .batch import Batch
 from .source import Source
-from .spread import Noises, Spread
+from .spread import CERTAIN, Noises, Spread
 from .values import Array, Fill, Moments
 
 
@@ -29,7 +29,16 @@ def forward(
     own = _unit_variance(mean, std, gap, bias, batch) + 2 * share**2 * batch.pair_mean(batch.off_diagonal(x.excess))
     before = x.spread.scaled(share)
     excess = x.excess * share * share + blurring(batch.overlap(x)) / units
-    return Source(mean, std, gap, units, before, noises.fresh(own / units), own, excess)
+    return Source(mean, std, gap, units, before, noises.fresh(_free(weight, terms, units) * own / units), own, excess)
+
+
+def _free(weight: Fill, terms: float, units: int) -> float:
+    """Return how free the squared length of a product is, relative to a matrix of independent entries.
+
+    Orthonormal columns keep it; of `terms` directions a matrix with orthonormal rows keeps `units`, and the squared
+    length of a part has the variance 2/units - 2/terms.
+    """
+    return max(1 - units / terms, 0.0) if weight.form == "orthogonal" else 1.0
 
 
 def correlation_gap(d: Array, std: Array) -> Array:
@@ -66,9 +75,8 @@ def backward(
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
-    spread = g.spread.plus(_matrix_noise(overlap, g.alignment, source, units, noises)).modulated(
-        2 / units, along if source else 0.0
-    )
+    noise = _matrix_noise(overlap, g.alignment, source, units, noises) if _free(weight, terms, units) else CERTAIN
+    spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
     excess = g.excess + blurring(overlap) / units
     alignment = g.alignment + blurring(g.alignment) / units
     return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull)

@@ -26,7 +26,6 @@ from .mended_scales import ConstantInputs as ConstantInputs
 from .mended_scales import DividedLoss as DividedLoss
 from .mended_scales import InputScale as InputScale
 from .mended_scales import TargetScale as TargetScale
-from .mended_scales import is_sum as is_sum
 from .nonfinite_origin import NonfiniteOrigin as NonfiniteOrigin
 from .optimized import Optimized as Optimized
 from .predicted import Predicted as Predicted

@@ -88,11 +88,9 @@ def _overflows(origin: NonfiniteOrigin) -> bool:
 def _largest(measured: Measured, *, overflows: bool) -> tuple[str, float, LayerSignal | None] | None:
     """Where an output is infinite: there; else what enters the head."""
     infinite = next((layer for layer, _ in measured.rows if math.isinf(layer.q)), None)
-    if infinite is not None:
-        if not overflows:
-            return None
+    if infinite is not None and overflows:
         return infinite.path, math.inf, None
     if measured.head is None or len(measured.weighted) < 2:
         return None
     layer, call = measured.head
-    return layer.path, call.entering_q, None
+    return (layer.path, call.entering_q, None) if overflows or math.isfinite(call.entering_q) else None

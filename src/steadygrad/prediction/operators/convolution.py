@@ -49,7 +49,7 @@ def convolution(run: Interpreter, call: Call) -> Value:
     if x is None or not isinstance(weight, Fill) or not isinstance(bias, Fill | None) or x.base is not None:
         return run.lost(f"{call.name} of something else than a signal and a parameter")
     inputs, outs, kernel = call.args[0].shape, call.out.shape, call.args[1].shape
-    channels = inputs[1] // call.args[8]
+    channels, weight = inputs[1] // call.args[8], weight.acting
     terms = channels * _meetings(inputs, outs, kernel, call, 3) / math.prod(outs[2:])
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=outs[1], batch=run.batch, noises=run.noises)
     run.sources[weight.source] = source
