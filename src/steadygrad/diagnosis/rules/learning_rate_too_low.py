@@ -4,9 +4,9 @@ Along the direction of curvature λ gradient descent takes about 1/ηλ steps to
 sharpest direction is the fastest, and most lie orders of magnitude below it. In the trial the rule asks what mends the
 run: it speaks where less than a tenth of the loss went, and the same trial, at a rate that gives steps of 1e-3 of the
 weights as is usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or
-more. A slow run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the weights,
-a hundredth of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a thousand
-steps. A rate that a schedule has yet to raise is not judged.
+more. A slow run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the
+weights, a hundredth of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a
+thousand steps. A rate that a schedule has yet to raise is not judged.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
