@@ -16,12 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygrad.tracing import source_line
 
+from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
 from .memory import Memory, covers
 from .outside import outside
 from .source import Source
 from .spread import Noises
-from .values import Concrete, Draws, Fill, Unknown, Value
+from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
 
@@ -71,7 +72,7 @@ class Interpreter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.batch = batch
         self.rules = rules
-        self.memory = Memory()
+        self.memory = Memory(batch.size)
         self.noises = Noises()
         self.unknown: list[str] = []
         self.backward = False
@@ -88,6 +89,12 @@ class Interpreter(TorchDispatchMode):
         if type(tensor) in (torch.Tensor, torch.nn.Parameter):
             return Concrete(tensor)
         return self.memory.get(tensor)
+
+    def dims(self, tensor: torch.Tensor, known: Value | None = None) -> tuple[Dimension, ...]:
+        """Return what each dimension of a tensor runs over: examples, positions or features."""
+        value = self.value(tensor) if known is None else known
+        axes = value.axes if isinstance(value, Signal) else None
+        return dimensions(axes or default(entries(tensor), self.batch.size), tuple(tensor.shape), tensor.stride())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator on fake tensors, then follow its moments."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from .batch import Batch
+from .field import Field
 from .source import Source
 from .spread import Noises, Spread
 from .values import Array, Fill, Moments
 
 
 def forward(
-    x: Moments, weight: Fill, bias: Fill | None, *, terms: float, units: int, batch: Batch, noises: Noises
+    x: Moments, weight: Fill, bias: Fill | None, *, terms: float, units: float, batch: Batch, noises: Noises
 ) -> Source:
     """Return the Gaussian source that `units` sums over `terms` inputs are.
 
@@ -27,9 +28,11 @@ def forward(
     gap = correlation_gap((gain + weight.mean**2 * terms) * x.d, std)
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
     own = _unit_variance(mean, std, gap, bias, batch) + 2 * share**2 * batch.pair_mean(batch.off_diagonal(x.excess))
+    field = x.field.scaled(share) if x.field else None
+    apart = units / field.overlap(batch.size) if field else units
     before = x.spread.scaled(share)
     excess = x.excess * share * share + blurring(batch.overlap(x)) / units
-    return Source(mean, std, gap, units, before, noises.fresh(own / units), own, excess)
+    return Source(mean, std, gap, apart, before, noises.fresh(own / apart), own, excess, field=field)
 
 
 def correlation_gap(d: Array, std: Array) -> Array:
@@ -66,12 +69,13 @@ def backward(
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
-    spread = g.spread.plus(_matrix_noise(overlap, g.alignment, source, units, noises)).modulated(
+    met = g.field.overlap(batch.size) if g.field else 1.0
+    spread = g.spread.plus(_matrix_noise(overlap * met, g.alignment, source, units, noises)).modulated(
         2 / units, along if source else 0.0
     )
     excess = g.excess + blurring(overlap) / units
     alignment = g.alignment + blurring(g.alignment) / units
-    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull)
+    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, g.field)
 
 
 def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: int, noises: Noises) -> Spread:
@@ -93,5 +97,24 @@ def blurring(overlap: float) -> float:
 
 
 def weight_gradient(g: Moments, x: Moments, batch: Batch) -> float:
-    """Return the second moment of Σ_b g_b x_b, an entry of the weight's gradient."""
-    return batch.size**2 * max(batch.pair_mean(g.product * x.product), 0.0)  # a mean of products of estimates
+    """Return the second moment of Σ_bt g_bt x_bt over examples and positions, an entry of the weight's gradient."""
+    met = batch.size**2 * max(batch.pair_mean(g.product * x.product), 0.0)  # a mean of products of estimates
+    field = g.field or x.field
+    if field is None or field.count == 1:
+        return met
+    return field.count * met + max(_between(g, x, field, batch), 0.0)
+
+
+def _between(g: Moments, x: Moments, field: Field, batch: Batch) -> float:
+    """Return what pairs of distinct positions add to a weight's gradient, as far as their entries are correlated."""
+    size = float(g.q.mean()) * float(x.q.mean()) * batch.size * field.count * (field.count - 1)
+    (own_g, other_g), (own_x, other_x) = _apart(g, batch), _apart(x, batch)
+    return size * ((1 - own_g) * (1 - own_x) + (batch.size - 1) * (1 - other_g) * (1 - other_x))
+
+
+def _apart(m: Moments, batch: Batch) -> tuple[float, float]:
+    """Return by how much distinct positions differ, within an example and across two."""
+    if m.field is not None:
+        return m.field.apart()
+    alone = 1 - float((m.mean**2).mean()) / max(float(m.q.mean()), 1e-300)
+    return alone, alone

@@ -6,20 +6,24 @@ entry stands, without keeping the memory itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entries
+from .field import Field
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 NOTHING = Unknown("memory that nothing filled")
 
 
 class Memory:
-    """Values by storage."""
+    """Values by storage, of a batch of so many examples."""
 
-    def __init__(self) -> None:
+    def __init__(self, examples: int) -> None:
+        self.examples = examples
         self._entries: dict[int, tuple[StorageWeakRef, Value]] = {}
         self._full = 4096
 
@@ -35,7 +39,7 @@ class Memory:
     def get(self, tensor: torch.Tensor) -> Value:
         """Return what is known of a tensor; of a part of a storage at most approximately."""
         entry = self._entries.get(tensor.untyped_storage()._cdata)
-        return _part(entry[1], tensor) if entry else NOTHING
+        return _part(entry[1], tensor, self.examples) if entry else NOTHING
 
     def forget_expired(self) -> None:
         """Drop what was known of memory that is gone."""
@@ -48,30 +52,73 @@ def covers(tensor: torch.Tensor) -> bool:
     return tensor.numel() * tensor.element_size() >= tensor.untyped_storage().nbytes()
 
 
-def _part(value: Value, tensor: torch.Tensor) -> Value:
+def _part(value: Value, tensor: torch.Tensor, examples: int) -> Value:
     match value:
         case Unknown():
             return value
         case Concrete(tensor=known):
-            return Concrete(known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()))
+            leading = len(known) if known.dim() else None
+            return Concrete(known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()), leading)
         case Draws(values=known) if known.shape[1:] != tensor.shape:
             return _reshaped(value, tensor)
         case Fill() if not covers(tensor):
             return replace(value, mark="approximate")
         case Signal() if not covers(tensor):
-            return _units_of(value, tensor)
+            return _part_of_signal(value, tensor, examples)
         case _:
             return value
 
 
-def _units_of(value: Signal, tensor: torch.Tensor) -> Signal:
-    """Some units of a signal: the same moments, but of their own, so that two places never count as one."""
-    wave = value.wave
+def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value:
+    """Some units of a signal, or some of its positions: the same moments, but of units of their own.
+
+    So two places never count as one; what one unit at two positions has in common is not followed.
+    """
+    axes = value.axes or default(entries(tensor), examples)
+    dims = dimensions(axes, tuple(tensor.shape), tensor.stride())
+    if _size(dims, EXAMPLE) < examples:
+        return Unknown("a tensor that holds only some of the examples")
+    value, axes = _positions(value, axes, dims, tensor.storage_offset())
+    wave, field = value.wave, value.moments.field
     if wave is not None and wave.source is not None and value.base is None:
-        share = tensor.numel() * tensor.element_size() / tensor.untyped_storage().nbytes()
+        share = _size(dims, FEATURE) / max(math.prod(a.size for a in axes if a.role == FEATURE), 1)
         place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-        wave = replace(wave, source=wave.source.part(place, share))
-    return replace(value, wave=wave, mark="approximate")
+        wave = replace(wave, source=wave.source.part(place, share, field and wave.source.field and field))
+    return replace(value, wave=wave, mark="approximate", axes=axes)
+
+
+def _size(dims: tuple[Dimension, ...], role: int) -> int:
+    return math.prod(axis.size for dim in dims for axis in dim if axis.role == role)
+
+
+def _positions(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: int) -> tuple[Signal, Axes]:
+    """Return the signal at those positions that the dimensions run over, and the axes that are left."""
+    present = sorted({axis.role for dim in dims for axis in dim if axis.role >= 0})
+    names = {role: i for i, role in enumerate(present)}
+    left = tuple(a._replace(role=names.get(a.role, a.role)) for a in axes if a.role < 0 or a.role in names)
+    field = value.moments.field
+    if field is None:
+        return value, left
+    here = [_slice(axes, role, _size(dims, role), offset) for role in range(len(field.sizes))]
+    share, level = _cut(field, here, present)
+    moments = replace(value.moments, q=value.moments.q * level, d=value.moments.d * level, field=share)
+    return replace(value, moments=moments), left
+
+
+def _slice(axes: Axes, role: int, size: int, offset: int) -> slice:
+    """Return which places of a positions' axis a view takes, from where it starts; every other one counts as near."""
+    first = next((offset // a.stride % a.size for a in axes if a.role == role), 0)
+    return slice(first, first + size)
+
+
+def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | None, float]:
+    share = field.share[tuple(here)]
+    level = float(share.mean()) if share.size else 1.0
+    lags = tuple(slice(0, s.stop - s.start) for s in here)
+    if not level > 0 or share.shape != tuple(s.stop - s.start for s in here):
+        return None, 1.0
+    cut = Field(share / level, field.within[lags], field.across[lags])
+    return cut.kept(tuple(present)), level
 
 
 def _reshaped(value: Draws, tensor: torch.Tensor) -> Value:

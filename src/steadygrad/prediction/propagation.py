@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from .batch import Batch
+from .field import Field, decayed, white
 from .hermite import Expansion, expand, tables
 from .linear_map import blurring
 from .source import Onward, Source, Wave, sensitivity
@@ -35,14 +36,24 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     f = expand(wave.values)
     q, mean, d = source.rows(f.q), source.rows(f.mean), source.difference(f)
     if wave.gaussian:
-        return Moments(mean, q, d, source.spread, source.own_variance, source.excess)
+        return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=source.field)
     total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2)
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
     spread = source.spread.scaled(s).plus(noise)
-    return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch))
+    field = field_through(source, f, s) if source.field else None
+    return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch), field=field)
+
+
+def field_through(source: Source, f: Expansion, power: float) -> Field:
+    """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
+    assert source.field is not None
+    variance = float((source.std**2).mean())
+    centred = (variance + float((source.mean**2).mean())) / variance if variance > 0 else 0.0
+    masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
+    return source.field.mapped(lambda gap: decayed(gap * centred, masses)).powered(power)
 
 
 def _forward_excess(source: Source, q: Array, d: Array, total: float, batch: Batch) -> Array | float:
@@ -109,7 +120,15 @@ class _Product:
         spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units)
         mean = self.base.mean * self.source.rows(self.h.mean)
         alignment = self._alignment()
-        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along)
+        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along, self._field())
+
+    def _field(self) -> Field | None:
+        """Return how positions of g h differ; those of a gradient without a field are independent."""
+        if self.source.field is None:
+            return self.base.field
+        h = field_through(self.source, self.h, self.s)
+        g = self.base.field
+        return h.met(g if g is not None and g.sizes == h.sizes else white(h.sizes, 1.0, 1.0, 1.0))
 
     def _d(self) -> Array:
         """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""

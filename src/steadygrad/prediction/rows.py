@@ -17,7 +17,7 @@ from steadygrad.profile import LayerSignal
 
 from .batch import Batch
 from .interpreter import Interpreter
-from .operators.linear import as_signal
+from .operators.positions import as_signal
 from .outside import outside
 from .spread import band
 from .values import Draws, ParameterGradient, Signal, Unknown, Value

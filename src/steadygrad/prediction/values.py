@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from .spread import Spread
 
 if TYPE_CHECKING:
+    from .axes import Axes
+    from .field import Field
     from .source import Wave
 
 Array = NDArray[np.float64]
@@ -20,9 +22,10 @@ Exactness = Literal["exact", "approximate"]
 
 @dataclass(frozen=True, slots=True)
 class Concrete:
-    """Numbers that are known: the batch, labels, masks, buffers."""
+    """Numbers that are known: the batch, labels, masks, buffers; `leading` is the first size of the memory's tensor."""
 
     tensor: torch.Tensor
+    leading: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Moments:
     variance over one unit's draw of its batch-averaged square, relative to q squared; excess: [examples, examples],
     what E[(x·y/n)²] has beyond (E[x·y/n])², relative to q squared: products of examples vary too; alignment: for a
     gradient, the squared cosine of what the network makes of it and of what it makes of the signal, weighted by both
-    sizes; along: the squared cosine of the gradient and the signal of the same example.
+    sizes; along: the squared cosine of the gradient and the signal of the same example; field: how positions differ,
+    None where there are none, or where their entries are independent.
     """
 
     mean: Array
@@ -59,6 +63,7 @@ class Moments:
     excess: Array | float = 0.0
     alignment: float = 0.0
     along: float = 0.0
+    field: Field | None = None
 
     @property
     def product(self) -> Array:
@@ -72,7 +77,8 @@ class Signal:
 
     A signal is `base` times a function of Gaussian sources: base None for what goes forward, the gradient that came in
     for what goes backward; `wave` is that function. `ancestors` is a bit set of the fills that it depends on, `linear`
-    the fill that it is linear in, None if there is none.
+    the fill that it is linear in, None if there is none. `axes` says which axes of the memory are examples, positions
+    and features; None where examples stand one after the other and all else is features.
     """
 
     moments: Moments
@@ -81,6 +87,7 @@ class Signal:
     ancestors: int = 0
     linear: int | None = None
     mark: Exactness = "exact"
+    axes: Axes | None = None
 
     def marked(self, mark: Exactness) -> Signal:
         """Return the signal with a mark."""

@@ -18,8 +18,8 @@ from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Draws, Exactness, Fill, Moments, ParameterGradient, Signal, Value, worst
 
-from .linear import as_signal
 from .pointwise import pointwise
+from .positions import alike, as_signal, features, spread_out, together
 
 aten = torch.ops.aten
 
@@ -33,7 +33,7 @@ def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return pointwise(run, call)
     if any(isinstance(v, Draws) for v in values):
         return pointwise(run, call)
-    x, y = (_term(run, v) for v in values)
+    x, y = (_term(run, spread_out(run, t, v)) for t, v in zip(call.tensors, values, strict=True))
     if x is None or y is None or (x.base is None) != (y.base is None):
         return run.lost(f"{call.name} of tensors of different kinds")
     if call.kwargs.get("alpha", 1) not in (1, -1):
@@ -66,12 +66,14 @@ def _independent(x: Signal, y: Signal) -> bool:
 
 
 def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Signal:
-    moments = _sum_moments(run, x.moments, y.moments, sign, call.out)
+    (a, b), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
+    units = features(call.out, dims, run.batch.size)
+    moments = _sum_moments(run, a, b, sign, units)
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
     ancestors = x.ancestors | y.ancestors
     if x.base is not None:
         return Signal(moments, base=moments, ancestors=ancestors, linear=None, mark=mark)
-    source, normal = gaussian(run, moments, call.out), _is_gaussian(x) and _is_gaussian(y)
+    source, normal = gaussian(run, moments, units), _is_gaussian(x) and _is_gaussian(y)
     wave = Wave(source, source.nodes, gaussian=True)
     weak: Exactness = "exact" if normal else "approximate"
     return Signal(replace(moments, unit_variance=source.own_variance), wave, None, ancestors, None, worst(mark, weak))
@@ -81,7 +83,7 @@ def _is_gaussian(x: Signal) -> bool:
     return x.wave is None or x.wave.gaussian
 
 
-def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, out: torch.Tensor) -> Moments:
+def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: float) -> Moments:
     mean = x.mean + sign * y.mean
     cross = sign * (x.mean * y.mean)
     q = x.q + y.q + 2 * cross
@@ -89,11 +91,12 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, out: tor
     total = max(float(q.mean()), 1e-300)
     spread = x.spread.scaled(float(x.q.mean()) / total).plus(y.spread.scaled(float(y.q.mean()) / total))
     meeting = 4 * run.batch.pair_mean(x.product * y.product) / total**2
-    units = max(out.numel() // run.batch.size, 1)
-    return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting / units)))
+    field = x.field.mixed(float(x.q.mean()) / total, y.field, float(y.q.mean()) / total) if x.field and y.field else None
+    apart = units / field.overlap(run.batch.size) if field else units
+    return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting / apart)), field=field)
 
 
-def gaussian(run: Interpreter, m: Moments, out: torch.Tensor) -> Source:
+def gaussian(run: Interpreter, m: Moments, units: float) -> Source:
     """Return a Gaussian source with these moments."""
     variance = np.maximum(m.q - m.mean**2, 0.0)
     std = np.sqrt(variance)
@@ -101,7 +104,8 @@ def gaussian(run: Interpreter, m: Moments, out: torch.Tensor) -> Source:
     gap = correlation_gap(d, std)
     product = np.outer(std, std) * (1 - gap)
     own = 2 * run.batch.pair_mean(product**2) / max(float(m.q.mean()) ** 2, 1e-300)
-    return Source(m.mean, std, gap, max(out.numel() // run.batch.size, 1), m.spread, CERTAIN, own)
+    apart = units / m.field.overlap(run.batch.size) if m.field else units
+    return Source(m.mean, std, gap, apart, m.spread, CERTAIN, own, field=m.field)
 
 
 def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -151,6 +155,6 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), add),
-    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), multiply),
+    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), alike(add)),
+    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), alike(multiply)),
 }

@@ -17,7 +17,8 @@ from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Fill, ParameterGradient, Signal, Value
 
-from .linear import as_signal, bias_gradient
+from .linear import bias_gradient
+from .positions import as_signal
 
 aten = torch.ops.aten
 

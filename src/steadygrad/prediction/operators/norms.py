@@ -21,7 +21,8 @@ from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.values import Array, Fill, ParameterGradient, Signal, Statistic, Unknown, Value
 
-from .linear import as_signal, bias_gradient
+from .linear import bias_gradient
+from .positions import as_signal
 
 aten = torch.ops.aten
 

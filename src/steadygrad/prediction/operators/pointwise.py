@@ -20,6 +20,8 @@ from steadygrad.prediction.sampling import draws_of
 from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
 
+from .positions import alike, spread_out
+
 aten = torch.ops.aten
 
 FORWARD = (
@@ -45,7 +47,7 @@ LINEAR = {
 
 def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """f(x, y, ...) of functions of one source, or of samples."""
-    values = {id(t): run.value(t) for t in call.tensors}
+    values = {id(t): spread_out(run, t, run.value(t)) for t in call.tensors}
     if any(isinstance(v, Draws) or _is_data(v) for v in values.values()):
         return on_draws(run, call)
     if all(isinstance(v, Fill) for v in values.values()):
@@ -180,4 +182,4 @@ def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:
     return replace(like, values=torch.stack(outs))
 
 
-RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), pointwise)
+RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), alike(pointwise))

@@ -16,7 +16,7 @@ from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Fill, ParameterGradient, Signal, Value
 
-from .linear import as_signal
+from .positions import as_signal
 
 aten = torch.ops.aten
 
