@@ -64,6 +64,12 @@ class Field:
         own = one * (1 - self.within) ** 2 + (1 - one) * (1 - self.across) ** 2
         return float(min((w * own).sum() / own.flat[0], 1.0))
 
+    def average(self, masses: Array, examples: int) -> float:
+        """Return the mean of sum_n masses_n c^n over all pairs, relative to that over the pairs at one position."""
+        whole, w, one = float(masses.sum()), self.weights, 1 / examples
+        own = one * (whole - decayed(self.within, masses)) + (1 - one) * (whole - decayed(self.across, masses))
+        return float(np.clip((w * own).sum() / own.flat[0], 0.0, 1.0)) if own.flat[0] > 0 else 1.0
+
     def scaled(self, factor: float) -> Field:
         """Return the field beside a term that is the same everywhere: `factor` of the second moment varies."""
         share = 1 + factor * (self.share - 1)

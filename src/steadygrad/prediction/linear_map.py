@@ -29,10 +29,19 @@ def forward(
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
     own = _unit_variance(mean, std, gap, bias, batch) + 2 * share**2 * batch.pair_mean(batch.off_diagonal(x.excess))
     field = x.field.scaled(share) if x.field else None
-    apart = units / field.overlap(batch.size) if field else units
+    alike = _alike(field, batch, terms)
+    own *= alike
     before = x.spread.scaled(share)
-    excess = x.excess * share * share + blurring(batch.overlap(x)) / units
-    return Source(mean, std, gap, apart, before, noises.fresh(own / apart), own, excess, field=field)
+    excess = x.excess * share * share + blurring(batch.overlap(x) * alike) / units
+    return Source(mean, std, gap, units, before, noises.fresh(own / units), own, excess, field=field)
+
+
+def _alike(field: Field | None, batch: Batch, terms: float) -> float:
+    """Return the mean squared product over all positions, relative to one's: no less than of that many random terms."""
+    if field is None:
+        return 1.0
+    mean = field.overlap(batch.size)
+    return mean + (1 - mean) / max(terms, 1.0)
 
 
 def correlation_gap(d: Array, std: Array) -> Array:
@@ -54,23 +63,33 @@ def _unit_variance(mean: Array, std: Array, gap: Array, bias: Fill | None, batch
 
 
 def backward(
-    g: Moments, weight: Fill, source: Source | None, *, terms: float, units: int, batch: Batch, noises: Noises
+    g: Moments,
+    weight: Fill,
+    source: Source | None,
+    *,
+    terms: float,
+    units: float,
+    batch: Batch,
+    noises: Noises,
+    widening: float | None = None,
+    places: int = 1,
 ) -> Moments:
     """Return the moments of W^T g: `units` sums over `terms` gradients; `source` is what went forward through W.
 
     For J behind the layer, |J W x|² and |W^T J^T g|² share W: their relative covariance is 2 a/units, where a is the
     alignment |J J^T g|²/(|J|² |J^T g|²), which grows as the network behind loses rank. And W x = z is given: where g
-    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x.
+    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x. `widening` is how
+    many entries of an example W makes of one, terms/units where it has no other positions; `places` how many positions
+    its outcome W^T g has.
     """
-    along = g.along * terms / units
-    pull = 1 - 1 / units + along if source else 1.0
+    along = min(g.along * (terms / units if widening is None else widening), 1.0)
+    pull = 1 - 1 / (units * places) + along if source else 1.0
     gain = (weight.variance * pull + weight.mean**2) * terms
-    overlap = batch.overlap(g)
+    overlap = batch.overlap(g) * _alike(g.field, batch, terms)
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
-    met = g.field.overlap(batch.size) if g.field else 1.0
-    spread = g.spread.plus(_matrix_noise(overlap * met, g.alignment, source, units, noises)).modulated(
+    spread = g.spread.plus(_matrix_noise(overlap, g.alignment, source, units, noises)).modulated(
         2 / units, along if source else 0.0
     )
     excess = g.excess + blurring(overlap) / units

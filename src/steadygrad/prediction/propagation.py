@@ -37,7 +37,7 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     q, mean, d = source.rows(f.q), source.rows(f.mean), source.difference(f)
     if wave.gaussian:
         return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=source.field)
-    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2)
+    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2) * _alike(source, f, batch)
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     noise = noises.fresh(extra / source.units)
@@ -47,13 +47,29 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch), field=field)
 
 
-def field_through(source: Source, f: Expansion, power: float) -> Field:
-    """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
+def _alike(source: Source, f: Expansion, batch: Batch) -> float:
+    """Return what is left of the covariance of squares, averaged over positions too."""
+    if source.field is None:
+        return 1.0
+    masses = (f.square**2).mean(0)
+    masses[: source.settled + 1] = 0.0
+    return centred(source).average(masses, batch.size)
+
+
+def centred(source: Source) -> Field:
+    """Return how positions of z differ beside their mean, relative to their variance."""
     assert source.field is not None
     variance = float((source.std**2).mean())
-    centred = (variance + float((source.mean**2).mean())) / variance if variance > 0 else 0.0
+    if variance <= 0:
+        return source.field
+    factor = (variance + float((source.mean**2).mean())) / variance
+    return source.field.mapped(lambda gap: np.minimum(gap * factor, 2.0))
+
+
+def field_through(source: Source, f: Expansion, power: float) -> Field:
+    """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
     masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
-    return source.field.mapped(lambda gap: decayed(gap * centred, masses)).powered(power)
+    return centred(source).mapped(lambda gap: decayed(gap, masses)).powered(power)
 
 
 def _forward_excess(source: Source, q: Array, d: Array, total: float, batch: Batch) -> Array | float:
@@ -96,7 +112,8 @@ def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tup
     sizes = float(source.onward.expansion.q.mean()) * float(h.q.mean())
     if sizes <= 0:
         return 1.0, along
-    more = along - 1 / source.units  # as much lies along any one direction by chance
+    places = source.field.count if source.field else 1
+    more = along - 1 / (source.units * places)  # as much lies along any one direction by chance
     favour = 1 + more * (float(((f * values) ** 2 @ w).mean()) / sizes - 1)
     met = float((f * values * source.nodes @ w).mean()) ** 2 / float((source.nodes**2 @ w).mean())
     return max(favour, 0.0), min(along * met / sizes / max(favour, 1e-300), 1.0)
@@ -111,7 +128,8 @@ class _Product:
         self.favour, self.along = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.q = base.q * self.q_h * self.favour
-        self.overlap = batch.overlap(base)
+        self.field = self._field()
+        self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
         self.total = self._total()
         self.s = sensitivity(h)
 
@@ -120,13 +138,13 @@ class _Product:
         spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units)
         mean = self.base.mean * self.source.rows(self.h.mean)
         alignment = self._alignment()
-        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along, self._field())
+        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along, self.field)
 
     def _field(self) -> Field | None:
         """Return how positions of g h differ; those of a gradient without a field are independent."""
         if self.source.field is None:
             return self.base.field
-        h = field_through(self.source, self.h, self.s)
+        h = field_through(self.source, self.h, sensitivity(self.h))
         g = self.base.field
         return h.met(g if g is not None and g.sizes == h.sizes else white(h.sizes, 1.0, 1.0, 1.0))
 
@@ -143,7 +161,8 @@ class _Product:
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h) + self.q_h[:, None] * self.q_h
         fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
-        return max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
+        total = max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
+        return total * self.field.overlap(self.batch.size) if self.field else total
 
     def _fourth(self) -> float:
         """Return E[h⁴]/E[h²]² over pairs: what is left of the total beside the gradient's own overlap."""

@@ -34,8 +34,8 @@ class Source:
     `gap` is 1 - corr(ξ_b, ξ_b'). `before` is how log q varies over draws without what these units themselves add,
     `noise` what they add, of variance `own_variance`/units. `onward` is the last function of the source, the one
     that goes on: backward functions share its noise. `settled` is how many Hermite orders of the units
-    do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how positions differ, in which
-    `units` counts as many independent ones as average the same way.
+    do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how positions differ; their
+    average is in `own_variance`.
     """
 
     mean: Array

@@ -92,8 +92,8 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     spread = x.spread.scaled(float(x.q.mean()) / total).plus(y.spread.scaled(float(y.q.mean()) / total))
     meeting = 4 * run.batch.pair_mean(x.product * y.product) / total**2
     field = x.field.mixed(float(x.q.mean()) / total, y.field, float(y.q.mean()) / total) if x.field and y.field else None
-    apart = units / field.overlap(run.batch.size) if field else units
-    return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting / apart)), field=field)
+    alike = field.overlap(run.batch.size) if field else 1.0
+    return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting * alike / units)), field=field)
 
 
 def gaussian(run: Interpreter, m: Moments, units: float) -> Source:
@@ -104,8 +104,9 @@ def gaussian(run: Interpreter, m: Moments, units: float) -> Source:
     gap = correlation_gap(d, std)
     product = np.outer(std, std) * (1 - gap)
     own = 2 * run.batch.pair_mean(product**2) / max(float(m.q.mean()) ** 2, 1e-300)
-    apart = units / m.field.overlap(run.batch.size) if m.field else units
-    return Source(m.mean, std, gap, apart, m.spread, CERTAIN, own, field=m.field)
+    if m.field:
+        own *= m.field.overlap(run.batch.size)
+    return Source(m.mean, std, gap, units, m.spread, CERTAIN, own, field=m.field)
 
 
 def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

@@ -18,7 +18,7 @@ from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value, worst
 
-from .positions import as_signal, axes_of, laid_out
+from .positions import as_signal, axes_of, laid_out, positions
 
 aten = torch.ops.aten
 
@@ -93,7 +93,7 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
     if uncentred:
         run.note(f"weights with a mean, {weight.mean:.3g}: what all units of a layer share of it is not followed")
     if x.base is not None:
-        sizes = {"terms": terms, "units": units}
+        sizes = {"terms": terms, "units": units, "places": positions(x.axes)}
         source = run.sources.get(weight.source)
         moments = linear_map.backward(x.moments, weight, source, batch=run.batch, noises=run.noises, **sizes)
         return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=mark, axes=x.axes)

@@ -135,6 +135,11 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     return Signal(moments), tuple(new)
 
 
+def positions(axes: Axes | None) -> int:
+    """Return how many positions a storage has."""
+    return math.prod(axis.size for axis in axes if axis.role >= 0) if axes else 1
+
+
 def axes_of(run: Interpreter, dims: Dims, out: torch.Tensor) -> Axes | None:
     """Return the axes of an outcome whose dimensions are these; None where the plain reading is right."""
     axes = laid(dims, out.stride())
