@@ -124,13 +124,20 @@ class Statistic:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which position of each window was the largest: by what chance, on the nodes of the source that was pooled."""
+
+    chances: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Nothing is known, and why."""
 
     reason: str
 
 
-Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Unknown
+Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Chosen | Unknown
 
 
 def worst(*marks: Exactness) -> Exactness:

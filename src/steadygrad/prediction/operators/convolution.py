@@ -21,6 +21,7 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Fill, Moments, ParameterGradient, Signal, Value
+from steadygrad.prediction.windows import strided
 
 from .linear import bias_gradient
 from .positions import axes_of, field_of, laid_out
@@ -55,21 +56,6 @@ def _window_sums(share: Array, kernel: torch.Size, out: torch.Size, how: Geometr
     return np.asarray(y[0, 0].numpy())
 
 
-def _strided(gaps: Array, stride: list[int], sizes: tuple[int, ...], transposed: bool) -> Array:
-    """Return the gaps by the lags of the outcome: of `stride` steps in the input, or a fraction of one.
-
-    Transposed, two positions whose distance is no multiple of the stride meet different weights: independent.
-    """
-    for axis, (step, n) in enumerate(zip(stride, sizes, strict=True)):
-        lags = np.arange(n)
-        source = lags // step if transposed else lags * step
-        gaps = np.take(gaps, np.minimum(source, gaps.shape[axis] - 1), axis=axis)
-        if transposed and step > 1:
-            index = (slice(None),) * axis + (lags % step > 0,)
-            gaps[index] = 1.0
-    return gaps
-
-
 def _windowed(
     m: Moments, places: tuple[int, ...], kernel: torch.Size, out: torch.Size, how: Geometry, transposed: bool
 ) -> tuple[Moments, float]:
@@ -79,7 +65,7 @@ def _windowed(
     share = _window_sums(field.share, kernel, out, how, transposed)
     taps = float(share.mean())
     new = tuple(out[2:])
-    gaps = (_strided(gap, how["stride"], new, transposed) for gap in (field.within, field.across))
+    gaps = (strided(gap, how["stride"], new, transposed) for gap in (field.within, field.across))
     return replace(m, field=Field(share / max(taps, 1e-300), *gaps)), taps
 
 
@@ -159,7 +145,7 @@ def _pairs(x: Moments, stride: list[int], places: tuple[int, ...]) -> Moments:
     """Return what went in as the positions of the outcome meet it."""
     if x.field is None:
         return x
-    gaps = (_strided(gap, stride, places, False) for gap in (x.field.within, x.field.across))
+    gaps = (strided(gap, stride, places, False) for gap in (x.field.within, x.field.across))
     return replace(x, field=Field(np.ones(places), *gaps))
 
 
