@@ -124,6 +124,22 @@ class Statistic:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """One number an example, [followed], such as a mean over all features; `spread` is how its log varies over draws."""
+
+    values: Array
+    spread: Spread
+    ancestors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """What goes back through a level over that many entries: one direction of them, small beside the gradient."""
+
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """Which position of each window was the largest: by what chance, on the nodes of the source that was pooled."""
 
@@ -137,7 +153,7 @@ class Unknown:
     reason: str
 
 
-Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Chosen | Unknown
+Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Level | Residue | Chosen | Unknown
 
 
 def worst(*marks: Exactness) -> Exactness:

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
-from steadygrad.prediction.linear_map import correlation_gap
-from steadygrad.prediction.source import Source, Wave
+from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Draws, Exactness, Fill, Moments, ParameterGradient, Signal, Value, worst
 
+from .levels import levelled
 from .pointwise import pointwise
-from .positions import alike, as_signal, features, spread_out, together
+from .positions import as_signal, features, spread_out, together
 
 aten = torch.ops.aten
 
@@ -73,7 +74,7 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     ancestors = x.ancestors | y.ancestors
     if x.base is not None:
         return Signal(moments, base=moments, ancestors=ancestors, linear=None, mark=mark)
-    source, normal = gaussian(run, moments, units), _is_gaussian(x) and _is_gaussian(y)
+    source, normal = gaussian(moments, units, run.batch), _is_gaussian(x) and _is_gaussian(y)
     wave = Wave(source, source.nodes, gaussian=True)
     weak: Exactness = "exact" if normal else "approximate"
     return Signal(replace(moments, unit_variance=source.own_variance), wave, None, ancestors, None, worst(mark, weak))
@@ -94,19 +95,6 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     field = x.field.mixed(float(x.q.mean()) / total, y.field, float(y.q.mean()) / total) if x.field and y.field else None
     alike = field.overlap(run.batch.size) if field else 1.0
     return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting * alike / units)), field=field)
-
-
-def gaussian(run: Interpreter, m: Moments, units: float) -> Source:
-    """Return a Gaussian source with these moments."""
-    variance = np.maximum(m.q - m.mean**2, 0.0)
-    std = np.sqrt(variance)
-    d = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
-    gap = correlation_gap(d, std)
-    product = np.outer(std, std) * (1 - gap)
-    own = 2 * run.batch.pair_mean(product**2) / max(float(m.q.mean()) ** 2, 1e-300)
-    if m.field:
-        own *= m.field.overlap(run.batch.size)
-    return Source(m.mean, std, gap, units, m.spread, CERTAIN, own, field=m.field)
 
 
 def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -156,6 +144,6 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), alike(add)),
-    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), alike(multiply)),
+    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), levelled(add)),
+    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), levelled(multiply)),
 }

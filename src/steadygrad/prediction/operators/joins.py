@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.values import Moments, Signal, Value
 
-from .arithmetic import gaussian
 from .positions import as_signal
 
 aten = torch.ops.aten
@@ -29,7 +29,7 @@ def cat(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} along the examples, or of something that is no signal")
     signals = [p for p in parts if p is not None]
     moments = _mixed(signals, [t.numel() / call.out.numel() for t in call.args[0]])
-    source, ancestors = gaussian(run, moments, max(call.out.numel() // run.batch.size, 1)), 0
+    source, ancestors = gaussian(moments, max(call.out.numel() // run.batch.size, 1), run.batch), 0
     for signal in signals:
         ancestors |= signal.ancestors
     return Signal(moments, Wave(source, source.nodes, gaussian=True), None, ancestors, None, "approximate")

@@ -15,12 +15,14 @@ import torch
 
 from steadygrad.prediction import hermite
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
+from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import backward, forward
 from steadygrad.prediction.sampling import draws_of
 from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
 
-from .positions import alike, spread_out
+from .levels import levelled
+from .positions import spread_out
 
 aten = torch.ops.aten
 
@@ -52,7 +54,7 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return on_draws(run, call)
     if all(isinstance(v, Fill) for v in values.values()):
         return _of_fills(run, call, values)
-    values = _settled(values)
+    values = _settled(_gaussian(run, call, values))
     signals = [v for v in values.values() if isinstance(v, Signal)]
     sources = {id(s): s for v in signals if v.wave and (s := v.wave.source)}
     bases = {id(v.base): v.base for v in signals if v.base is not None}
@@ -60,9 +62,16 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return run.lost(f"{call.name} of tensors that are no functions of one pre-activation")
     if bases and call.operator.overloadpacket not in LINEAR:
         return run.lost(f"{call.name} of a gradient")
-    if any(v.wave is None and v.base is None for v in signals):
-        return run.lost(f"{call.name} of a tensor that is not Gaussian")
     return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
+
+
+def _gaussian(run: Interpreter, call: Call, values: dict[int, Value]) -> dict[int, Value]:
+    """A signal that is no function of one source is taken as Gaussian with its moments."""
+    units = max(call.tensors[0].numel() // run.batch.size, 1)
+    return {
+        key: taken_as_gaussian(v, units, run.batch) if isinstance(v, Signal) and v.wave is None and v.base is None else v
+        for key, v in values.items()
+    }
 
 
 def _settled(values: dict[int, Value]) -> dict[int, Value]:
@@ -182,4 +191,4 @@ def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:
     return replace(like, values=torch.stack(outs))
 
 
-RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), alike(pointwise))
+RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), levelled(pointwise))

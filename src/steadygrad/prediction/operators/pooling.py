@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from steadygrad.prediction import hermite
 from steadygrad.prediction.axes import Axis, sizes
 from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.largest import Largest, drawn_largest
+from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.propagation import backward, centred, forward
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Chosen, Moments, Signal, Value
 from steadygrad.prediction.windows import Window, averaged, spread_back, strided
 
-from .arithmetic import gaussian
 from .fills import argument
 from .positions import Dims, axes_of, features, field_of, laid_out
 
@@ -33,7 +34,7 @@ aten = torch.ops.aten
 
 def pooled_signal(run: Interpreter, x: Signal, m: Moments, dims: Dims, out: torch.Tensor) -> Signal:
     """Return a mean over positions as a signal: Gaussian with these moments."""
-    source = gaussian(run, m, features(out, dims, run.batch.size))
+    source = gaussian(m, features(out, dims, run.batch.size), run.batch)
     wave = Wave(source, source.nodes, gaussian=True) if x.base is None else None
     m = replace(m, unit_variance=source.own_variance)
     base = m if x.base is not None else None
@@ -156,11 +157,12 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
     windows = _windows(call, call.out.shape, call.args[0].shape)
-    coverage = math.prod(w.kernel * w.out / w.size for w in windows)
+    chances = chosen.chances / max(float(chosen.chances @ hermite.tables()[1]), 1e-300)
+    share = math.prod(w.out / w.size for w in windows)
     whole = spread_back(g.moments, windows)
     level = float(g.moments.q.mean()) / max(float(whole.q.mean()), 1e-300)
     base = _squeezed(replace(whole, q=whole.q * level, d=whole.d * level, mean=whole.mean * 0))
-    wave = Wave(x.wave.source, np.sqrt(coverage * chosen.chances) * np.ones((len(x.wave.values), 1)))
+    wave = Wave(x.wave.source, np.sqrt(share * chances) * np.ones((len(x.wave.values), 1)))
     moments = backward(base, wave, run.batch, run.noises)
     axes = axes_of(run, _outer(dims, call.out), call.out)
     return Signal(moments, wave, base, g.ancestors | x.ancestors, None, "approximate", axes)
