@@ -159,7 +159,7 @@ class _Product:
         """Return the relative variance of one unit's batch-averaged square."""
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
-        square = self.source.covariance(self.h, self.h) + self.q_h[:, None] * self.q_h
+        square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
         fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
         total = max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
         return total * self.field.overlap(self.batch.size) if self.field else total
@@ -187,7 +187,7 @@ class _Product:
         if source.onward is None or source.onward.variance <= 0:
             return spread.plus(noises.fresh(extra / source.units))
         noise, variance, f = source.onward.noise, source.onward.variance, source.onward.expansion
-        joint = _ratio(self.batch.pair_mean(source.covariance(self.h, f)), _mean(self.q_h) * _mean(source.rows(f.q)))
+        joint = _ratio(self.batch.pair_mean(source.covariance(self.h, f, source.settled)), _mean(self.q_h) * _mean(source.rows(f.q)))
         aligned = 2 * base.alignment * joint
         share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance
         return spread.plus(noises.sharing(extra / source.units, noise, variance / source.units, share))
