@@ -62,17 +62,11 @@ def _along(values: Array, tables: Iterable[Array]) -> Array:
 
 
 def strided(gaps: Array, stride: list[int], sizes: tuple[int, ...], transposed: bool = False) -> Array:
-    """Return the gaps by the lags of the outcome: of `stride` steps in the input, or a fraction of one.
-
-    Transposed, two positions whose distance is no multiple of the stride meet different weights: independent.
-    """
+    """Return the gaps by the lags of the outcome: of `stride` steps in the input, or of a fraction of one."""
     for axis, (step, n) in enumerate(zip(stride, sizes, strict=True)):
         lags = np.arange(n)
         source = lags // step if transposed else lags * step
         gaps = np.take(gaps, np.minimum(source, gaps.shape[axis] - 1), axis=axis)
-        if transposed and step > 1:
-            index = (slice(None),) * axis + (lags % step > 0,)
-            gaps[index] = 1.0
     return gaps
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache, reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,8 +66,26 @@ def _windowed(
     share = _window_sums(field.share, kernel, out, how, transposed)
     taps = float(share.mean())
     new = tuple(out[2:])
-    gaps = (strided(gap, how["stride"], new, transposed) for gap in (field.within, field.across))
-    return replace(m, field=Field(share / max(taps, 1e-300), *gaps)), taps
+    met = _in_common(places, kernel, new, how, transposed)
+    products = (met * (1 - strided(gap, how["stride"], new, transposed)) for gap in (field.within, field.across))
+    return replace(m, field=Field(share / max(taps, 1e-300), *(1 - p for p in products))), taps
+
+
+def _in_common(
+    places: tuple[int, ...], kernel: torch.Size, out: tuple[int, ...], how: Geometry, transposed: bool
+) -> Array:
+    """Return by lag how many of the weights that one position meets inside the input another one meets too."""
+    axes = zip(places, out, kernel[2:], how["stride"], how["padding"], how["dilation"], strict=True)
+    return np.asarray(reduce(np.multiply.outer, [_common_taps(*axis, transposed) for axis in axes]))
+
+
+@lru_cache(maxsize=256)
+def _common_taps(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool) -> Array:
+    o, k = np.arange(out)[:, None], np.arange(kernel) * dilation
+    place = o + padding - k if transposed else o * stride - padding + k
+    inside = (place >= 0) & (place < size * (stride if transposed else 1)) & ((place % stride == 0) | (not transposed))
+    met = np.array([(inside[lag:] & inside[: out - lag]).sum() / (out - lag) for lag in range(out)])
+    return np.asarray(met / max(met[0], 1e-300))
 
 
 def _positional(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Any] | None:
