@@ -177,10 +177,10 @@ def placed(run: Interpreter, tensors: list[torch.Tensor], x: Signal, out: torch.
         for i in range(1, len(found) + 1):
             if not dims[-i] or roles(dims[-i]) == {SPREAD_OUT}:
                 dims[-i] = found[-i]
-    return replace(x, axes=laid(tuple(_numbered(dims)), out.stride()))
+    return replace(x, axes=laid(tuple(numbered(dims)), out.stride()))
 
 
-def _numbered(dims: list[Dimension]) -> list[Dimension]:
+def numbered(dims: list[Dimension]) -> list[Dimension]:
     """Number the positions that an entry was spread out over."""
     count = len(sizes(tuple(dims)))
     new = []
