@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .spread import Spread
 
 if TYPE_CHECKING:
+    from .attention import Attention
     from .axes import Axes
     from .field import Field
     from .source import Wave
@@ -140,6 +141,27 @@ class Residue:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """Products of queries and keys, or, once a softmax went over them, attention weights."""
+
+    how: Attention
+    ancestors: int
+    weights: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreGradient:
+    """The gradient of weights, of `gradient` and `value`, and, once through the softmax, of scores times `factor`."""
+
+    gradient: Moments
+    value: Moments
+    width: int
+    ancestors: int
+    how: Attention | None = None
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """Which position of each window was the largest: by what chance, on the nodes of the source that was pooled."""
 
@@ -153,7 +175,7 @@ class Unknown:
     reason: str
 
 
-Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Level | Residue | Chosen | Unknown
+Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Level | Residue | Scores | ScoreGradient | Chosen | Unknown
 
 
 def worst(*marks: Exactness) -> Exactness:

@@ -19,6 +19,7 @@ from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.values import Array, Concrete, Fill, Level, Moments, Residue, Signal, Value
 
+from .attention import scored
 from .positions import alike
 
 aten = torch.ops.aten
@@ -41,7 +42,7 @@ def levelled(rule: Rule) -> Rule:
             return _of_levels(run, call, values)
         return _with_signal(run, call, values)
 
-    return alike(ruled)
+    return scored(alike(ruled))
 
 
 def _residue(call: Call, values: list[Value]) -> Value:

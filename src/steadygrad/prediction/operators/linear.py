@@ -121,4 +121,4 @@ def bias_gradient(g: Moments, run: Interpreter) -> ParameterGradient:
     return ParameterGradient(run.batch.size**2 * run.batch.pair_mean(g.product))
 
 
-RULES: dict[Any, Rule] = {aten.mm: matmul, aten.addmm: addmm, aten.bmm: batched}
+RULES: dict[Any, Rule] = {aten.mm: matmul, aten.addmm: addmm}

@@ -8,6 +8,7 @@ import torch
 
 from steadygrad.prediction.interpreter import Rule
 
+from .attention import softmax, softmax_backward
 from .pointwise import on_draws
 
 aten = torch.ops.aten
@@ -20,4 +21,8 @@ SAMPLED = (
     aten.binary_cross_entropy_backward, aten.binary_cross_entropy_with_logits,
 )  # fmt: skip
 
-RULES: dict[Any, Rule] = dict.fromkeys(SAMPLED, on_draws)
+RULES: dict[Any, Rule] = {
+    **dict.fromkeys(SAMPLED, on_draws),
+    **dict.fromkeys((aten._softmax, aten._safe_softmax), softmax(on_draws)),
+    aten._softmax_backward_data: softmax_backward(on_draws),
+}

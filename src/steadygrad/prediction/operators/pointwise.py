@@ -33,7 +33,7 @@ FORWARD = (
     aten.rsqrt, aten.log, aten.log1p, aten.expm1, aten.neg, aten.reciprocal, aten.clamp, aten.clamp_min, aten.clamp_max,
     aten.hardtanh, aten.hardsigmoid, aten.hardswish, aten.threshold, aten.softshrink, aten.hardshrink, aten.relu6,
     aten.log_sigmoid_forward, aten.gt, aten.ge, aten.lt, aten.le, aten.sign, aten.sgn, aten.maximum, aten.minimum,
-    aten.where, aten.logical_not, aten.atan, aten.sinh, aten.cosh, aten.floor, aten.round, aten.tan,
+    aten.where, aten.masked_fill, aten.masked_fill_, aten.logical_not, aten.atan, aten.sinh, aten.cosh, aten.floor, aten.round, aten.tan,
 )  # fmt: skip
 BACKWARD = (
     aten.threshold_backward, aten.leaky_relu_backward, aten.elu_backward, aten.gelu_backward, aten.silu_backward,
@@ -43,7 +43,7 @@ BACKWARD = (
 )  # fmt: skip
 LINEAR = {
     *BACKWARD, aten.neg, aten.mul, aten.mul_, aten.div, aten.div_, aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub,
-    aten.where,
+    aten.where, aten.masked_fill, aten.masked_fill_,
 }  # fmt: skip
 
 
