@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from .source import Source
 from .spread import Noises
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
+MOST_NUMBERS = 1 << 24  # that are written out where one number fills a tensor
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
 
 
@@ -128,6 +129,8 @@ class Interpreter(TorchDispatchMode):
             return lost
         if values and all(isinstance(v, Concrete) for v in values) and not fills:
             return self._computed(call)
+        if rule is None and values and all(_is_known(v) for v in values) and _is_small(call):
+            return self._computed(call)
         return self._ruled(rule, call) if rule else self.lost(f"no rule for {call.name}")
 
     def _ruled(self, rule: Rule, call: Call) -> Value | tuple[Value, ...]:
@@ -140,7 +143,7 @@ class Interpreter(TorchDispatchMode):
     def _computed(self, call: Call) -> Value | tuple[Value, ...]:
         if torch.Tag.nondeterministic_seeded in call.operator.tags:
             return self.lost(f"{call.name} draws random numbers from data")
-        out = call.substituted(lambda t: cast(Concrete, self.value(t)).tensor)
+        out = call.substituted(lambda t: numbers(self.value(t), t, wide=False))
         return tuple(Concrete(x) for x in out) if isinstance(out, list | tuple) else Concrete(out)
 
     def note(self, reason: str) -> None:
@@ -155,6 +158,15 @@ class Interpreter(TorchDispatchMode):
         if said not in self.unknown:
             self.unknown.append(said)
         return Unknown(said)
+
+
+def _is_known(value: Value) -> bool:
+    """Whether all numbers are known."""
+    return isinstance(value, Concrete) or (isinstance(value, Fill) and value.variance == 0)
+
+
+def _is_small(call: Call) -> bool:
+    return sum(t.numel() for t in call.tensors) <= MOST_NUMBERS
 
 
 def _is_view(func: Any) -> bool:
@@ -189,12 +201,13 @@ def _wide(arg: Any) -> Any:
     return torch.float32 if isinstance(arg, torch.dtype) and arg in (torch.float16, torch.bfloat16) else arg
 
 
-def numbers(value: Value, tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor whose numbers are known: data, or one number everywhere."""
+def numbers(value: Value, tensor: torch.Tensor, *, wide: bool = True) -> torch.Tensor:
+    """Return a tensor whose numbers are known: data, or one number everywhere; half precision in single if `wide`."""
     match value:
         case Concrete(tensor=known):
-            return known.float() if known.dtype in (torch.float16, torch.bfloat16) else known
+            return known.float() if wide and known.dtype in (torch.float16, torch.bfloat16) else known
         case Fill(variance=0.0, mean=mean):
-            return torch.full(tensor.shape, mean, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype)
+            kind = torch.float32 if wide and tensor.is_floating_point() else tensor.dtype
+            return torch.full(tensor.shape, mean, dtype=kind)
         case _:
             raise TypeError(f"a {type(value).__name__} has no numbers")

@@ -20,7 +20,7 @@ from steadygrad.prediction.values import Draws, Exactness, Fill, Moments, Parame
 
 from .levels import levelled
 from .pointwise import pointwise
-from .positions import as_signal, features, spread_out, together
+from .positions import as_signal, features, parameter, spread_out, together
 
 aten = torch.ops.aten
 
@@ -54,12 +54,7 @@ def _one_origin(values: list[Value]) -> bool:
 
 def _term(run: Interpreter, value: Value) -> Signal | None:
     """Return a term as a signal; a bias is one that is the same for every example."""
-    if not isinstance(value, Fill):
-        return as_signal(run, value)
-    ones = np.ones(run.batch.followed)
-    second = value.mean**2 + value.variance
-    moments = Moments(ones * value.mean, ones * second, np.zeros((len(ones), len(ones))), CERTAIN)
-    return Signal(moments, ancestors=1 << value.source, linear=value.source, mark=value.mark)
+    return parameter(run, value) if isinstance(value, Fill) else as_signal(run, value)
 
 
 def _independent(x: Signal, y: Signal) -> bool:

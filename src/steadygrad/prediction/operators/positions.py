@@ -19,6 +19,7 @@ from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Axes, Axis,
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.sampling import moments_of, moments_of_data
+from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value
 
 Dims: TypeAlias = tuple[Dimension, ...]
@@ -38,6 +39,14 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
             return Signal(moments, base=base, ancestors=value.ancestors, mark="approximate")
         case _:
             return None
+
+
+def parameter(run: Interpreter, value: Fill) -> Signal:
+    """Return a parameter as a signal that is the same for every example."""
+    ones = np.ones(run.batch.followed)
+    second = value.mean**2 + value.variance
+    moments = Moments(ones * value.mean, ones * second, np.zeros((len(ones), len(ones))), CERTAIN)
+    return Signal(moments, ancestors=1 << value.source, linear=value.source, mark=value.mark)
 
 
 def _is_batch(data: torch.Tensor, run: Interpreter) -> bool:
