@@ -23,6 +23,7 @@ from steadygrad.theory.softmax_at_init import softmax_at_init
 
 from .batch import Batch
 from .field import Array, white
+from .spread import CERTAIN
 from .values import Moments
 
 MOST = 256  # queries of which a mask is looked at
@@ -99,6 +100,13 @@ class Attention:
     def shared(self, correlation: float) -> Array:
         """Return E[sum p p'] of two queries with the same keys whose logits are so correlated, [queries]."""
         return collisions(self.reach.keys, math.sqrt(self.variance * min(max(correlation, 0.0), 1.0)))
+
+    def weights(self, batch: Batch) -> Moments:
+        """Return the moments of the weights themselves."""
+        n, r = self.reach.all_keys, batch.followed
+        q, two = (float(self.shared(1.0).mean()) / self.kept / n, float(self.of_two_examples().mean()) / n)
+        d = batch.off_diagonal(max(q - two, 0.0))
+        return Moments(np.full(r, 1 / n), np.full(r, q), d, CERTAIN)
 
     def of_two_queries(self) -> float:
         """Return E[sum p p'] of two queries of one example, with the keys that they share."""

@@ -127,7 +127,7 @@ class Interpreter(TorchDispatchMode):
         lost = next((v for v in values if isinstance(v, Unknown)), None)
         if lost is not None and not fills:
             return lost
-        if values and all(isinstance(v, Concrete) for v in values) and not fills:
+        if values and all(isinstance(v, Concrete) for v in values) and not fills and not getattr(rule, "moves", False):
             return self._computed(call)
         if rule is None and values and all(_is_known(v) for v in values) and _is_small(call):
             return self._computed(call)

@@ -17,7 +17,8 @@ from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.values import Concrete, Fill, Moments, ScoreGradient, Scores, Signal, Unknown, Value
+from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.values import Concrete, Fill, Moments, ScoreGradient, Scores, Signal, Statistic, Value
 
 from .fills import argument
 from .linear import batched
@@ -86,7 +87,7 @@ def fused(run: Interpreter, call: Call) -> tuple[Value, ...]:
     (q, dims), (k, _), (v, _) = found[0]
     outcome = (*dims[:-1], (Axis(FEATURE, call.out[0].shape[-1], 1),))
     whole = _attended(run, how, v, outcome, q.ancestors | k.ancestors, call.out[0])
-    return whole, *(Unknown("what is kept for the way back"),) * (len(call.out) - 1)
+    return whole, *(Statistic(0.0, CERTAIN),) * (len(call.out) - 1)  # what is kept for the way back
 
 
 def fused_backward(run: Interpreter, call: Call) -> tuple[Value, ...]:

@@ -20,6 +20,8 @@ def same(run: Interpreter, call: Call) -> Value:
     """The entries of the first tensor, in whatever order, device or precision."""
     tensor = call.tensors[0]
     value = spread_out(run, tensor, run.value(tensor))
+    if isinstance(value, Concrete) and (tensor.dtype != call.out.dtype or tensor.stride() == call.out.stride()):
+        return Concrete(value.tensor.to(call.out.dtype), value.leading)
     if isinstance(value, Draws | Concrete) and tensor.dim() > 1 and tensor.stride() != call.out.stride():
         return _in_order(run, call, value)
     if not isinstance(value, Signal) or (value.axes is None and tensor.stride() == call.out.stride()):
@@ -39,4 +41,5 @@ def _in_order(run: Interpreter, call: Call, value: Draws | Concrete) -> Value:
     return replace(value, values=value.values.contiguous())
 
 
+same.moves = True  # type: ignore[attr-defined]  # of data too: where their examples go must be known
 RULES: dict[Any, Rule] = dict.fromkeys((aten.clone, aten._to_copy, aten.lift_fresh, aten.lift, aten.contiguous), same)

@@ -20,7 +20,7 @@ from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.sampling import moments_of, moments_of_data
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value
+from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Scores, Signal, Value
 
 Dims: TypeAlias = tuple[Dimension, ...]
 Names: TypeAlias = dict[int | tuple[int, Axis], int]
@@ -33,6 +33,8 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
             return value
         case Concrete(tensor=data) if _is_batch(data, run):
             return Signal(moments_of_data(data, run.batch))
+        case Scores(how=how, weights=True):
+            return Signal(how.weights(run.batch), ancestors=value.ancestors, mark="approximate")
         case Draws(values=samples) if bool(samples.isfinite().all()):
             moments = moments_of(value, run.batch, run.noises)
             base = moments if run.backward else None
