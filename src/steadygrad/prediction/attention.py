@@ -28,6 +28,7 @@ from .values import Moments
 
 MOST = 256  # queries of which a mask is looked at
 STEEPEST = 8.0  # logits beyond are an argmax
+DRAWN = 1 << 16  # weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,48 @@ def masked(allowed: torch.Tensor, queries: int, keys: int) -> Reach:
 
 
 @lru_cache(maxsize=4096)
+def _drawn(keys: int, scale: float, width: int) -> tuple[float, float, float, float]:
+    """Return `keys` times what one query's weights come to, drawn: see `Weights`.
+
+    Only the part of a key along the query matters to the weights; the others are isotropic.
+    """
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((max(DRAWN // keys, 64), keys))
+    long = rng.chisquare(width, (len(z), 1)) / width  # |q|² relative to its mean
+    p = np.exp(scale * np.sqrt(long) * z)
+    p /= p.sum(1, keepdims=True)
+    square = p * p
+    total = square.sum(1, keepdims=True)
+    steep = square * (1 - 2 * p + total)
+    along = square * (z - (p * z).sum(1, keepdims=True)) ** 2
+    means = (square, steep, (along + (width - 1) * steep) / width, long * steep)
+    found = [float(x.sum(1).mean()) * keys for x in means]
+    return found[0], found[1], found[2], found[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Of a softmax p over keys of Gaussian logits z = q·k, for each number of keys: `collision` E[sum p²]; with
+    J = diag(p) - p p^T its derivative, `steep` E|J|², `of_keys` E|J k|² and `of_queries` E|q|² |J|², relative to one
+    entry of k and q.
+    """
+
+    collision: Array
+    steep: float
+    of_keys: float
+    of_queries: float
+
+
+def weights_of(keys: Array, scale: float, width: int) -> Weights:
+    """Return them for logits of this deviation: between powers of two on a line in the log of the number of keys."""
+    s = round(min(max(scale, 0.0), STEEPEST), 2)
+    powers = np.arange(0, math.ceil(math.log2(max(float(keys.max()), 2.0))) + 1)
+    table = np.array([_drawn(int(2**p), s, width) for p in powers])
+    found = [np.interp(np.log2(keys), powers, column) / keys for column in table.T]
+    return Weights(found[0], *(float(x.mean()) for x in found[1:]))
+
+
+@lru_cache(maxsize=4096)
 def _collision(classes: int, scale: float) -> float:
     return softmax_at_init(classes=classes, logit_scale=scale).collision * classes
 
@@ -97,6 +140,10 @@ class Attention:
         size = self.scale**2 * self.width * _size(self.query) * _size(self.key)
         return size * apart(self.key)[0]
 
+    def weighted(self) -> Weights:
+        """Return what the weights of one query come to."""
+        return weights_of(self.reach.keys, math.sqrt(self.variance), self.width)
+
     def shared(self, correlation: float) -> Array:
         """Return E[sum p p'] of two queries with the same keys whose logits are so correlated, [queries]."""
         return collisions(self.reach.keys, math.sqrt(self.variance * min(max(correlation, 0.0), 1.0)))
@@ -104,7 +151,7 @@ class Attention:
     def weights(self, batch: Batch) -> Moments:
         """Return the moments of the weights themselves."""
         n, r = self.reach.all_keys, batch.followed
-        q, two = (float(self.shared(1.0).mean()) / self.kept / n, float(self.of_two_examples().mean()) / n)
+        q, two = (float(self.weighted().collision.mean()) / self.kept / n, float(self.of_two_examples().mean()) / n)
         d = batch.off_diagonal(max(q - two, 0.0))
         return Moments(np.full(r, 1 / n), np.full(r, q), d, CERTAIN)
 
@@ -122,7 +169,7 @@ class Attention:
     def forward(self, value: Moments, batch: Batch) -> Moments:
         """Return the moments of the weighted means of values, over the positions of the queries."""
         own, other = apart(value)
-        c, q = self.shared(1.0), float(value.q.mean())
+        c, q = self.weighted().collision, float(value.q.mean())
         each = 1 - own * (1 - c) + c * (1 / self.kept - 1)
         level, two = float(each.mean()), float(self.of_two_examples().mean())
         here = value.d / q if q > 0 else value.d
@@ -142,29 +189,28 @@ class Attention:
         own, _ = apart(g)
         ratio = self.reach.queries / self.reach.all_keys
         common = ratio * (self.reach.queries - 1) * self.of_two_queries() * (1 - own)
-        level = ratio * float(self.shared(1.0).mean()) / self.kept + common
+        level = ratio * float(self.weighted().collision.mean()) / self.kept + common
         within, across = (1 - (1 - gap) * ratio**2 / level for gap in _means(g))
         return _gradient(g, level, (positions, within, across), batch)
 
-    def steepness(self) -> tuple[float, float]:
-        """Return sum over keys of E[(dp/dz)²]-like factors: for one query, and for two that share their keys."""
-        c, n = self.shared(1.0), self.reach.keys
-        own = float(np.maximum(c - 2 * np.minimum(c, c**3 * n) + c * c, 0.0).mean())
+    def steep_together(self) -> float:
+        """Return what `Weights.steep` is for two queries that share their keys."""
         two = self.of_two_queries()
-        return own, max(two * (1 - two), 0.0)
+        return max(two * (1 - two), 0.0)
 
     def to_queries(self, g: Moments, value: Moments, factor: float, batch: Batch) -> Moments:
         """Return the gradient of the queries: of the values' and keys' differences alone, as the weights sum to one."""
-        own, two = self.steepness()
-        level = factor**2 * own * self.width * _size(value) * apart(value)[0] * _size(self.key) * apart(self.key)[0]
-        within = 1 - (1 - apart(g)[0]) * two / own if own > 0 else 1.0
+        own, two = self.weighted(), self.steep_together()
+        level = factor**2 * own.of_keys * self.width * _size(value) * apart(value)[0]
+        level *= _size(self.key) * apart(self.key)[0]
+        within = 1 - (1 - apart(g)[0]) * two / own.steep if own.steep > 0 else 1.0
         positions = self.query.field.sizes if self.query.field else (self.reach.queries,)
         across = 1 - (1 - _here(g)) * _alike(value) * _alike(self.key)
         return _gradient(g, level, (positions, within, 1.0), batch, across)
 
     def to_keys(self, g: Moments, value: Moments, factor: float, batch: Batch) -> Moments:
         """Return the gradient of the keys."""
-        own, two = self.steepness()
+        own, two = self.weighted().of_queries, self.steep_together()
         queries = self.reach.queries
         met = own + (queries - 1) * two * (1 - apart(g)[0]) * (1 - apart(self.query)[0])
         share = queries / self.reach.all_keys * met
