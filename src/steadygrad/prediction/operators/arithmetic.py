@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from steadygrad.prediction.axes import laid
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Draws, Exactness, Fill, Moments, ParameterGradient, Signal, Value, worst
+from steadygrad.prediction.values import Concrete, Draws, Exactness, Fill, Moments, ParameterGradient, Signal, Value, worst
 
 from .levels import levelled
 from .pointwise import pointwise
-from .positions import as_signal, features, parameter, spread_out, together
+from .positions import as_signal, features, laid_out, parameter, spread_out, together
 
 aten = torch.ops.aten
 
@@ -30,16 +31,24 @@ def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     values = [run.value(t) for t in call.tensors]
     if all(isinstance(v, ParameterGradient) for v in values):
         return ParameterGradient(sum(v.q for v in values if isinstance(v, ParameterGradient)))
-    if len(values) < 2 or _one_origin(values):
+    skip = len(values) == 2 and call.operator.overloadpacket in (aten.add, aten.add_) and _is_residual(run, values)
+    if len(values) < 2 or (_one_origin(values) and not skip):
         return pointwise(run, call)
     if any(isinstance(v, Draws) for v in values):
         return pointwise(run, call)
-    x, y = (_term(run, spread_out(run, t, v)) for t, v in zip(call.tensors, values, strict=True))
+    terms = zip(call.tensors, values, strict=True)
+    x, y = (_whole(run, t) if isinstance(v, Concrete) else _term(run, spread_out(run, t, v)) for t, v in terms)
     if x is None or y is None or (x.base is None) != (y.base is None):
         return run.lost(f"{call.name} of tensors of different kinds")
     if call.kwargs.get("alpha", 1) not in (1, -1):
         return run.lost(f"{call.name} with a factor")
     return _sum(run, x, y, -1.0 if call.operator.overloadpacket in (aten.sub, aten.sub_) else 1.0, call)
+
+
+def _is_residual(run: Interpreter, values: list[Value]) -> bool:
+    """Whether the batch itself is added to a signal; what is subtracted are targets, and the outcome is drawn."""
+    data = next((v for v in values if isinstance(v, Concrete)), None)
+    return data is not None and data.leading == run.batch.size and any(isinstance(v, Signal) for v in values)
 
 
 def _one_origin(values: list[Value]) -> bool:
@@ -55,6 +64,12 @@ def _one_origin(values: list[Value]) -> bool:
 def _term(run: Interpreter, value: Value) -> Signal | None:
     """Return a term as a signal; a bias is one that is the same for every example."""
     return parameter(run, value) if isinstance(value, Fill) else as_signal(run, value)
+
+
+def _whole(run: Interpreter, tensor: torch.Tensor) -> Signal | None:
+    """Return data as a signal; whatever stands before its last dimension is a position."""
+    found = laid_out(run, tensor, tuple(range(tensor.dim() - 1)))
+    return None if found is None else replace(found[0], axes=laid(found[1], tensor.stride()))
 
 
 def _independent(x: Signal, y: Signal) -> bool:

@@ -224,7 +224,7 @@ def together(run: Interpreter, terms: list[tuple[torch.Tensor, Signal]], out: to
     """
     if out.dim() <= 2 and all(x.axes is None for _, x in terms):
         return [x.moments for _, x in terms], ()
-    found = [None if isinstance(run.value(t), Fill) else _broadcast(run.dims(t), out) for t, _ in terms]
+    found = [None if isinstance(run.value(t), Fill) else _broadcast(run.dims(t, x), out) for t, x in terms]
     shared = [i for i in range(out.dim()) if any(a.role >= 0 for dims in found if dims for a in dims[i])]
     moments, whole = [x.moments for _, x in terms], next((d for d in found if d), ())
     for k, dims in enumerate(found):
