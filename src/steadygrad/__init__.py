@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import numerics as numerics
     from . import theory as theory
     from .diagnosis import Report as Report
+    from .diagnosis import allow as allow
     from .diagnosis import check as check
     from .finding import Finding as Finding
     from .finding import Level as Level
@@ -35,7 +36,7 @@ __version__ = "0.1.0"
 __all__ = lazy_names(
     __name__,
     {
-        "diagnosis": ("Report", "check"),
+        "diagnosis": ("Report", "allow", "check"),
         "finding": ("Finding", "Level"),
         "guard": ("Guard", "Ladder", "Spike", "clip"),
         "init": (),

@@ -77,30 +77,68 @@ def explain(
 def check(
     setup: Annotated[str, typer.Argument(metavar="FILE.py[:NAME]", help="A function that returns a setup.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    as_sarif: Annotated[bool, typer.Option("--sarif", help="SARIF 2.1.0 on standard output.")] = False,
     html: Annotated[str | None, typer.Option(metavar="OUT", help="Also write the report as an HTML page.")] = None,
     select: Codes = None,
     ignore: Codes = None,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
+    baseline: Annotated[str | None, typer.Option(metavar="FILE", help="Leave out what this file knows.")] = None,
+    write_baseline: Annotated[
+        str | None, typer.Option(metavar="OUT", help="Write what is found, for a later --baseline.")
+    ] = None,
     every_row: EveryRow = False,
     debug: Debug = False,
 ) -> None:
     """Say what keeps a model from training, before it trains."""
     level = _level(fail_on)
-    page = None if html is None else Path(html)
-    if page is not None:
+    if as_json and as_sarif:
+        raise ValueError("`--json` and `--sarif` both write to standard output: choose one.")
+    outputs = [Path(out) for out in (html, write_baseline) if out is not None]
+    if outputs:
         from steadygrad.report import saving
 
-        saving.check_writable(page)
+        for out in outputs:
+            saving.check_writable(out)
     from steadygrad import diagnosis
-    from steadygrad.setup import load
+    from steadygrad.setup import file_of, load
 
+    known = None if baseline is None else diagnosis.Baseline.load(baseline)
+    settled = diagnosis.Configuration.nearest(file_of(setup).parent)
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore))
-    if page is not None:
-        _write_page(report, page, title=setup)
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else _as_text(report, every_row=every_row))
+        report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore), configuration=settled)
+    if write_baseline is not None:
+        _write(Path(write_baseline), diagnosis.Baseline.of(report).to_json() + "\n")
+    if known is not None:
+        report = known.applied(report)
+    if html is not None:
+        _write(Path(html), _as_page(report, title=setup))
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    elif as_sarif:
+        typer.echo(report.to_sarif(file=file_of(setup).as_posix()))
+    else:
+        typer.echo(_as_text(report, every_row=every_row))
     raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
+
+
+@app.command()
+def rule(
+    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="A rule's code; all of them without.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Print a rule's page, or the table of rules."""
+    from steadygrad.diagnosis.rules import RULES
+    from steadygrad.report import rule_page
+
+    if code is None:
+        typer.echo(rule_page.table(RULES.values(), width=_columns()))
+        return
+    known = {name: found for found in RULES.values() for name in (found.code, found.name)}
+    wanted = code.upper() if code.upper() in RULES else code.lower()
+    if wanted not in known:
+        raise ValueError(unknown_name("rule", code.upper(), RULES))
+    typer.echo(rule_page.render(known[wanted]))
 
 
 def main() -> None:
@@ -189,10 +227,10 @@ def _as_text(report: Report, *, every_row: bool) -> str:
     )
 
 
-def _write_page(report: Report, path: Path, *, title: str) -> None:
-    from steadygrad.report import page, saving
+def _as_page(report: Report, *, title: str) -> str:
+    from steadygrad.report import page
 
-    text = page.render(
+    return page.render(
         report.findings,
         predicted=report.predicted,
         measured=report.measured,
@@ -200,4 +238,9 @@ def _write_page(report: Report, path: Path, *, title: str) -> None:
         notes=report.notes,
         title=title,
     )
+
+
+def _write(path: Path, text: str) -> None:
+    from steadygrad.report import saving
+
     sys.stderr.write(f"Wrote {saving.save(path, text)}\n")

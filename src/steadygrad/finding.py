@@ -45,6 +45,7 @@ class Finding:
         fix: what to do, in words.
         fix_code: the same as Python code, where it is safe to give.
         line: ``"file.py:12"`` of the source line concerned.
+        defined: ``"folder/file.py:12"``, where the user's own class that holds the module begins.
         step: the training step, for what happens in a run.
         consequences: findings that this one explains.
 
@@ -64,6 +65,7 @@ class Finding:
     fix: str = ""
     fix_code: str = ""
     line: str | None = None
+    defined: str | None = None
     step: int | None = None
     consequences: tuple[Finding, ...] = ()
 

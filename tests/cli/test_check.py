@@ -183,3 +183,58 @@ def test_check_without_a_page_imports_no_chart_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "IMPORTED", done.stderr
+
+
+def test_sarif_names_the_file_and_the_class(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.fc = nn.Linear(4, 8)\n        nn.init.constant_(self.fc.bias, -9.0)\n"
+        "        self.act, self.head = nn.ReLU(), nn.Linear(8, 2)\n\n"
+        "    def forward(self, x):\n        return self.head(self.act(self.fc(x)))\n\n\n"
+        "def setup():\n    data = [(torch.randn(32, 4), torch.randint(2, (32,)))]\n"
+        "    return {'model': Net(), 'data': data, 'loss_fn': nn.CrossEntropyLoss()}\n"
+    )
+    status, out, _ = run("check", "net.py", "--sarif")
+    (result, *_) = json.loads(out)["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]
+    assert status == 1
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("net.py", 5)
+
+
+def test_two_forms_on_standard_output_are_refused(run):
+    assert run("check", EXAMPLE, "--json", "--sarif")[::2] == (
+        2,
+        "steadygrad: `--json` and `--sarif` both write to standard output: choose one.\n",
+    )
+
+
+def test_a_baseline_makes_what_is_known_pass(run, tmp_path):
+    known = tmp_path / "known.json"
+    assert run("check", EXAMPLE, "--write-baseline", str(known))[0] == 1
+    status, out, _ = run("check", EXAMPLE, "--baseline", str(known))
+    assert status == 0
+    assert "known findings are in known.json" in " ".join(out.split())
+    assert run("check", EXAMPLE, "--baseline", str(tmp_path / "none.json"))[0] == 2
+
+
+def test_the_projects_table_is_read_beside_the_file(run, setup, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.steadygrad]\nselect = ["DAT"]\n')
+    file = setup("made()")
+    assert run("check", file, "--json")[0] == 0
+    assert all(code.startswith("DAT") for code in json.loads(run("check", file, "--json")[1])["checked"])
+    (tmp_path / "pyproject.toml").write_text('[tool.steadygrad]\nselct = ["DAT"]\n')
+    status, _, err = run("check", file)
+    assert status == 2
+    assert "Did you mean 'select'?" in err
+
+
+def test_a_rules_page_is_printed_and_the_table_without_a_code(run):
+    for name in ("FWD005", "fwd005", "dead-units"):
+        status, out, _ = run("rule", name)
+        assert status == 0
+        assert out.startswith("# FWD005 dead-units\n")
+    status, out, _ = run("rule")
+    assert status == 0
+    assert "FWD005" in out
+    assert run("rule", "FWD05")[0] == 2

@@ -169,7 +169,7 @@ def test_a_report_prints_and_is_written_by_suffix(tmp_path):
     assert report.to_dict()["findings"][0]["code"] == "INI001"
     for name in ("r.txt", "r.json", "r.html"):
         assert "INI001" in report.save(tmp_path / name).read_text()
-    with pytest.raises(ValueError, match=r"must end in \.html, \.json or \.txt, got '\.pdf'"):
+    with pytest.raises(ValueError, match=r"must end in \.html, \.json, \.sarif or \.txt, got '\.pdf'"):
         report.save(tmp_path / "r.pdf")
 
 

@@ -2,12 +2,15 @@
 
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from steadygrad.diagnosis import check
 from steadygrad.diagnosis.rule_file import examples
 from steadygrad.diagnosis.rules import RULES
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def built(page: str, which: str) -> dict:
@@ -60,3 +63,11 @@ def test_causes_are_rules_and_have_no_cycle():
     order = list(RULES)
     for code, rule in RULES.items():
         assert all(order.index(cause) < order.index(code) for cause in rule.explained_by)
+
+
+def test_the_pages_in_docs_are_those_of_the_rules(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    import rules_pages
+
+    written = {file.name: file.read_text() for file in (DOCS / "rules").glob("*.md")}
+    assert written == rules_pages.pages(), "Run `python docs/rules_pages.py`."

@@ -79,6 +79,19 @@ def test_infinite_and_nan_entries_stay_in_their_row(framework):
     assert call(numerics.entropy, framework, x)[:2] == [0, pytest.approx(math.log(2))]
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (4, 16, 48), (50, 33), (3, 1024), (256, 32)])
+def test_every_single_row_is_looked_at(shape):
+    """Whatever the shape, one row of infinite maximum among good ones becomes the policy's, and they stay good."""
+    rows = torch.Size(shape[:-1]).numel()
+    for row in range(rows):
+        x = torch.zeros(rows, shape[-1])
+        x[row] = -torch.inf
+        p = numerics.softmax(x.reshape(shape)).reshape(rows, -1)
+        assert (p[row] == 0).all()
+        others = p[torch.arange(rows) != row]
+        torch.testing.assert_close(others, torch.full_like(others, 1 / shape[-1]), rtol=1e-6, atol=0)
+
+
 @every_framework
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (), (2, 3, 4)])
 def test_shapes_are_kept(framework, shape):

@@ -47,11 +47,24 @@ class Report:
             self.findings, predicted=self.predicted, measured=self.measured, checked=self.checked, notes=self.notes
         )
 
+    def to_sarif(self, *, file: str | None = None) -> str:
+        """Return the report as SARIF 2.1.0 text.
+
+        Args:
+            file: where to show a finding that names no line of its own.
+        """
+        from steadygrad.report import sarif
+
+        from .rules import RULES
+
+        looked = {code: RULES[code] for code in self.checked}
+        return sarif.to_text(self.findings, rules=looked, file=file, notes=self.notes)
+
     def save(self, path: str | Path) -> Path:
         """Write the report in the form that the suffix says and return where.
 
         Args:
-            path: a file that ends in .html, .json or .txt.
+            path: a file that ends in .html, .json, .sarif or .txt.
 
         Raises:
             ValueError: another suffix.
@@ -80,7 +93,9 @@ class Report:
                     checked=self.checked,
                     notes=self.notes,
                 )
+            case ".sarif":
+                return self.to_sarif()
             case ".txt":
                 return f"{self}\n"
             case _:
-                raise ValueError(not_allowed("path", "must end in .html, .json or .txt", suffix))
+                raise ValueError(not_allowed("path", "must end in .html, .json, .sarif or .txt", suffix))

@@ -22,13 +22,26 @@ def selected(codes: Iterable[str], select: Iterable[str] = (), ignore: Iterable[
     ('FWD001',)
     """
     known = tuple(codes)
-    wanted = _begin_with(known, "select", select) if tuple(select) else set(known)
-    unwanted = _begin_with(known, "ignore", ignore)
+    wanted = beginning_with(known, "select", select) if tuple(select) else set(known)
+    unwanted = beginning_with(known, "ignore", ignore)
     return tuple(code for code in known if code in wanted - unwanted)
 
 
-def _begin_with(known: tuple[str, ...], argument: str, prefixes: Iterable[str]) -> set[str]:
-    found: set[str] = set()
+def beginning_with(codes: Iterable[str], argument: str, prefixes: Iterable[str]) -> set[str]:
+    """Return the codes that begin with one of the prefixes.
+
+    Args:
+        codes: all there are.
+        argument: what to call the prefixes in an error.
+        prefixes: codes, or beginnings of them.
+
+    Raises:
+        ValueError: a prefix that nothing begins with.
+
+    >>> sorted(beginning_with(["FWD001", "FWD002", "INI001"], "code", ["FWD"]))
+    ['FWD001', 'FWD002']
+    """
+    known, found = tuple(codes), set()
     for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
         matching = {code for code in known if prefix and code.startswith(prefix)}
         if not matching:

@@ -15,7 +15,7 @@ from torch import Tensor
 from .arguments import divisors
 from .torch_rows import HALF, finite, masked, softmax, tempered
 
-_BLOCK = 1 << 20  # bytes, within a second-level cache
+_BLOCK = 1 << 19  # bytes: a block and its scratch copy fit a second-level cache of 1 MiB
 
 
 def logsumexp(x: Tensor, dim: int, where: Tensor | None, temperature: float) -> Tensor:

@@ -18,6 +18,7 @@ from .empty_rows import constant_log_row, constant_row
 
 _INF = math.inf
 HALF = (torch.float16, torch.bfloat16)
+_LINE = 64  # bytes of a line of the cache
 
 
 def softmax(x: Tensor, dim: int, where: Tensor | None, temperature: float, empty: Empty) -> Tensor:
@@ -76,9 +77,22 @@ def _has_nan_row(y: Tensor, dim: int) -> bool:
     if y.shape[dim] == 0:
         return False
     try:
-        return math.isnan((y.detach() if y.requires_grad else y).select(dim, 0).sum().item())
+        return math.isnan(_one_of_each_row(y.detach() if y.requires_grad else y, dim).sum().item())
     except RuntimeError:  # what vmap and tracers raise on a read of data
         return True
+
+
+def _one_of_each_row(y: Tensor, dim: int) -> Tensor:
+    """Return a view with one entry of each row along `dim`.
+
+    The entries of a column lie a row apart, and where that is a power of two they share a few sets of the cache, each
+    of which evicts the one before. A step of one more cache line from row to row spreads them over all sets.
+    """
+    n, line = y.shape[dim], _LINE // y.itemsize
+    turns = n // line  # rows until the diagonal leaves the matrix and begins again
+    if turns < 2 or y.stride(dim) != 1 or not y.is_contiguous() or y.numel() % (n * turns):
+        return y.select(dim, 0)
+    return y.as_strided((y.numel() // (n * turns), turns), (n * turns, n + line))
 
 
 def tempered(x: Tensor, dim: int, temperature: float) -> Tensor:

@@ -38,6 +38,7 @@ class FindingRecord(_Record):
     fix: str
     fix_code: str
     line: str | None
+    defined: str | None
     step: int | None
     consequences: tuple[FindingRecord, ...]
 

@@ -47,6 +47,19 @@ def load(spec: str) -> Setup:
         return _setup_from(made, name)
 
 
+def file_of(spec: str) -> Path:
+    """Return the file of ``"file.py:name"``, as it is written.
+
+    Raises:
+        SetupError: there is no such file, or what follows the colon is no name.
+
+    >>> file_of("missing.py")
+    Traceback (most recent call last):
+    steadygrad.errors.SetupError: `file` must be an existing Python file, got 'missing.py'.
+    """
+    return _parts(spec)[0]
+
+
 def _parts(spec: str) -> tuple[Path, str]:
     """The file and the name; a colon inside of the path, as after a drive, is not taken for the separator."""
     head, colon, tail = spec.rpartition(":")

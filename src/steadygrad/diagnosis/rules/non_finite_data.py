@@ -15,7 +15,7 @@ torch.manual_seed(0)
 inputs = torch.randn(64, 8)
 inputs[3, 5] = float("nan")
 model = nn.Linear(8, 2)
-setup = {"model": model, "data": [(inputs, torch.zeros(64, dtype=torch.long))], "loss_fn": nn.CrossEntropyLoss()}
+setup = {"model": model, "data": [(inputs, torch.arange(64) % 2)], "loss_fn": nn.CrossEntropyLoss()}
 ```
 
 Good:
@@ -27,7 +27,7 @@ from torch import nn
 torch.manual_seed(0)
 inputs = torch.randn(64, 8)
 model = nn.Linear(8, 2)
-setup = {"model": model, "data": [(inputs, torch.zeros(64, dtype=torch.long))], "loss_fn": nn.CrossEntropyLoss()}
+setup = {"model": model, "data": [(inputs, torch.arange(64) % 2)], "loss_fn": nn.CrossEntropyLoss()}
 ```
 
 When to ignore: the model masks such entries itself before it computes with them.

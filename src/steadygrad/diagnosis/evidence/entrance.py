@@ -1,0 +1,137 @@
+"""The tensor that enters the first layer that sums: its scale, its constant features, its largest curvature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from steadygrad.fans import weight_fans
+from steadygrad.measurement.untouched import untouched
+
+from .collector import Collector, Unavailable
+from .sampled import Sampled
+
+_MOST_ROWS = 4096
+_ROUNDS = 30
+_SEQUENCES = (nn.RNNBase, nn.MultiheadAttention, nn.Linear)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entrance:
+    """What the first layer that sums is given, one row an example or position.
+
+    Attributes:
+        path: the layer's path.
+        rows: entries [rows, features]; after a norm or an embedding that are those of its output.
+        constants: features that have one value in all of the rows, other than zero.
+        rms: root mean square of each feature.
+        from_data: whether the layer is given the examples' own features, so that a column of them is one of its own.
+    """
+
+    path: str
+    rows: Tensor
+    constants: tuple[int, ...]
+    rms: Tensor
+    from_data: bool
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Run the model once on the first finite batch and look at what the first layer is given."""
+        batch = collector.get(Sampled).first
+        path, module, entering = _first(collector.setup.model, batch.inputs)
+        rows = _rows(module, entering)
+        columns = rows.shape[1]
+        constant = (
+            (rows == rows[0]).all(0) & (rows[0] != 0) if len(rows) > 1 else torch.zeros(columns, dtype=torch.bool)
+        )
+        constant &= _constant_in_all(collector.get(Sampled), columns, constant)
+        return cls(
+            path=path,
+            rows=rows,
+            constants=tuple(constant.nonzero().flatten().tolist()),
+            rms=rows.square().mean(0).sqrt(),
+            from_data=batch.inputs.dim() == 2 and batch.inputs.shape[1] == columns,
+        )
+
+    @property
+    def constant_square(self) -> float:
+        """Sum of the squares of the constant features."""
+        return float(self.rms[list(self.constants)].square().sum()) if self.constants else 0.0
+
+    @property
+    def features(self) -> int:
+        """How many features are not constant."""
+        return self.rows.shape[1] - len(self.constants)
+
+    @property
+    def largest(self) -> float:
+        """Largest eigenvalue of the second moments E[x x^T] of the features that are not constant.
+
+        >>> rows = torch.tensor([[3.0, 0.0], [-3.0, 0.0]])
+        >>> round(Entrance(path="", rows=rows, constants=(), rms=rows[0].abs(), from_data=True).largest, 3)
+        9.0
+        """
+        kept = [i for i in range(self.rows.shape[1]) if i not in set(self.constants)]
+        x = self.rows[:, kept]
+        direction = x.square().mean(0).sqrt()
+        value = 0.0
+        for _ in range(_ROUNDS):
+            if not (norm := float(direction.norm())):
+                return 0.0
+            direction = x.T @ (x @ (direction / norm)) / len(x)
+            value = float(direction.norm())
+        return value
+
+
+def _first(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Module, Tensor]:
+    """The first layer of a known layout that is called on real numbers, and what it is given."""
+    found: list[tuple[str, nn.Module, Tensor]] = []
+
+    def hook(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def before(_: nn.Module, args: tuple[object, ...]) -> None:
+            if not found and args and isinstance(args[0], Tensor):
+                found.append((path, module, args[0].detach()))
+
+        return module.register_forward_pre_hook(before)
+
+    handles = [hook(path, m) for path, m in model.named_modules() if isinstance(m, (*_SEQUENCES, _ConvNd)) and _sums(m)]
+    try:
+        with untouched(model), torch.no_grad():
+            model(inputs)
+    except Exception as error:
+        raise Unavailable(f"What enters the model was not looked at: {type(error).__name__}: {error}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found or not found[0][2].is_floating_point():
+        raise Unavailable("No layer that sums is called as a module, so the scale of its inputs was not looked at.")
+    return found[0]
+
+
+def _sums(module: nn.Module) -> bool:
+    try:
+        return bool(weight_fans(module))
+    except TypeError:
+        return False
+
+
+def _rows(module: nn.Module, entering: Tensor) -> Tensor:
+    if isinstance(module, _ConvNd) and entering.dim() > 2:
+        entering = entering.movedim(1, -1)
+    rows = entering.reshape(-1, entering.shape[-1])[:_MOST_ROWS]
+    return (rows.to_dense() if rows.layout != torch.strided else rows).cpu().double()
+
+
+def _constant_in_all(sampled: Sampled, columns: int, constant: Tensor) -> Tensor:
+    """Keep a feature only where every batch agrees; where the layer is given something else, the first must do."""
+    first = sampled.first.inputs
+    if first.dim() != 2 or first.shape[1] != columns:
+        return constant
+    for batch in sampled.batches[1:]:
+        if batch.inputs.shape[1:] == first.shape[1:]:
+            constant = constant & (batch.inputs == first[0]).all(0).cpu()
+    return constant

@@ -1,0 +1,175 @@
+"""Softmaxes and their kin written by hand, and how much of the exponent's range they use on this batch."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from steadygrad.measurement.untouched import untouched
+from steadygrad.numerics.operator_graph import Operator, operators_of
+from steadygrad.numerics.unstable_forms import (
+    EXP_OVER_SUM,
+    LOG_OF_ONE_PLUS_EXP,
+    LOG_OF_SIGMOID,
+    LOG_OF_SOFTMAX,
+    LOG_OF_SUM_EXP,
+    Form,
+    match,
+)
+
+from .collector import Collector, Unavailable
+from .sampled import Sampled
+
+_FORMS = (EXP_OVER_SUM, LOG_OF_SOFTMAX, LOG_OF_SIGMOID, LOG_OF_SUM_EXP, LOG_OF_ONE_PLUS_EXP)
+_LOG_OF_COMPLEMENT = Form(
+    "log of 1 - sigmoid",
+    "steadygrad.numerics.log_sigmoid(-x)",
+    "1 - p is exactly 0 once p rounds to 1, and its logarithm -inf",
+)
+_SEEN = frozenset(("exp", "log", "log2", "log10", "log1p", "div"))
+# More examples would only make the operators slower.
+_MOST_EXAMPLES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential:
+    """An unstable form and how near it comes to the end of what its format holds.
+
+    Attributes:
+        form: what was found.
+        module: path of the module that runs it; None in the loss.
+        line: the user's line; None where it is not known.
+        used: largest share of the logarithmic range of the format that an exponential or a logarithm uses: 1 is an
+            overflow or the logarithm of 0.
+        exponent: the argument of exp, or the logarithm, that uses it.
+        limit: where the range ends on that side.
+        count: numbers that were looked at.
+    """
+
+    form: Form
+    module: str | None
+    line: str | None
+    used: float
+    exponent: float
+    limit: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponents:
+    """Every such form in the model and in the loss.
+
+    Attributes:
+        found: in the order of execution.
+    """
+
+    found: tuple[Exponential, ...]
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Run model and loss once on the first finite batch and match the operators that run."""
+        setup, batch = collector.setup, collector.get(Sampled).first
+        x = batch.inputs[:_MOST_EXAMPLES]
+        y = None if batch.targets is None else batch.targets[:_MOST_EXAMPLES]
+        ranges = _Ranges()
+
+        def run() -> None:
+            with ranges:
+                outputs = setup.model(x)
+                if setup.loss_fn is not None:
+                    setup.loss_fn(outputs, y)
+
+        modules = [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
+        try:
+            with untouched(*modules), torch.no_grad():
+                operators = operators_of(run, {id(m): path for path, m in setup.model.named_modules()})
+        except Exception as error:
+            raise Unavailable(f"Exponentials were not looked at: {type(error).__name__}: {error}") from error
+        return cls(found=tuple(_found(operators, ranges)))
+
+
+@dataclass(frozen=True)
+class _Range:
+    """How far the argument of exp, the result of log, or the logarithm of a divisor goes."""
+
+    used: float
+    exponent: float
+    limit: float
+    count: int
+
+
+class _Ranges(TorchDispatchMode):
+    """The ranges of exponentials and logarithms, by the operator's name, in the order of execution."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.by_name: dict[str, list[_Range]] = defaultdict(list)
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__.rstrip("_")
+        if name in _SEEN:
+            self.by_name[name].append(_range_of(name, args[1] if name == "div" else args[0]))
+        return func(*args, **(kwargs or {}))
+
+
+def _range_of(name: str, x: Any) -> _Range:
+    """Of the argument of exp or of a logarithm, or of what is divided by."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or not x.numel():
+        return _Range(0.0, 0.0, math.inf, 0)
+    # Below its smallest normal number a format loses digits, and on many devices everything.
+    top, bottom = math.log(torch.finfo(x.dtype).max), math.log(torch.finfo(x.dtype).smallest_normal)
+    low, high = (float(v) for v in torch.aminmax(x))
+    if name == "exp":
+        return _Range(high / top, high, top, x.numel())
+    exponent = math.log(low) if low > 0 else -math.inf
+    return _Range(1.0 if low <= 0 else exponent / bottom, exponent, bottom, x.numel())
+
+
+def _found(operators: tuple[Operator, ...], ranges: _Ranges) -> list[Exponential]:
+    """From the last operator to the first, so that the widest form wins over those inside it."""
+    seen: Counter[str] = Counter()
+    of: dict[int, _Range] = {}
+    for op in operators:
+        if op.name in _SEEN:
+            of[id(op)] = ranges.by_name[op.name][seen[op.name]]
+            seen[op.name] += 1
+    covered: set[int] = set()
+    found: list[Exponential] = []
+    for op in reversed(operators):
+        matched = None if op.is_own or id(op) in covered else _match(op)
+        if matched is not None:
+            form, inside = matched
+            covered.update(id(o) for o in inside)
+            found.append(_exponential(form, op, [of[id(o)] for o in (op, *inside) if id(o) in of]))
+    return found[::-1]
+
+
+def _match(op: Operator) -> tuple[Form, tuple[Operator, ...]] | None:
+    found = match(op)
+    if found is not None:
+        return found if found[0] in _FORMS else None
+    if op.name == "log" and op.inputs and op.inputs[0].name in ("rsub", "sub") and 1 in op.inputs[0].operands:
+        complement = op.inputs[0]
+        if len(complement.inputs) == 1 and complement.inputs[0].name in ("sigmoid", "_softmax"):
+            return _LOG_OF_COMPLEMENT, (complement,)
+    return None
+
+
+def _exponential(form: Form, op: Operator, ranges: list[_Range]) -> Exponential:
+    worst = max(ranges, key=lambda r: r.used, default=_Range(0.0, 0.0, math.inf, 0))
+    return Exponential(
+        form=form,
+        module=op.module,
+        line=None if op.source is None else str(op.source),
+        used=worst.used,
+        exponent=worst.exponent,
+        limit=worst.limit,
+        count=worst.count,
+    )

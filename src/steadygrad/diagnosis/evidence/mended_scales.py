@@ -1,0 +1,257 @@
+"""Scales that stand out, and whether training is better with them put right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .collector import Collector, Unavailable
+from .constant_guess import constant_guess
+from .entrance import Entrance
+from .loss_run import LossRun
+from .loss_watch import REGRESSIONS
+from .rescaled import Comparison, run_steps
+from .sampled import Sampled
+
+# Descent on a square loses a factor e of the excess in a time constant. Schoenholz et al. 2017 (section 5) saw
+# networks train over some six such constants; a second moment e^6 times too large needs as many only to be undone.
+OUT_OF_SCALE = math.exp(6.0)
+
+Change = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputScale:
+    """Whether features out of scale keep the first layer from learning.
+
+    Attributes:
+        largest: largest eigenvalue of the second moments that enter the first layer.
+        bound: the largest that as many standardised features can have, which is their number.
+        comparison: steps with standardised inputs; None where the scale is ordinary or nothing could be tried.
+        apart: ratio of the largest to the smallest root mean square of a feature; 1 where units are shared.
+        path: the layer.
+        count: rows that were looked at.
+    """
+
+    largest: float
+    bound: float
+    comparison: Comparison | None
+    apart: float
+    path: str
+    count: int
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Standardise where the eigenvalue is beyond e^6 times its bound."""
+        entrance = collector.get(Entrance)
+        largest, bound = entrance.largest, float(max(entrance.features, 1))
+        apart = _apart(entrance)
+        comparison = None
+        if largest > OUT_OF_SCALE * bound:
+            comparison = _compared(collector, inputs=_standardised_inputs(collector.get(Sampled), apart))
+        return cls(
+            largest=largest,
+            bound=bound,
+            comparison=comparison,
+            apart=apart,
+            path=entrance.path,
+            count=len(entrance.rows),
+        )
+
+    @property
+    def is_out(self) -> bool:
+        """Whether the eigenvalue is beyond e^6 times its bound."""
+        return self.largest > OUT_OF_SCALE * self.bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantInputs:
+    """Whether features that never change drown the others.
+
+    Attributes:
+        columns: their numbers.
+        square: sum of their squares, which multiplies the learning rate of every bias that they make.
+        bound: as many standardised features as the layer has would sum to this.
+        comparison: steps with those features at zero.
+        path: the layer.
+        count: rows that were looked at.
+    """
+
+    columns: tuple[int, ...]
+    square: float
+    bound: float
+    comparison: Comparison | None
+    path: str
+    count: int
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Put the constants to zero where they outweigh all that the other features could bring."""
+        entrance = collector.get(Entrance)
+        columns = entrance.constants if entrance.from_data else ()
+        square, bound = entrance.constant_square, float(entrance.rows.shape[1])
+        comparison = None
+        if columns and square > bound:
+            comparison = _compared(collector, inputs=_without(columns))
+        return cls(
+            columns=columns,
+            square=square,
+            bound=bound,
+            comparison=comparison,
+            path=entrance.path,
+            count=len(entrance.rows),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetScale:
+    """Whether targets out of the outputs' scale keep a regression from learning.
+
+    Attributes:
+        typical: median distance of a target from the outputs' mean, of all entries.
+        spread: median distance of a target from the median target.
+        outputs: root mean square of the outputs at the start.
+        comparison: steps with standardised targets.
+        count: targets.
+    """
+
+    typical: float
+    spread: float
+    outputs: float
+    comparison: Comparison | None
+    count: int
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Standardise where targets are e^3 times larger or smaller than what a head of unit gain gives."""
+        run = collector.get(LossRun)
+        pair = next((p for p in run.named(*REGRESSIONS) if p.target is not None), None)
+        if pair is None or pair.target is None:
+            return cls(typical=math.nan, spread=math.nan, outputs=math.nan, comparison=None, count=0)
+        y = torch.cat([t.double().flatten() for t in pair.targets])
+        x = pair.input.double()
+        found = cls(
+            typical=float((y - x.mean()).abs().median()),
+            spread=float((y - y.median()).abs().median()),
+            outputs=float(x.square().mean().sqrt()),
+            comparison=None,
+            count=y.numel(),
+        )
+        if not found.is_out:
+            return found
+        comparison = _compared(collector, targets=_standardised_targets(collector.get(Sampled)))
+        return cls(
+            typical=found.typical,
+            spread=found.spread,
+            outputs=found.outputs,
+            comparison=comparison,
+            count=found.count,
+        )
+
+    @property
+    def is_out(self) -> bool:
+        """Whether targets are far too large, or vary far too little, for the outputs as they start."""
+        ratio = math.sqrt(OUT_OF_SCALE)
+        too_small = 0 < self.spread < self.outputs / ratio and self.outputs < ratio and self.typical < 1
+        return self.typical > ratio * max(self.outputs, 1.0) or too_small
+
+
+@dataclass(frozen=True, kw_only=True)
+class DividedLoss:
+    """Whether a loss that grows with the batch makes steps too long.
+
+    Attributes:
+        growth: see `LossRun`.
+        batch_size: examples in a batch.
+        comparison: steps with the loss over the batch size.
+    """
+
+    growth: float
+    batch_size: int
+    comparison: Comparison | None
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Divide the loss where an example's gradient does not shrink when the batch grows."""
+        run = collector.get(LossRun)
+        comparison = None
+        if is_sum(run.growth) and run.batch_size > 1:
+            comparison = _compared(collector, divided=run.batch_size)
+        return cls(growth=run.growth, batch_size=run.batch_size, comparison=comparison)
+
+
+def is_sum(growth: float) -> bool:
+    """Return whether an example's gradient is the same, to a hundredth, in a batch of twice the size.
+
+    >>> is_sum(1.0), is_sum(0.5), is_sum(float("nan"))
+    (True, False, False)
+    """
+    return abs(growth - 1) < 0.01
+
+
+def _compared(
+    collector: Collector, *, inputs: Change | None = None, targets: Change | None = None, divided: int = 1
+) -> Comparison | None:
+    """Run the setup as it is and mended; None, with a note, where it cannot be run so."""
+    setup, sampled = collector.setup, collector.get(Sampled)
+    if setup.optimizer is None or setup.loss_fn is None:
+        return None
+    try:
+        run = collector.get(LossRun)
+        baseline = constant_guess(setup, run, sampled.batches)
+        other = constant_guess(setup, run, sampled.batches, targets) if targets else baseline
+        if not (0 < baseline < math.inf and 0 < other < math.inf):
+            return None
+        as_it_is = run_steps(setup, sampled.batches, baseline=baseline)
+        mended = run_steps(
+            setup, sampled.batches, baseline=other / divided, inputs=inputs, targets=targets, scale=1 / divided
+        )
+    except Unavailable:
+        return None
+    except Exception as error:
+        collector.note(f"No steps on a copy could be tried: {type(error).__name__}: {error}")
+        return None
+    return Comparison(as_it_is=as_it_is, mended=mended, baseline=baseline)
+
+
+def _apart(entrance: Entrance) -> float:
+    sizes = entrance.rms[entrance.rms > 0]
+    return float(sizes.max() / sizes.min()) if entrance.from_data and len(sizes) else 1.0
+
+
+def _standardised_inputs(sampled: Sampled, apart: float) -> Change:
+    x = torch.cat([b.inputs.flatten(1) if b.inputs.dim() > 1 else b.inputs[:, None] for b in sampled.batches]).double()
+    # Features that share a unit, as pixels do, keep their sizes against each other.
+    axes = (0,) if apart > math.sqrt(OUT_OF_SCALE) else (0, 1)
+    mean, deviation = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)
+    scale = torch.where(deviation > 0, deviation, 1.0)
+
+    def change(inputs: Tensor) -> Tensor:
+        kind = inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype()
+        flat = inputs.flatten(1) if inputs.dim() > 1 else inputs[:, None]
+        return ((flat.double() - mean) / scale).to(kind).reshape(inputs.shape)
+
+    return change
+
+
+def _standardised_targets(sampled: Sampled) -> Change:
+    y = torch.cat([t for t in sampled.targets if t.shape[1:] == sampled.targets[0].shape[1:]]).double()
+    mean, deviation = y.mean(0), y.std(0)
+    scale = torch.where(deviation > 0, deviation, 1.0)
+    return lambda targets: ((targets.double() - mean) / scale).to(
+        targets.dtype if targets.is_floating_point() else torch.get_default_dtype()
+    )
+
+
+def _without(columns: tuple[int, ...]) -> Change:
+    def change(inputs: Tensor) -> Tensor:
+        kept = inputs.clone()
+        kept[:, list(columns)] = 0
+        return kept
+
+    return change

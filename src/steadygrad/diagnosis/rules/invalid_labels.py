@@ -1,0 +1,146 @@
+"""Targets that the loss is not defined for, or that leave nothing to learn.
+
+A binary cross-entropy is a loss for labels within [0, 1]: for y = -1 it has no lower bound, and training runs away
+while the loss falls. A class number must be one of 0 to K - 1 or the one that is ignored; class probabilities and the
+targets of `kl_div` must not be negative and must sum to 1, a Poisson count must not be negative, and the hinge losses
+and `soft_margin_loss` want -1 and +1: a label 0 gives no gradient there. A batch whose targets are all ignored has a
+mean of 0/0. Where all examples have one and the same class, a constant is the answer. The rule looks at the tensors as
+they enter the loss, in all batches that were looked at.
+
+What to do: map the labels to what the loss is defined for; look at how they were read where they are all the same.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+inputs = torch.randn(64, 8)
+labels = torch.where(inputs[:, :1] > 0, 1.0, -1.0)
+model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 1))
+setup = {"model": model, "data": [(inputs, labels)], "loss_fn": nn.BCEWithLogitsLoss()}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+inputs = torch.randn(64, 8)
+labels = torch.where(inputs[:, :1] > 0, 1.0, 0.0)
+model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 1))
+setup = {"model": model, "data": [(inputs, labels)], "loss_fn": nn.BCEWithLogitsLoss()}
+```
+
+When to ignore: the labels of the first batches are all of one class and others follow.
+
+Reference: Bishop 2006, "Pattern Recognition and Machine Learning", sections 4.2 and 4.3 (likelihoods of labels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from steadygrad.diagnosis.evidence import LossPair, LossRun
+from steadygrad.finding import Finding, Level
+
+_BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
+_SIGNS = ("soft_margin_loss", "hinge_embedding_loss")
+# Half precision rounds to 2^-11; a sum of many rounded shares is nearer to 1 than this.
+_SUMS_TO_ONE = 0.01
+# Fewer examples are of one class by chance: of two even classes, twenty are one time in half a million.
+_FEWEST = 20
+
+
+def check(run: LossRun) -> Iterator[Finding]:
+    """The first thing that is wrong with the targets of each loss."""
+    for pair in run.pairs:
+        if pair.target is None or not pair.targets:
+            continue
+        found = next(_wrong(pair), None)
+        if found is not None:
+            yield found
+
+
+def _wrong(pair: LossPair) -> Iterator[Finding]:
+    y = torch.cat([t.detach().flatten() for t in pair.targets])
+    if pair.name in _BINARY:
+        yield from _outside(pair, y, 0.0, 1.0)
+        yield from _of_one_kind(pair, y, tuple(pair.input.shape[1:]) in ((), (1,)))
+    elif pair.name in ("cross_entropy", "nll_loss") and not pair.target.is_floating_point():  # type: ignore[union-attr]
+        yield from _class_numbers(pair, y)
+    elif pair.name == "cross_entropy" or (pair.name == "kl_div" and not pair.options.get("log_target")):
+        yield from _shares(pair)
+    elif pair.name == "poisson_nll_loss":
+        yield from _outside(pair, y, 0.0, float("inf"))
+    elif pair.name in _SIGNS:
+        wrong = y.abs() != 1
+        if bool(wrong.any()):
+            yield _finding(pair, "are neither -1 nor +1, the labels of this loss", int(wrong.sum()), y)
+
+
+def _outside(pair: LossPair, y: Tensor, low: float, high: float) -> Iterator[Finding]:
+    outside = int(((y < low) | (y > high)).sum())
+    if outside:
+        span = f"within [{low:g}, {high:g}]" if high < float("inf") else f"from {low:g} on"
+        what = (
+            f"lie between {float(y.min()):.3g} and {float(y.max()):.3g}, where {pair.name} is defined for labels {span}"
+        )
+        yield _finding(pair, f"{what}: the loss has no lower bound", outside, y)
+
+
+def _class_numbers(pair: LossPair, y: Tensor) -> Iterator[Finding]:
+    ignored = pair.options.get("ignore_index", -100)
+    known = y[y != ignored]
+    outside = int(((known < 0) | (known >= pair.classes)).sum())
+    if outside:
+        yield _finding(pair, f"are class numbers outside of 0 to {pair.classes - 1}", outside, y)
+    empty = sum(not bool((t != ignored).any()) for t in pair.targets)
+    if empty and pair.options.get("reduction", "mean") == "mean":
+        what = f"are to be ignored, all of them in {empty} of {len(pair.targets)} batches, whose mean loss is 0/0"
+        yield _finding(pair, what, int((y == ignored).sum()), y)
+    yield from _of_one_kind(pair, known, alone=pair.classes > 1)
+
+
+def _shares(pair: LossPair) -> Iterator[Finding]:
+    axis = 1 if pair.name == "cross_entropy" else -1
+    rows = [t.detach().double() for t in pair.targets if t.dim() > 1]
+    negative = sum(int((t < 0).sum()) for t in rows)
+    if negative:
+        yield _finding(
+            pair, "are negative, where probabilities are expected", negative, torch.cat([t.flatten() for t in rows])
+        )
+    sums = [t.sum(axis).flatten() for t in rows]
+    off = sum(int(((s - 1).abs() > _SUMS_TO_ONE).sum()) for s in sums)
+    if off and pair.name == "cross_entropy":
+        totals = torch.cat(sums)
+        what = f"do not sum to 1 over the classes but to {float(totals.min()):.3g} to {float(totals.max()):.3g}"
+        yield _finding(pair, what, off, totals, level=Level.WARN)
+
+
+def _of_one_kind(pair: LossPair, y: Tensor, alone: bool) -> Iterator[Finding]:
+    """One and the same label for all examples: nothing to tell apart."""
+    if alone and len(y) >= _FEWEST and bool((y == y[0]).all()):
+        what = f"are all {float(y[0]):g}: a constant is right, and there is nothing to learn"
+        yield _finding(pair, what, len(y), y, level=Level.WARN)
+
+
+def _finding(pair: LossPair, what: str, wrong: int, y: Tensor, level: Level = Level.ERROR) -> Finding:
+    signs = pair.name in _BINARY and set(y.unique().tolist()) == {-1.0, 1.0}
+    return Finding(
+        code="DAT005",
+        name="invalid-labels",
+        level=level,
+        message=f"{wrong} of {len(y)} targets of {pair.name} {what}.",
+        measured=float(wrong),
+        expected=0.0,
+        count=len(y),
+        fix="Map -1 and +1 to 0 and 1." if signs else f"Give {pair.name} the targets that it is defined for.",
+        fix_code="targets = (targets + 1) / 2" if signs else "",
+    )

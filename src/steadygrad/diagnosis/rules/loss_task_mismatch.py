@@ -1,0 +1,113 @@
+"""The loss is made for another task than the one that the targets set.
+
+Class numbers under a squared error say that class 1 lies between 0 and 2. If the classes have no order, no output does
+what is asked: the mean of the neighbours is as good as the class. The rule looks at targets that are few whole numbers
+from 0 or 1 on, about equally frequent, and asks the inputs whether the order means anything: it fits the numbers
+linearly to them and their squares, and the same classes numbered in up to 1000 other ways. Counts, ratings and other
+ordered targets stand out by their own order; where more than one in twenty other numberings is fitted as well, the
+order means nothing (`warn`; `info` where the inputs cannot tell; of three or four classes the own order has to be
+beaten by five standard errors). Two classes are in order by themselves.
+
+A loss that wants log-probabilities (`nll_loss`, `kl_div`) and is given raw outputs has no lower bound: their
+exponentials do not sum to 1, so it falls for as long as the outputs grow (`error`).
+
+What to do: an output a class and `cross_entropy`, which applies log_softmax itself.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+classes = torch.randint(8, (400,))
+centres = torch.randn(8, 6)
+inputs = centres[classes] + 0.3 * torch.randn(400, 6)
+model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1))
+setup = {"model": model, "data": [(inputs, classes.float()[:, None])], "loss_fn": nn.MSELoss()}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+classes = torch.randint(8, (400,))
+centres = torch.randn(8, 6)
+inputs = centres[classes] + 0.3 * torch.randn(400, 6)
+model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 8))
+setup = {"model": model, "data": [(inputs, classes)], "loss_fn": nn.CrossEntropyLoss()}
+```
+
+When to ignore: the numbers are quantities whose order the inputs show in no linear way.
+
+Reference: Bishop 2006, "Pattern Recognition and Machine Learning", sections 4.1.2 and 4.3.4 (coding of classes;
+softmax); Good 2005, "Permutation, Parametric and Bootstrap Tests of Hypotheses", chapter 3 (permutation tests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from steadygrad.diagnosis.evidence import ClassNumbering, LossPair, LossRun
+from steadygrad.finding import Finding, Level
+
+# Log-probabilities of half precision sum to 1 within this.
+_NORMALISED = 0.02
+
+
+def check(run: LossRun, numbering: ClassNumbering) -> Iterator[Finding]:
+    """Class numbers under a difference, and raw outputs where log-probabilities are wanted."""
+    for pair in run.named("nll_loss", "kl_div"):
+        if pair.head.name not in ("Softmax", "Sigmoid") and (total := _distance_from_one(pair)) > _NORMALISED:
+            yield _raw_outputs(pair, total)
+    if numbering.classes and numbering.is_unordered is not False:
+        yield _class_numbers(numbering)
+
+
+def _distance_from_one(pair: LossPair) -> float:
+    """Median of |ln sum exp| over the dimension that comes nearest to log-probabilities."""
+    if pair.input.dim() < 2:
+        return 0.0
+    x = pair.input.double()
+    axes = (1,) if pair.name == "nll_loss" else range(1, x.dim())
+    return min(float(torch.logsumexp(x, axis).abs().median()) for axis in axes)
+
+
+def _raw_outputs(pair: LossPair, total: float) -> Finding:
+    return Finding(
+        code="LOS007",
+        name="loss-task-mismatch",
+        level=Level.ERROR,
+        message=f"{pair.name} expects log-probabilities and is given outputs whose exponentials do not sum to 1 (the "
+        f"logarithm of their sum is {total:.3g} off): the loss has no lower bound and falls as the outputs grow.",
+        measured=total,
+        expected=0.0,
+        count=pair.input.numel(),
+        fix="End the model in nn.LogSoftmax(dim=1), or use cross_entropy, which applies it.",
+    )
+
+
+def _class_numbers(numbering: ClassNumbering) -> Finding:
+    tested = numbering.is_unordered is not None
+    why = (
+        f": numbered in other ways they are fitted as well in {numbering.share:.0%} of the ways, so the order of the "
+        "numbers means nothing"
+        if tested
+        else ", if they are names; whether their order means anything cannot be told from such inputs"
+    )
+    return Finding(
+        code="LOS007",
+        name="loss-task-mismatch",
+        level=Level.WARN if tested else Level.INFO,
+        message=f"The targets are the numbers of {numbering.classes} classes, fitted as quantities{why}.",
+        measured=numbering.share if tested else 1.0,
+        expected=0.05,
+        standard_error=numbering.standard_error if tested else None,
+        count=numbering.count,
+        fix=f"Give the model {numbering.classes} outputs and use nn.CrossEntropyLoss, class numbers as integers.",
+    )

@@ -1,0 +1,422 @@
+"""Rules about data, loss and head on setups unlike their pages' examples: broken ones are told, sound ones are not."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from steadygrad.diagnosis import check
+from steadygrad.finding import Level
+
+EXAMPLES, BATCH = 256, 32
+
+
+class Apply(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class ForgotItsActivation(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.activation = nn.Linear(6, 32), nn.ReLU()
+        self.dropout, self.second, self.head = nn.Dropout(0.2), nn.Linear(32, 32), nn.Linear(32, 1)
+
+    def forward(self, x):
+        return self.head(self.dropout(self.second(self.first(x))))
+
+
+class ParallelHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(6, 1) for _ in range(3))
+
+    def forward(self, x):
+        return torch.cat([head(x) for head in self.heads], dim=1)
+
+
+class TokenModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.body, self.head = nn.Embedding(300, 16), nn.GRU(16, 16, batch_first=True), nn.Linear(16, 300)
+
+    def forward(self, x):
+        return self.head(self.body(self.table(x))[0])
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def mlp(*sizes: int, last: nn.Module | None = None) -> nn.Sequential:
+    parts: list[nn.Module] = []
+    for i, (a, b) in enumerate(pairwise(sizes)):
+        parts += [nn.Linear(a, b)] + [nn.ReLU()] * (i < len(sizes) - 2)
+    return nn.Sequential(*parts, *([last] if last is not None else []))
+
+
+def features(count: int = 6) -> torch.Tensor:
+    return torch.randn(EXAMPLES, count)
+
+
+def curve(x: torch.Tensor) -> torch.Tensor:
+    return (1.5 * x[:, :1]).sin() + 0.5 * x[:, 1:2] * x[:, 2:3]
+
+
+def classes(x: torch.Tensor, count: int = 4) -> torch.Tensor:
+    return (x[:, :count] + 0.3 * torch.randn(len(x), count)).argmax(1)
+
+
+def setup(model, x, y, loss_fn, optimizer=torch.optim.Adam, **options) -> dict:
+    data = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
+    return {
+        "model": model,
+        "data": data,
+        "loss_fn": loss_fn,
+        "optimizer": optimizer(model.parameters(), **{"lr": 1e-2, **options}),
+    }
+
+
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.rand(EXAMPLES, 1, 8, 8)
+    return x, (x.mean((1, 2, 3)) > 0.5).long()
+
+
+def bytes_into_a_convolution():
+    x, y = images()
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
+    return setup(model, (255 * x).round(), y, nn.CrossEntropyLoss(), torch.optim.SGD, lr=0.1)
+
+
+def columns_far_from_zero():
+    x = features()
+    return setup(mlp(6, 32, 4), x + 1000, classes(x), nn.CrossEntropyLoss())
+
+
+def years_as_targets():
+    x = features()
+    return setup(mlp(6, 32, 1), x, 1990 + 10 * curve(x), nn.MSELoss(), torch.optim.SGD)
+
+
+def tiny_targets():
+    x = features()
+    return setup(mlp(6, 32, 1), x, 1e-4 * curve(x), nn.L1Loss())
+
+
+def a_constant_thousand():
+    x = features()
+    spoilt = torch.cat([x, torch.full((EXAMPLES, 1), 1000.0)], 1)
+    return setup(mlp(7, 32, 4), spoilt, classes(x), nn.CrossEntropyLoss(), torch.optim.SGD, lr=0.05)
+
+
+def masks_of_0_and_255():
+    x, _ = images()
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1))
+    return setup(model, x, 255.0 * (x > 0.5), nn.BCEWithLogitsLoss())
+
+
+def one_class_only():
+    x = features()
+    return setup(mlp(6, 32, 4), x, torch.full((EXAMPLES,), 2), nn.CrossEntropyLoss())
+
+
+def zeros_for_a_loss_of_signs():
+    x = features()
+    return setup(mlp(6, 32, 1), x, (x[:, :1] > 0).float(), nn.SoftMarginLoss())
+
+
+def a_batch_that_is_ignored_whole():
+    x = features()
+    y = classes(x)
+    y[BATCH : 2 * BATCH] = -100
+    return setup(mlp(6, 32, 4), x, y, nn.CrossEntropyLoss())
+
+
+def functional_softmax_in_the_loss():
+    x = features()
+    return setup(mlp(6, 32, 4), x, classes(x), lambda out, y: F.cross_entropy(out.softmax(-1), y))
+
+
+def probabilities_for_nll():
+    x = features()
+    return setup(mlp(6, 32, 4, last=nn.Softmax(1)), x, classes(x), nn.NLLLoss())
+
+
+def sigmoid_before_its_own():
+    x = features()
+    return setup(mlp(6, 32, 1, last=nn.Sigmoid()), x, (x[:, :1] > 0).float(), nn.BCEWithLogitsLoss())
+
+
+def one_column_under_cross_entropy():
+    x = features()
+    shares = torch.sigmoid(x[:, :1])
+    return setup(mlp(6, 32, 1), x, shares, nn.CrossEntropyLoss())
+
+
+def log_of_one_minus_sigmoid():
+    x = features()
+    model = mlp(6, 32, 1)
+    nn.init.normal_(model[2].weight, std=10)
+
+    def loss(out, y):
+        p = torch.sigmoid(out)
+        return -(y * torch.log(p) + (1 - y) * torch.log(1 - p)).mean()
+
+    return setup(model, x, (x[:, :1] > 0).float(), loss)
+
+
+def a_loud_binary_head():
+    x = features()
+    model = mlp(6, 64, 1)
+    nn.init.normal_(model[2].weight, std=20)
+    return setup(model, x, (x[:, :1] > 0).float(), nn.BCEWithLogitsLoss())
+
+
+def functional_tanh_for_wide_targets():
+    x = features()
+    model = nn.Sequential(mlp(6, 32, 1), Apply(torch.tanh))
+    return setup(model, x, 3 * curve(x), lambda out, y: (y - out).abs().mean())
+
+
+def softplus_for_negative_targets():
+    x = features()
+    return setup(mlp(6, 32, 1, last=nn.Softplus()), x, curve(x), nn.HuberLoss())
+
+
+def products_of_all_pairs():
+    x = features()
+
+    def loss(out, y):
+        return -(y * F.logsigmoid(out) + (1 - y) * F.logsigmoid(-out)).mean()
+
+    return setup(mlp(6, 32, 1), x, (x[:, 0] > 0).float(), loss)
+
+
+def masks_without_their_channel():
+    x, _ = images()
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1))
+    return setup(model, x, x[:, 0], lambda out, y: (out - y).square().mean())
+
+
+def class_numbers_by_absolute_error():
+    y = torch.randint(7, (EXAMPLES,))
+    x = torch.randn(7, 6)[y] + 0.3 * features()
+    return setup(mlp(6, 32, 1), x, y.float()[:, None], lambda out, y: (out - y).abs().mean())
+
+
+def raw_outputs_for_nll():
+    x = features()
+    return setup(mlp(6, 32, 4), x, classes(x), F.nll_loss)
+
+
+def a_sum_written_by_hand():
+    x = features()
+    return setup(mlp(6, 32, 1), x, curve(x), lambda out, y: ((out - y) ** 2).sum(), torch.optim.SGD, lr=0.1)
+
+
+def an_activation_that_forward_forgets():
+    x = features()
+    return setup(ForgotItsActivation(), x, curve(x), nn.MSELoss())
+
+
+def convolutions_and_nothing_else():
+    x, y = images()
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(128, 2))
+    return setup(model, x, y, nn.CrossEntropyLoss())
+
+
+BROKEN = {
+    "DAT001": (bytes_into_a_convolution, columns_far_from_zero),
+    "DAT002": (years_as_targets, tiny_targets),
+    "DAT004": (a_constant_thousand,),
+    "DAT005": (masks_of_0_and_255, one_class_only, zeros_for_a_loss_of_signs, a_batch_that_is_ignored_whole),
+    "LOS001": (functional_softmax_in_the_loss, probabilities_for_nll, sigmoid_before_its_own),
+    "LOS002": (one_column_under_cross_entropy,),
+    "LOS003": (log_of_one_minus_sigmoid,),
+    "LOS004": (a_loud_binary_head,),
+    "LOS005": (functional_tanh_for_wide_targets, softplus_for_negative_targets),
+    "LOS006": (products_of_all_pairs, masks_without_their_channel),
+    "LOS007": (class_numbers_by_absolute_error, raw_outputs_for_nll),
+    "LOS008": (a_sum_written_by_hand,),
+    "NET001": (an_activation_that_forward_forgets, convolutions_and_nothing_else),
+}
+
+
+@pytest.mark.parametrize(("code", "make"), [(code, make) for code, all_of in BROKEN.items() for make in all_of])
+def test_a_broken_setup_is_told_first(code, make):
+    findings = check(make()).findings
+    assert findings[0].code == code
+    assert findings[0].level != Level.INFO
+
+
+def bytes_that_the_model_divides():
+    x, y = images()
+    model = nn.Sequential(Apply(lambda x: x.float() / 255), nn.Flatten(), mlp(64, 32, 2))
+    return setup(model, (255 * x).to(torch.uint8), y, nn.CrossEntropyLoss(), torch.optim.SGD, lr=0.1)
+
+
+def raw_columns_into_a_norm():
+    x = features()
+    model = nn.Sequential(nn.BatchNorm1d(6), mlp(6, 32, 4))
+    return setup(model, x * torch.tensor([1e-2, 1.0, 10.0, 1e3, 1.0, 5.0]) + 3, classes(x), nn.CrossEntropyLoss())
+
+
+def token_numbers():
+    x = torch.randint(300, (EXAMPLES, 13))
+    return setup(TokenModel(), x[:, :-1], x[:, 1:], lambda out, y: F.cross_entropy(out.transpose(1, 2), y))
+
+
+def one_hot_inputs_and_targets():
+    y = torch.randint(40, (EXAMPLES,))
+    model = mlp(40, 32, 40)
+    hot = F.one_hot(y, 40).float()
+    return setup(model, hot, F.one_hot((y + 1) % 40, 40).float(), nn.MSELoss())
+
+
+def targets_not_quite_standardised():
+    x = features()
+    return setup(mlp(6, 32, 1), x + 1, 3 + 2 * curve(x), nn.MSELoss(), torch.optim.SGD)
+
+
+def several_labels():
+    x = features()
+    return setup(mlp(6, 32, 5), x, (x[:, :5] > 0.5).float(), nn.BCEWithLogitsLoss(pos_weight=torch.full((5,), 2.0)))
+
+
+def log_softmax_twice():
+    x = features()
+    return setup(mlp(6, 32, 4, last=nn.LogSoftmax(1)), x, classes(x), nn.CrossEntropyLoss(label_smoothing=0.1))
+
+
+def capped_logits():
+    x = features()
+    model = nn.Sequential(mlp(6, 32, 4), Apply(lambda z: 10 * torch.tanh(z / 10).clamp(-1, 1)))
+    return setup(model, x, classes(x), nn.CrossEntropyLoss())
+
+
+def clamped_logits():
+    x = features()
+    return setup(mlp(6, 32, 4, last=nn.Hardtanh(-10, 10)), x, classes(x), nn.CrossEntropyLoss())
+
+
+def a_linear_autoencoder():
+    x = features(16)
+    return setup(nn.Sequential(nn.Linear(16, 3), nn.Linear(3, 16)), x, x, nn.MSELoss())
+
+
+def linear_heads_in_parallel():
+    x = features()
+    return setup(ParallelHeads(), x, torch.cat([curve(x), x[:, :1], x[:, 1:2]], 1), nn.MSELoss())
+
+
+def counts():
+    x = features()
+    return setup(mlp(6, 32, 1), x, torch.poisson((1 + 0.5 * x[:, :1]).exp()), nn.MSELoss())
+
+
+def ratings_that_are_even():
+    x = features()
+    z = x[:, 0] + 0.3 * torch.randn(EXAMPLES)
+    ranks = torch.bucketize(z, torch.quantile(z, torch.tensor([0.2, 0.4, 0.6, 0.8])))
+    return setup(mlp(6, 32, 1), x, ranks.float()[:, None] + 1, nn.L1Loss())
+
+
+def labels_of_both_signs_for_tanh():
+    x = features()
+    return setup(mlp(6, 32, 1, last=nn.Tanh()), x, x[:, :1].sign(), nn.MSELoss())
+
+
+def a_sum_under_adam():
+    x = features()
+    return setup(mlp(6, 32, 1), x, curve(x), nn.MSELoss(reduction="sum"))
+
+
+def a_softmax_by_hand_of_small_logits():
+    x = features()
+
+    def loss(out, y):
+        p = out.exp() / out.exp().sum(1, keepdim=True)
+        return -torch.log(p[torch.arange(len(y)), y]).mean()
+
+    return setup(mlp(6, 32, 4), x, classes(x), loss)
+
+
+def quantiles_of_one_target():
+    x = features()
+    q = torch.tensor([0.1, 0.5, 0.9])
+    return setup(mlp(6, 32, 3), x, curve(x), lambda out, y: torch.maximum(q * (y - out), (q - 1) * (y - out)).mean())
+
+
+def all_pairs_on_purpose():
+    x = features()
+
+    def loss(out, y):
+        return ((out[:, None, 0] - out[None, :, 0]) - (y[:, None, 0] - y[None, :, 0])).square().mean()
+
+    return setup(mlp(6, 32, 1), x, curve(x), loss)
+
+
+def a_mask_with_ignored_pixels():
+    x, _ = images()
+    y = (x[:, 0] > 0.5).long()
+    y[:, :2] = 255
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    return setup(model, x, y, nn.CrossEntropyLoss(ignore_index=255, weight=torch.tensor([1.0, 3.0])))
+
+
+SOUND = (
+    *(bytes_that_the_model_divides, raw_columns_into_a_norm, token_numbers, one_hot_inputs_and_targets),
+    *(targets_not_quite_standardised, several_labels, log_softmax_twice, capped_logits, clamped_logits),
+    *(a_linear_autoencoder, linear_heads_in_parallel, counts, ratings_that_are_even, labels_of_both_signs_for_tanh),
+    *(a_sum_under_adam, a_softmax_by_hand_of_small_logits, quantiles_of_one_target, all_pairs_on_purpose),
+    a_mask_with_ignored_pixels,
+)
+
+
+@pytest.mark.parametrize("make", SOUND)
+def test_a_sound_setup_is_left_in_peace(make):
+    assert [f.code for f in check(make()).findings if f.level != Level.INFO] == []
+
+
+def test_the_numbers_of_a_softmax_before_cross_entropy_follow_from_its_range():
+    found = check(functional_softmax_in_the_loss()).findings[0]
+    assert found.measured == pytest.approx(math.log(1 + 3 / math.e), rel=1e-12)
+
+
+def test_a_comparison_of_all_pairs_is_counted():
+    found = check(products_of_all_pairs()).findings[0]
+    assert (found.expected, found.measured) == (BATCH, BATCH**2)
+
+
+def test_a_column_that_changes_in_a_later_batch_is_not_constant():
+    x = features()
+    spoilt = torch.cat([x, torch.full((EXAMPLES, 1), 1000.0)], 1)
+    spoilt[BATCH:, 6] = torch.randn(EXAMPLES - BATCH)
+    told = check(setup(mlp(7, 32, 4), spoilt, classes(x), nn.CrossEntropyLoss()), select=["DAT004"]).findings
+    assert told == ()
+
+
+def test_trying_leaves_model_optimizer_and_random_numbers_as_they_were():
+    broken = bytes_into_a_convolution()
+    before = {name: value.clone() for name, value in broken["model"].state_dict().items()}
+    state = torch.get_rng_state()
+    check(broken)
+    assert all(torch.equal(value, before[name]) for name, value in broken["model"].state_dict().items())
+    assert all(p.grad is None for p in broken["model"].parameters())
+    assert broken["optimizer"].state_dict()["state"] == {}
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_cannot_be_looked_at_is_a_note():
+    x = features()
+    report = check({"model": mlp(6, 32, 4), "data": [x]}, select=["LOS"])
+    assert report.findings == ()
+    assert any("no loss function" in note for note in report.notes)
