@@ -33,7 +33,7 @@ DRAWN = 1 << 16  # weights
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How many keys each query reaches, [queries]; `met`: the mean over two queries of what they share, |A ∩ B|/|A||B|."""
+    """`keys`: how many each query reaches, [queries] or [1]; `met`: the mean over two queries of |A ∩ B|/(|A| |B|)."""
 
     keys: Array
     met: float
@@ -253,5 +253,3 @@ def _alike(m: Moments) -> float:
     """Return how alike what tells positions apart is in two examples."""
     own, other = apart(m)
     return min(max((other - _here(m)) / own, 0.0), 1.0) if own > 0 else 0.0
-
-

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .hermite import decay
-from .spread import Vector as Array
 
+Array = NDArray[np.float64]
 DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
 GRID = 2 * np.linspace(0, 1, 257) ** 2
 
@@ -116,7 +118,7 @@ class Field:
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
         """Return the field with further axes; at lags along them two positions differ by this much."""
         shape = self.sizes + extra
-        index = (Ellipsis, *(0 for _ in extra))
+        index: tuple[Any, ...] = (Ellipsis, *(0 for _ in extra))
         new = []
         for old, far in ((self.within, within), (self.across, across)):
             whole = np.full(shape, far)

@@ -24,6 +24,8 @@ from .source import Source
 from .spread import Noises
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
+aten = torch.ops.aten
+UNSAFE_VIEWS = (aten._unsafe_view, aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unsafe_chunk)
 MOST_NUMBERS = 1 << 24  # that are written out where one number fills a tensor
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
 
@@ -117,6 +119,8 @@ class Interpreter(TorchDispatchMode):
 
     def _store(self, call: Call, tensor: torch.Tensor, value: Value) -> None:
         if call.operator._schema.is_mutable and not covers(tensor):
+            if isinstance(value, Signal):
+                return self.memory.put_part(tensor, value)
             value = _patched(self.memory.get(tensor), value, tensor)
         self.memory.put(tensor, value)
 
@@ -170,7 +174,7 @@ def _is_small(call: Call) -> bool:
 
 
 def _is_view(func: Any) -> bool:
-    return bool(func.is_view) or func.overloadpacket is torch.ops.aten._unsafe_view
+    return bool(func.is_view) or torch.Tag.inplace_view in func.tags or func.overloadpacket in UNSAFE_VIEWS
 
 
 def _patched(whole: Value, part: Value, tensor: torch.Tensor) -> Value:

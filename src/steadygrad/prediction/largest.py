@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from . import hermite
@@ -49,7 +50,10 @@ def drawn_largest(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> 
 
 
 def _shares(wave: Wave, windows: list[Window], shape: tuple[int, ...], places: Array) -> Array:
-    """Return the second moments of a window's positions for each window, [windows, positions], 0 in the padding; alike where many."""
+    """Return the second moments of a window's positions, [windows, positions], 0 in the padding.
+
+    Where there are too many windows to draw each of them, they are taken as alike.
+    """
     assert wave.source is not None
     assert wave.source.field is not None
     share = wave.source.field.share.reshape(shape)
@@ -62,12 +66,12 @@ def _shares(wave: Wave, windows: list[Window], shape: tuple[int, ...], places: A
     return np.where(inside, np.maximum(found, 1e-12), 0.0)
 
 
-def _mean_by(at: Array, values: Array, count: int) -> Array:
+def _mean_by(at: NDArray[np.intp], values: Array, count: int) -> Array:
     return np.asarray(np.bincount(at, values, count) / np.maximum(np.bincount(at, minlength=count), 1))
 
 
 def _root(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return a root of the covariance of a window's positions, for two examples, and the positions, from its corner."""
+    """Return a root of the covariance of the positions of a window, for two examples, and their offsets."""
     assert wave.source is not None
     field = centred(wave.source)
     gaps = [np.asarray(gap).reshape(shape) for gap in (field.within, field.across)]
@@ -88,7 +92,7 @@ def _gap(top: Array) -> float:
     return float(((scores[:, 0] - scores[:, 1]) ** 2).mean() / 2)
 
 
-def _chances(z: Array, best: Array) -> Array:
+def _chances(z: Array, best: NDArray[np.intp]) -> Array:
     """Return how often a position is the largest, by its value."""
     won = np.zeros(z.shape, dtype=bool)
     np.put_along_axis(won, best[..., None], True, 2)

@@ -97,7 +97,7 @@ def backward(
     return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, g.field)
 
 
-def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: int, noises: Noises) -> Spread:
+def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: float, noises: Noises) -> Spread:
     variance = 2 * overlap / units
     if source is None or source.own_variance <= 0:
         return noises.fresh(variance)

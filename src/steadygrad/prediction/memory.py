@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -16,6 +17,7 @@ from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entrie
 from .field import Field
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
+Place: TypeAlias = tuple[int, tuple[tuple[int, int], ...]]
 NOTHING = Unknown("memory that nothing filled")
 
 
@@ -26,6 +28,7 @@ class Memory:
         self.examples = examples
         self._entries: dict[int, tuple[StorageWeakRef, Value]] = {}
         self._full = 4096
+        self._parts: dict[int, tuple[StorageWeakRef, dict[Place, tuple[int, Signal]]]] = {}
 
     def put(self, tensor: torch.Tensor, value: Value) -> None:
         """Set what is known of the tensor's storage."""
@@ -34,17 +37,49 @@ class Memory:
         entry = self._entries.get(key)
         if len(self._entries) > self._full:
             self.forget_expired()
+        if key in self._parts and covers(tensor):
+            del self._parts[key]
         self._entries[key] = (entry[0] if entry else StorageWeakRef(storage), value)
+
+    def put_part(self, tensor: torch.Tensor, value: Signal) -> None:
+        """Set what is known of a part of a storage, as of a gate that a function was applied to in place."""
+        key = tensor.untyped_storage()._cdata
+        self.put(tensor, self._entries[key][1])
+        parts = self._parts.setdefault(key, (self._entries[key][0], {}))[1]
+        parts[_place(tensor)] = (tensor.numel(), value)
 
     def get(self, tensor: torch.Tensor) -> Value:
         """Return what is known of a tensor; of a part of a storage at most approximately."""
-        entry = self._entries.get(tensor.untyped_storage()._cdata)
-        return _part(entry[1], tensor, self.examples) if entry else NOTHING
+        key = tensor.untyped_storage()._cdata
+        entry = self._entries.get(key)
+        if key in self._parts:
+            found = self._of_parts(key, tensor)
+            if found is not None:
+                return found
+        return part_of(entry[1], tensor, self.examples) if entry else NOTHING
+
+    def _of_parts(self, key: int, tensor: torch.Tensor) -> Value | None:
+        """Return what is known of a part that was written, or of a whole that was written in parts."""
+        reference, parts = self._parts[key]
+        if reference.expired():
+            del self._parts[key]
+            return None
+        place = _place(tensor)
+        if place in parts:
+            return parts[place][1]
+        return Unknown("memory written in part") if covers(tensor) else None
 
     def forget_expired(self) -> None:
         """Drop what was known of memory that is gone."""
         self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
+        self._parts = {key: entry for key, entry in self._parts.items() if not entry[0].expired()}
         self._full = max(4096, 2 * len(self._entries))  # so that looking through all costs a constant an entry
+
+
+def _place(tensor: torch.Tensor) -> Place:
+    """Return where a view lies in its storage, whatever the order of its dimensions."""
+    steps = sorted((int(s), int(n)) for n, s in zip(tensor.shape, tensor.stride(), strict=True) if n > 1)
+    return int(tensor.storage_offset()), tuple(steps)
 
 
 def covers(tensor: torch.Tensor) -> bool:
@@ -52,7 +87,8 @@ def covers(tensor: torch.Tensor) -> bool:
     return tensor.numel() * tensor.element_size() >= tensor.untyped_storage().nbytes()
 
 
-def _part(value: Value, tensor: torch.Tensor, examples: int) -> Value:
+def part_of(value: Value, tensor: torch.Tensor, examples: int) -> Value:
+    """Return what is known of a view of memory of which this is known."""
     match value:
         case Unknown():
             return value
@@ -78,7 +114,7 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
     dims = dimensions(axes, tuple(tensor.shape), tensor.stride())
     if _size(dims, EXAMPLE) < examples:
         return Unknown("a tensor that holds only some of the examples")
-    value, axes = _positions(value, axes, dims, tensor.storage_offset())
+    value, axes = _positions(value, axes, dims, int(tensor.storage_offset()))
     wave, field = value.wave, value.moments.field
     if wave is not None and wave.source is not None and value.base is None:
         share = _size(dims, FEATURE) / max(math.prod(a.size for a in axes if a.role == FEATURE), 1)

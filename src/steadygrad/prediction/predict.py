@@ -18,7 +18,7 @@ from steadygrad.profile import Profile
 from .batch import exchangeable, representatives
 from .interpreter import Interpreter
 from .operators import TABLE
-from .outside import outside
+from .outside import outside, unfused
 from .rows import Rows, layer_signal, loss_of
 from .spread import CERTAIN
 from .values import Concrete, Fill, Moments, Signal, Unknown
@@ -67,7 +67,7 @@ def predict(
     """
     shape = _shape(inputs)
     batch = representatives(inputs) if isinstance(inputs, torch.Tensor) else exchangeable(shape[0])
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake, Interpreter(batch, TABLE) as run:
+    with unfused(), FakeTensorMode(allow_non_fake_inputs=True) as fake, Interpreter(batch, TABLE) as run:
         rows = Rows(run)
         model, parameters = _model(model_or_factory, fake, run)
         rows.name(model)

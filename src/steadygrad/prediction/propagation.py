@@ -187,7 +187,10 @@ class _Product:
         if source.onward is None or source.onward.variance <= 0:
             return spread.plus(noises.fresh(extra / source.units))
         noise, variance, f = source.onward.noise, source.onward.variance, source.onward.expansion
-        joint = _ratio(self.batch.pair_mean(source.covariance(self.h, f, source.settled)), _mean(self.q_h) * _mean(source.rows(f.q)))
+        joint = _ratio(
+            self.batch.pair_mean(source.covariance(self.h, f, source.settled)),
+            _mean(self.q_h) * _mean(source.rows(f.q)),
+        )
         aligned = 2 * base.alignment * joint
         share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance
         return spread.plus(noises.sharing(extra / source.units, noise, variance / source.units, share))

@@ -79,7 +79,8 @@ class Signal:
     A signal is `base` times a function of Gaussian sources: base None for what goes forward, the gradient that came in
     for what goes backward; `wave` is that function. `ancestors` is a bit set of the fills that it depends on, `linear`
     the fill that it is linear in, None if there is none. `axes` says which axes of the memory are examples, positions
-    and features; None where examples stand one after the other and all else is features.
+    and features; None where examples stand one after the other and all else is features. `parts` are the signals that
+    this one is a sum of, with their mean factors, None where it is its own: what two sums have in common is counted.
     """
 
     moments: Moments
@@ -89,6 +90,7 @@ class Signal:
     linear: int | None = None
     mark: Exactness = "exact"
     axes: Axes | None = None
+    parts: tuple[tuple[Moments, float], ...] | None = None
 
     def marked(self, mark: Exactness) -> Signal:
         """Return the signal with a mark."""
@@ -126,7 +128,7 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One number an example, [followed], such as a mean over all features; `spread` is how its log varies over draws."""
+    """One number an example, [followed], as a mean over all features is; `spread` is how its log varies over draws."""
 
     values: Array
     spread: Spread
@@ -175,7 +177,20 @@ class Unknown:
     reason: str
 
 
-Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Level | Residue | Scores | ScoreGradient | Chosen | Unknown
+Value: TypeAlias = (
+    Concrete
+    | Fill
+    | Signal
+    | Draws
+    | ParameterGradient
+    | Statistic
+    | Level
+    | Residue
+    | Scores
+    | ScoreGradient
+    | Chosen
+    | Unknown
+)
 
 
 def worst(*marks: Exactness) -> Exactness:

@@ -6,10 +6,38 @@ from typing import Any
 
 from steadygrad.prediction.interpreter import Rule
 
-from . import arithmetic, attention, convolution, copies, fills, joins, linear, losses, norms, pointwise, pooling, reductions, tables
+from . import (
+    arithmetic,
+    attention,
+    convolution,
+    copies,
+    fills,
+    joins,
+    linear,
+    losses,
+    norms,
+    pointwise,
+    pooling,
+    reductions,
+    tables,
+)
 
 TABLE: dict[Any, Rule] = {
     operator: rule
-    for family in (fills, copies, linear, convolution, pointwise, arithmetic, reductions, norms, tables, joins, losses, pooling, attention)
+    for family in (
+        fills,
+        copies,
+        linear,
+        convolution,
+        pointwise,
+        arithmetic,
+        reductions,
+        norms,
+        tables,
+        joins,
+        losses,
+        pooling,
+        attention,
+    )
     for operator, rule in family.RULES.items()
 }

@@ -7,23 +7,35 @@ other does not depend on: what a residual branch and its input are. Otherwise ze
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
+from steadygrad.prediction import hermite
 from steadygrad.prediction.axes import laid
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Concrete, Draws, Exactness, Fill, Moments, ParameterGradient, Signal, Value, worst
+from steadygrad.prediction.values import (
+    Concrete,
+    Draws,
+    Exactness,
+    Fill,
+    Moments,
+    ParameterGradient,
+    Signal,
+    Value,
+    worst,
+)
 
 from .levels import levelled
 from .pointwise import pointwise
 from .positions import as_signal, features, laid_out, parameter, spread_out, together
 
 aten = torch.ops.aten
+Parts: TypeAlias = tuple[tuple[Moments, float], ...]
+MOST_PARTS = 8  # of a sum that are remembered: the first ones
 
 
 def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -77,17 +89,51 @@ def _independent(x: Signal, y: Signal) -> bool:
 
 
 def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Signal:
+    """Return a sum; what both terms hold of the same signal is counted once."""
     (a, b), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
     units = features(call.out, dims, run.batch.size)
+    parts, common = _common(x, y, sign)
     moments = _sum_moments(run, a, b, sign, units)
-    mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
-    ancestors = x.ancestors | y.ancestors
+    for m, factor in common:
+        moments = _with_common(moments, m, factor)
+    known = "exact" if _independent(x, y) and not common else "approximate"
+    mark, ancestors = worst(x.mark, y.mark, known), x.ancestors | y.ancestors
     if x.base is not None:
-        return Signal(moments, base=moments, ancestors=ancestors, linear=None, mark=mark)
+        return Signal(moments, None, moments, ancestors, None, mark, parts=parts)
     source, normal = gaussian(moments, units, run.batch), _is_gaussian(x) and _is_gaussian(y)
     wave = Wave(source, source.nodes, gaussian=True)
     weak: Exactness = "exact" if normal else "approximate"
-    return Signal(replace(moments, unit_variance=source.own_variance), wave, None, ancestors, None, worst(mark, weak))
+    moments = replace(moments, unit_variance=source.own_variance)
+    return Signal(moments, wave, None, ancestors, None, worst(mark, weak), parts=parts)
+
+
+def parts_of(x: Signal) -> Parts:
+    """Return the signals that one is a sum of, and what they are multiplied by on average."""
+    if x.parts is not None:
+        return x.parts
+    if x.base is not None and x.wave is not None and x.wave.source is not None:
+        return ((x.base, float(x.wave.values.mean(0) @ hermite.tables()[1])),)
+    return ((x.moments, 1.0),)
+
+
+def _common(x: Signal, y: Signal, sign: float) -> tuple[Parts, Parts]:
+    """Return the parts of a sum, and those in both terms, with the product of their factors."""
+    total = {id(m): (m, factor) for m, factor in parts_of(x)}
+    common = []
+    for m, factor in parts_of(y):
+        met = total.get(id(m))
+        if met is not None:
+            common.append((m, 2 * sign * met[1] * factor))
+        total[id(m)] = (m, sign * factor + (met[1] if met else 0.0))
+    return tuple(total.values())[:MOST_PARTS], tuple(common)
+
+
+def _with_common(m: Moments, part: Moments, factor: float) -> Moments:
+    """Return the moments of a sum with what its terms have in common beside their means, which are counted."""
+    variance = part.q - part.mean**2
+    d = part.d - (part.mean[:, None] - part.mean) ** 2 / 2
+    q = np.maximum(m.q + factor * variance, 1e-9 * m.q)
+    return replace(m, q=q, d=np.maximum(m.d + factor * d, 0.0))
 
 
 def _is_gaussian(x: Signal) -> bool:
@@ -102,7 +148,9 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     total = max(float(q.mean()), 1e-300)
     spread = x.spread.scaled(float(x.q.mean()) / total).plus(y.spread.scaled(float(y.q.mean()) / total))
     meeting = 4 * run.batch.pair_mean(x.product * y.product) / total**2
-    field = x.field.mixed(float(x.q.mean()) / total, y.field, float(y.q.mean()) / total) if x.field and y.field else None
+    field = (
+        x.field.mixed(float(x.q.mean()) / total, y.field, float(y.q.mean()) / total) if x.field and y.field else None
+    )
     alike = field.overlap(run.batch.size) if field else 1.0
     return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting * alike / units)), field=field)
 
@@ -150,7 +198,9 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
     d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
     moments = Moments(a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread))
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
-    return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark)
+    parts = [(m, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for m, k in parts_of(own)]
+    kept = tuple((m, k) for m, k in parts if k != 0)[:MOST_PARTS]
+    return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark, parts=kept)
 
 
 RULES: dict[Any, Rule] = {

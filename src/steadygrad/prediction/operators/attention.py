@@ -31,7 +31,7 @@ SMALLEST = -1e4  # what is added to a logit that is masked is at most this
 def _positioned(run: Interpreter, tensor: torch.Tensor, row: int) -> tuple[Signal, Dims] | None:
     """Return queries, keys or values over their positions; None where these are the examples."""
     found = laid_out(run, tensor, (row % tensor.dim(),))
-    if found is None or EXAMPLE in roles(found[1][row]) or found[1][row] == () and tensor.shape[row] > 1:
+    if found is None or EXAMPLE in roles(found[1][row]) or (found[1][row] == () and tensor.shape[row] > 1):
         return None
     return found
 
@@ -82,7 +82,9 @@ def fused(run: Interpreter, call: Call) -> tuple[Value, ...]:
     found = _fused_inputs(run, tensors)
     how = _how(run, call, found[0], tensors) if found else None
     if found is None or how is None:
-        lost = run.lost(f"{call.name} over the examples, of something that is no signal, or with a mask that is not known")
+        lost = run.lost(
+            f"{call.name} over the examples, of something that is no signal, or with a mask that is not known"
+        )
         return (lost,) * len(call.out)
     (q, dims), (k, _), (v, _) = found[0]
     outcome = (*dims[:-1], (Axis(FEATURE, call.out[0].shape[-1], 1),))
@@ -233,8 +235,11 @@ def scored(rule: Rule) -> Rule:
         found = next((t for t in call.tensors if isinstance(run.value(t), Scores | ScoreGradient)), None)
         if found is None:
             return rule(run, call)
-        value = run.value(found)
-        changed = _rescored(run, call, value, found) if isinstance(value, Scores) else _regraded(run, call, value)
+        value, changed = run.value(found), None
+        if isinstance(value, Scores):
+            changed = _rescored(run, call, value, found)
+        elif isinstance(value, ScoreGradient):
+            changed = _regraded(run, call, value)
         return changed or run.lost(f"{call.name} of attention scores")
 
     return ruled

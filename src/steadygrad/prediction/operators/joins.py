@@ -89,9 +89,7 @@ def _side_by_side(
     dims = max((run.dims(t) for t, _ in pairs if not isinstance(run.value(t), Fill)), key=len)
     along = {a.role for a in dims[dim] if a.role >= 0}
     if flat or not sizes(dims):
-        whole = list(dims)
-        whole[dim] = (Axis(FEATURE, out.shape[dim], 1),)
-        return [x.moments for _, x in pairs], tuple(whole)
+        return [x.moments for _, x in pairs], (*dims[:dim], (Axis(FEATURE, out.shape[dim], 1),), *dims[dim + 1 :])
     if along:
         return _more_positions(run, pairs, dim, dims, out)
     moments, whole = together(run, pairs, out)
@@ -111,7 +109,10 @@ def _more_positions(
         within, across = field.apart() if field else (apart_here(x.moments),) * 2
         share = t.shape[dim] / out.shape[dim]
         moments.append(
-            replace(x.moments, field=white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments)))
+            replace(
+                x.moments,
+                field=white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments)),
+            )
         )
     whole = [tuple(a for a in d if a.role < 0) for d in dims]
     if others > 1:

@@ -117,7 +117,9 @@ def _with_signal(run: Interpreter, call: Call, values: list[Value]) -> Value:
     sign = -1.0 if operator in (aten.sub, aten.sub_) else 1.0
     if not first or call.kwargs.get("alpha", 1) != 1:
         return run.lost(f"{call.name} of a level and a signal")
-    return _shaped(run, call, x, _shifted(x.moments, sign * level.values), level, lambda v: v + sign * level.values[:, None])
+    return _shaped(
+        run, call, x, _shifted(x.moments, sign * level.values), level, lambda v: v + sign * level.values[:, None]
+    )
 
 
 def _shaped(run: Interpreter, call: Call, x: Signal, m: Moments, level: Level, function: Any) -> Signal:
@@ -130,7 +132,9 @@ def _shaped(run: Interpreter, call: Call, x: Signal, m: Moments, level: Level, f
         return Signal(m, Wave(wave.source, function(wave.values)), None, ancestors, None, "approximate")
     source = gaussian(m, max(call.out.numel() // run.batch.size, 1), run.batch)
     normal = wave is not None and wave.gaussian
-    return Signal(m, Wave(source, source.nodes, gaussian=True) if normal else None, None, ancestors, None, "approximate")
+    return Signal(
+        m, Wave(source, source.nodes, gaussian=True) if normal else None, None, ancestors, None, "approximate"
+    )
 
 
 def _stretched(m: Moments, level: Level) -> Moments:
@@ -138,7 +142,9 @@ def _stretched(m: Moments, level: Level) -> Moments:
     v = level.values
     size = v * m.q
     d = np.outer(v, v) * m.d + (v[:, None] - v) * (size[:, None] - size) / 2
-    return replace(m, mean=m.mean * v, q=m.q * v * v, d=np.maximum(d, 0.0), spread=m.spread.plus(level.spread.scaled(2.0)))
+    return replace(
+        m, mean=m.mean * v, q=m.q * v * v, d=np.maximum(d, 0.0), spread=m.spread.plus(level.spread.scaled(2.0))
+    )
 
 
 def _shifted(m: Moments, v: Array) -> Moments:

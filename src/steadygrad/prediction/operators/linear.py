@@ -18,7 +18,7 @@ from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value, worst
 
-from .positions import as_signal, axes_of, laid_out, positions
+from .positions import as_signal, axes_of, laid_out, parameter, positions
 
 aten = torch.ops.aten
 
@@ -38,6 +38,8 @@ def addmm(run: Interpreter, call: Call) -> Value:
 
 def _product(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor, bias: Fill | None) -> Value:
     left, right = run.value(a), run.value(b)
+    if isinstance(left, Fill) and isinstance(right, Fill) and left.variance == 0:
+        left = parameter(run, left)  # a state that starts at one number
     if isinstance(right, Fill) and (x := _rows(run, a, left, (0,), call.out, 1)):
         return through(run, x, right, bias, terms=a.shape[1], units=b.shape[1])
     if isinstance(left, Fill) and (x := _rows(run, b, right, (1,), call.out, 0)):
@@ -106,6 +108,8 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
 
 def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor) -> Value:
     """The gradient of a weight: a sum over examples and positions of the gradient times what went in."""
+    if any(isinstance(v, Fill) and v.variance == 0 == v.mean for v in (run.value(a), run.value(b))):
+        return ParameterGradient(0.0)
     g, x = laid_out(run, a, (1,)), laid_out(run, b, (0,))
     if g is None or x is None or not run.backward:
         return run.lost(f"{call.name} of {_kind(run.value(a))} and {_kind(run.value(b))}")

@@ -111,7 +111,7 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if not call.args[5]:
         return _with_running_statistics(run, call, found, affine)
     (x, dims), batch = found, run.batch
-    m, q = x.moments, float(x.moments.q.mean())
+    m = x.moments
     variance = max(_batch_variance(m, dims, batch), 1e-300)
     square = batch.centred_square(m.d)
     own = np.sqrt(np.maximum(1 + (square - square.mean()) / variance, 0.0))
@@ -137,11 +137,11 @@ def _with_running_statistics(
 ) -> Value | tuple[Value, ...]:
     """Scale and shift by the buffers: where they differ between units, by their means."""
     (x, dims), statistics = found, [_statistic(run, t) for t in call.args[3:5]]
-    if None in statistics:
-        return run.lost(f"{call.name} with running statistics that are not known")
     mean, variance = statistics
-    factor = affine[0] / (variance + call.args[7]) ** 0.5  # type: ignore[operator]
-    shift = affine[1] - mean * factor  # type: ignore[operator]
+    if mean is None or variance is None:
+        return run.lost(f"{call.name} with running statistics that are not known")
+    factor = affine[0] / (variance + call.args[7]) ** 0.5
+    shift = affine[1] - mean * factor
     wave = x.wave if x.wave is not None and x.wave.source is not None else None
     source = wave.source if wave else gaussian(x.moments, features(call.out[0], dims, run.batch.size), run.batch)
     assert source is not None
@@ -172,7 +172,9 @@ def group_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     return _by_group(run, call, found, affine, (call.args[4] // call.args[6], call.args[7]))
 
 
-def instance_norm(run: Interpreter, call: Call, x: Signal, affine: tuple[float, float] | None) -> Any:
+def instance_norm(
+    run: Interpreter, call: Call, x: Signal, affine: tuple[float, float] | None
+) -> Value | tuple[Value, ...]:
     """Each feature of each example to mean 0 and variance 1 over its positions: a batch norm of a batch of one."""
     dims = run.dims(call.args[0], x)
     if affine is None or not call.args[5]:

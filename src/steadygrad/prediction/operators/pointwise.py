@@ -33,7 +33,8 @@ FORWARD = (
     aten.rsqrt, aten.log, aten.log1p, aten.expm1, aten.neg, aten.reciprocal, aten.clamp, aten.clamp_min, aten.clamp_max,
     aten.hardtanh, aten.hardsigmoid, aten.hardswish, aten.threshold, aten.softshrink, aten.hardshrink, aten.relu6,
     aten.log_sigmoid_forward, aten.gt, aten.ge, aten.lt, aten.le, aten.sign, aten.sgn, aten.maximum, aten.minimum,
-    aten.where, aten.masked_fill, aten.masked_fill_, aten.logical_not, aten.atan, aten.sinh, aten.cosh, aten.floor, aten.round, aten.tan,
+    aten.where, aten.masked_fill, aten.masked_fill_, aten.logical_not, aten.atan, aten.sinh, aten.cosh, aten.floor,
+    aten.round, aten.tan,
 )  # fmt: skip
 BACKWARD = (
     aten.threshold_backward, aten.leaky_relu_backward, aten.elu_backward, aten.gelu_backward, aten.silu_backward,
@@ -69,7 +70,9 @@ def _gaussian(run: Interpreter, call: Call, values: dict[int, Value]) -> dict[in
     """A signal that is no function of one source is taken as Gaussian with its moments."""
     units = max(call.tensors[0].numel() // run.batch.size, 1)
     return {
-        key: taken_as_gaussian(v, units, run.batch) if isinstance(v, Signal) and v.wave is None and v.base is None else v
+        key: taken_as_gaussian(v, units, run.batch)
+        if isinstance(v, Signal) and v.wave is None and v.base is None
+        else v
         for key, v in values.items()
     }
 
@@ -99,7 +102,8 @@ def _constants(values: dict[int, Value]) -> int:
 def _on_nodes(
     run: Interpreter, call: Call, values: dict[int, Value], source: Source | None, base: Moments | None
 ) -> Value | tuple[Value, ...]:
-    out = call.substituted(lambda t: _on_its_nodes(values[id(t)], t.dtype))
+    writes = call.operator._schema.is_mutable
+    out = call.substituted(lambda t: _on_its_nodes(values[id(t)], t.dtype, writes))
     outs = out if isinstance(out, list | tuple) else (out,)
     if not all(_is_finite_within_reach(o) for o in outs):
         return run.lost(f"{call.name} is not finite on all of a Gaussian")
@@ -120,8 +124,9 @@ def _rows(out: torch.Tensor) -> Any:
     return np.nan_to_num(values, nan=0.0, posinf=1e150, neginf=-1e150) if not np.isfinite(values).all() else values
 
 
-def _on_its_nodes(value: Value, kind: torch.dtype) -> torch.Tensor:
-    nodes = torch.from_numpy(_node_values(value))
+def _on_its_nodes(value: Value, kind: torch.dtype, writes: bool) -> torch.Tensor:
+    """Return the values on the nodes; where the operator writes, those of its own: others may hold the same ones."""
+    nodes = torch.from_numpy(_node_values(value).copy() if writes else _node_values(value))
     return nodes.bool() if kind == torch.bool else nodes
 
 

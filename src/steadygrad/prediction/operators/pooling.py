@@ -122,13 +122,13 @@ def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
     windows = _windows(call, call.args[0].shape, out.shape)
     drawn = drawn_largest(wave, windows, tuple(call.args[0].shape[2:]))
     mean = averaged(x.moments, windows)
-    signal = _largest(run, replace(x, moments=mean), drawn, (wave.source, windows), features(out, _outer(dims, out), run.batch.size))
+    signal = _largest(
+        run, replace(x, moments=mean), drawn, (wave.source, windows), features(out, _outer(dims, out), run.batch.size)
+    )
     return replace(signal, axes=axes_of(run, _outer(dims, out), out)), Chosen(drawn.chances)
 
 
-def _largest(
-    run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, list[Window]], units: int
-) -> Signal:
+def _largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, list[Window]], units: int) -> Signal:
     """Return the largest as a function of a Gaussian, whose examples and lags differ as those of its positions."""
     r, (source, windows) = run.batch.followed, pooled
     here = run.batch.distinct_mean(source.gap) if r > 1 else 0.0
@@ -145,7 +145,9 @@ def _largest(
 
 def _lags(source: Source, windows: list[Window], share: Array, ratio: float) -> Field:
     field, stride = _full(centred(source), tuple(w.size for w in windows)), [w.stride for w in windows]
-    within, across = (strided(gap * ratio, stride, tuple(w.out for w in windows)) for gap in (field.within, field.across))
+    within, across = (
+        strided(gap * ratio, stride, tuple(w.out for w in windows)) for gap in (field.within, field.across)
+    )
     return Field(share, np.minimum(within, 1.0), np.minimum(across, 2.0))
 
 
@@ -172,13 +174,9 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d), mean_pool),
     **dict.fromkeys((aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.adaptive_avg_pool1d), mean_pool),
     **dict.fromkeys((aten.avg_pool2d_backward, aten.avg_pool3d_backward), mean_pool_backward),
-    **dict.fromkeys(
-        (aten._adaptive_avg_pool2d_backward, aten._adaptive_avg_pool3d_backward), mean_pool_backward
-    ),
+    **dict.fromkeys((aten._adaptive_avg_pool2d_backward, aten._adaptive_avg_pool3d_backward), mean_pool_backward),
     **dict.fromkeys((aten.max_pool2d_with_indices, aten.max_pool3d_with_indices), max_pool),
     **dict.fromkeys((aten.adaptive_max_pool2d, aten.adaptive_max_pool3d), max_pool),
-    **dict.fromkeys(
-        (aten.max_pool2d_with_indices_backward, aten.max_pool3d_with_indices_backward), max_pool_backward
-    ),
+    **dict.fromkeys((aten.max_pool2d_with_indices_backward, aten.max_pool3d_with_indices_backward), max_pool_backward),
     **dict.fromkeys((aten.adaptive_max_pool2d_backward, aten.adaptive_max_pool3d_backward), max_pool_backward),
 }

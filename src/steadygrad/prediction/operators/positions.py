@@ -15,7 +15,19 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import field as fields
-from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Axes, Axis, Dimension, default, laid, renamed, roles, sizes
+from steadygrad.prediction.axes import (
+    EXAMPLE,
+    FEATURE,
+    SPREAD_OUT,
+    Axes,
+    Axis,
+    Dimension,
+    default,
+    laid,
+    renamed,
+    roles,
+    sizes,
+)
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.sampling import moments_of, moments_of_data
@@ -216,7 +228,9 @@ def spread_out(run: Interpreter, tensor: torch.Tensor, value: Value) -> Value:
     return replace(value, moments=m, wave=None, base=m if value.base is not None else None)
 
 
-def together(run: Interpreter, terms: list[tuple[torch.Tensor, Signal]], out: torch.Tensor) -> tuple[list[Moments], Dims]:
+def together(
+    run: Interpreter, terms: list[tuple[torch.Tensor, Signal]], out: torch.Tensor
+) -> tuple[list[Moments], Dims]:
     """Return the moments of terms over the same positions, those of any of them, and the dimensions of the outcome.
 
     A parameter among them is the same for every example, and independent from position to position where it has

@@ -44,7 +44,7 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     dims = run.dims(tensor, value)
     gone = _reduced(call, tensor)
     over = {role for i in gone for role in roles(dims[i])}
-    if EXAMPLE in over or run.batch.size == 1 == tensor.shape[0] and 0 in gone:
+    if EXAMPLE in over or (run.batch.size == 1 == tensor.shape[0] and 0 in gone):
         return _of_parameter(run, call, x, dims, gone) if x.base is not None else on_draws(run, call)
     return _within_examples(run, call, x, dims, gone)
 
