@@ -90,7 +90,7 @@ class Signal:
     linear: int | None = None
     mark: Exactness = "exact"
     axes: Axes | None = None
-    parts: tuple[tuple[Moments, float], ...] | None = None
+    parts: tuple[tuple[Signal, float], ...] | None = None
 
     def marked(self, mark: Exactness) -> Signal:
         """Return the signal with a mark."""

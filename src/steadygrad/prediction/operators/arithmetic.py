@@ -6,6 +6,7 @@ other does not depend on: what a residual branch and its input are. Otherwise ze
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -34,8 +35,8 @@ from .pointwise import pointwise
 from .positions import as_signal, features, laid_out, parameter, spread_out, together
 
 aten = torch.ops.aten
-Parts: TypeAlias = tuple[tuple[Moments, float], ...]
-MOST_PARTS = 8  # of a sum that are remembered: the first ones
+Parts: TypeAlias = tuple[tuple[Signal, float], ...]
+MOST_PARTS = 8  # of a sum that are remembered: the largest ones
 
 
 def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -92,10 +93,10 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     """Return a sum; what both terms hold of the same signal is counted once."""
     (a, b), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
     units = features(call.out, dims, run.batch.size)
-    parts, common = _common(x, y, sign)
+    parts, common = _common(run, x, y, sign)
     moments = _sum_moments(run, a, b, sign, units)
-    for m, factor in common:
-        moments = _with_common(moments, m, factor)
+    for q, d in common:
+        moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
     known = "exact" if _independent(x, y) and not common else "approximate"
     mark, ancestors = worst(x.mark, y.mark, known), x.ancestors | y.ancestors
     if x.base is not None:
@@ -112,28 +113,48 @@ def parts_of(x: Signal) -> Parts:
     if x.parts is not None:
         return x.parts
     if x.base is not None and x.wave is not None and x.wave.source is not None:
-        return ((x.base, float(x.wave.values.mean(0) @ hermite.tables()[1])),)
-    return ((x.moments, 1.0),)
+        return ((Signal(x.base, None, x.base), float(x.wave.values.mean(0) @ hermite.tables()[1])),)
+    return ((x, 1.0),)
 
 
-def _common(x: Signal, y: Signal, sign: float) -> tuple[Parts, Parts]:
-    """Return the parts of a sum, and those in both terms, with the product of their factors."""
-    total = {id(m): (m, factor) for m, factor in parts_of(x)}
+def _common(run: Interpreter, x: Signal, y: Signal, sign: float) -> tuple[Parts, list[tuple[Array, Array]]]:
+    """Return the parts of a sum, and what those of both terms add to its second moment and differences."""
+    mine, theirs = parts_of(x), tuple((s, sign * factor) for s, factor in parts_of(y))
     common = []
-    for m, factor in parts_of(y):
-        met = total.get(id(m))
-        if met is not None:
-            common.append((m, 2 * sign * met[1] * factor))
-        total[id(m)] = (m, sign * factor + (met[1] if met else 0.0))
-    return tuple(total.values())[:MOST_PARTS], tuple(common)
+    for a, j in mine:
+        for b, k in theirs:
+            met = _covariance(run, a, b)
+            if met is not None:
+                common.append((2 * j * k * met[0], 2 * j * k * met[1]))
+    return _collected((*mine, *theirs)), common
 
 
-def _with_common(m: Moments, part: Moments, factor: float) -> Moments:
-    """Return the moments of a sum with what its terms have in common beside their means, which are counted."""
-    variance = part.q - part.mean**2
-    d = part.d - (part.mean[:, None] - part.mean) ** 2 / 2
-    q = np.maximum(m.q + factor * variance, 1e-9 * m.q)
-    return replace(m, q=q, d=np.maximum(m.d + factor * d, 0.0))
+def _collected(parts: Parts) -> Parts:
+    total: dict[int, tuple[Signal, float]] = {}
+    for s, factor in parts:
+        before = total.get(id(s.moments))
+        total[id(s.moments)] = (s, factor + (before[1] if before else 0.0))
+    return _largest(total.values())
+
+
+def _largest(parts: Iterable[tuple[Signal, float]]) -> Parts:
+    return tuple(sorted(parts, key=lambda p: -p[1] ** 2 * float(p[0].moments.q.mean()))[:MOST_PARTS])
+
+
+def _covariance(run: Interpreter, x: Signal, y: Signal) -> tuple[Array, Array] | None:
+    """Return E[xy] and E[(x - x')(y - y')]/2, beside the means, of one signal or of two functions of one source."""
+    m = x.moments
+    if m is y.moments:
+        return m.q - m.mean**2, m.d - (m.mean[:, None] - m.mean) ** 2 / 2
+    if x.base is not None or x.wave is None or y.wave is None or x.wave.source is not y.wave.source:
+        return None
+    source = x.wave.source
+    if source is None:
+        return None
+    a, b = (hermite.expand(np.broadcast_to(s.wave.values, source.nodes.shape)) for s in (x, y) if s.wave)
+    both = source.rows((x.wave.values * y.wave.values) @ hermite.tables()[1]) - source.rows(a.mean) * source.rows(b.mean)
+    apart = source.square((a.plain.mean(0) * b.plain.mean(0)) @ source.decay.T, np.zeros(1))
+    return both, apart
 
 
 def _is_gaussian(x: Signal) -> bool:
@@ -198,8 +219,8 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
     d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
     moments = Moments(a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread))
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
-    parts = [(m, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for m, k in parts_of(own)]
-    kept = tuple((m, k) for m, k in parts if k != 0)[:MOST_PARTS]
+    parts = [(s, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for s, k in parts_of(own)]
+    kept = _largest((s, k) for s, k in parts if k != 0)
     return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark, parts=kept)
 
 
