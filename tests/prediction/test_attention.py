@@ -53,7 +53,10 @@ def block(**options):
 
 
 CASES = {
-    **{how: functools.partial(Attend, how) for how in ("fused", "causal", "masked", "written out", "written out, causal")},
+    **{
+        how: functools.partial(Attend, how)
+        for how in ("fused", "causal", "masked", "written out", "written out, causal")
+    },
     "steep": functools.partial(Attend, "fused", 1.6),
     "post-norm": block,
     "pre-norm": lambda: block(norm_first=True),

@@ -115,12 +115,14 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
     if _size(dims, EXAMPLE) < examples:
         return Unknown("a tensor that holds only some of the examples")
     value, axes = _positions(value, axes, dims, int(tensor.storage_offset()))
-    wave, field = value.wave, value.moments.field
+    moments = replace(value.moments)  # of its own: what is known by its moments is another signal
+    wave, field = value.wave, moments.field
     if wave is not None and wave.source is not None and value.base is None:
         share = _size(dims, FEATURE) / max(math.prod(a.size for a in axes if a.role == FEATURE), 1)
         place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
         wave = replace(wave, source=wave.source.part(place, share, field and wave.source.field and field))
-    return replace(value, wave=wave, mark="approximate", axes=axes)
+    base = moments if value.base is value.moments else value.base
+    return replace(value, moments=moments, base=base, wave=wave, mark="approximate", axes=axes, parts=None)
 
 
 def _size(dims: tuple[Dimension, ...], role: int) -> int:

@@ -128,11 +128,22 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One number an example, [followed], as a mean over all features is; `spread` is how its log varies over draws."""
+    """One number an example, [followed], as a mean over all features is; `spread` is how its log varies over draws.
+
+    It is a `power` of a mean over few features, whose relative variance over examples and positions is `noise`.
+    """
 
     values: Array
     spread: Spread
     ancestors: int = 0
+    power: float = 1.0
+    noise: float = 0.0
+
+    @property
+    def favour(self) -> float:
+        """E of its square, relative to the square of its value: of m^k, 1 + k (k - 1)/2 times the noise of m."""
+        k = 2 * self.power
+        return 1 + k * (k - 1) / 2 * self.noise
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from .positions import as_signal, features, laid_out, parameter, spread_out, tog
 
 aten = torch.ops.aten
 Parts: TypeAlias = tuple[tuple[Signal, float], ...]
+MIN_PATTERN = 3  # dimensions from which the first may be the examples
 MOST_PARTS = 8  # of a sum that are remembered: the largest ones
 
 
@@ -138,7 +139,7 @@ def _collected(parts: Parts) -> Parts:
 
 
 def _largest(parts: Iterable[tuple[Signal, float]]) -> Parts:
-    return tuple(sorted(parts, key=lambda p: -p[1] ** 2 * float(p[0].moments.q.mean()))[:MOST_PARTS])
+    return tuple(sorted(parts, key=lambda p: -(p[1] ** 2) * float(p[0].moments.q.mean()))[:MOST_PARTS])
 
 
 def _covariance(run: Interpreter, x: Signal, y: Signal) -> tuple[Array, Array] | None:
@@ -152,7 +153,9 @@ def _covariance(run: Interpreter, x: Signal, y: Signal) -> tuple[Array, Array] |
     if source is None:
         return None
     a, b = (hermite.expand(np.broadcast_to(s.wave.values, source.nodes.shape)) for s in (x, y) if s.wave)
-    both = source.rows((x.wave.values * y.wave.values) @ hermite.tables()[1]) - source.rows(a.mean) * source.rows(b.mean)
+    both = source.rows((x.wave.values * y.wave.values) @ hermite.tables()[1]) - source.rows(a.mean) * source.rows(
+        b.mean
+    )
     apart = source.square((a.plain.mean(0) * b.plain.mean(0)) @ source.decay.T, np.zeros(1))
     return both, apart
 
@@ -187,7 +190,26 @@ def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return masked(run, signals[0], masks[0], call.out)
     if len(signals) == 2 and _apart(signals) and call.operator.overloadpacket in (aten.mul, aten.mul_):
         return _product(run, *signals)
+    if len(signals) == 1 and _is_pattern(run, values) and call.operator.overloadpacket in (aten.mul, aten.mul_):
+        return _modulated(run, call, signals[0], next(v.tensor for v in values if isinstance(v, Concrete)))
     return pointwise(run, call)
+
+
+def _is_pattern(run: Interpreter, values: list[Value]) -> bool:
+    """Whether known numbers are the same for all examples, as the sines and cosines of rotary positions are."""
+    data = next((v.tensor for v in values if isinstance(v, Concrete)), None)
+    return data is not None and data.numel() > 1 and (data.dim() < MIN_PATTERN or len(data) == 1)
+
+
+def _modulated(run: Interpreter, call: Call, x: Signal, numbers: torch.Tensor) -> Signal:
+    """Times known numbers, which are taken as independent of where x is large."""
+    c = numbers.double()
+    square, mean, m = float((c * c).mean()), float(c.mean()), x.moments
+    m = replace(m, mean=m.mean * mean, q=m.q * square, d=m.d * square, unit_variance=0.0)
+    if x.base is not None:
+        return Signal(m, None, m, x.ancestors, None, "approximate")
+    source = gaussian(m, max(call.out.numel() // run.batch.size, 1), run.batch)
+    return Signal(m, Wave(source, source.nodes, gaussian=True), None, x.ancestors, x.linear, "approximate")
 
 
 def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal:

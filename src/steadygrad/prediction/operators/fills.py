@@ -86,7 +86,15 @@ def copy(run: Interpreter, call: Call) -> Value:
     return run.value(call.args[1])
 
 
+@_fills
+def repeated(run: Interpreter, call: Call) -> Value:
+    """A parameter several times over; what is no parameter is not followed."""
+    value = run.value(call.args[0])
+    return value if isinstance(value, Fill | Unknown) else run.lost(f"{call.name} of something that is no parameter")
+
+
 RULES: dict[Any, Rule] = {
+    aten.repeat: repeated,
     aten.uniform_: uniform,
     aten.rand: uniform,
     aten.rand_like: uniform,

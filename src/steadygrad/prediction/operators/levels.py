@@ -15,8 +15,9 @@ import torch
 
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.propagation import scaled
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.spread import CERTAIN, Spread
+from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Array, Concrete, Fill, Level, Moments, Residue, Signal, Value
 
 from .attention import scored
@@ -62,19 +63,20 @@ def _of_levels(run: Interpreter, call: Call, values: list[Value]) -> Value:
         return run.lost(f"{call.name} of a level and something else")
     known = dict(zip(map(id, call.tensors), values, strict=True))
     plain = _evaluated(call, known, None)
-    spread, ancestors = CERTAIN, 0
+    spread, ancestors, power, noise = CERTAIN, 0, 1.0, 0.0
     for key, level in known.items():
         if isinstance(level, Level):
             moved = _evaluated(call, known, key)
-            spread = spread.plus(_slope(plain, moved, level.spread))
+            slope = _slope(plain, moved)
+            spread = spread.plus(level.spread.scaled(slope) if slope else CERTAIN)
+            power, noise = level.power * slope, max(noise, level.noise)
             ancestors |= level.ancestors
-    return Level(plain, spread, ancestors)
+    return Level(plain, spread, ancestors, power, noise)
 
 
-def _slope(plain: Array, moved: Array, spread: Spread) -> Spread:
-    if not (plain * moved > 0).all():
-        return CERTAIN
-    return spread.scaled(float(np.log(moved / plain).mean()) / float(np.log1p(STEP)))
+def _slope(plain: Array, moved: Array) -> float:
+    """Return by which power of a level its function grows; 0 where it has no sign."""
+    return float(np.log(moved / plain).mean() / np.log1p(STEP)) if (plain * moved > 0).all() else 0.0
 
 
 def _evaluated(call: Call, known: dict[int, Value], moved: int | None) -> Array:
@@ -112,8 +114,11 @@ def _with_signal(run: Interpreter, call: Call, values: list[Value]) -> Value:
         if operator in (aten.div, aten.div_):
             if not first:
                 return run.lost(f"{call.name} of a level by a signal")
-            level = Level(1 / level.values, level.spread.scaled(-1.0), level.ancestors)
-        return _shaped(run, call, x, _stretched(x.moments, level), level, lambda v: v * level.values[:, None])
+            level = replace(level, values=1 / level.values, spread=level.spread.scaled(-1.0), power=-level.power)
+        m = _stretched(x.moments, level)
+        if x.base is not None:  # what goes forward is what the level was taken of
+            m = scaled(m, level.favour**0.5)
+        return _shaped(run, call, x, m, level, lambda v: v * level.values[:, None])
     sign = -1.0 if operator in (aten.sub, aten.sub_) else 1.0
     if not first or call.kwargs.get("alpha", 1) != 1:
         return run.lost(f"{call.name} of a level and a signal")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from steadygrad.prediction import hermite
 from steadygrad.prediction.axes import EXAMPLE, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
@@ -222,15 +223,25 @@ def _with_statistics(run: Interpreter, whole: Signal, variance: float, eps: floa
     return whole, mean, inverse
 
 
-def _backward(run: Interpreter, call: Call, statistic: torch.Tensor, weight: torch.Tensor | None, kept: float) -> Value:
-    """The gradient over the deviation, without the parts that the norm takes out."""
+def _backward(
+    run: Interpreter,
+    call: Call,
+    statistic: torch.Tensor,
+    weight: torch.Tensor | None,
+    kept: float,
+    removed: float = 0.0,
+) -> Value:
+    """The gradient over the deviation, without what the norm takes out: `removed` of it positions had in common."""
     g, known, affine = as_signal(run, run.value(call.args[0])), run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
         return run.lost(f"{call.name} of something that is no gradient")
     factor = affine[0] ** 2 * known.inverse * kept
     spread = g.moments.spread.plus(known.spread.scaled(-1.0))
     m = g.moments
-    moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=0.0)
+    field = m.field
+    if field is not None and 0 < removed < 1:
+        field = field.mapped(lambda gap: np.clip(1 - (1 - gap - removed) / (1 - removed), 0.0, 2.0))
+    moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=0.0, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole
 
@@ -253,10 +264,11 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     m, batch = g.moments, run.batch
     apart = _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300)
     entries = batch.size * math.prod(sizes(dims))
-    kept = apart - 1 / entries
+    removed = _removed(g, 1 - apart, entries)
+    kept = 1 - removed - 1 / entries
     if EXAMPLE in roles(dims[1]):
         return _by_group_backward(run, call, call.args[6], call.args[2], 1)
-    return _backward(run, call, call.args[6], call.args[2], max(kept, 0.0)), *_scale_and_shift(run, call)
+    return _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), removed), *_scale_and_shift(run, call)
 
 
 def _running_backward(run: Interpreter, call: Call, g: Signal) -> Value:
@@ -282,8 +294,26 @@ def _by_group_backward(
     dims = run.dims(call.args[0])
     field = field_of(g.moments, sizes(dims))
     common = (1 - field.mean()[0]) / group if field else 1 / group
-    kept = 1 - common - 1 / (group * math.prod(sizes(dims)))
-    return _backward(run, call, statistic, weight, max(kept, 0.0)), *_scale_and_shift(run, call)
+    removed = _removed(g, common, group * math.prod(sizes(dims)))
+    kept = 1 - removed - 1 / (group * math.prod(sizes(dims)))
+    return _backward(run, call, statistic, weight, max(kept, 0.0), removed), *_scale_and_shift(run, call)
+
+
+def _removed(g: Signal, common: float, entries: int) -> float:
+    """Return what of a gradient goes with its mean, and with the output where entries share more than by chance."""
+    return common + max(common - 1 / entries, 0.0) * _beside_the_mean(g)
+
+
+def _beside_the_mean(g: Signal) -> float:
+    """Return how much of a common gradient that went through h(z) lies along the output, relative to its mean.
+
+    Of g h(z) with one g for all that a norm takes together, E[h]² lies along its mean and E[h z]² along z.
+    """
+    if g.wave is None or g.wave.source is None:
+        return 0.0
+    z, w = hermite.tables()[:2]
+    h = g.wave.values.mean(0)
+    return float(h @ (w * z)) ** 2 / max(float(h @ w) ** 2, 1e-300)
 
 
 def _scale_and_shift(run: Interpreter, call: Call) -> tuple[Value, ...]:

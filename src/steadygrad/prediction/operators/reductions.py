@@ -20,7 +20,17 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import scaled
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
-from steadygrad.prediction.values import Draws, Level, Moments, ParameterGradient, Residue, Signal, Value
+from steadygrad.prediction.values import (
+    Draws,
+    Level,
+    Moments,
+    ParameterGradient,
+    Residue,
+    Scores,
+    Signal,
+    Unknown,
+    Value,
+)
 from steadygrad.prediction.windows import Window, averaged
 
 from .fills import argument
@@ -36,6 +46,8 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """A sum, a mean or a variance over some dimensions."""
     tensor = call.args[0]
     value = spread_out(run, tensor, run.value(tensor))
+    if isinstance(value, Scores):
+        return Unknown("attention weights over heads")  # what nn.MultiheadAttention returns beside its output
     if isinstance(value, Level | Residue):
         return value if not isinstance(value, Level) or _count(call) == 1 else run.lost(f"{call.name} of a level")
     x = value if isinstance(value, Signal) else as_signal(run, value) if run.backward else None
@@ -97,15 +109,18 @@ def _over_features(run: Interpreter, call: Call, x: Signal, count: int) -> Value
     if operator is aten.linalg_vector_norm:
         return Level(np.sqrt(count * m.q), m.spread.scaled(0.5), x.ancestors)
     if operator is aten.var:
-        return Level(variance, m.spread, x.ancestors)
+        return Level(variance, m.spread, x.ancestors, 1.0, 2 / count)
     if operator is aten.std:
-        return Level(np.sqrt(variance), m.spread.scaled(0.5), x.ancestors)
+        return Level(np.sqrt(variance), m.spread.scaled(0.5), x.ancestors, 0.5, 2 / count)
     if operator not in (aten.sum, aten.mean):
         return on_draws(run, call)
-    return Level(m.mean * (count if operator is aten.sum else 1), _of_mean(x.wave), x.ancestors)
+    square = float((m.mean**2).mean())
+    noise = (float(m.q.mean()) / square - 1) / count if square > NEAR_ZERO * float(m.q.mean()) else 0.0
+    return Level(m.mean * (count if operator is aten.sum else 1), _of_mean(x.wave), x.ancestors, 1.0, noise)
 
 
 SMALL = 1 << 12
+NEAR_ZERO = 1e-3  # a mean this far below the deviation has no power to speak of
 
 
 def _of_mean(wave: Wave | None) -> Spread:

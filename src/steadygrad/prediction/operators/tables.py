@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis
-from steadygrad.prediction.field import Field
+from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Fill, ParameterGradient, Signal, Value
 
-from .positions import as_signal
+from .positions import as_signal, parameter
 
 aten = torch.ops.aten
 MOST_LAGS = 256
@@ -32,6 +32,8 @@ def embedding(run: Interpreter, call: Call) -> Value:
     Indices that are the same for the whole batch, each once, such as those of positions, give a parameter.
     """
     table, indices = run.value(call.args[0]), run.value(call.args[1])
+    if isinstance(table, Fill) and isinstance(indices, Fill) and indices.variance == 0:
+        return _one_row(run, call, table)
     if not isinstance(table, Fill) or not isinstance(indices, Concrete):
         return run.lost(f"{call.name} of something else than a parameter and known indices")
     if indices.leading == run.batch.size and len(indices.tensor) == run.batch.size:
@@ -39,6 +41,19 @@ def embedding(run: Interpreter, call: Call) -> Value:
     if len(indices.tensor.unique()) < indices.tensor.numel():
         return run.lost(f"{call.name} of indices that come twice and are not those of the batch")
     return replace(table, mark="approximate")
+
+
+def _one_row(run: Interpreter, call: Call, table: Fill) -> Value:
+    """One row for all: the same at every place of every example."""
+    out = call.out
+    if out.shape[0] != run.batch.size:
+        return run.lost(f"{call.name} of one index for all, but not for the batch")
+    x, places = parameter(run, table), out.numel() // (out.shape[0] * out.shape[-1])
+    if places == 1:
+        return x.marked("approximate")
+    axes = (Axis(FEATURE, out.shape[-1], 1), Axis(0, places, out.shape[-1]), Axis(EXAMPLE, len(out), out.stride(0)))
+    m = replace(x.moments, field=white((places,), 0.0, 0.0, 0.0))
+    return replace(x, moments=m, axes=axes, mark="approximate")
 
 
 def _of_batch(run: Interpreter, call: Call, table: Fill, indices: torch.Tensor) -> Signal:
