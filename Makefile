@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint check bench drill clean
+.PHONY: demo test lint check bench drill accuracy clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,11 @@ bench: $(READY)
 
 drill: $(READY)
 	$(BIN)/python -m benchmarks.drill
+
+# What was answered before is taken from results/accuracy; remove that folder to ask again.
+accuracy: $(READY)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[accuracy]"
+	$(BIN)/python -m benchmarks.accuracy
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist report.html

@@ -1,9 +1,12 @@
-"""`predict` on a 1000-layer, 4096-wide MLP, forward and backward, against the same run without moments.
+"""`predict` on a 1000-layer, 4096-wide MLP, forward and backward, against the same run without moments; and on a
+100-layer, 1024-wide one against `unit_scaling.analyse_module`, which measures the scales that it prints.
 
 The floor constructs the same network and runs it forward and backward on the same fake tensors under an empty mode.
 Each run is a process of its own: the first call's costs (imports aside) are in both. Medians of interleaved runs.
+The peer needs the weights and a batch, here of 256 examples; making them is in its time, and stated without too.
 """
 
+import importlib.util
 import json
 import os
 import statistics
@@ -14,6 +17,7 @@ from benchmarks.bounds import end, verdict
 
 DEPTH, WIDTH = 1000, 4096
 BOUND, MEGABYTES = 2.0, 500
+PEER_DEPTH, PEER_WIDTH, PEER_BATCH, FASTER = 100, 1024, 256, 4.0
 NETWORK = f"""
 import json, resource, sys, time
 import torch
@@ -37,7 +41,17 @@ def floor(depth={DEPTH}):
 def ours(depth={DEPTH}):
     predict(lambda: network(depth), (8, {WIDTH}))
 
-run = {{"floor": floor, "ours": ours}}[sys.argv[1]]
+def smaller(depth={PEER_DEPTH}):
+    predict(lambda: network(depth, {PEER_WIDTH}), ({PEER_BATCH}, {PEER_WIDTH}))
+
+def peer(depth={PEER_DEPTH}):
+    from unit_scaling.utils import analyse_module
+    model, x = network(depth, {PEER_WIDTH}), torch.randn({PEER_BATCH}, {PEER_WIDTH})
+    made.append(time.process_time())
+    analyse_module(model, x.requires_grad_(), torch.randn({PEER_BATCH}, {PEER_WIDTH}))
+
+made = []
+run = {{"floor": floor, "ours": ours, "smaller": smaller, "peer": peer}}[sys.argv[1]]
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.process_time()
 run(2)
@@ -46,7 +60,9 @@ start = time.process_time()
 run()
 taken = time.process_time() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({{"seconds": taken, "first": first, "peak": peak / 1024, "above": (peak - base) / 1024}}))
+built = start + taken - made[-1] if made else taken
+times = {{"seconds": taken, "built": built, "first": first}}
+print(json.dumps({{**times, "peak": peak / 1024, "above": (peak - base) / 1024}}))
 """
 
 
@@ -69,6 +85,21 @@ def main() -> None:
     print(f"  first call of all: predict {ours['first']:.2f} s, empty mode {floor['first']:.2f} s")
     print(f"  above the imports: predict {ours['above']:.0f} MB, empty mode {floor['above']:.0f} MB")
     print(f"  peak memory {ours['peak']:.0f} MB{held(ours['peak'], MEGABYTES)}")
+    against_the_peer()
+
+
+def against_the_peer() -> None:
+    """What users pay for the scales of all layers of a network of ordinary size."""
+    if importlib.util.find_spec("unit_scaling") is None:
+        print("  unit_scaling is not installed: the extra `bench` has it")
+        return
+    pairs = [(measured("smaller"), measured("peer")) for _ in range(3)]
+    ratio, built = (statistics.median(b[key] / a["seconds"] for a, b in pairs) for key in ("seconds", "built"))
+    ours, peer = (statistics.median(run["first"] for run in side) for side in zip(*pairs, strict=True))
+    print(f"{PEER_DEPTH} layers of {PEER_WIDTH}, against unit_scaling.analyse_module on {PEER_BATCH} examples")
+    print(f"  {ratio:.1f} times faster, bound {FASTER:g}: {verdict(ratio >= FASTER)}")
+    print(f"  {built:.1f} times faster than the analysis alone, of weights that are there")
+    print(f"  first call of all: predict {ours:.2f} s, analyse_module {peer:.2f} s")
 
 
 def held(value: float, bound: float) -> str:

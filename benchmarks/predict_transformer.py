@@ -1,4 +1,4 @@
-"""`predict` on a transformer of 70 billion parameters, built of torch.nn parts: seconds and memory, forward and backward.
+"""`predict` on a transformer of 70 billion parameters, of torch.nn parts: seconds and memory, forward and backward.
 
 80 pre-norm blocks of width 8192, 64 heads, a feed-forward width of 4.5 times that, on 2 examples of 2048 positions.
 """

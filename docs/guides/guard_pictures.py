@@ -89,7 +89,7 @@ def landscape() -> alt.Chart:
     """The logarithm of the loss over both weights."""
     us, vs = [0.9 + 0.01 * i for i in range(71)], [0.3 + 0.02 * i for i in range(46)]
     cells = [
-        {"u": u, "u2": u + 0.01, "v": v, "v2": v + 0.02, "loss": math.log10(max((u**8 * v - 1) ** 2, 1e-3))}
+        {"u": u, "u2": u + 0.011, "v": v, "v2": v + 0.022, "loss": math.log10(max((u**8 * v - 1) ** 2, 1e-3))}
         for u in us
         for v in vs
     ]
@@ -106,9 +106,15 @@ def landscape() -> alt.Chart:
     )
 
 
+def until_outside(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A run's rows up to the first outside the landscape, which the edge of the picture cuts."""
+    inside = [0.9 <= r["u"] <= 1.6 and 0.3 <= r["v"] <= 1.2 for r in rows]
+    return rows[: inside.index(False) + 1] if False in inside else rows
+
+
 def paths(rows: list[dict[str, Any]]) -> alt.LayerChart:
     """Where each run goes on the landscape; the unclipped one leaves it with its first step."""
-    inside = [r for r in rows if 0.9 <= r["u"] <= 1.6 and 0.3 <= r["v"] <= 1.2]
+    inside = [r for run in RUNS for r in until_outside([r for r in rows if r["run"] == run])]
     lines = (
         alt.Chart(alt.Data(values=inside))
         .mark_line(clip=True)

@@ -7,8 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from steadygrad import theory
+import altair as alt
+import torch
+from torch import nn
+
+from steadygrad import measure, predict, theory
+from steadygrad.profile import Profile
 from steadygrad.theory import pictures
+from steadygrad.theory.pictures.chart import lines, titled
 
 HERE = Path(__file__).parent / "pictures"
 NARROW = {"depth": 50, "width": 256, "inputs": 256}
@@ -31,6 +37,33 @@ def _clipped() -> Any:
     return pictures.clipped_share(norms)
 
 
+def _predicted_and_drawn() -> Any:
+    """The band of a network of width 64 and what ten draws of it do: predict against measure."""
+
+    def network() -> nn.Module:
+        layers = [m for _ in range(12) for m in (nn.Linear(64, 64), nn.Tanh())]
+        return nn.Sequential(*layers, nn.Linear(64, 10))
+
+    x = torch.randn(256, 64, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        draws = [measure(network(), x) for _ in range(10)]
+    return alt.hconcat(*(_band(predict(network, x), draws, column) for column in ("q", "grad_q")))
+
+
+def _band(predicted: Profile, draws: list[Profile], column: str) -> Any:
+    def rows(profile: Profile, name: str, label: str) -> list[dict[str, Any]]:
+        linear = [row for row in profile if row.kind == "Linear"]
+        return [{"layer": i + 1, column: getattr(row, name), "of": label} for i, row in enumerate(linear)]
+
+    names = {"_high": "97.5%", "": "median", "_low": "2.5%"}
+    ends = [row for end, label in names.items() for row in rows(predicted, column + end, label)]
+    points = [row for profile in draws for row in rows(profile, column, "a draw")]
+    shown = [lines(each, x="layer", y=column, color="of", y_log=True, points=each is points) for each in (ends, points)]
+    title = "Second moment of the output" if column == "q" else "Squared gradient"
+    return titled(*shown, title=title)
+
+
 PICTURES: dict[str, Callable[[], Any]] = {
     "variance-map": lambda: pictures.variance_map("tanh", sigma_w=1.3, sigma_b=0.3),
     "correlation-map": lambda: pictures.correlation_map("relu"),
@@ -47,6 +80,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "dead-units": pictures.dead_units,
     "clipped-share": _clipped,
     "softmax-scale": pictures.softmax_scale,
+    "predict": _predicted_and_drawn,
 }
 
 

@@ -12,6 +12,7 @@ from .lazy_names import lazy_names
 if TYPE_CHECKING:
     from . import init as init
     from . import numerics as numerics
+    from . import study as study
     from . import theory as theory
     from .diagnosis import Report as Report
     from .diagnosis import allow as allow
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from .guard import Spike as Spike
     from .guard import clip as clip
     from .measurement import measure as measure
+    from .prediction import Inputs as Inputs
     from .prediction import predict as predict
+    from .profile import Comparison as Comparison
     from .profile import LayerSignal as LayerSignal
     from .profile import Profile as Profile
     from .remedies import Reviver as Reviver
@@ -42,10 +45,11 @@ __all__ = lazy_names(
         "init": (),
         "measurement": ("measure",),
         "numerics": (),
-        "prediction": ("predict",),
-        "profile": ("LayerSignal", "Profile"),
+        "prediction": ("Inputs", "predict"),
+        "profile": ("Comparison", "LayerSignal", "Profile"),
         "remedies": ("Reviver", "convert_", "revive_"),
         "setup": ("Setup",),
+        "study": (),
         "theory": (),
     },
 )

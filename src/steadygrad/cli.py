@@ -23,6 +23,7 @@ from steadygrad.finding import Level
 
 if TYPE_CHECKING:
     from steadygrad.diagnosis import Report
+    from steadygrad.init import Plan
 
 app = typer.Typer(
     name="steadygrad",
@@ -81,10 +82,19 @@ def check(
     html: Annotated[str | None, typer.Option(metavar="OUT", help="Also write the report as an HTML page.")] = None,
     select: Codes = None,
     ignore: Codes = None,
+    trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Train a short trial, then put all back.")] = True,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
+    static: Annotated[bool, typer.Option("--static", help="Predict alone: no weight is allocated.")] = False,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="SHAPE", help="With --static: a batch's shape, as 32,784, in place of data.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(metavar="FILE", help="Leave out what this file knows.")] = None,
     write_baseline: Annotated[
         str | None, typer.Option(metavar="OUT", help="Write what is found, for a later --baseline.")
+    ] = None,
+    fix_init: Annotated[bool, typer.Option("--fix-init", help="Also print a plan of initialization.")] = False,
+    write_init: Annotated[
+        str | None, typer.Option(metavar="OUT.py", help="Write that plan as code that needs torch alone.")
     ] = None,
     every_row: EveryRow = False,
     debug: Debug = False,
@@ -93,20 +103,27 @@ def check(
     level = _level(fail_on)
     if as_json and as_sarif:
         raise ValueError("`--json` and `--sarif` both write to standard output: choose one.")
-    outputs = [Path(out) for out in (html, write_baseline) if out is not None]
+    outputs = [Path(out) for out in (html, write_baseline, write_init) if out is not None]
     if outputs:
         from steadygrad.report import saving
 
         for out in outputs:
             saving.check_writable(out)
     from steadygrad import diagnosis
-    from steadygrad.setup import file_of, load
+    from steadygrad.setup import file_of
 
+    shape = None if inputs is None else _shape(inputs)
+    if shape is not None and not static:
+        raise ValueError("`--inputs` describes a batch that is not there: it goes with `--static`.")
+    planned = fix_init or write_init is not None
+    if planned and static:
+        raise ValueError("`--fix-init` and `--write-init` plan for the weights that are there: not with `--static`.")
     known = None if baseline is None else diagnosis.Baseline.load(baseline)
-    settled = diagnosis.Configuration.nearest(file_of(setup).parent)
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
-        report = diagnosis.check(load(setup), select=_codes(select), ignore=_codes(ignore), configuration=settled)
+        report, plan = _report(
+            setup, _codes(select), _codes(ignore), trial=trial, static=static, inputs=shape, planned=planned
+        )
     if write_baseline is not None:
         _write(Path(write_baseline), diagnosis.Baseline.of(report).to_json() + "\n")
     if known is not None:
@@ -119,7 +136,35 @@ def check(
         typer.echo(report.to_sarif(file=file_of(setup).as_posix()))
     else:
         typer.echo(_as_text(report, every_row=every_row))
+    if plan is not None and fix_init:
+        words = plan.text(width=_columns(), color=_color(), every_row=every_row)
+        typer.echo(f"\n{words}", err=as_json or as_sarif)
+    if plan is not None and write_init is not None:
+        _write(Path(write_init), plan.code())
     raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
+
+
+def _report(
+    spec: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    *,
+    trial: bool,
+    static: bool,
+    inputs: tuple[int, ...] | None,
+    planned: bool,
+) -> tuple[Report, Plan | None]:
+    from steadygrad import diagnosis
+    from steadygrad.setup import file_of, function_of, load
+
+    settled = diagnosis.Configuration.nearest(file_of(spec).parent)
+    if static:
+        with function_of(spec) as make:
+            found = diagnosis.check_static(make, inputs=inputs, select=select, ignore=ignore, configuration=settled)
+        return found, None
+    loaded = load(spec)
+    report = diagnosis.check(loaded, select=select, ignore=ignore, trial=trial, configuration=settled)
+    return report, diagnosis.init_plan(loaded) if planned else None
 
 
 @app.command()
@@ -139,6 +184,29 @@ def rule(
     if wanted not in known:
         raise ValueError(unknown_name("rule", code.upper(), RULES))
     typer.echo(rule_page.render(known[wanted]))
+
+
+@app.command()
+def study(
+    spec: Annotated[str, typer.Argument(metavar="SPEC.toml|NAME", help="A grid, or a built-in study.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder or fsspec URL; studies/NAME by default.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="INTEGER", help="Processes, one a core by default; 0 trains in this one.")
+    ] = None,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster: auto, local or HOST:PORT.")] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda.")] = "cpu",
+    extend: Annotated[bool, typer.Option("--extend", help="Add to the results of another spec in DIR.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train a grid of networks, or run a built-in study; what is done already is not done again."""
+    from steadygrad.study import command
+
+    count = None if workers is None else _whole("--workers", workers)
+    text, clean = command.study(spec, out=out, workers=count, ray=ray, device=device, extend=extend)
+    typer.echo(text)
+    raise typer.Exit(int(not clean))
 
 
 def main() -> None:
@@ -182,6 +250,13 @@ def _whole(option: str, word: str) -> int:
         return int(word)
     except ValueError:
         raise ValueError(not_allowed(option, "must be a whole number", word)) from None
+
+
+def _shape(words: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in words.split(","))
+    except ValueError:
+        raise ValueError(not_allowed("--inputs", "must be whole numbers separated by commas", words)) from None
 
 
 def _in_one_line(error: Exception) -> str:

@@ -41,13 +41,18 @@ def not_allowed(subject: str, rule: str, got: object) -> str:
     return f"`{subject}` {rule}, got {got!r}."
 
 
-def unknown_name(subject: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(subject: str, name: object, known: Iterable[str]) -> str:
     """Return the message for a name that is not known, with the nearest one that is.
 
     >>> unknown_name("activation", "rellu", ["relu", "tanh"])
     "`activation` must be one of 'relu', 'tanh', got 'rellu'. Did you mean 'relu'?"
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
     listing = ", ".join(repr(n) for n in names)
-    return f"`{subject}` must be one of {listing}, got {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+    message = f"`{subject}` must be one of {listing}, got {name!r}."
+    if not isinstance(name, str):
+        return message
+    # Case is no difference that a user sees; a prefix in the wrong one is nearest to the first that begins so.
+    low = name.lower()
+    near = [n for n in names if low and n.lower().startswith(low)] or difflib.get_close_matches(name, names, n=1)
+    return message + (f" Did you mean {near[0]!r}?" if near else "")

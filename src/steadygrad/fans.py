@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import singledispatch
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -79,9 +80,65 @@ def weight_fans(layer: nn.Module) -> Mapping[str, Fans]:
     )
 
 
+class Layout(NamedTuple):
+    """Where the matrices of a weight are: `blocks` of them, out x in, one for each tap of a kernel.
+
+    Groups of a convolution, gates of a recurrent layer, query, key and value of attention are blocks. `transposed`
+    says that the weight holds the input's axis before the output's.
+    """
+
+    blocks: int
+    outputs: int
+    inputs: int
+    taps: tuple[int, ...] = ()
+    transposed: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How the weight's own memory is cut, before any transposition."""
+        sides = (self.inputs, self.outputs) if self.transposed else (self.outputs, self.inputs)
+        return (self.blocks, *sides, *self.taps)
+
+    def view(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weight seen as [blocks, outputs, inputs, *taps].
+
+        >>> layout = weight_layouts(nn.ConvTranspose1d(4, 6, 3, groups=2))["weight"]
+        >>> layout.view(torch.zeros(4, 3, 3)).shape
+        torch.Size([2, 3, 2, 3])
+        """
+        seen = weight.view(self.shape)
+        return seen.transpose(1, 2) if self.transposed else seen
+
+
+@singledispatch
+def weight_layouts(layer: nn.Module) -> Mapping[str, Layout]:
+    """Return the layout of each weight of a layer by parameter name; empty where nothing is summed.
+
+    Teach it a layer of your own with ``weight_layouts.register(MyLayer)(lambda layer: {"weight": Layout(1, 4, 3)})``.
+
+    Raises:
+        TypeError: the layer has parameters of its own, and no rule is registered for it.
+
+    >>> weight_layouts(nn.LSTM(8, 32))["weight_ih_l0"]
+    Layout(blocks=4, outputs=32, inputs=8, taps=(), transposed=False)
+    """
+    if next(layer.parameters(recurse=False), None) is None:
+        return {}
+    name = type(layer).__name__
+    raise TypeError(
+        f"`layer` must be of a type whose matrices are known, got {name}. Tell it with "
+        f'steadygrad.fans.weight_layouts.register({name})(lambda layer: {{"weight": Layout(blocks, outputs, inputs)}}).'
+    )
+
+
 @weight_fans.register(nn.Linear)
 def _linear(layer: nn.Linear) -> Mapping[str, Fans]:
     return {"weight": Fans(layer.in_features, layer.out_features)}
+
+
+@weight_layouts.register(nn.Linear)
+def _linear_layout(layer: nn.Linear) -> Mapping[str, Layout]:
+    return {"weight": Layout(1, layer.out_features, layer.in_features)}
 
 
 @weight_fans.register(_ConvNd)
@@ -104,6 +161,12 @@ def _terms(channels: int, layer: _ConvNd, taps: float) -> int:
     return max(round(channels / layer.groups * taps), min(channels, 1))
 
 
+@weight_layouts.register(_ConvNd)
+def _convolution_layout(layer: _ConvNd) -> Mapping[str, Layout]:
+    sides = layer.out_channels // layer.groups, layer.in_channels // layer.groups
+    return {"weight": Layout(layer.groups, *sides, tuple(layer.kernel_size), isinstance(layer, _ConvTransposeNd))}
+
+
 @weight_fans.register(nn.Bilinear)
 def _bilinear(layer: nn.Bilinear) -> Mapping[str, Fans]:
     """Each weight serves one entry of either input, so an entry meets 2 · out · in1 · in2 / (in1 + in2) of them."""
@@ -112,10 +175,22 @@ def _bilinear(layer: nn.Bilinear) -> Mapping[str, Fans]:
     return {"weight": Fans(pairs, round(2 * layer.out_features * pairs / entries))}
 
 
+@weight_layouts.register(nn.Bilinear)
+def _bilinear_layout(layer: nn.Bilinear) -> Mapping[str, Layout]:
+    return {"weight": Layout(1, layer.out_features, layer.in1_features * layer.in2_features)}
+
+
 @weight_fans.register(nn.Embedding)
-def _embedding(layer: nn.Embedding) -> Mapping[str, Fans]:
+@weight_fans.register(nn.EmbeddingBag)
+def _embedding(layer: nn.Embedding | nn.EmbeddingBag) -> Mapping[str, Fans]:
     """A lookup: each output is one weight, times one."""
     return {"weight": Fans(1, layer.embedding_dim)}
+
+
+@weight_layouts.register(nn.Embedding)
+@weight_layouts.register(nn.EmbeddingBag)
+def _embedding_layout(layer: nn.Embedding | nn.EmbeddingBag) -> Mapping[str, Layout]:
+    return {"weight": Layout(1, layer.embedding_dim, layer.num_embeddings, (), True)}
 
 
 _GATES = {"LSTM": 4, "LSTMCell": 4, "GRU": 3, "GRUCell": 3}
@@ -125,10 +200,24 @@ _GATES = {"LSTM": 4, "LSTMCell": 4, "GRU": 3, "GRUCell": 3}
 @weight_fans.register(nn.RNNCellBase)
 def _recurrent(layer: nn.RNNBase | nn.RNNCellBase) -> Mapping[str, Fans]:
     """Rows are gate blocks stacked; an LSTM's projection `weight_hr` is a matrix without gates."""
-    kind = layer.mode if isinstance(layer, nn.RNNBase) else type(layer).__name__
-    gates = _GATES.get(kind, 1)
+    return {name: Fans(found.inputs, found.outputs) for name, found in _recurrent_layout(layer).items()}
+
+
+@weight_layouts.register(nn.RNNBase)
+@weight_layouts.register(nn.RNNCellBase)
+def _recurrent_layout(layer: nn.RNNBase | nn.RNNCellBase) -> Mapping[str, Layout]:
     weights = {n: p for n, p in layer.named_parameters(recurse=False) if n.startswith("weight_")}
-    return {n: Fans(p.shape[1], p.shape[0] // (1 if "_hr_" in n else gates)) for n, p in weights.items()}
+    blocks = {n: 1 if "_hr_" in n else gates(layer) for n in weights}
+    return {n: Layout(blocks[n], p.shape[0] // blocks[n], p.shape[1]) for n, p in weights.items()}
+
+
+def gates(layer: nn.RNNBase | nn.RNNCellBase) -> int:
+    """Return how many gate blocks a recurrent layer's weights and biases stack.
+
+    >>> gates(nn.LSTM(2, 3)), gates(nn.GRUCell(2, 3)), gates(nn.RNN(2, 3))
+    (4, 3, 1)
+    """
+    return _GATES.get(layer.mode if isinstance(layer, nn.RNNBase) else type(layer).__name__, 1)
 
 
 @weight_fans.register(nn.MultiheadAttention)
@@ -140,11 +229,22 @@ def _attention(layer: nn.MultiheadAttention) -> Mapping[str, Fans]:
     return {f"{part}_proj_weight": Fans(size, layer.embed_dim) for part, size in sizes.items()}
 
 
+@weight_layouts.register(nn.MultiheadAttention)
+def _attention_layout(layer: nn.MultiheadAttention) -> Mapping[str, Layout]:
+    blocks = 3 if layer._qkv_same_embed_dim else 1
+    return {name: Layout(blocks, found.fan_out, found.fan_in) for name, found in _attention(layer).items()}
+
+
+@weight_layouts.register(_NormBase)
+@weight_layouts.register(nn.LayerNorm)
+@weight_layouts.register(nn.GroupNorm)
+@weight_layouts.register(nn.RMSNorm)
+@weight_layouts.register(nn.PReLU)
 @weight_fans.register(_NormBase)
 @weight_fans.register(nn.LayerNorm)
 @weight_fans.register(nn.GroupNorm)
 @weight_fans.register(nn.RMSNorm)
 @weight_fans.register(nn.PReLU)
-def _elementwise(_: nn.Module) -> Mapping[str, Fans]:
+def _elementwise(_: nn.Module) -> Mapping[str, Any]:
     """A scale for each entry: nothing is summed."""
     return {}

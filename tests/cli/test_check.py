@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from steadygrad import cli
+from steadygrad import check, cli
 from steadygrad.report.document import Document
+from steadygrad.setup import load
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "deep_mlp.py")
@@ -87,7 +88,7 @@ def test_the_code_of_the_finding_is_what_mends_the_example(monkeypatch):
         ((), 1),
         (("--fail-on", "error"), 1),
         (("--select", "DAT003"), 0),
-        (("--ignore", "INI,FWD", "--ignore", "BWD"), 0),
+        (("--ignore", "INI,FWD", "--ignore", "BWD", "--no-trial"), 0),
     ],
 )
 def test_the_status_says_whether_something_was_found(run, options, status):
@@ -238,3 +239,28 @@ def test_a_rules_page_is_printed_and_the_table_without_a_code(run):
     assert status == 0
     assert "FWD005" in out
     assert run("rule", "FWD05")[0] == 2
+
+
+def test_the_plan_of_initialization_is_printed_and_written_as_code(run, tmp_path):
+    out_file = tmp_path / "mended.py"
+    status, out, err = run("check", EXAMPLE, "--fix-init", "--write-init", str(out_file))
+    assert status == 1
+    assert 'Plan "critical": 62 parameters to initialize.' in out
+    assert "edge of chaos of relu" in out
+    assert err == f"Wrote {out_file}\n"
+    written = out_file.read_text()
+    assert "steadygrad" not in written.split('"""', 2)[2]
+    names: dict = {}
+    exec(compile(written, "mended.py", "exec"), names)
+    loaded = load(EXAMPLE)
+    names["initialize"](loaded.model)
+    assert check(loaded, select=["INI001", "FWD001", "BWD001"]).findings == ()
+
+
+def test_the_plan_does_not_get_into_what_a_program_reads(run, setup):
+    status, out, err = run("check", setup("made()"), "--json", "--fix-init")
+    assert status == 0
+    Document.model_validate_json(out)
+    assert "Plan" in err
+    status, _, err = run("check", setup("model"), "--fix-init")
+    assert (status, err) == (2, "steadygrad: `setup` must have data to plan an initialization for, got none.\n")

@@ -1,6 +1,7 @@
 """check on whole setups: what it says first, what hangs under it, and that it changes nothing."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -8,11 +9,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from steadygrad.diagnosis import check
+from steadygrad.diagnosis import check as checked
 from steadygrad.diagnosis.ranking import ranked
 from steadygrad.diagnosis.rules import RULES
 from steadygrad.errors import SetupError, UserCodeError
 from steadygrad.finding import Finding, Level
+
+# What is seen before a step is made: a trial on random labels would say only that there is little to learn.
+check = partial(checked, trial=False)
 
 
 def mlp(depth: int, width: int = 128, act: type[nn.Module] = nn.ReLU, inputs: int = 64) -> nn.Sequential:
@@ -24,7 +28,7 @@ def mlp(depth: int, width: int = 128, act: type[nn.Module] = nn.ReLU, inputs: in
 def setup(model: nn.Module, size: int = 64) -> dict:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(size, 64, generator=generator), torch.randint(10, (size,), generator=generator)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     return {"model": model, "data": [(x, y)], "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
 
 
@@ -128,11 +132,15 @@ def test_everything_is_as_it_was():
 
 def test_select_and_ignore_take_codes_and_prefixes():
     bad = setup(mlp(30))
-    assert check(bad, select=["BWD"]).checked == ("BWD001", "BWD002", "BWD004")
+    assert check(bad, select=["BWD"]).checked == ("BWD001", "BWD002", "BWD003", "BWD004")
     assert codes(check(bad, select=["BWD"])) == ["BWD001"]
     assert "INI001" not in check(bad, ignore=["INI"]).checked
     with pytest.raises(ValueError, match=r"`select` must be one of .* Did you mean 'INI001'"):
         check(bad, select=["INI01"])
+    with pytest.raises(ValueError, match=r"Did you mean 'BWD001'"):
+        check(bad, select=["bwd"])
+    with pytest.raises(ValueError, match=r"`ignore` must leave a rule that is selected, got 'INI'"):
+        check(bad, select=["INI"], ignore=["INI"])
 
 
 def test_nan_in_a_batch_is_a_finding_and_the_rest_is_measured_on_a_clean_one():
@@ -153,7 +161,10 @@ def test_nan_in_a_batch_is_a_finding_and_the_rest_is_measured_on_a_clean_one():
 def test_a_model_without_data_is_said_not_to_be_measured():
     report = check(mlp(2))
     assert report.findings == ()
-    assert report.notes == ("There are no data, so nothing was measured.",)
+    assert report.notes == (
+        "There are no data, so nothing was measured.",
+        "There is no optimizer, so none was looked at.",
+    )
 
 
 def test_user_errors_come_as_one_line():

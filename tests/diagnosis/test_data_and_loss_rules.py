@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from steadygrad.diagnosis import check
 from steadygrad.finding import Level
+from steadygrad.theory import softmax_at_init
 
 EXAMPLES, BATCH = 256, 32
 
@@ -101,6 +102,18 @@ def columns_far_from_zero():
     return setup(mlp(6, 32, 4), x + 1000, classes(x), nn.CrossEntropyLoss())
 
 
+def pixels_divided_by_255_twice():
+    x, y = images()
+    model = nn.Sequential(nn.Flatten(), mlp(64, 32, 2))
+    return setup(model, x / 255, y, nn.CrossEntropyLoss(), torch.optim.SGD, lr=0.1)
+
+
+def one_column_in_thousands():
+    x = features()
+    y = torch.cat([curve(x), 3000 + 500 * x[:, :1]], 1)
+    return setup(mlp(6, 32, 2), x, y, nn.MSELoss(), torch.optim.SGD)
+
+
 def years_as_targets():
     x = features()
     return setup(mlp(6, 32, 1), x, 1990 + 10 * curve(x), nn.MSELoss(), torch.optim.SGD)
@@ -173,6 +186,15 @@ def log_of_one_minus_sigmoid():
     return setup(model, x, (x[:, :1] > 0).float(), loss)
 
 
+def a_softmax_that_fails_within_a_few_steps():
+    x = features()
+
+    def loss(out, y):
+        return -(F.one_hot(y, 4) * torch.log(torch.softmax(out, 1))).sum(1).mean()
+
+    return setup(mlp(6, 32, 4), 5 * x, classes(x), loss, torch.optim.SGD, lr=3.0)
+
+
 def a_loud_binary_head():
     x = features()
     model = mlp(6, 64, 1)
@@ -222,6 +244,20 @@ def a_sum_written_by_hand():
     return setup(mlp(6, 32, 1), x, curve(x), lambda out, y: ((out - y) ** 2).sum(), torch.optim.SGD, lr=0.1)
 
 
+def a_sum_over_all_pairs():
+    x = features()
+
+    def loss(out, y):
+        return (out - out.T - (y - y.T)).square().sum()
+
+    return setup(mlp(6, 32, 1), x, curve(x), loss, torch.optim.SGD)
+
+
+def a_softmax_for_labels_that_hold_together():
+    x = features()
+    return setup(mlp(6, 32, 5, last=nn.Softmax(1)), x, (x[:, :5] > 0.2).float(), nn.BCELoss())
+
+
 def an_activation_that_forward_forgets():
     x = features()
     return setup(ForgotItsActivation(), x, curve(x), nn.MSELoss())
@@ -234,18 +270,22 @@ def convolutions_and_nothing_else():
 
 
 BROKEN = {
-    "DAT001": (bytes_into_a_convolution, columns_far_from_zero),
-    "DAT002": (years_as_targets, tiny_targets),
+    "DAT001": (bytes_into_a_convolution, columns_far_from_zero, pixels_divided_by_255_twice),
+    "DAT002": (years_as_targets, tiny_targets, one_column_in_thousands),
     "DAT004": (a_constant_thousand,),
     "DAT005": (masks_of_0_and_255, one_class_only, zeros_for_a_loss_of_signs, a_batch_that_is_ignored_whole),
     "LOS001": (functional_softmax_in_the_loss, probabilities_for_nll, sigmoid_before_its_own),
     "LOS002": (one_column_under_cross_entropy,),
-    "LOS003": (log_of_one_minus_sigmoid,),
+    "LOS003": (log_of_one_minus_sigmoid, a_softmax_that_fails_within_a_few_steps),
     "LOS004": (a_loud_binary_head,),
-    "LOS005": (functional_tanh_for_wide_targets, softplus_for_negative_targets),
+    "LOS005": (
+        functional_tanh_for_wide_targets,
+        softplus_for_negative_targets,
+        a_softmax_for_labels_that_hold_together,
+    ),
     "LOS006": (products_of_all_pairs, masks_without_their_channel),
     "LOS007": (class_numbers_by_absolute_error, raw_outputs_for_nll),
-    "LOS008": (a_sum_written_by_hand,),
+    "LOS008": (a_sum_written_by_hand, a_sum_over_all_pairs),
     "NET001": (an_activation_that_forward_forgets, convolutions_and_nothing_else),
 }
 
@@ -389,6 +429,16 @@ def test_a_sound_setup_is_left_in_peace(make):
 def test_the_numbers_of_a_softmax_before_cross_entropy_follow_from_its_range():
     found = check(functional_softmax_in_the_loss()).findings[0]
     assert found.measured == pytest.approx(math.log(1 + 3 / math.e), rel=1e-12)
+
+
+def test_four_times_the_uniform_loss_lies_above_twice_the_scale_at_which_a_softmax_freezes():
+    ratios = [
+        softmax_at_init(classes=k, logit_scale=2 * math.sqrt(2 * math.log(k))).loss / math.log(k)
+        for k in (2, 10, 1000, 50_000)
+    ]
+    assert ratios == sorted(ratios)
+    assert ratios[0] > 2
+    assert 3.6 < ratios[-1] < 4
 
 
 def test_a_comparison_of_all_pairs_is_counted():

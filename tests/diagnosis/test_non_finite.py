@@ -38,7 +38,11 @@ def finding(model: nn.Module, loss_fn=None, targets=4):
 def test_the_loss_is_named():
     found = finding(nn.Linear(8, 4), lambda outputs, _: torch.log(outputs).mean())
     assert (found.code, found.level, found.module) == ("FWD006", Level.ERROR, None)
-    assert found.message == "The loss is nan, though the model's outputs are all finite."
+    assert found.message.startswith(
+        "The loss is nan, though the model's outputs are all finite. It begins with `log` at "
+    )
+    assert "entries of what it is given are negative" in found.message
+    assert found.line.startswith("test_non_finite.py:")
 
 
 def test_the_model_is_named():

@@ -1,4 +1,5 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+# Processes that a test starts import it by its full name, so they need the root too.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]

@@ -30,8 +30,8 @@ DECISIONS = [(n, "host") for n in ("sgd-momentum", "adam")] + [
 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch):
-    for module in ("norms", "gradients"):
-        monkeypatch.setattr(f"steadygrad.guard.clip.{module}.reads_freely", lambda device: False)
+    for module in ("clip.norms", "clip.gradients", "evidence"):
+        monkeypatch.setattr(f"steadygrad.guard.{module}.reads_freely", lambda device: False)
 
 
 POLICIES = {

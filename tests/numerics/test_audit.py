@@ -26,6 +26,17 @@ UNSTABLE = {
         lambda x: torch.log(torch.exp(x) / torch.exp(x).sum(-1, keepdim=True)),
     ],
     "log of sigmoid": [lambda x: torch.log(torch.sigmoid(x)), lambda x: x.sigmoid().add(1e-7).log_()],
+    "log(1 - sigmoid)": [
+        lambda x: torch.log(1 - torch.sigmoid(x)),
+        lambda x: torch.log(1 - x.sigmoid() + 1e-7),
+        lambda x: torch.log(1 + -torch.sigmoid(x)),
+    ],
+    "sigmoid by hand": [
+        lambda x: 1 / (1 + torch.exp(-x)),
+        lambda x: (1 + torch.exp(-x)).reciprocal(),
+        lambda x: torch.exp(x) / (1 + torch.exp(x)),
+        lambda x: x / (torch.exp(-x) + 1),
+    ],
     "log of a sum of exp": [lambda x: torch.log(torch.exp(x).sum(-1)), lambda x: x.exp().sum(0).log()],
     "log(1 + exp)": [
         lambda x: torch.log(1 + torch.exp(x)),
@@ -83,6 +94,8 @@ STABLE = {
     "layers": lambda x: nn.functional.gelu(nn.functional.layer_norm(x, (4,))),
     "loss": lambda x: nn.functional.cross_entropy(x, torch.tensor([0, 1, 2])),
     "difference of means": lambda x: (x**2).mean(-1) - x.mean(-1),
+    "a bump": lambda x: 1 / (1 + torch.exp(-x.abs())) + torch.exp(x.clamp(max=0)) / (1 + torch.exp(-(x**2))),
+    "a quotient": lambda x: x / (1 + x**2),
     "exp over another sum": lambda x: torch.exp(-(x**2)) / (x**2 + 1).sum(-1, keepdim=True),
 }
 

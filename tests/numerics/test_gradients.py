@@ -157,3 +157,19 @@ def test_half_precision_is_accumulated_in_single():
     assert numerics.logsumexp(ones).item() == pytest.approx(11.5129, rel=2**-10)  # a half sum stops at 2048
     assert numerics.log_softmax(ones)[0].item() == pytest.approx(-11.5129, rel=2**-10)
     assert numerics.entropy(ones).item() == pytest.approx(11.5129, rel=2**-10)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0, -1e-9], [2.0, 2.0, 2.0], [1.0, 5.0, -3.0, 5.0], [-INF, 0.0, 1.0], [-INF, -INF], [0.0, -104.0]]
+)
+@pytest.mark.parametrize("sizes", [1, 2, 3])
+def test_the_gradient_of_a_stream_is_the_softmax_also_among_ties(values, sizes):
+    x = torch.tensor(values, requires_grad=True)
+    (found,) = torch.autograd.grad(numerics.online_logsumexp(x.split(sizes)), x)
+    torch.testing.assert_close(found, numerics.softmax(x.detach()))
+
+
+def test_the_gradient_of_a_stream_with_an_infinity_is_finite():
+    x = torch.tensor([1.0, INF, 2.0], requires_grad=True)
+    (found,) = torch.autograd.grad(numerics.online_logsumexp(x.split(1)), x)
+    assert found.isfinite().all()

@@ -244,6 +244,53 @@ def test_compiles(problem):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_targets_and_class_weights_come_in_any_kind(framework, kind):
+    make = torch.tensor if framework == "torch" else np.array
+    x, w, t = make([[0.0, 1.0], [0.5, 2.0]]), make([[1.0, 2.0], [1.0, 0.0]]), kind([0, 1])
+    weights = kind([1.0, 3.0])
+    wanted = float(numerics.cross_entropy(x, make([0, 1]), class_weight=make([1.0, 3.0])))
+    assert float(numerics.cross_entropy(x, t, class_weight=weights)) == pytest.approx(wanted)
+    wanted = float(numerics.linear_cross_entropy(x, w, make([0, 1]), class_weight=make([1.0, 3.0])))
+    assert float(numerics.linear_cross_entropy(x, w, t, class_weight=weights)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("target", [0, 1])
+@pytest.mark.parametrize("row", [[math.inf, 0.0], [-math.inf, -math.inf], [math.inf, math.inf]])
+def test_an_infinite_maximum_makes_the_loss_nan_in_both_frameworks(row, target):
+    assert math.isnan(float(numerics.cross_entropy(torch.tensor([row]), torch.tensor([target]))))
+    assert math.isnan(float(numerics.cross_entropy(np.array([row]), np.array([target]))))
+    one = np.array([[1.0]])
+    assert math.isnan(float(numerics.linear_cross_entropy(one, 0 * one.repeat(2, 0), [target], bias=np.array(row))))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_what_is_of_another_kind_is_refused(framework):
+    make = torch.tensor if framework == "torch" else np.array
+    x, t, w = make([[0.0, 1.0], [0.0, 1.0]]), make([0, 1]), make([[1.0, 2.0], [1.0, 2.0]])
+    for bad, message in (
+        ({"z_loss": "a"}, "`z_loss` must be a number"),
+        ({"label_smoothing": None}, "`label_smoothing` must be a number"),
+        ({"soft_cap": "a"}, "`soft_cap` must be a number"),
+        ({"ignore_index": None}, "`ignore_index` must be an integer"),
+        ({"class_weight": make([1j, 1j])}, "`class_weight` must hold real numbers"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            numerics.cross_entropy(x, t, **bad)
+        with pytest.raises(TypeError, match=message):
+            numerics.linear_cross_entropy(x, w, t, **bad)
+    for axis in (None, (0, 1)):
+        with pytest.raises(TypeError, match="`axis` must be the one axis of the classes"):
+            numerics.cross_entropy(x, t, axis=axis)
+    with pytest.raises(ValueError, match="`logits` must have at least one class, got 0"):
+        numerics.cross_entropy(x[:, :0], t)
+    with pytest.raises(ValueError, match="`logits` must have at least one class, got 0"):
+        numerics.linear_cross_entropy(x, w[:0], t)
+    with pytest.raises(ValueError, match=r"`chunk_size` must be an integer >= 1, or None, got 2\.5"):
+        numerics.linear_cross_entropy(x, w, t, chunk_size=2.5)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_what_is_not_allowed(framework):
     make = torch.tensor if framework == "torch" else np.array
     x, t, w = make([[0.0, 1.0], [0.0, 1.0]]), make([0, 1]), make([[1.0, 2.0], [1.0, 2.0]])
@@ -278,7 +325,7 @@ def test_what_is_not_allowed(framework):
         numerics.linear_cross_entropy(x, make([[1.0]]), t)
     with pytest.raises(TypeError, match="`weight` must be of the same kind and type as `hidden`"):
         numerics.linear_cross_entropy(x, w.astype("f4") if framework == "numpy" else w.double(), t)
-    with pytest.raises(ValueError, match=r"`chunk_size` must be >= 1, or None, got 0."):
+    with pytest.raises(ValueError, match=r"`chunk_size` must be an integer >= 1, or None, got 0."):
         numerics.linear_cross_entropy(x, w, t, chunk_size=0)
     with pytest.raises(ValueError, match=r"`bias` must have the shape \(2,\)"):
         numerics.linear_cross_entropy(x, w, t, bias=make([1.0]))

@@ -6,6 +6,7 @@ import doctest
 import math
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -238,9 +239,51 @@ def test_streams_merge_in_any_grouping(framework):
     np.testing.assert_allclose(np.asarray(got), np.asarray(numerics.logsumexp(grid)), rtol=1e-14)
 
 
-def test_no_chunk_is_an_error():
+def test_a_stream_without_chunks_or_of_different_ones_is_an_error():
     with pytest.raises(ValueError, match="`chunks` must hold a chunk, got"):
         numerics.online_logsumexp([])
+    with pytest.raises(TypeError, match="`chunks` must be arrays alone or tensors alone"):
+        numerics.online_logsumexp([np.zeros(2), torch.zeros(2)])
+    with pytest.raises(ValueError, match=r"`chunks` must agree in shape but for the axis, \(2,\), got \(3,\)"):
+        numerics.online_logsumexp([np.zeros((2, 4)), np.zeros((3, 4))])
+
+
+@every_framework
+def test_a_nan_before_or_after_an_infinity_stays(framework):
+    nan, inf = make(framework, [NAN, 1.0]), make(framework, [INF, 1.0])
+    for chunks in ([nan, inf], [inf, nan]):
+        assert math.isnan(float(numerics.online_logsumexp(chunks)))
+
+
+def test_what_is_not_dense_is_refused():
+    eye = torch.eye(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that both layouts are young
+        layouts = (eye.to_sparse(), eye.to_sparse_csr(), torch.nested.nested_tensor([eye[0], eye[0, :2]]))
+    for x in layouts:
+        for fn in (*MAPS, *REDUCTIONS, numerics.sigmoid):
+            with pytest.raises(TypeError, match="`x` must be dense, got"):
+                fn(x)
+
+
+def test_the_mask_of_a_masked_array_is_not_dropped_in_silence():
+    x = np.ma.masked_array([1.0, 2.0], [False, True])
+    for fn in (*MAPS, *REDUCTIONS, numerics.sigmoid, numerics.online_logsumexp):
+        with pytest.raises(TypeError, match="`x` must be a plain array; pass its data, and where=~mask"):
+            fn([x] if fn is numerics.online_logsumexp else x)
+
+
+@every_framework
+@pytest.mark.parametrize("axis", [1.0, "a", (0, 0.5)])
+def test_an_axis_is_an_integer(framework, axis):
+    for fn in (*MAPS, *REDUCTIONS):
+        with pytest.raises(TypeError, match="`axis` must be an integer, several of them, or None"):
+            fn(make(framework, [[1.0, 2.0]]), axis=axis)
+
+
+def test_a_policy_that_is_no_name_is_refused():
+    with pytest.raises(ValueError, match="`empty` must be one of 'zero', 'nan', 'uniform', 'error', got None"):
+        numerics.softmax(np.zeros(2), empty=None)
 
 
 def test_arrays_need_no_torch():

@@ -134,7 +134,7 @@ def test_a_model_that_raises_is_named_by_its_module():
 
 
 def test_bad_input_gets_one_clear_line():
-    with pytest.raises(ValueError, match="must be a tensor or the shape of one"):
+    with pytest.raises(ValueError, match="must be a tensor, the shape of one"):
         predict(small, "batch")
     with pytest.raises(ValueError, match="no empty axis"):
         predict(small, (0, 8))
@@ -142,7 +142,7 @@ def test_bad_input_gets_one_clear_line():
         predict(lambda: 3, (4, 8))
     with pytest.raises(ValueError, match="must be a module or a callable"):
         predict(3, (4, 8))
-    with pytest.raises(UserCodeError, match="the factory raised TypeError"):
+    with pytest.raises(SetupError, match="without arguments, got one that needs `width`"):
         predict(lambda width: small(), (4, 8))
     with pytest.raises(SetupError, match=r"must return a scalar tensor, got \(4, 4\)"):
         predict(small, (4, 8), torch.zeros(4, 4), loss_fn=nn.MSELoss(reduction="none"))
@@ -241,3 +241,13 @@ def test_weights_with_a_mean_are_not_called_exact():
     profile = predict(factory, (4, 8))
     assert profile["2"].mark == "approximate"
     assert any("weights with a mean" in said for said in profile.unknown)
+
+
+def test_shared_modules_and_tied_weights_are_put_back():
+    layer, other = nn.Linear(8, 8), nn.Linear(8, 8)
+    other.weight = layer.weight
+    model = nn.Sequential(layer, nn.BatchNorm1d(8), layer, other)
+    before = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    assert predict(model, torch.randn(16, 8))["3"].mark == "approximate"
+    after = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    assert all(after[name] is tensor for name, tensor in before.items())

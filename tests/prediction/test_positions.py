@@ -4,6 +4,7 @@
 may move the median; the inputs are small, so borders count for much.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -111,6 +112,10 @@ class Mixer(nn.Module):
         return self.over_features(x)
 
 
+def padded():
+    return he_(nn.Sequential(*(m for i in range(6) for m in (conv(64 if i else 3, 64), nn.ReLU()))))
+
+
 class Case(NamedTuple):
     factory: object
     inputs: torch.Tensor
@@ -118,7 +123,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "padded convolutions": Case(network(*(m for i in range(6) for m in (lambda i=i: conv(3 if i == 0 else 64, 64), nn.ReLU))), IMAGES, 0.1),
+    "padded convolutions": Case(padded, IMAGES, 0.1),
     "max pooling": Case(pooled(lambda: nn.MaxPool2d(2)), IMAGES),
     "overlapping max pooling": Case(pooled(lambda: nn.MaxPool2d(3, 2, 1)), IMAGES),
     "mean pooling": Case(pooled(lambda: nn.AvgPool2d(2)), IMAGES),
@@ -149,7 +154,7 @@ def draw(factory, inputs, seed):
     def hook(module, args, out):
         rows.append(float(out.detach().double().square().mean()))
         if out.requires_grad:
-            out.register_hook(lambda g, place=len(rows) - 1: note(grads, place, g))
+            out.register_hook(functools.partial(note, grads, len(rows) - 1))
 
     for module in model.modules():
         if not list(module.children()):

@@ -84,3 +84,45 @@ def test_a_function_cannot_be_exchanged():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         convert_(he(1, 4), **settings)
+
+
+class Sum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.second, self.head = nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x):
+        h = self.act(self.first(x))
+        return self.head(h + self.second(h))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Sum, "`add` (test_convert.py:"),
+        (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.BatchNorm1d(4), nn.Linear(4, 1)), "`2` normalizes it"),
+        (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Tanh(), nn.Linear(4, 1)), "`2` changes it"),
+    ],
+)
+def test_what_is_normalized_changed_or_added_to_on_the_way_is_not_scaled_and_reported(make, reason):
+    model = make()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    (done,) = convert_(model, slope=0.5)
+    assert done.scaled == ()
+    assert reason in done.reason
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = nn.functional.relu(self.first(x))
+        return self.first(x).relu_()
+
+
+def test_a_function_is_refused_with_the_line_of_each_call():
+    with pytest.raises(SetupError, match=r"`relu` \(test_convert\.py:\d+\), `relu_` \(test_convert\.py:\d+\)"):
+        convert_(Functional())

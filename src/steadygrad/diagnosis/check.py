@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from steadygrad.finding import Finding, Rule
+from steadygrad.finding import Finding, Level, Rule
 from steadygrad.measurement.untouched import untouched
+from steadygrad.profile import Profile
 from steadygrad.setup import Setup
 
 from .configuration import Configuration
@@ -21,6 +22,7 @@ from .report import Report
 from .rules import RULES
 from .selection import selected
 from .suppression import allowances, suppressed
+from .used_up_data import without_used_up_data
 
 
 def check(
@@ -28,17 +30,21 @@ def check(
     *,
     select: Collection[str] = (),
     ignore: Collection[str] = (),
+    trial: bool = True,
     configuration: Configuration | None = None,
 ) -> Report:
     """Look at a training setup before it is trained, and say what is wrong, the cause first.
 
-    Everything is left as it was: parameters, buffers, `.grad`s, modes, and the states of random number generators, the
-    data's own included.
+    Everything is left as it was: parameters, buffers, optimizer state, `.grad`s, modes, structure, and the states of
+    random number generators, the data's own included. What a machine cannot do, such as running a model that needs an
+    accelerator on one without, or for want of memory, is left out and said in a note.
 
     Args:
         setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`.
         select: codes of rules, or prefixes of them; all where it is empty.
         ignore: codes or prefixes to leave out.
+        trial: whether to train a short trial, 200 steps or 5 s, on a snapshot that is put
+            back; none is made where an error is found before it.
         configuration: what a project settles for all its checks; `select` takes the place of its own, `ignore` adds
             to it. Nothing is read from a file here: `Configuration.nearest` does that.
 
@@ -54,13 +60,39 @@ def check(
     ()
     """
     settled = configuration or Configuration()
-    codes = selected(RULES, _listed(select) or settled.select, (*settled.ignore, *_listed(ignore)))
+    codes = selected(RULES, listed(select) or settled.select, (*settled.ignore, *listed(ignore)))
     rules = {code: RULES[code] for code in codes}
-    collector = Collector(Setup.of(setup))
+    given, note = without_used_up_data(setup)
+    collector = Collector(Setup.of(given), no_trial="" if trial else ", as asked", notes=[note] if note else [])
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
-        findings = [finding for rule in rules.values() for finding in _look(rule, collector)]
+        findings: list[Finding] = []
+        for rule in rules.values():
+            findings += _look(rule, collector)
+            # Rules come from cause to effect: what an error at the start does to a trial says nothing new.
+            if not collector.no_trial and (grave := [f.code for f in findings if f.level == Level.ERROR]):
+                collector.no_trial = f": {grave[0]} comes first"
         measured = collector.peek(Measured)
         predicted = _predicted(collector) if measured else None
+    return reported(
+        findings,
+        collector,
+        settled,
+        codes,
+        predicted=predicted.profile if predicted else None,
+        measured=measured.observation.profile if measured else None,
+    )
+
+
+def reported(
+    findings: list[Finding],
+    collector: Collector,
+    settled: Configuration,
+    codes: tuple[str, ...],
+    *,
+    predicted: Profile | None,
+    measured: Profile | None,
+) -> Report:
+    """Return what was found, without what is suppressed, ranked and located."""
     model = collector.setup.model
     kept, unused = suppressed(findings, (*allowances(model), *settled.suppressions), codes)
     for words in unused:
@@ -68,14 +100,15 @@ def check(
     levelled = [replace(finding, level=settled.level_of(finding.code, finding.level)) for finding in kept]
     return Report(
         findings=tuple(located(finding, model) for finding in ranked(levelled, RULES)),
-        predicted=predicted.profile if predicted else None,
-        measured=measured.observation.profile if measured else None,
-        checked=tuple(rules),
+        predicted=predicted,
+        measured=measured,
+        checked=codes,
         notes=tuple(collector.notes),
     )
 
 
-def _listed(codes: Collection[str]) -> tuple[str, ...]:
+def listed(codes: Collection[str]) -> tuple[str, ...]:
+    """Return codes that were given, one alone too."""
     return (codes,) if isinstance(codes, str) else tuple(codes)
 
 

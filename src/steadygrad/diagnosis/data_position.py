@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
+from steadygrad.measurement.kept import attributes_kept
+
+# Where a loader keeps what decides the order of its examples, and how they are made.
+_PARTS = ("dataset", "sampler", "batch_sampler", "generator", "collate_fn")
 
 
 @contextmanager
 def data_position_kept(data: Any) -> Iterator[None]:
-    """Put back the states of a loader's own generators: its own, its sampler's, its batch sampler's.
+    """Put back what decides which batches come next: the loader's own state, its dataset's and its samplers'.
 
+    That is the states of their generators, of torch, NumPy and Python, their counters and other attributes. Tensors are
+    not copied: a data set may be larger than what memory is left.
+
+    >>> import torch
     >>> from torch.utils.data import DataLoader, TensorDataset
     >>> generator = torch.Generator().manual_seed(0)
     >>> data = DataLoader(TensorDataset(torch.arange(9)), shuffle=True, generator=generator)
@@ -22,15 +29,18 @@ def data_position_kept(data: Any) -> Iterator[None]:
     >>> torch.equal(generator.get_state(), before)
     True
     """
-    states = [(generator, generator.get_state()) for generator in _generators(data)]
-    try:
+    with attributes_kept(*_holders(data), tensors=False):
         yield
-    finally:
-        for generator, state in states:
-            generator.set_state(state)
 
 
-def _generators(data: Any) -> list[torch.Generator]:
-    holders = [data, getattr(data, "sampler", None), getattr(getattr(data, "batch_sampler", None), "sampler", None)]
-    found = {id(g): g for holder in holders if isinstance(g := getattr(holder, "generator", None), torch.Generator)}
+def _holders(data: Any) -> list[Any]:
+    """The data and its parts, each once."""
+    found: dict[int, Any] = {}
+    waiting = [data]
+    while waiting:
+        holder = waiting.pop()
+        if holder is None or id(holder) in found or isinstance(holder, type):
+            continue
+        found[id(holder)] = holder
+        waiting += [getattr(holder, part, None) for part in _PARTS]
     return list(found.values())

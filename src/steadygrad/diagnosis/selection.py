@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from steadygrad.errors import unknown_name
+from steadygrad.errors import not_allowed, unknown_name
 
 
 def selected(codes: Iterable[str], select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[str, ...]:
@@ -16,7 +16,7 @@ def selected(codes: Iterable[str], select: Iterable[str] = (), ignore: Iterable[
         ignore: the same; wins over `select`.
 
     Raises:
-        ValueError: a code or prefix that nothing begins with.
+        ValueError: a code or prefix that nothing begins with, or nothing is left to look at.
 
     >>> selected(["FWD001", "FWD002", "INI001"], select=["FWD"], ignore=["FWD002"])
     ('FWD001',)
@@ -24,7 +24,14 @@ def selected(codes: Iterable[str], select: Iterable[str] = (), ignore: Iterable[
     known = tuple(codes)
     wanted = beginning_with(known, "select", select) if tuple(select) else set(known)
     unwanted = beginning_with(known, "ignore", ignore)
-    return tuple(code for code in known if code in wanted - unwanted)
+    left = tuple(code for code in known if code in wanted - unwanted)
+    if not left:
+        raise ValueError(not_allowed("ignore", "must leave a rule that is selected", _written(ignore)))
+    return left
+
+
+def _written(prefixes: Iterable[str]) -> str:
+    return prefixes if isinstance(prefixes, str) else ", ".join(prefixes)
 
 
 def beginning_with(codes: Iterable[str], argument: str, prefixes: Iterable[str]) -> set[str]:

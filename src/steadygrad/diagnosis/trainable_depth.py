@@ -13,6 +13,9 @@ LOST = 12.0
 # Beyond this a relative second moment is below the square of single precision's unit roundoff: rounding is larger.
 ROUNDED_OFF = 2 * 24 * math.log(2.0)
 
+# A second moment grown by more is beyond single precision's largest number, 2^128: squares of what has it are infinite.
+OVERFLOWS = 128 * math.log(2.0)
+
 
 def log_ratio(value: float, reference: float) -> float:
     """Return ln(value / reference), -inf where nothing is left, NaN where there was nothing to begin with.
@@ -47,3 +50,16 @@ def written(logarithm: float) -> str:
     exponent = math.floor(logarithm / math.log(10))
     digits = 10 ** (logarithm / math.log(10) - exponent)
     return f"{digits:.1f}e{exponent:+03d}" if abs(exponent) > 2 else f"{digits * 10.0**exponent:.2g}"
+
+
+def rounding(second_moment: float, eps: float) -> float:
+    """Return the second moment of the rounding errors of numbers with this one: a difference below it is noise.
+
+    Args:
+        second_moment: q of the numbers.
+        eps: distance from 1 to the next number of their format.
+
+    >>> rounding(4.0, 0.5)
+    1.0
+    """
+    return second_moment * eps**2

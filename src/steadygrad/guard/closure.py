@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steadygrad.errors import not_allowed
+
 from .clip.gradients import Gradients
 from .clip.norms import norms
 from .clip.policy import Policy
@@ -69,7 +71,11 @@ def _stepped(optimizer: Any, evaluate: Any, parameters: list[nn.Parameter]) -> O
 def _watched(closure: Callable[[], Tensor], parameters: list[nn.Parameter], clip: Policy | None, step: int) -> Any:
     def evaluate() -> Tensor:
         loss = closure()
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise ValueError(not_allowed("closure", "must return the loss, a tensor with one number", loss))
         gradients = Gradients(parameters)
+        if not len(gradients):
+            raise ValueError("`closure` must call the loss's backward: no parameter has a gradient.")
         evaluate.outcome = outcome = _seen(gradients, loss, step)  # type: ignore[attr-defined]
         if outcome.verdict is not Verdict.ACCEPTED:
             raise _Refused(outcome)

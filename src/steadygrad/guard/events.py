@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from steadygrad.finding import Finding, Level
@@ -18,6 +19,9 @@ NAMES = {
 }
 
 
+_SQUARABLE = 1.8e19  # below the least of `largest_norm`
+
+
 def cause(outcome: Outcome, names: Sequence[str]) -> str:
     """Return in words what was wrong with a step.
 
@@ -32,6 +36,8 @@ def cause(outcome: Outcome, names: Sequence[str]) -> str:
         case Verdict.NONFINITE if outcome.nonfinite:
             first = f"in the order of the backward pass first that of {_name(outcome, names)}"
             return f"{outcome.nonfinite} of {len(names)} gradients are not finite, {first}"
+        case Verdict.NONFINITE if outcome.norm * outcome.factor > _SQUARABLE and not math.isinf(outcome.loss):
+            return f"the square of the norm {outcome.norm:.4g} overflows, most of it in {_name(outcome, names)}"
         case Verdict.NONFINITE:
             return f"the loss is {outcome.loss} while every gradient is finite"
         case Verdict.SPIKE:

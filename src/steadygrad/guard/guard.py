@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,14 +13,27 @@ from torch import Tensor, nn
 from steadygrad.errors import TrainingStopped, not_allowed
 from steadygrad.finding import Finding, Level
 
-from .arguments import Decide, Nonfinite, OnSpike, check_choices, check_loss, trained, usable_scheduler, with_snapshots
+from .arguments import (
+    Decide,
+    Nonfinite,
+    OnSpike,
+    check_choices,
+    check_loss,
+    check_parts,
+    check_state,
+    group_sizes,
+    release_,
+    trained,
+    usable_scheduler,
+    with_snapshots,
+)
 from .buffers import Buffers
 from .clip.gradients import Gradients
 from .clip.policy import Policy, Scaling
 from .clip.shards import is_sharded
 from .closure import step_with_closure
-from .events import cause, event
-from .evidence import Evidence, evidence
+from .events import event
+from .evidence import Evidence, evidence, largest_norm
 from .fused import is_cold, scaled, takes_scale
 from .ladder import Ladder
 from .mailbox import Mailbox
@@ -29,7 +41,7 @@ from .ranks import Ranks
 from .rates import scale_rates_
 from .snapshot import Snapshot
 from .spike import Spike
-from .verdict import Outcome, Verdict, culprit
+from .verdict import Outcome, Verdict, blamed, culprit, outcome_of
 from .weak_hook import WeakHook
 
 
@@ -44,6 +56,10 @@ class Guard:
     handful of numbers in one transfer a step; so it does where a scheduler must know whether the step counted, where
     parameters are DTensors, and at the first step of fused SGD with momentum.
 
+    Parameters that join the optimizer later (`add_param_group`) are guarded from then on. A gradient so large that its
+    square overflows (a norm above 1.8e19 after clipping, 1.3e154 in double precision) counts as not finite, because it
+    would leave second moments of inf for good.
+
     Args:
         model: the module, wrapped by DistributedDataParallel or sharded by `fully_shard` where it is.
         optimizer: over parameters of the model.
@@ -53,13 +69,14 @@ class Guard:
         spike: when something is an outlier; used unless `on_spike` is "ignore".
         ladder: how many refusals in a row, rollbacks and snapshots. "rollback" without a number of accepted steps
             between snapshots takes one every 100.
-        scaler: a GradScaler; the guard scales, unscales and updates it.
+        scaler: a GradScaler of this guard alone; the guard scales, unscales and updates it.
         scheduler: stepped after each accepted step; one that needs a metric is stepped by the caller instead.
         sink: called with a Finding for each event.
         revive: called with the step after each accepted one; yields findings for what it changed.
         decide: where the decision is taken; "auto" takes it on an accelerator where it can.
 
     Raises:
+        TypeError: an argument is of another kind.
         ValueError: an argument is not allowed, or the optimizer holds a parameter that is not the model's.
 
     >>> model = nn.Linear(2, 1)
@@ -86,15 +103,19 @@ class Guard:
         revive: Callable[[int], Iterable[Finding]] | None = None,
         decide: Decide = "auto",
     ) -> None:
+        check_parts(model, optimizer, clip, ladder)
         check_choices(on_nonfinite, on_spike, decide)
         self._actions = {Verdict.NONFINITE: on_nonfinite, Verdict.SPIKE: on_spike}
         self._model, self._optimizer, self._clip = model, optimizer, clip
         self._spike = None if on_spike == "ignore" else spike or Spike()
         self._ladder = with_snapshots(ladder or Ladder(), on_nonfinite, on_spike)
         self._scaler = scaler if scaler is not None and scaler.is_enabled() else None
-        self._scheduler, self._sink, self._revive = usable_scheduler(scheduler), sink, revive
-        self._parameters, self._names = trained(model, optimizer)
+        self._scheduler, self._sink, self._revive = usable_scheduler(scheduler, optimizer), sink, revive
         self._closure_only = isinstance(optimizer, torch.optim.LBFGS)
+        if self._closure_only and on_spike != "ignore":
+            rule = "must be 'ignore' for LBFGS, which takes several losses and gradients a step"
+            raise ValueError(not_allowed("on_spike", rule, on_spike))
+        self._look_at_parameters()
         self._decides_late = self._late(decide)
         self._buffers, self._ranks, self._mailbox = Buffers(model), Ranks(model), Mailbox()
         self._snapshot: Snapshot | None = None
@@ -134,7 +155,7 @@ class Guard:
             self._release()
             self._buffers.settle_(accepted=False)
             raise
-        seen = loss.detach().double()
+        seen = loss.detach().reshape(()).double()
         self._loss = seen if self._loss is None else self._loss + seen
 
     def step(self, loss: Tensor | None = None, *, closure: Callable[[], Tensor] | None = None) -> None:
@@ -163,8 +184,8 @@ class Guard:
     def settle(self, *, wait: bool = True) -> bool:
         """Act on what the device decided and the host has not seen yet; return whether the run was rolled back."""
         rolled_back = False
-        for (step, names), numbers in self._mailbox.collect(wait=wait):
-            rolled_back |= self._conclude(_outcome_of(step, numbers), names)
+        for (step, parameters), numbers in self._mailbox.collect(wait=wait):
+            rolled_back |= self._conclude(outcome_of(step, numbers), parameters)
             if rolled_back:
                 self._mailbox.clear()
                 break
@@ -186,12 +207,17 @@ class Guard:
 
         The next step takes a new snapshot where snapshots are kept.
         """
+        check_state(state, self.state_dict())
         self._step, self._accepted = state["step"], state["accepted"]
         self._in_a_row, self._tries = state["in_a_row"], state["tries"]
         self._load_statistics(state)
         self._mailbox.clear()
         self._buffers.keep()
         self._snapshot, self._half_done = None, False
+
+    def _look_at_parameters(self) -> None:
+        self._parameters, self._names = trained(self._model, self._optimizer)
+        self._largest, self._sizes = largest_norm(self._parameters), group_sizes(self._optimizer)
 
     def _late(self, decide: Decide) -> bool:
         """Whether the device decides, as far as it is known before the first step."""
@@ -201,13 +227,17 @@ class Guard:
             raise ValueError(not_allowed("decide", rule, decide))
         return takes and (decide == "device" or (decide == "auto" and self._parameters[0].device.type != "cpu"))
 
-    def _before_forward(self, *_: Any) -> None:
-        # Whoever loaded or changed buffers between two steps meant it: what the first forward pass finds is good.
+    def _before_forward(self, module: nn.Module, *_: Any) -> None:
+        # Whoever loaded or changed buffers between two steps meant it: what the first forward pass finds is good. One
+        # that evaluates, or averages statistics anew without gradients, begins no step.
         if not self._started:
-            self._started = True
+            self._started = module.training and torch.is_grad_enabled()
             self._buffers.keep()
 
     def _step_once(self) -> None:
+        if self._sizes != group_sizes(self._optimizer):  # parameters joined; no older snapshot knows their groups
+            self._look_at_parameters()
+            self._snapshot = None
         if self._scaler and not self._decides_late:
             self._scaler.unscale_(self._optimizer)
         gradients = Gradients(self._parameters)
@@ -215,13 +245,12 @@ class Guard:
             raise ValueError("`step` needs a backward before it: no parameter has a gradient.")
         self._take_first_snapshot()
         self._step += 1
-        names = [self._names[id(p)] for p in gradients.parameters]
         if self._decides_late and not is_cold(self._optimizer):
-            self._step_on_device(gradients, names)
+            self._step_on_device(gradients)
         else:
-            self._step_on_host(gradients, names)
+            self._step_on_host(gradients)
 
-    def _step_on_host(self, gradients: Gradients, names: list[str]) -> None:
+    def _step_on_host(self, gradients: Gradients) -> None:
         if self._scaler and self._decides_late:  # a cold first step
             self._scaler.unscale_(self._optimizer)
             gradients.changed()
@@ -235,13 +264,13 @@ class Guard:
             loss=loss if self._loss is not None else math.nan,
         )
         if verdict is not Verdict.ACCEPTED or (factor < 1 and self._sink is not None):
-            outcome = _blamed(outcome, gradients)
+            outcome = blamed(outcome, gradients.norms())
         if verdict is Verdict.ACCEPTED:
             self._apply(gradients, found, factor)
         if self._scaler:
             self._scaler.update()
         self._buffers.settle_(accepted=verdict is Verdict.ACCEPTED)
-        self._conclude(outcome, names)
+        self._conclude(outcome, gradients.parameters)
 
     def _apply(self, gradients: Gradients, found: Evidence, factor: float) -> None:
         with self._whole_step():
@@ -268,7 +297,7 @@ class Guard:
             gradients.scale_(found.factor)
             self._optimizer.step()
 
-    def _step_on_device(self, gradients: Gradients, names: list[str]) -> None:
+    def _step_on_device(self, gradients: Gradients) -> None:
         scale = self._scaler._scale if self._scaler else None
         if scale is not None and not isinstance(self._clip, Scaling) and self._clip is not None:
             gradients.scale_(scale.double().reciprocal())
@@ -276,6 +305,8 @@ class Guard:
         found = self._evidence(gradients, scale)
         finite, accepted = found.judge()
         divisor = found.factor.reciprocal() if scale is None else scale / found.factor
+        # One that the kernel's single precision cannot hold would make the gradient zero; a factor of 0 is to do so.
+        accepted = accepted & ((divisor.float() < math.inf) | (found.factor == 0))
         with self._whole_step(), scaled(self._optimizer, divisor.float(), (~accepted).float()):
             self._clip_unread_(gradients, found, accepted)
             self._optimizer.step()
@@ -287,7 +318,7 @@ class Guard:
         code = torch.where(finite, torch.where(accepted, 0.0, 2.0), 1.0).double()
         blame = culprit(gradients.norms(self._order))
         numbers = torch.stack((code, found.norm, self._loss_or_nan(found), found.factor))
-        self._mailbox.post((self._step, names), torch.cat((numbers, blame)))
+        self._mailbox.post((self._step, gradients.parameters), torch.cat((numbers, blame)))
 
     def _clip_unread_(self, gradients: Gradients, found: Evidence, accepted: Tensor) -> None:
         if isinstance(self._clip, Scaling):
@@ -310,7 +341,7 @@ class Guard:
         norm = gradients.total(self._order)
         loss = torch.zeros_like(norm) if self._loss is None else self._loss.to(norm.device)
         norm, loss = self._ranks.agree(norm if scale is None else norm / scale.double(), loss)
-        return evidence(norm, loss, self._clip, self._spike)
+        return evidence(norm, loss, self._clip, self._spike, self._largest)
 
     def _loss_or_nan(self, found: Evidence) -> Tensor:
         return found.loss if self._loss is not None else torch.full_like(found.loss, math.nan)
@@ -343,15 +374,16 @@ class Guard:
                 "load a checkpoint and call `load_state_dict`; Ladder(snapshot_every=1) would have undone the step."
             )
 
-    def _conclude(self, outcome: Outcome, names: list[str]) -> bool:
+    def _conclude(self, outcome: Outcome, parameters: list[Any]) -> bool:
         """Count a step, tell of it, climb the ladder; return whether the run was rolled back."""
         self._outcome = outcome
         if outcome.verdict is not Verdict.ACCEPTED:
-            return self._refused(outcome, names)
+            return self._refused(outcome, [self._names[id(p)] for p in parameters])
         self._accepted += 1
         self._since_snapshot += 1
         self._in_a_row = 0
-        if outcome.factor < 1:
+        if outcome.factor < 1 and self._sink is not None:
+            names = [self._names[id(p)] for p in parameters]
             self._tell("GRD001", outcome, names, Level.INFO, "The gradient was clipped")
         every = self._ladder.snapshot_every
         if every is not None and self._since_snapshot >= every:
@@ -385,8 +417,7 @@ class Guard:
         self._in_a_row = self._since_snapshot = 0
 
     def _stop(self, outcome: Outcome, names: list[str], why: str) -> None:
-        finding = self._tell("GRD004", outcome, names, Level.ERROR, f"The run was stopped ({why})")
-        raise TrainingStopped(finding.message if finding else f"Stopped: {why}; {cause(outcome, names)}.")
+        raise TrainingStopped(self._tell("GRD004", outcome, names, Level.ERROR, f"The run was stopped ({why})").message)
 
     def _take_first_snapshot(self) -> None:
         if self._snapshot is None and self._ladder.snapshot_every is not None:
@@ -411,13 +442,11 @@ class Guard:
 
     def _load_statistics(self, state: dict[str, Any]) -> None:
         for part, saved in ((self._clip, state["clip"]), (self._spike, state["spike"])):
-            if (part is None) != (saved is None):
-                raise ValueError(not_allowed("state", "must come from a guard with the same policies", sorted(state)))
             if part is not None:
                 part.load_state_dict(saved)
 
     def _release(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        release_(self._optimizer)
         self._loss, self._started = None, False
 
     def _tell(self, code: str, outcome: Outcome, names: list[str], level: Level, what: str) -> Finding:
@@ -440,11 +469,13 @@ class Guard:
         self._step += 1
         try:
             outcome = step_with_closure(self._optimizer, self._parameters, closure, self._clip, self._step)
-            names = [self._names[id(p)] for p in self._parameters if p.grad is not None]
             self._buffers.settle_(accepted=outcome.verdict is Verdict.ACCEPTED)
             if outcome.verdict is Verdict.ACCEPTED and self._scheduler is not None:
                 self._scheduler.step()
-            self._conclude(outcome, names)
+            self._conclude(outcome, [p for p in self._parameters if p.grad is not None])
+        except BaseException:
+            self._buffers.settle_(accepted=False)
+            raise
         finally:
             self._release()
 
@@ -462,19 +493,6 @@ class _Own:
         self._guard._load_statistics(state)
 
 
-def _outcome_of(step: int, numbers: list[float]) -> Outcome:
-    code, norm, loss, factor, position, size, count = numbers
-    return Outcome(
-        step=step, verdict=Verdict(int(code)), norm=norm, factor=factor, loss=loss, culprit=int(position),
-        culprit_norm=size, nonfinite=int(count),
-    )  # fmt: skip
-
-
 def _fits_single(factor: float, gradients: Gradients) -> bool:
     """Whether a factor loses nothing in single precision, which is what kernels take."""
-    return factor > torch.finfo(torch.float32).tiny and all(t.dtype != torch.float64 for t in gradients.tensors)
-
-
-def _blamed(outcome: Outcome, gradients: Gradients) -> Outcome:
-    position, size, count = culprit(gradients.norms()).tolist()
-    return replace(outcome, culprit=int(position), culprit_norm=size, nonfinite=int(count))
+    return factor > torch.finfo(torch.float32).tiny and torch.float64 not in gradients.dtypes

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from steadygrad.errors import not_allowed
 
+from .clip.policy import whole
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
@@ -32,11 +34,9 @@ class Ladder:
     lr_factor: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.skips < 0:
-            raise ValueError(not_allowed("skips", "is a number of steps and must be >= 0", self.skips))
-        if self.snapshot_every is not None and self.snapshot_every < 1:
-            raise ValueError(not_allowed("snapshot_every", "must be >= 1 or None", self.snapshot_every))
-        if self.rollbacks < 0:
-            raise ValueError(not_allowed("rollbacks", "is a number of tries and must be >= 0", self.rollbacks))
+        whole("skips", self.skips, 0)
+        whole("rollbacks", self.rollbacks, 0)
+        if self.snapshot_every is not None:
+            whole("snapshot_every", self.snapshot_every, 1)
         if not 0 < self.lr_factor <= 1:
             raise ValueError(not_allowed("lr_factor", "must be above 0 and at most 1", self.lr_factor))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .clip.history import History
-from .clip.policy import at_least_zero, between
+from .clip.policy import at_least_zero, between, whole
 
 
 class Spike:
@@ -38,10 +38,10 @@ class Spike:
 
     def __init__(self, z: float = 6.0, *, window: int = 128, warmup: int = 32, floor: float = 0.01) -> None:
         self.z = between("z", z, 0)
-        self.warmup = warmup
+        self.warmup = whole("warmup", warmup, 0)
         self.floor = at_least_zero("floor", floor)
-        self.log_norms = History(int(between("window", window, 0)))
-        self.losses = History(int(window))
+        self.log_norms = History(whole("window", window, 1))
+        self.losses = History(window)
 
     def limits(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the largest norm and the largest loss that are no spike; inf during the warm-up."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import torch
@@ -41,6 +41,29 @@ class Outcome:
     culprit: int = -1
     culprit_norm: float = math.nan
     nonfinite: int = 0
+
+
+def outcome_of(step: int, numbers: list[float]) -> Outcome:
+    """Return the outcome that a device reported: verdict, norm, loss, factor, and the three numbers of `culprit`.
+
+    >>> outcome_of(3, [0.0, 2.0, 0.5, 1.0, 0.0, 2.0, 0.0]).verdict.name
+    'ACCEPTED'
+    """
+    code, norm, loss, factor, position, size, count = numbers
+    return Outcome(
+        step=step, verdict=Verdict(int(code)), norm=norm, factor=factor, loss=loss, culprit=int(position),
+        culprit_norm=size, nonfinite=int(count),
+    )  # fmt: skip
+
+
+def blamed(outcome: Outcome, norms: Tensor) -> Outcome:
+    """Return the outcome with the culprit among the norms of all gradients; one read.
+
+    >>> blamed(Outcome(step=1, verdict=Verdict.ACCEPTED, norm=5.0), torch.tensor([3.0, 4.0])).culprit
+    1
+    """
+    position, size, count = culprit(norms).tolist()
+    return replace(outcome, culprit=int(position), culprit_norm=size, nonfinite=int(count))
 
 
 def culprit(norms: Tensor) -> Tensor:

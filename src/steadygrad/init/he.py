@@ -8,7 +8,8 @@ import torch
 
 from steadygrad.errors import not_allowed
 
-from .variance_scaling import Mode, ModuleT, variance_scaling_
+from .variance_scaling import Mode, variance_scaling_
+from .weights import ModuleT
 
 
 def he_uniform_(
@@ -22,7 +23,7 @@ def he_uniform_(
         module: a layer, or any module that holds layers.
         slope: of the activation below 0; 0 for ReLU, 1 for a linear unit.
         mode: "fan_in" keeps the signal, "fan_out" the gradient.
-        generator: where the numbers come from, on the weights' device.
+        generator: gives each weight the key of a stream of its own.
 
     Raises:
         TypeError: no rule is registered for a layer.
@@ -49,7 +50,7 @@ def he_normal_(
         module: a layer, or any module that holds layers.
         slope: of the activation below 0; 0 for ReLU, 1 for a linear unit.
         mode: "fan_in" keeps the signal, "fan_out" the gradient.
-        generator: where the numbers come from, on the weights' device.
+        generator: gives each weight the key of a stream of its own.
 
     Raises:
         TypeError: no rule is registered for a layer.

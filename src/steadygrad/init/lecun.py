@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .variance_scaling import ModuleT, variance_scaling_
+from .variance_scaling import variance_scaling_
+from .weights import ModuleT
 
 
 def lecun_uniform_(module: ModuleT, *, generator: torch.Generator | None = None) -> ModuleT:
@@ -14,7 +15,7 @@ def lecun_uniform_(module: ModuleT, *, generator: torch.Generator | None = None)
 
     Args:
         module: a layer, or any module that holds layers.
-        generator: where the numbers come from, on the weights' device.
+        generator: gives each weight the key of a stream of its own.
 
     Raises:
         TypeError: no rule is registered for a layer.
@@ -37,7 +38,7 @@ def lecun_normal_(module: ModuleT, *, generator: torch.Generator | None = None) 
 
     Args:
         module: a layer, or any module that holds layers.
-        generator: where the numbers come from, on the weights' device.
+        generator: gives each weight the key of a stream of its own.
 
     Raises:
         TypeError: no rule is registered for a layer.

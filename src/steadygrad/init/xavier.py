@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .variance_scaling import ModuleT, variance_scaling_
+from .variance_scaling import variance_scaling_
+from .weights import ModuleT
 
 
 def xavier_uniform_(module: ModuleT, *, gain: float = 1.0, generator: torch.Generator | None = None) -> ModuleT:
@@ -15,7 +16,7 @@ def xavier_uniform_(module: ModuleT, *, gain: float = 1.0, generator: torch.Gene
     Args:
         module: a layer, or any module that holds layers.
         gain: > 0, finite.
-        generator: where the numbers come from, on the weights' device.
+        generator: gives each weight the key of a stream of its own.
 
     Raises:
         TypeError: no rule is registered for a layer.
@@ -39,7 +40,7 @@ def xavier_normal_(module: ModuleT, *, gain: float = 1.0, generator: torch.Gener
     Args:
         module: a layer, or any module that holds layers.
         gain: > 0, finite.
-        generator: where the numbers come from, on the weights' device.
+        generator: gives each weight the key of a stream of its own.
 
     Raises:
         TypeError: no rule is registered for a layer.

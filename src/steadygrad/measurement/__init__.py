@@ -5,3 +5,8 @@ from .measure import measure as measure
 from .observation import Call as Call
 from .observation import Observation as Observation
 from .observe import observe as observe
+from .operations import Operation as Operation
+from .operations import Operations as Operations
+from .operations import operations as operations
+from .virtual_steps import VirtualSteps as VirtualSteps
+from .virtual_steps import virtual_steps as virtual_steps

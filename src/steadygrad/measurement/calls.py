@@ -25,6 +25,7 @@ class Running:
     path: str
     module: nn.Module
     output: BatchMoments
+    shape: tuple[int, ...]
     entries: int
     sources: tuple[int, ...]
     entering: BatchMoments | None = None
@@ -110,6 +111,7 @@ class Calls:
             path=path,
             module=module,
             output=batch_moments(y, self.batch_size),
+            shape=tuple(y.shape),
             entries=y.numel() // self.batch_size,
             sources=sources,
             entering=batch_moments(x, self.batch_size) if weighted and x is not None else None,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from steadygrad.errors import SetupError, SteadygradError, UserCodeError, not_allowed
+from steadygrad.errors import SteadygradError, UserCodeError, not_allowed
 
 from .calls import Calls, first_tensor
 from .observation import Observation
 from .readout import read
+from .scalar_loss import Loss, outputs_of, scalar_loss, unit_gradients
 from .untouched import untouched
-
-Loss = Callable[[Any, Any], torch.Tensor]
 
 
 def observe(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss | None = None) -> Observation:
@@ -42,46 +41,12 @@ def observe(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss | 
 
 def _loss(calls: Calls, model: nn.Module, inputs: Any, targets: Any, loss_fn: Loss | None) -> torch.Tensor:
     with calls.watching(), _said(lambda: _place(calls)):
-        output = _called(model, inputs)
+        output = outputs_of(model, inputs)
     if loss_fn is None:
-        return _unit_gradients(output)
+        return unit_gradients(output)
     with _said(lambda: "the loss"):
         loss = loss_fn(output, targets)
-    return _checked(loss)
-
-
-def _called(model: nn.Module, inputs: Any) -> Any:
-    match inputs:
-        case torch.Tensor():
-            return model(inputs)
-        case Mapping():
-            return model(**inputs)
-        case Sequence():
-            return model(*inputs)
-        case _:
-            raise ValueError(not_allowed("inputs", "must be a tensor, a sequence or a mapping", type(inputs).__name__))
-
-
-def _unit_gradients(output: Any) -> torch.Tensor:
-    """A scalar whose gradient is independent and of unit variance at every entry of the output."""
-    tensor = first_tensor(output)
-    if tensor is None or not tensor.requires_grad:
-        got = "no tensor" if tensor is None else "a tensor without a gradient"
-        raise SetupError(f"`model` must return a tensor with a gradient, got {got}.")
-    generator = torch.Generator(device=tensor.device).manual_seed(0)
-    direction = torch.randn(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
-    return (tensor * direction).sum()
-
-
-def _checked(loss: Any) -> torch.Tensor:
-    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
-        raise SetupError(f"`loss_fn` must return a scalar tensor, got {got}.")
-    if not loss.requires_grad:
-        raise SetupError(
-            "`loss_fn` must return a tensor with a gradient, got one that depends on no parameter that requires one."
-        )
-    return loss.reshape(())
+    return scalar_loss(loss)
 
 
 def _gradients(loss: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

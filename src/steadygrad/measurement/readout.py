@@ -47,10 +47,17 @@ def read(
     entered = numbers.moments(batch_moments(batch, calls.batch_size))
     slots = [_Slots(numbers, row, _weight_gradients(row, gradients)) for row in calls.rows]
     loss_slot = numbers.scalar(None if loss is None else loss.detach())
+    norms = {name: numbers.scalar(_norm(gradient)) for name, gradient in gradients.items()}
     totals = [numbers.scalar(composite.total) for composite in calls.composites]
     values = numbers.read()
     layers = tuple(slot.layer(values) for slot in slots)
-    profile = Profile(layers=layers, source="measured", loss=values[loss_slot], batch_size=calls.batch_size)
+    profile = Profile(
+        layers=layers,
+        source="measured",
+        loss=values[loss_slot],
+        batch_size=calls.batch_size,
+        parameter_grad_norms={name: values[slot] for name, slot in norms.items()},
+    )
     return Observation(
         profile=profile,
         calls=tuple(slot.call(values) for slot in slots),
@@ -124,6 +131,7 @@ class _Slots:
         return LayerSignal(
             path=self.row.path,
             kind=type(self.row.module).__name__,
+            shape=self.row.shape,
             fan_in=fan_in,
             fan_out=fan_out,
             mean=output.mean,

@@ -52,16 +52,16 @@ def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHe
     """
     if not _may_be_pointwise(module) or not x.is_floating_point() or x.numel() == 0 or x.dim() < 2:
         return None
-    found = _slopes(module, x)
+    found = slopes(module, x)
     if found is None:
         return None
-    y, slopes = found
+    y, slope = found
     others = [axis for axis in range(x.dim()) if axis != channel_axis % x.dim()]
-    steepest = torch.maximum(slopes.abs().max(), _steepest_usual(module, x))
+    steepest = torch.maximum(slope.abs().max(), _steepest_usual(module, x))
     if not steepest:
         return None  # flat everywhere, as a softmax over one entry: not a unit's doing
-    dead = ((y == 0) & (slopes == 0)).all(others)
-    saturated = (slopes.abs() <= SMALL_SLOPE * steepest).all(others) & ~dead
+    dead = ((y == 0) & (slope == 0)).all(others)
+    saturated = (slope.abs() <= SMALL_SLOPE * steepest).all(others) & ~dead
     return UnitHealth(dead.double().mean(), saturated.double().mean(), x.shape[channel_axis])
 
 
@@ -70,8 +70,12 @@ def _may_be_pointwise(module: nn.Module) -> bool:
     return not isinstance(module, _DropoutNd | nn.Identity | nn.Flatten) and next(module.buffers(), None) is None
 
 
-def _slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Output and derivative at each entry, or None where the Jacobian is not diagonal."""
+def slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return output and derivative at each entry, or None where the Jacobian is not diagonal.
+
+    >>> slopes(nn.ReLU(), torch.tensor([[-1.0, 2.0]]))
+    (tensor([[0., 2.]]), tensor([[0., 1.]]))
+    """
     z = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         # In-place modules may not write to a leaf.
@@ -80,8 +84,8 @@ def _slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
         return None
     signs = torch.ones_like(y)
     signs.view(-1)[::2] = -1
-    slopes = _pulled_back(y, z, torch.ones_like(y))
-    return (y.detach(), slopes) if torch.equal(_pulled_back(y, z, signs), signs * slopes) else None
+    slope = _pulled_back(y, z, torch.ones_like(y))
+    return (y.detach(), slope) if torch.equal(_pulled_back(y, z, signs), signs * slope) else None
 
 
 def _pulled_back(y: torch.Tensor, z: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
@@ -91,5 +95,5 @@ def _pulled_back(y: torch.Tensor, z: torch.Tensor, direction: torch.Tensor) -> t
 
 def _steepest_usual(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     usual = torch.linspace(-_USUAL, _USUAL, x.numel(), dtype=x.dtype, device=x.device).view(x.shape)
-    found: Any = _slopes(module, usual)
+    found: Any = slopes(module, usual)
     return x.new_zeros(()) if found is None else found[1].abs().max()

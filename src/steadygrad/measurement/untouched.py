@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+
+from .kept import attributes_kept
 
 
 @contextmanager
 def untouched(*modules: nn.Module) -> Iterator[None]:
-    """Run a block and put back training flags, buffers, `.grad`s, what requires a gradient, and RNG states.
+    """Run a block and put back training flags, buffers, `.grad`s, what requires a gradient, structure, and RNG states.
 
-    Buffers are put back by value and by identity, also where the block replaced one; generators are those of the CPU
-    and of every initialized accelerator. It all happens when the block raises, too.
+    Buffers are put back by value and by identity, also where the block replaced one; so are modules and plain
+    attributes that a forward pass added, removed or exchanged. Generators are Python's, NumPy's, and torch's on the CPU
+    and on every initialized accelerator. It all happens when the block raises, too.
 
     >>> norm = nn.BatchNorm1d(2)
     >>> with untouched(norm):
@@ -33,12 +38,14 @@ def untouched(*modules: nn.Module) -> Iterator[None]:
 @contextmanager
 def _generators() -> Iterator[None]:
     accelerators = _initialized_accelerators()
-    cpu = torch.get_rng_state()
+    cpu, python, numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
     states = [(backend, i, backend.get_rng_state(i)) for backend in accelerators for i in range(backend.device_count())]
     try:
         yield
     finally:
         torch.set_rng_state(cpu)
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
         for backend, index, state in states:
             backend.set_rng_state(state, index)
 
@@ -51,23 +58,27 @@ def _initialized_accelerators() -> list[Any]:
 
 @contextmanager
 def _module(module: nn.Module) -> Iterator[None]:
-    flags = [(part, part.training) for part in module.modules()]
+    parts = list(module.modules())
+    flags = [(part, part.training) for part in parts]
     buffers = [
         (part, name, buffer, None if buffer is None else buffer.detach().clone())
-        for part in module.modules()
+        for part in parts
         for name, buffer in part._buffers.items()
     ]
     parameters = [(p, p.grad, p.requires_grad) for p in module.parameters()]
-    try:
-        yield
-    finally:
-        for part, training in flags:
-            part.training = training
-        for part, name, buffer, value in buffers:
-            _put_back(part, name, buffer, value)
-        for parameter, grad, requires_grad in parameters:
-            parameter.requires_grad_(requires_grad)
-            parameter.grad = grad
+    # A scripted module keeps its parts in C++: it has no attributes that Python could put back.
+    holders = [part for part in parts if not isinstance(part, torch.jit.ScriptModule)]
+    with attributes_kept(*holders):
+        try:
+            yield
+        finally:
+            for part, training in flags:
+                part.training = training
+            for part, name, buffer, value in buffers:
+                _put_back(part, name, buffer, value)
+            for parameter, grad, requires_grad in parameters:
+                parameter.requires_grad_(requires_grad)
+                parameter.grad = grad
 
 
 @torch.no_grad()

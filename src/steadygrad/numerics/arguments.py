@@ -46,11 +46,13 @@ def floating(x: Any, name: str = "x") -> Any:
     """Return `x` as an array of real floating point numbers; integers and bools take the framework's default type.
 
     Raises:
-        TypeError: If `x` is complex, or of a type that is not a number.
+        TypeError: If `x` is complex, sparse, nested or masked, or of a type that is not a number.
 
     >>> floating(np.array([1, 2])).dtype
     dtype('float64')
     """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(not_allowed(name, "must be a plain array; pass its data, and where=~mask", type(x).__name__))
     return _floating_tensor(x, name) if is_tensor(x) else _floating_array(np.asarray(x), name)
 
 
@@ -62,6 +64,8 @@ def _floating_array(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
 
 def _floating_tensor(x: Any, name: str) -> Any:
     torch = sys.modules["torch"]
+    if x.layout is not torch.strided or x.is_nested:
+        raise TypeError(not_allowed(name, "must be dense", "nested" if x.is_nested else x.layout))
     if x.is_complex() or (x.is_floating_point() and x.dtype.itemsize < 2):
         raise TypeError(not_allowed(name, "must hold real numbers of at least 16 bits", x.dtype))
     return x if x.is_floating_point() else x.to(torch.get_default_dtype())
@@ -80,6 +84,7 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Return the axes as sorted non-negative integers; None is all of them, and a 0-d array is one entry.
 
     Raises:
+        TypeError: If an axis is no integer.
         ValueError: If an axis is out of range or named twice.
 
     >>> axes_of((-1, 0), 3), axes_of(None, 2), axes_of(-1, 0)
@@ -87,7 +92,10 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     """
     if axis is None:
         return tuple(range(ndim))
-    asked = [operator.index(a) for a in axis] if isinstance(axis, Sequence) else [operator.index(axis)]
+    try:
+        asked = [operator.index(a) for a in (axis if isinstance(axis, Sequence) else (axis,))]
+    except TypeError:
+        raise TypeError(not_allowed("axis", "must be an integer, several of them, or None", axis)) from None
     bound = max(ndim, 1)
     if not all(-bound <= a < bound for a in asked):
         raise ValueError(not_allowed("axis", f"must lie in [{-bound}, {bound - 1}] for {ndim} dimensions", axis))
@@ -138,11 +146,11 @@ def is_plain(x: object, axis: Axis, temperature: float, empty: str) -> bool:
     >>> is_plain(np.zeros((2, 3)), -1, 1.0, "zero")
     False
     """
-    if not is_tensor(x) or type(axis) is not int or type(temperature) is not float:
+    if temperature != 1.0 or type(axis) is not int or empty not in _POLICIES or not is_tensor(x):
         return False
     logits: Any = x
-    is_wide = logits.is_floating_point() and logits.itemsize >= 2
-    return is_wide and temperature == 1.0 and -logits.ndim <= axis < logits.ndim and empty in _POLICIES
+    is_dense = logits.layout is sys.modules["torch"].strided and not logits.is_nested
+    return is_dense and logits.is_floating_point() and logits.itemsize >= 2 and -logits.ndim <= axis < logits.ndim
 
 
 def divisors(temperature: float, *, single: bool) -> tuple[float, ...]:

@@ -43,10 +43,10 @@ class UnstableForm:
 def audit(fn_or_module: Callable[..., object], example: Any) -> tuple[UnstableForm, ...]:
     """Return the unstable forms among the operators that a function or module runs on an example.
 
-    It knows: exp over its sum; log of softmax, of sigmoid, of a sum of exp; log(1 + exp); log(1 - exp); 1 - exp; sqrt
-    at zero and division by a norm, both without a guard; where with a NaN branch; E[x^2] - E[x]^2. A form is
-    recognized by the operators themselves, however it is written; forms that subtract the maximum or add an epsilon
-    are left alone, and so are this package's own functions.
+    It knows: exp over its sum; sigmoid by hand; log of softmax, of sigmoid, of 1 - sigmoid, of a sum of exp; log(1 +
+    exp); log(1 - exp); 1 - exp; sqrt at zero and division by a norm, both without a guard; where with a NaN branch;
+    E[x^2] - E[x]^2. A form is recognized by the operators themselves, however it is written; forms that subtract the
+    maximum or add an epsilon are left alone, and so are this package's own functions.
 
     Args:
         fn_or_module: What to run, once, forward only.

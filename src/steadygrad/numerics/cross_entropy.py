@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from steadygrad.errors import not_allowed
 
 from .arguments import axes_of, floating, is_tensor
-from .loss_options import LossOptions, Reduction, check_targets
+from .loss_options import LossOptions, Reduction, as_kind, check_targets
 
 
 def cross_entropy(
@@ -35,7 +36,7 @@ def cross_entropy(
 
     Args:
         logits: Shape (..., K, ...), a NumPy array or a torch tensor; half precision is computed in single.
-        targets: Integers in [0, K), of the shape of `logits` without the class axis.
+        targets: Integers in [0, K), of the shape of `logits` without the class axis; a list will do.
         axis: The axis of the classes.
         z_loss: λ >= 0, keeps lse near 0.
         soft_cap: c > 0, or None; keeps |x| below c. Infinite logits become +-c.
@@ -47,8 +48,9 @@ def cross_entropy(
         return_logsumexp: Whether to return (loss, lse), lse of the capped logits in the shape of `targets`, without
             gradient.
 
-    Without z-loss and soft-cap this is the framework's own kernel. Error bound of an example: that of `log_softmax`,
-    and for the z-loss 2 λ |lse| times that of `logsumexp`; a soft-cap moves each logit by at most 4u |x| before that.
+    A row whose largest logit is infinite has the loss NaN, as in the framework. Without z-loss and soft-cap this is the
+    framework's own kernel. Error bound of an example: that of `log_softmax`, and for the z-loss 2 λ |lse| times that of
+    `logsumexp`; a soft-cap moves each logit by at most 4u |x| before that.
 
     Raises:
         TypeError: If the logits are complex or the targets not integers.
@@ -62,13 +64,16 @@ def cross_entropy(
     Reference: z-loss: Chowdhery et al. 2022, "PaLM", section 5; soft-cap: Gemma Team 2024, "Gemma 2", section 2; label
     smoothing: Szegedy et al. 2016, "Rethinking the Inception architecture", section 7.
     """
-    options = LossOptions(z_loss, soft_cap, label_smoothing, ignore_index, class_weight, reduction)
     x = floating(logits, "logits")
+    weights = as_kind(class_weight, x)
+    options = LossOptions(z_loss, soft_cap, label_smoothing, ignore_index, weights, reduction)
     if x.ndim == 0:
         raise ValueError(not_allowed("logits", "must have an axis of classes", tuple(x.shape)))
+    if axis is None or isinstance(axis, Sequence):
+        raise TypeError(not_allowed("axis", "must be the one axis of the classes", axis))
     (dim,) = axes_of(axis, x.ndim)
     shape = (*x.shape[:dim], *x.shape[dim + 1 :])
-    index = check_targets(targets, shape, x.shape[dim], options)
+    index = check_targets(as_kind(targets, x), shape, x.shape[dim], options)
     loss, lse = _computed(x, dim, index, options, return_logsumexp)
     return (loss, lse) if return_logsumexp else loss
 

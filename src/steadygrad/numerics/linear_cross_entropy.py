@@ -9,7 +9,7 @@ import numpy as np
 from steadygrad.errors import not_allowed
 
 from .arguments import floating, is_tensor
-from .loss_options import LossOptions, Reduction, check_targets, example_weights
+from .loss_options import LossOptions, Reduction, as_kind, check_targets, example_weights
 
 _CHUNK = 1 << 24  # logits: 64 MiB in single precision
 
@@ -66,13 +66,14 @@ def linear_cross_entropy(
 
     Reference: Wijmans et al. 2024, "Cut your losses in large-vocabulary language models", section 3, for the idea.
     """
-    options = LossOptions(z_loss, soft_cap, label_smoothing, ignore_index, class_weight, reduction)
+    weights = as_kind(class_weight, hidden)
+    options = LossOptions(z_loss, soft_cap, label_smoothing, ignore_index, weights, reduction)
     h, w, b = floating(hidden, "hidden"), floating(weight, "weight"), None if bias is None else floating(bias, "bias")
     h, w, b = _autocast(h, w, b) if is_tensor(h) else (h, w, b)
     _check_layer(h, w, b)
-    index = check_targets(targets, tuple(h.shape[:-1]), w.shape[0], options)
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(not_allowed("chunk_size", "must be >= 1, or None", chunk_size))
+    index = check_targets(as_kind(targets, h), tuple(h.shape[:-1]), w.shape[0], options)
+    if chunk_size is not None and (not hasattr(chunk_size, "__index__") or chunk_size < 1):
+        raise ValueError(not_allowed("chunk_size", "must be an integer >= 1, or None", chunk_size))
     size = chunk_size or max(64, _CHUNK // max(w.shape[0], 1))
     loss, lse = (_tensor_loss if is_tensor(h) else _array_loss)(h, w, b, index, options, size)
     return (loss, lse) if return_logsumexp else loss

@@ -24,6 +24,7 @@ def array_cross_entropy(logits: Array, index: Array, options: LossOptions) -> tu
     losses = _smoothed(log_softmax(x, None, 1.0, "nan"), index, weight, options)
     if options.z_loss:
         losses = losses + options.z_loss * weight * lse**2
+    losses = np.where(np.isinf(lse), np.nan, losses)
     losses = np.where(index == options.ignore_index, 0, losses)
     return reduced(losses, weight, options.reduction).astype(logits.dtype), lse.astype(logits.dtype)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from steadygrad.errors import not_allowed
 
-from .arguments import Axis, cast, floating, last_rows, namespace
+from .arguments import Axis, cast, floating, is_tensor, last_rows, namespace
 
 _INF = float("inf")
 
@@ -50,24 +50,29 @@ class RunningLogSumExp:
         if rows.shape[-1] == 0:
             nothing = rows.sum(-1)
             return RunningLogSumExp(nothing - _INF, nothing)
-        top = xp.amax(rows, -1)
+        zeros = xp.zeros_like(rows)
+        first = _positions(rows) == xp.argmax(rows, -1)[..., None]  # one entry that reaches the maximum is left out
+        top = xp.where(first, rows, zeros).sum(-1)
         with np.errstate(all="ignore"):
-            e = xp.exp(rows - _shift(top)[..., None])
-            whole = e >= 1  # the entries that reach the maximum: 1 each, and one of them is left out
-            others = xp.where(whole, xp.zeros_like(e), e).sum(-1) + (whole.sum(-1) - 1)
+            e = xp.exp(xp.where(first, zeros, rows - _shift(top)[..., None]))
+            others = xp.where(first, zeros, e).sum(-1)
         return RunningLogSumExp(top, xp.where(xp.isinf(top), xp.zeros_like(top), cast(others, top.dtype)))
 
     def merge(self, other: RunningLogSumExp) -> RunningLogSumExp:
         """Return the state of both streams together.
+
+        Raises:
+            TypeError: If one is of arrays, the other of tensors.
+            ValueError: If their shapes differ.
 
         >>> nothing = RunningLogSumExp.of(np.zeros(0))
         >>> round(float(nothing.merge(RunningLogSumExp.of(np.zeros(2))).value), 8)
         0.69314718
         """
         xp = namespace(self.maximum)
-        top = xp.maximum(self.maximum, other.maximum)
-        low = xp.minimum(self.maximum, other.maximum)
-        first = self.maximum >= other.maximum
+        _check_alike(self.maximum, other.maximum)
+        first = (self.maximum >= other.maximum) | xp.isnan(self.maximum)
+        top, low = xp.where(first, self.maximum, other.maximum), xp.where(first, other.maximum, self.maximum)
         mine, theirs = xp.where(first, self.others, other.others), xp.where(first, other.others, self.others)
         with np.errstate(all="ignore"):
             gap = xp.where(xp.isinf(top), xp.full_like(top, -_INF), low - _shift(top))
@@ -78,8 +83,11 @@ class RunningLogSumExp:
     def value(self) -> Any:
         """The log-sum-exp so far, m + log1p(s)."""
         xp = namespace(self.maximum)
+        infinite = xp.isinf(self.maximum)
+        limit = xp.where(infinite, self.maximum.detach() if is_tensor(self.maximum) else self.maximum, 0.0)
+        finite = xp.where(infinite, xp.zeros_like(self.maximum), self.maximum)
         with np.errstate(all="ignore"):
-            return xp.where(xp.isinf(self.maximum), self.maximum, self.maximum + xp.log1p(self.others))
+            return limit + (finite + xp.log1p(self.others))
 
 
 def online_logsumexp(chunks: Iterable[Any], *, axis: Axis = -1) -> Any:
@@ -91,7 +99,7 @@ def online_logsumexp(chunks: Iterable[Any], *, axis: Axis = -1) -> Any:
 
     Returns:
         The log-sum-exp of all chunks, in single precision at least. `RunningLogSumExp` keeps the state, to go on or to
-        merge what several processes have seen.
+        merge what several processes have seen. Its gradient is the softmax over the stream; where it is infinite, 0.
 
     Error bound: with n entries in k chunks, u and R as in `logsumexp`, to first order
 
@@ -101,8 +109,8 @@ def online_logsumexp(chunks: Iterable[Any], *, axis: Axis = -1) -> Any:
     u of each difference), and each of at most k merges adds 2 for exp, 1 for a product and 2 for two sums.
 
     Raises:
-        ValueError: If there is no chunk.
-        TypeError: If a chunk is complex or not of numbers.
+        ValueError: If there is no chunk, or shapes differ beyond the axis.
+        TypeError: If a chunk is complex or not of numbers, or some are arrays and some tensors.
 
     >>> stream = (np.full(1000, 1000.0) for _ in range(10))
     >>> float(online_logsumexp(stream)), 1000 + float(np.log(10_000))
@@ -117,6 +125,19 @@ def online_logsumexp(chunks: Iterable[Any], *, axis: Axis = -1) -> Any:
         if "empty iterable" not in str(error):
             raise
         raise ValueError(not_allowed("chunks", "must hold a chunk", [])) from None
+
+
+def _positions(rows: Any) -> Any:
+    device = {"device": rows.device} if is_tensor(rows) else {}
+    return namespace(rows).arange(rows.shape[-1], **device)
+
+
+def _check_alike(first: Any, second: Any) -> None:
+    if is_tensor(first) != is_tensor(second):
+        raise TypeError(not_allowed("chunks", "must be arrays alone or tensors alone", type(second).__name__))
+    if first.shape != second.shape:
+        rule = f"must agree in shape but for the axis, {tuple(first.shape)}"
+        raise ValueError(not_allowed("chunks", rule, tuple(second.shape)))
 
 
 def _shift(top: Any) -> Any:

@@ -39,6 +39,12 @@ LOG_OF_SOFTMAX = Form(
 LOG_OF_SIGMOID = Form(
     "log of sigmoid", "steadygrad.numerics.log_sigmoid(x)", "a probability that underflows to 0 has the logarithm -inf"
 )
+LOG_OF_ONE_MINUS_SIGMOID = Form(
+    "log(1 - sigmoid)", "steadygrad.numerics.log_sigmoid(-x)", "a probability that rounds to 1 has the logarithm -inf"
+)
+SIGMOID_BY_HAND = Form(
+    "sigmoid by hand", "steadygrad.numerics.sigmoid(x)", "exp overflows, then its gradient, 0 times inf, is NaN"
+)
 LOG_OF_SUM_EXP = Form(
     "log of a sum of exp", "steadygrad.numerics.logsumexp(x)", "exp overflows, or all of it underflows"
 )
@@ -159,11 +165,29 @@ def _log_of(op: Operator) -> Match | None:
         return None
     if raw.name == "add" and _is(inner, "exp") and _adds_one(raw):
         return LOG_OF_ONE_PLUS_EXP, (raw, inner)
+    if _one_minus(raw, "sigmoid") or _one_minus(inner, "sigmoid"):
+        return LOG_OF_ONE_MINUS_SIGMOID, (raw, inner, *raw.inputs, *inner.inputs)
     if _one_minus_exp(raw):
         return LOG_OF_ONE_MINUS_EXP, (raw, *raw.inputs)
     if inner.name in ("_softmax", "sigmoid"):
         return (LOG_OF_SOFTMAX if inner.name == "_softmax" else LOG_OF_SIGMOID), (raw, inner)
     return _log_of_exponentials(raw, inner)
+
+
+def _sigmoid_by_hand(op: Operator) -> Match | None:
+    """Match a quotient by 1 + exp(x), such as exp(x) / (1 + exp(x)), 1 / (1 + exp(-x)) or x / (1 + exp(-x))."""
+    bottom = _first(op) if op.name == "reciprocal" else op.operands[1] if op.name == "div" and op.operands[1:] else None
+    if not isinstance(bottom, Operator) or bottom.name != "add" or len(bottom.inputs) != 1 or not _adds_one(bottom):
+        return None
+    exp = bottom.inputs[0]
+    return (SIGMOID_BY_HAND, (bottom, exp, *op.inputs)) if exp.name == "exp" and not _is_below_one(exp) else None
+
+
+def _is_below_one(exp: Operator) -> bool:
+    """Whether an exp is of minus something that is never negative."""
+    x = _first(exp)
+    inner = _first(x) if x is not None and x.name == "neg" else None
+    return inner is not None and (_is(inner, "abs", "relu") or _square_of(inner) is not None)
 
 
 def _log_of_exponentials(raw: Operator, inner: Operator) -> Match | None:
@@ -193,10 +217,14 @@ def _adds_one(op: Operator) -> bool:
 
 def _one_minus_exp(op: Operator) -> bool:
     """Whether it is 1 - exp or exp - 1, written in any of the ways."""
+    return _one_minus(op, "exp")
+
+
+def _one_minus(op: Operator, name: str) -> bool:
     if op.name not in ("sub", "rsub", "add") or len(op.inputs) != 1 or not _adds_one(op):
         return False
     inner = op.inputs[0]
-    return inner.name == "exp" if op.name != "add" else inner.name == "neg" and _is(_first(inner), "exp")
+    return inner.name == name if op.name != "add" else inner.name == "neg" and _is(_first(inner), name)
 
 
 def _cancelling_exp(op: Operator) -> Match | None:
@@ -261,6 +289,7 @@ def _square_of(op: Operator) -> Operator | None:
 
 _PATTERNS: tuple[Callable[[Operator], Match | None], ...] = (
     _exp_over_sum,
+    _sigmoid_by_hand,
     _log_of,
     _log1p_of_exp,
     _cancelling_exp,

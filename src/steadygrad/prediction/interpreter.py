@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygrad.tracing import source_line
 
+from . import demands, writes
 from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
-from .memory import Memory, covers
+from .memory import Memory
 from .outside import outside
 from .source import Source
 from .spread import Noises
@@ -26,7 +28,7 @@ from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 aten = torch.ops.aten
 UNSAFE_VIEWS = (aten._unsafe_view, aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unsafe_chunk)
-MOST_NUMBERS = 1 << 24  # that are written out where one number fills a tensor
+REAL = (torch.Tensor, torch.nn.Parameter)
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
 
 
@@ -51,11 +53,40 @@ class Call:
         nested = [x for arg in flat for x in (arg if isinstance(arg, list | tuple) else (arg,))]
         return [x for x in nested if isinstance(x, torch.Tensor)]
 
+    @property
+    def outs(self) -> list[torch.Tensor]:
+        """The tensors that came out."""
+        return [x for x in (self.out if isinstance(self.out, list | tuple) else (self.out,)) if _is_tensor(x)]
+
+    @property
+    def written(self) -> list[torch.Tensor]:
+        """The tensors among the arguments that the operator writes into."""
+        if not self.operator._schema.is_mutable:
+            return []
+        named = zip(self.operator._schema.arguments, self.args, strict=False)
+        written = [x for parameter, x in named if parameter.alias_info and parameter.alias_info.is_write]
+        return [x for x in [*written, self.kwargs.get("out")] if _is_tensor(x)]
+
     def substituted(self, replace: Callable[[torch.Tensor], Any]) -> Any:
         """Run the operator on other tensors."""
         args = [_replaced(arg, replace) for arg in self.args]
         kwargs = {key: _replaced(arg, replace) for key, arg in self.kwargs.items()}
         return self.operator(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of an operator's first output."""
+
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    value: Value
+    backward: bool
+
+
+def _is_tensor(x: Any) -> TypeGuard[torch.Tensor]:
+    return isinstance(x, torch.Tensor)
 
 
 def _replaced(arg: Any, replace: Callable[[torch.Tensor], Any]) -> Any:
@@ -71,16 +102,25 @@ def _replaced(arg: Any, replace: Callable[[torch.Tensor], Any]) -> Any:
 class Interpreter(TorchDispatchMode):
     """Follow moments through operators; `unknown` collects those without a rule, with their lines."""
 
-    def __init__(self, batch: Batch, rules: dict[Any, Rule]) -> None:
+    def __init__(self, batch: Batch, rules: dict[Any, Rule], fake: FakeTensorMode) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.batch = batch
+        self.fake = fake
         self.rules = rules
         self.memory = Memory(batch.size)
         self.noises = Noises()
         self.unknown: list[str] = []
+        self.constructing = False
         self.backward = False
+        self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
+        self.calls: list[Seen] | None = None
+        self._where: Callable[[], str] = str
         self._fills = 0
+
+    def record(self, where: Callable[[], str] | None) -> None:
+        """From now on keep what each operator gave, under the path that `where` says; None keeps nothing."""
+        self.calls, self._where = (None, str) if where is None else ([], where)
 
     def new_fill(self) -> int:
         """Return the id of a new draw of numbers."""
@@ -89,7 +129,7 @@ class Interpreter(TorchDispatchMode):
 
     def value(self, tensor: torch.Tensor) -> Value:
         """Return what is known of a tensor; one that is no fake tensor is its own data."""
-        if type(tensor) in (torch.Tensor, torch.nn.Parameter):
+        if type(tensor) in REAL:
             return Concrete(tensor)
         return self.memory.get(tensor)
 
@@ -101,41 +141,81 @@ class Interpreter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator on fake tensors, then follow its moments."""
-        out = func(*args, **(kwargs or {}))
-        if func.namespace != "prim" and not _is_view(func):
+        try:
+            out = func(*args, **(kwargs or {}))
+        except demands.NEEDS_NUMBERS:
+            return self._told(Call(func, args, kwargs or {}, None))
+        if func.namespace != "prim" and (not _is_view(func) or type(args[0]) in REAL):
             with outside(), torch.no_grad(), np.errstate(all="ignore"):  # overflow is a finding, not a warning
                 self._follow(Call(func, args, kwargs or {}, out))
         return out
 
+    def _told(self, call: Call) -> Any:
+        """Answer with numbers what fake tensors cannot."""
+        with outside(), torch.no_grad():
+            out = demands.told(self, call)
+        return [self.fake_of(x) for x in out] if isinstance(out, list | tuple) else self.fake_of(out)
+
+    def fake_of(self, x: Any) -> Any:
+        """Return a fake tensor whose numbers are known; what is no tensor stays as it is."""
+        if not isinstance(x, torch.Tensor):
+            return x
+        fake = self.fake.from_tensor(x)
+        self.memory.put(fake, Concrete(x))
+        return fake
+
     def _follow(self, call: Call) -> None:
-        outs = [x for x in (call.out if isinstance(call.out, list | tuple) else (call.out,))]
-        tensors = [x for x in outs if isinstance(x, torch.Tensor)]
-        if not tensors:
+        outs = call.out if isinstance(call.out, list | tuple) else (call.out,)
+        if not call.outs:
             return
         result = self._result(call)
-        values = result if isinstance(result, tuple) else (result,) * len(tensors)
-        for tensor, value in zip(tensors, values, strict=False):
-            self._store(call, tensor, value)
+        values = result if isinstance(result, tuple) else (result,) * len(outs)
+        for tensor, value in zip(outs, values, strict=False):
+            if not _is_tensor(tensor):
+                continue  # a gradient that nobody asked for
+            if call.operator._schema.is_mutable:
+                self.write(tensor, value)
+            else:
+                self.memory.put(tensor, value)
+        if self.calls is not None:
+            path = "" if self.backward else self._where()
+            first = call.outs[0]
+            value = values[next(i for i, out in enumerate(outs) if out is first)]
+            self.calls.append(Seen(call.name, path, tuple(first.shape), value, self.backward))
 
-    def _store(self, call: Call, tensor: torch.Tensor, value: Value) -> None:
-        if call.operator._schema.is_mutable and not covers(tensor):
-            if isinstance(value, Signal):
-                return self.memory.put_part(tensor, value)
-            value = _patched(self.memory.get(tensor), value, tensor)
-        self.memory.put(tensor, value)
+    def write(self, tensor: torch.Tensor, value: Value) -> None:
+        """Know a tensor, or a part of its storage, by a value."""
+        writes.write(self, tensor, value)
 
     def _result(self, call: Call) -> Value | tuple[Value, ...]:
-        rule = self.rules.get(call.operator.overloadpacket)
+        rule = self.rules.get(call.operator.overloadpacket) or self._in_place(call)
         values = [self.value(t) for t in call.tensors]
-        fills = rule is not None and getattr(rule, "fills", False)
+        if rule is not None and getattr(rule, "fills", False):
+            return self._ruled(rule, call)
         lost = next((v for v in values if isinstance(v, Unknown)), None)
-        if lost is not None and not fills:
+        if lost is not None:
             return lost
-        if values and all(isinstance(v, Concrete) for v in values) and not fills and not getattr(rule, "moves", False):
-            return self._computed(call)
-        if rule is None and values and all(_is_known(v) for v in values) and _is_small(call):
-            return self._computed(call)
-        return self._ruled(rule, call) if rule else self.lost(f"no rule for {call.name}")
+        numbers = all(isinstance(v, Concrete) for v in values) and not getattr(rule, "moves", False)
+        if numbers and (values or _draws_integers(call)):
+            return demands.computed(self, call)
+        return self._inferred(rule or self._general(call), call, values)
+
+    def _in_place(self, call: Call) -> Rule | None:
+        """The rule of an operator that does the same out of place."""
+        name = call.operator.overloadpacket.__name__
+        return self.rules.get(getattr(torch.ops.aten, name[:-1], None)) if name.endswith("_") else None
+
+    def _general(self, call: Call) -> Rule | None:
+        return self.rules.get("pointwise") if torch.Tag.pointwise in call.operator.tags else None
+
+    def _inferred(self, rule: Rule | None, call: Call, values: list[Value]) -> Value | tuple[Value, ...]:
+        """What a rule says; of parameters that no rule follows, what one draw of them gives."""
+        said = len(self.unknown)
+        result = self._ruled(rule, call) if rule else self.lost(f"no rule for {call.name}")
+        if not isinstance(result, Unknown) or self.backward or not demands.is_drawable(self, values, call):
+            return result
+        del self.unknown[said:]
+        return demands.computed(self, call)
 
     def _ruled(self, rule: Rule, call: Call) -> Value | tuple[Value, ...]:
         """What a rule says; where it fails, that this is unknown: a profile must not end in an error of ours."""
@@ -143,12 +223,6 @@ class Interpreter(TorchDispatchMode):
             return rule(self, call)
         except Exception as error:
             return self.lost(f"the rule for {call.name} failed: {type(error).__name__}: {error}")
-
-    def _computed(self, call: Call) -> Value | tuple[Value, ...]:
-        if torch.Tag.nondeterministic_seeded in call.operator.tags:
-            return self.lost(f"{call.name} draws random numbers from data")
-        out = call.substituted(lambda t: numbers(self.value(t), t, wide=False))
-        return tuple(Concrete(x) for x in out) if isinstance(out, list | tuple) else Concrete(out)
 
     def note(self, reason: str) -> None:
         """Note what is followed only in part."""
@@ -164,27 +238,13 @@ class Interpreter(TorchDispatchMode):
         return Unknown(said)
 
 
-def _is_known(value: Value) -> bool:
-    """Whether all numbers are known."""
-    return isinstance(value, Concrete) or (isinstance(value, Fill) and value.variance == 0)
-
-
-def _is_small(call: Call) -> bool:
-    return sum(t.numel() for t in call.tensors) <= MOST_NUMBERS
-
-
 def _is_view(func: Any) -> bool:
     return bool(func.is_view) or torch.Tag.inplace_view in func.tags or func.overloadpacket in UNSAFE_VIEWS
 
 
-def _patched(whole: Value, part: Value, tensor: torch.Tensor) -> Value:
-    """Return what is known of a storage of which one part was written: a mixture of the two."""
-    share = tensor.numel() * tensor.element_size() / tensor.untyped_storage().nbytes()
-    if not isinstance(whole, Fill) or not isinstance(part, Fill):
-        return Unknown("memory written in part")
-    mean = share * part.mean + (1 - share) * whole.mean
-    second = share * (part.variance + part.mean**2) + (1 - share) * (whole.variance + whole.mean**2)
-    return Fill(mean, second - mean**2, part.source, mark="approximate")
+def _draws_integers(call: Call) -> bool:
+    """Whether an operator without tensors makes integers by chance, such as a permutation: any one is like another."""
+    return torch.Tag.nondeterministic_seeded in call.operator.tags and not call.out.is_floating_point()
 
 
 def sampled(call: Call, run: Interpreter, draws: dict[int, Draws]) -> list[Any]:
@@ -205,13 +265,12 @@ def _wide(arg: Any) -> Any:
     return torch.float32 if isinstance(arg, torch.dtype) and arg in (torch.float16, torch.bfloat16) else arg
 
 
-def numbers(value: Value, tensor: torch.Tensor, *, wide: bool = True) -> torch.Tensor:
-    """Return a tensor whose numbers are known: data, or one number everywhere; half precision in single if `wide`."""
+def numbers(value: Value, tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose numbers are known: data, or one number everywhere."""
     match value:
         case Concrete(tensor=known):
-            return known.float() if wide and known.dtype in (torch.float16, torch.bfloat16) else known
+            return known.float() if known.dtype in (torch.float16, torch.bfloat16) else known
         case Fill(variance=0.0, mean=mean):
-            kind = torch.float32 if wide and tensor.is_floating_point() else tensor.dtype
-            return torch.full(tensor.shape, mean, dtype=kind)
+            return torch.full(tensor.shape, mean, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype)
         case _:
             raise TypeError(f"a {type(value).__name__} has no numbers")

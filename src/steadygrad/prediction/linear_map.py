@@ -7,7 +7,7 @@ import numpy as np
 from .batch import Batch
 from .field import Field
 from .source import Source
-from .spread import Noises, Spread
+from .spread import CERTAIN, Noises, Spread
 from .values import Array, Fill, Moments
 
 
@@ -33,7 +33,8 @@ def forward(
     own *= alike
     before = x.spread.scaled(share)
     excess = x.excess * share * share + blurring(batch.overlap(x) * alike) / units
-    return Source(mean, std, gap, units, before, noises.fresh(own / units), own, excess, field=field)
+    noise = noises.fresh(_free(weight, terms, units) * own / units)
+    return Source(mean, std, gap, units, before, noise, own, excess, field=field)
 
 
 def _alike(field: Field | None, batch: Batch, terms: float) -> float:
@@ -42,6 +43,15 @@ def _alike(field: Field | None, batch: Batch, terms: float) -> float:
         return 1.0
     mean = field.overlap(batch.size)
     return mean + (1 - mean) / max(terms, 1.0)
+
+
+def _free(weight: Fill, terms: float, units: float) -> float:
+    """Return how free the squared length of a product is, relative to a matrix of independent entries.
+
+    Orthonormal columns keep it; of `terms` directions a matrix with orthonormal rows keeps `units`, and the squared
+    length of a part has the variance 2/units - 2/terms.
+    """
+    return max(1 - units / terms, 0.0) if weight.form == "orthogonal" else 1.0
 
 
 def correlation_gap(d: Array, std: Array) -> Array:
@@ -89,9 +99,8 @@ def backward(
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
-    spread = g.spread.plus(_matrix_noise(overlap, g.alignment, source, units, noises)).modulated(
-        2 / units, along if source else 0.0
-    )
+    noise = _matrix_noise(overlap, g.alignment, source, units, noises) if _free(weight, terms, units) else CERTAIN
+    spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
     excess = g.excess + blurring(overlap) / units
     alignment = g.alignment + blurring(g.alignment) / units
     return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, g.field)

@@ -15,10 +15,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entries
 from .field import Field
+from .patchwork import NOTHING, Patchwork, extent
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 Place: TypeAlias = tuple[int, tuple[tuple[int, int], ...]]
-NOTHING = Unknown("memory that nothing filled")
 
 
 class Memory:
@@ -26,11 +26,11 @@ class Memory:
 
     def __init__(self, examples: int) -> None:
         self.examples = examples
-        self._entries: dict[int, tuple[StorageWeakRef, Value]] = {}
+        self._entries: dict[int, tuple[StorageWeakRef, Value | Patchwork]] = {}
         self._full = 4096
         self._parts: dict[int, tuple[StorageWeakRef, dict[Place, tuple[int, Signal]]]] = {}
 
-    def put(self, tensor: torch.Tensor, value: Value) -> None:
+    def put(self, tensor: torch.Tensor, value: Value | Patchwork) -> None:
         """Set what is known of the tensor's storage."""
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -69,6 +69,23 @@ class Memory:
             return parts[place][1]
         return Unknown("memory written in part") if covers(tensor) else None
 
+    def whole(self, tensor: torch.Tensor) -> Value | Patchwork:
+        """Return what is known of all of the tensor's storage."""
+        entry = self._entries.get(tensor.untyped_storage()._cdata)
+        return entry[1] if entry else NOTHING
+
+    def own(self, tensor: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """Return a tensor's numbers as a view of a storage that is nobody else's, and know the storage by it."""
+        whole = self.whole(tensor)
+        if not isinstance(whole, Concrete) or not whole.own:
+            count = tensor.untyped_storage().nbytes() // tensor.element_size()
+            flat = torch.zeros(count, dtype=tensor.dtype)
+            known = whole.tensor if isinstance(whole, Concrete) else numbers
+            flat.as_strided(known.shape, known.stride(), known.storage_offset()).copy_(known)
+            whole = Concrete(flat, own=True)
+            self.put(tensor, whole)
+        return whole.tensor.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
     def forget_expired(self) -> None:
         """Drop what was known of memory that is gone."""
         self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
@@ -87,14 +104,17 @@ def covers(tensor: torch.Tensor) -> bool:
     return tensor.numel() * tensor.element_size() >= tensor.untyped_storage().nbytes()
 
 
-def part_of(value: Value, tensor: torch.Tensor, examples: int) -> Value:
+def part_of(value: Value | Patchwork, tensor: torch.Tensor, examples: int) -> Value:
     """Return what is known of a view of memory of which this is known."""
     match value:
         case Unknown():
             return value
+        case Patchwork():
+            return value.known(*extent(tensor))
         case Concrete(tensor=known):
             leading = len(known) if known.dim() else None
-            return Concrete(known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()), leading)
+            part = known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+            return replace(value, tensor=part, leading=leading)
         case Draws(values=known) if known.shape[1:] != tensor.shape:
             return _reshaped(value, tensor)
         case Fill() if not covers(tensor):

@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules import module as hooks
 
-from steadygrad.fans import fans
-from steadygrad.profile import LayerSignal
+from steadygrad.errors import SetupError
+from steadygrad.profile import Profile
 
-from .batch import Batch
+from .demands import UnknownNumber
 from .interpreter import Interpreter
-from .operators.positions import as_signal, parameter
 from .outside import outside
-from .spread import band
-from .values import Draws, Fill, ParameterGradient, Signal, Unknown, Value
+from .stand_in import stand_in
+from .values import Unknown, Value
+
+NOTHING = Unknown("nothing came")
 
 
 @dataclass(slots=True)
 class Row:
-    """One call: the module, what is known of its output, and of the gradient that came back to it."""
+    """One call: the module, what is known of its input and output, and of the gradient that came back to it.
+
+    `sources` are the rows whose very output was the input; `shape` is that of the output.
+    """
 
     path: str
     module: nn.Module
     output: Value
-    gradient: Value = field(default_factory=lambda: Unknown("no gradient came back"))
+    shape: tuple[int, ...] | None = None
+    entering: Value = NOTHING
+    sources: tuple[int, ...] = ()
+    gradient: Value = field(default_factory=lambda: NOTHING)
 
 
 class Rows:
-    """Watches the calls of a model's modules while the interpreter runs."""
+    """Watches the calls of a model's modules while the interpreter runs.
 
-    def __init__(self, run: Interpreter) -> None:
+    `stopped` says why the model could not be run to its end.
+    """
+
+    def __init__(self, run: Interpreter, given: Profile | None = None) -> None:
         self.run = run
+        self.given = given
         self.rows: list[Row] = []
-        self.stack: list[nn.Module] = []
+        self.stack: list[tuple[nn.Module, Any, Value]] = []
         self.paths: dict[int, str] = {}
+        self.stopped: str | None = None
+        self.loss: torch.Tensor | None = None
 
     def name(self, model: nn.Module) -> None:
         """Learn the paths of a model's modules."""
@@ -48,33 +59,85 @@ class Rows:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Hook every module call; unhook at the end."""
-        handles = [
-            hooks.register_module_forward_pre_hook(self._enter),
-            hooks.register_module_forward_hook(self._leave),
-        ]
+        """See every call of a module. Of torch's own hooks compiled modules warn, and they miss what others change."""
+        call = nn.Module.__call__
+        nn.Module.__call__ = self._seen(call)  # type: ignore[method-assign]
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            nn.Module.__call__ = call  # type: ignore[method-assign]
 
     def where(self) -> str:
         """Return the path of the innermost module that is running."""
-        return next((self.paths[id(m)] for m in reversed(self.stack) if id(m) in self.paths), "")
+        return next((self.paths[id(m)] for m, *_ in reversed(self.stack) if id(m) in self.paths), "")
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        self.stack.append(module)
+    def _seen(self, call: Any) -> Any:
+        def seen(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            depth = len(self.stack)
+            self._enter(module, first_tensor([*args, *kwargs.values()]))
+            try:
+                output = call(module, *args, **kwargs)
+            except UnknownNumber as error:
+                self.stopped = self.stopped or f"module {self.where()!r}: {error}"
+                del self.stack[depth:]
+                return self._gone_on(
+                    module, [t for t in (*args, *kwargs.values()) if isinstance(t, torch.Tensor)], error
+                )
+            self._leave(module, output)
+            return output
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.stack.pop()
-        if id(module) not in self.paths or next(module.children(), None) is not None:
-            return
-        tensor = _first_tensor(output)
-        if tensor is None:
-            return
+        return seen
+
+    def _gone_on(self, module: nn.Module, inputs: list[torch.Tensor], error: UnknownNumber) -> torch.Tensor:
+        """Go on from what was measured of a module that asks for a number that no theory gives."""
+        measured = self._measured(module)
+        if measured is None:
+            raise error
+        self.run.note(f"{self.stopped}; its output is taken as it was measured")
+        self.stopped = None
+        output = stand_in(self.run, measured, inputs, self._before(inputs))
+        self._record(module, output, first_tensor(inputs), NOTHING)
+        return output
+
+    def _measured(self, module: nn.Module) -> Any:
+        """The measured row of this call of a module, if there is one with a shape to go on from."""
+        path = self.paths.get(id(module))
+        if self.given is None or path is None:
+            return None
+        earlier = sum(row.path == path for row in self.rows)
+        found = [row for row in self.given if row.path == path][earlier:]
+        return found[0] if found and found[0].shape else None
+
+    def _before(self, inputs: list[torch.Tensor]) -> list[Any]:
+        """The measured rows whose outputs these tensors are; None for a tensor of another origin."""
+        assert self.given is not None
+        made = [getattr(t, _MADE_BY, None) for t in inputs]
+        rows = [None if i is None else self.rows[i] for i in made]
+        found = {row.path: row for row in reversed(self.given.layers)}
+        return [None if row is None else found.get(row.path) for row in rows]
+
+    def _enter(self, module: nn.Module, x: torch.Tensor | None) -> None:
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and x is not None and x.is_floating_point():
+            raise SetupError(
+                f"`inputs` must be token ids for module {self.paths.get(id(module), '')!r} ({type(module).__name__}), "
+                f"got {x.dtype}: give a tensor of integers, or Inputs(shape, tokens={module.num_embeddings})."
+            )
         with outside():
-            row = Row(self.paths[id(module)], module, self.run.value(tensor))
+            self.stack.append((module, x, NOTHING if x is None else self.run.value(x)))
+
+    def _leave(self, module: nn.Module, output: Any) -> None:
+        _, x, entering = self.stack.pop()
+        tensor = first_tensor(output)
+        if tensor is not None and id(module) in self.paths and next(module.children(), None) is None:
+            self._record(module, tensor, x, entering)
+
+    def _record(self, module: nn.Module, tensor: torch.Tensor, x: torch.Tensor | None, entering: Value) -> None:
+        made = None if x is None else getattr(x, _MADE_BY, None)
+        with outside():
+            value = self.run.value(tensor)
+        sources = () if made is None else (made,)
+        row = Row(self.paths[id(module)], module, value, tuple(tensor.shape), entering, sources)
+        setattr(tensor, _MADE_BY, len(self.rows))
         self.rows.append(row)
         if tensor.requires_grad:
             tensor.register_hook(lambda grad: self._backward(row, grad))
@@ -83,79 +146,23 @@ class Rows:
         with outside():
             row.gradient = self.run.value(grad)
 
+    def not_reached(self, model: nn.Module) -> list[Row]:
+        """Return a row for each module without children that was not called before the model stopped."""
+        reached = {row.path for row in self.rows}
+        why = Unknown(self.stopped or "")
+        leaves = ((path, m) for path, m in model.named_modules() if next(m.children(), None) is None)
+        return [Row(path, m, why) for path, m in leaves if path not in reached and self.stopped]
 
-def _first_tensor(output: Any) -> torch.Tensor | None:
+
+_MADE_BY = "_steadygrad_made_by"
+
+
+def first_tensor(output: Any) -> torch.Tensor | None:
+    """Return the first tensor in an output: itself, or in a list, tuple or mapping, depth first."""
     if isinstance(output, torch.Tensor):
         return output
+    if isinstance(output, Mapping):
+        output = list(output.values())
     if isinstance(output, list | tuple):
-        return next((t for x in output if (t := _first_tensor(x)) is not None), None)
+        return next((t for x in output if (t := first_tensor(x)) is not None), None)
     return None
-
-
-def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
-    """Return a row of the profile from what is known at the end."""
-    fan_in, fan_out = _fans(row.module)
-    output = row.output
-    known = parameter(run, output) if isinstance(output, Fill) else as_signal(run, output)
-    moments = _forward(known, run) if known else {}
-    gradient = as_signal(run, row.gradient)
-    return LayerSignal(
-        path=row.path,
-        kind=type(row.module).__name__,
-        fan_in=fan_in,
-        fan_out=fan_out,
-        **moments,
-        **(_backward(gradient, run) if gradient else _of_parameter(row.gradient)),
-        weight_grad_norm=_norm(weight_gradient, row.module),
-        mark=_mark(known, gradient),
-    )
-
-
-def _fans(module: nn.Module) -> tuple[int | None, int | None]:
-    try:
-        found = fans(module)
-    except TypeError:
-        return None, None
-    return found.fan_in, found.fan_out
-
-
-def _mark(output: Signal | None, gradient: Signal | None) -> Any:
-    if output is None:
-        return "unknown"
-    return "approximate" if "approximate" in (output.mark, gradient.mark if gradient else "exact") else "exact"
-
-
-def _forward(known: Signal, run: Interpreter) -> dict[str, float]:
-    q, low, high, c, signal = _moments(known, run)
-    return {"mean": float(known.moments.mean.mean()), "q": q, "q_low": low, "q_high": high, "c": c, "signal": signal}
-
-
-def _of_parameter(gradient: Value) -> dict[str, float]:
-    """Of an output that is the same for every example, as looked-up positions are."""
-    return {"grad_q": gradient.q} if isinstance(gradient, ParameterGradient) else {}
-
-
-def _backward(known: Signal, run: Interpreter) -> dict[str, float]:
-    q, low, high, c, _ = _moments(known, run)
-    return {"grad_q": q, "grad_q_low": low, "grad_q_high": high, "grad_c": c}
-
-
-def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, float, float]:
-    batch: Batch = run.batch
-    mean_q = float(known.moments.q.mean())
-    q, low, high = band(mean_q, run.noises.of(known.moments.spread))
-    d = batch.distinct_mean(known.moments.d)
-    share = d / mean_q if mean_q > 0 else math.nan
-    return q, low, high, 1 - share, q * share
-
-
-def _norm(gradient: Value, module: nn.Module) -> float:
-    weight = getattr(module, "weight", None)
-    if not isinstance(gradient, ParameterGradient) or not isinstance(weight, torch.Tensor):
-        return math.nan
-    return math.sqrt(gradient.q * weight.numel())
-
-
-def loss_of(value: Value) -> float:
-    """Return the expected loss."""
-    return float(value.values.double().mean()) if isinstance(value, Draws) else math.nan

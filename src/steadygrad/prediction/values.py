@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .attention import Attention
     from .axes import Axes
     from .field import Field
+    from .law import Law
     from .source import Wave
 
 Array = NDArray[np.float64]
@@ -23,9 +24,13 @@ Exactness = Literal["exact", "approximate"]
 
 @dataclass(frozen=True, slots=True)
 class Concrete:
-    """Numbers that are known: the batch, labels, masks, buffers; `leading` is the first size of the memory's tensor."""
+    """Numbers that are known: the batch, labels, masks, buffers. `own` numbers may be written into.
+
+    `leading` is the first size of the memory's tensor: the examples, where it is the batch.
+    """
 
     tensor: torch.Tensor
+    own: bool = False
     leading: int | None = None
 
 
@@ -34,6 +39,8 @@ class Fill:
     """Independent entries of one distribution: a parameter as something filled it.
 
     `kurtosis` is E[(w - mean)⁴]/variance²; `source` names the draw, so that copies and transposes are known as such.
+    `law` is the whole distribution where it is neither normal nor uniform. `form` says where entries are not
+    independent: the rows, or the columns, of an orthogonal matrix keep lengths, an identity keeps what it multiplies.
     """
 
     mean: float
@@ -41,6 +48,15 @@ class Fill:
     source: int
     kurtosis: float = 3.0
     mark: Exactness = "exact"
+    law: Law | None = None
+    form: Literal["independent", "orthogonal", "identity"] = "independent"
+
+    @property
+    def acting(self) -> Fill:
+        """The fill as a factor: an identity takes each of its terms whole, so its mean makes no common part."""
+        if self.form != "identity" or self.mean == 0:
+            return self
+        return replace(self, mean=0.0, variance=self.variance + self.mean**2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from torch import fx, nn
 from steadygrad.errors import SetupError, not_allowed, unknown_name
 from steadygrad.theory import activation, gain
 
-from .units import traced, units_of
+from .traced import named, traced
+from .units import units_of
 
 _SLOPES = {"leaky_relu": 0.01, "prelu": 0.25}
 
@@ -53,7 +54,8 @@ def convert_(
 
     Raises:
         ValueError: `to` is not known, or the slope is out of its range.
-        SetupError: the model cannot be traced, or calls ReLU as a function, which nothing can exchange.
+        SetupError: the model cannot be traced, or calls ReLU as a function, which cannot be exchanged from outside: the
+            error names each call with its line.
 
     Reference: He, Zhang, Ren, Sun 2015, Delving deep into rectifiers, equation 15.
 
@@ -85,22 +87,27 @@ def _scaled_(graph: fx.GraphModule, factor: float) -> tuple[Conversion, ...]:
     done, touched = [], set[int]()
     for node in relus:
         source = units.get(node.name)
-        reason = "no layer was found before it" if source is None else source.blocked
+        reason = "no layer was found before it" if source is None else source.blocked or source.altered
         readers = () if source is None or reason else source.readers
-        for _, layer in readers:
-            if id(layer.weight) not in touched:
-                layer.weight.mul_(factor)
-                touched.add(id(layer.weight))
-        paths = tuple(path for path, _ in readers)
+        for reader in readers:
+            if id(reader.layer.weight) not in touched:
+                reader.layer.weight.mul_(factor)
+                touched.add(id(reader.layer.weight))
+        paths = tuple(reader.path for reader in readers)
         done.append(Conversion(path=str(node.target), scaled=paths, factor=factor if paths else 1.0, reason=reason))
     return tuple(done)
 
 
 def _refuse_functions(graph: fx.GraphModule) -> None:
-    called = {torch.relu, nn.functional.relu}
-    names = [n.name for n in graph.graph.nodes if n.target in called or (n.op == "call_method" and n.target == "relu")]
-    if names:
-        raise SetupError(f"`model` must use nn.ReLU modules to be converted; it calls ReLU as a function at {names}.")
+    called = {torch.relu, torch.relu_, nn.functional.relu, nn.functional.relu_}
+    calls = [named(n) for n in graph.graph.nodes if n.target in called or _is_method(n)]
+    if calls:
+        where = ", ".join(calls)
+        raise SetupError(f"`model` must use nn.ReLU modules to be converted; it calls ReLU as a function: {where}.")
+
+
+def _is_method(node: fx.Node) -> bool:
+    return node.op == "call_method" and node.target in ("relu", "relu_")
 
 
 def _made(to: str, slope: float, *, inplace: bool, like: nn.Parameter | None) -> nn.Module:

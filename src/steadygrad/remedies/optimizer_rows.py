@@ -10,7 +10,7 @@ _DIRECTIONS = frozenset({"exp_avg", "momentum_buffer", "prev", "grad_avg"})
 
 
 def reset_rows_(
-    optimizer: torch.optim.Optimizer, parameter: Tensor, dim: int, positions: Tensor
+    optimizer: torch.optim.Optimizer, parameter: Tensor, dim: int, positions: Tensor, rows: slice = slice(None)
 ) -> torch.optim.Optimizer:
     """Give entries of a parameter along a dimension the optimizer state that live ones have.
 
@@ -23,6 +23,7 @@ def reset_rows_(
         parameter: of the optimizer.
         dim: along which the units lie.
         positions: the new units.
+        rows: the part along the first dimension to look at, such as a group's filters.
 
     >>> weight = torch.nn.Parameter(torch.zeros(3, 1))
     >>> optimizer = torch.optim.Adam([weight])
@@ -33,7 +34,7 @@ def reset_rows_(
     """
     for name, value in optimizer.state.get(parameter, {}).items():
         if isinstance(value, Tensor) and value.ndim == parameter.ndim and value.shape[dim] == parameter.shape[dim]:
-            _reset_(name, value, parameter, dim, positions)
+            _reset_(name, value[rows], parameter[rows], dim, positions)
     return optimizer
 
 

@@ -13,7 +13,12 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from .activity import Activity, activity_on
 from .optimizer_rows import reset_rows_
-from .units import Units, traced, units_of
+from .traced import is_affine_norm, traced
+from .units import Units, units_of
+from .walk import Reader
+
+# Normalized channels have variance 1 about; a range below this is rounding and the like.
+_VARIES = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +53,13 @@ def revive_(
     becomes 0, its batch normalization neutral; its outgoing weights become 0, and what it passed on until now, a
     constant, moves into the biases of the layers that read it. The optimizer's state becomes that of live units.
 
-    Units that cannot be cut off, because their output meets others before a weight reads it (a sum of a residual
-    stream, a layer normalization, the model's output), are reported and left alone.
+    It follows the units through batch normalization, pooling, flattening, sums and other operators of entries, into
+    linear layers and convolutions, grouped ones too. Behind a sum, such as a residual stream, that is exact where all
+    that is added to the unit is constant too. A unit behind a layer or group normalization gets another scale and shift
+    there, because new weights before it would change what the other units are divided by.
+
+    Units that cannot be cut off (what is added to them varies, a normalization over all units reads them, they leave
+    the model) are reported with the operator and its line, and left alone.
 
     Args:
         model: whose forward pass can be traced; linear layers and convolutions, also into each other.
@@ -62,6 +72,7 @@ def revive_(
 
     Raises:
         SetupError: the model cannot be traced.
+        ValueError: there is no batch, or one is empty.
 
     Reference: Sokar, Agarwal, Castro, Evci 2023, The dormant neuron phenomenon in deep reinforcement learning,
     section 5 (ReDo); Lu, Shin, Su, Karniadakis 2019, Dying ReLU and initialization.
@@ -87,20 +98,26 @@ def _revived_(
     generator: torch.Generator | None,
 ) -> Revival:
     positions = tuple(dead.tolist())
-    constants = [activity.constants(path, _columns(units, reader, dead)) for path, reader in units.readers]
-    reason = units.blocked or next(filter(None, map(_obstacle, units.readers, constants)), "")
-    if reason or not units.readers:
-        return Revival(path=units.path, dead=positions, revived=False, reason=reason or "nothing reads it")
-    for (_, reader), constant in zip(units.readers, constants, strict=True):
+    columns = [reader.place.columns(dead, units.count) for reader in units.readers]
+    reason = units.blocked or ("" if units.readers else "nothing reads it") or _still(units, dead, activity)
+    if not reason:
+        found = [activity.constants(reader.path, each) for reader, each in zip(units.readers, columns, strict=True)]
+        reason = next(filter(None, map(_obstacle, units.readers, found)), "")
+    if reason:
+        return Revival(path=units.path, dead=positions, revived=False, reason=reason)
+    for reader, each, constant in zip(units.readers, columns, found, strict=True):
         assert constant is not None
-        _cut_off_(reader, _columns(units, reader, dead), constant, optimizer)
-    _draw_(units, dead, optimizer, generator)
+        _cut_off_(reader.layer, each, constant, optimizer)
+    if is_affine_norm(units.layer):
+        _centre_(units, dead, activity, optimizer)
+    else:
+        _draw_(units, dead, optimizer, generator)
     return Revival(path=units.path, dead=positions, revived=True)
 
 
-def _obstacle(reader: tuple[str, Any], constant: Tensor | None) -> str:
+def _obstacle(reader: Reader, constant: Tensor | None) -> str:
     """Why a reader cannot be told the constant instead."""
-    path, layer = reader
+    path, layer = reader.path, reader.layer
     if constant is None:
         return f"what it passes on to `{path}` is not constant"
     if not constant.any():
@@ -116,21 +133,42 @@ def _padding(layer: Any) -> tuple[int, ...]:
     return (0,) if layer.padding == "valid" else (1,) if layer.padding == "same" else tuple(layer.padding)
 
 
-def _columns(units: Units, reader: Any, dead: Tensor) -> Tensor:
-    """Inputs of a reader that come from the dead units: several for each where a convolution was flattened."""
-    each = reader.weight.shape[1] // units.count
-    columns: Tensor = dead[:, None] * each + torch.arange(each, device=dead.device)
-    return columns.flatten()
+def _cut_off_(layer: Any, columns: Tensor, constant: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
+    """Move a constant into the bias and make the weights that read it zero; in each group of a convolution its own."""
+    groups, width = getattr(layer, "groups", 1), layer.weight.shape[1]
+    for group, weight in enumerate(layer.weight.chunk(groups)):
+        rows = slice(group * len(weight), (group + 1) * len(weight))
+        mine = columns // width == group
+        inputs, value = columns[mine] - group * width, constant[mine]
+        if value.any():
+            layer.bias[rows] += (
+                weight[:, inputs].flatten(2).sum(2) @ value if weight.ndim > 2 else weight[:, inputs] @ value
+            )
+        weight[:, inputs] = 0
+        if optimizer is not None and len(inputs):
+            reset_rows_(optimizer, layer.weight, 1, inputs, rows)
 
 
-def _cut_off_(reader: Any, columns: Tensor, constant: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
-    """Move a constant into the bias and make the weights that read it zero."""
-    if constant.any():
-        weights = reader.weight[:, columns].flatten(2).sum(2) if reader.weight.ndim > 2 else reader.weight[:, columns]
-        reader.bias += weights @ constant
-    reader.weight[:, columns] = 0
-    if optimizer is not None:
-        reset_rows_(optimizer, reader.weight, 1, columns)
+def _still(units: Units, dead: Tensor, activity: Activity) -> str:
+    """Why scale and shift alone cannot wake channels of a normalization: what they scale hardly varies."""
+    if not is_affine_norm(units.layer):
+        return ""
+    low, high = activity.normalized[units.path].ends
+    return "" if ((high - low)[dead] > _VARIES).all() else "what it normalizes does not vary on the batches"
+
+
+def _centre_(units: Units, dead: Tensor, activity: Activity, optimizer: torch.optim.Optimizer | None) -> None:
+    """Scale and shift channels so that what they saw lies around 0, at least from -1 to 1.
+
+    The layer before stays as it is: drawn anew, it would change mean and variance for all others.
+    """
+    low, high = (end[dead] for end in activity.normalized[units.path].ends)
+    scale = (2 / (high - low)).clamp(min=1)
+    layer: Any = units.layer
+    layer.weight[dead], layer.bias[dead] = scale, -scale * (low + high) / 2
+    for parameter in (layer.weight, layer.bias) if optimizer is not None else ():
+        assert optimizer is not None
+        reset_rows_(optimizer, parameter, 0, dead)
 
 
 def _draw_(

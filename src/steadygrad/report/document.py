@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -48,6 +48,7 @@ class LayerRecord(_Record):
 
     path: str
     kind: str
+    shape: tuple[int, ...] | None
     fan_in: int | None
     fan_out: int | None
     mean: Number
@@ -74,6 +75,7 @@ class ProfileRecord(_Record):
     loss: Number
     batch_size: int
     unknown: tuple[str, ...]
+    parameter_grad_norms: dict[str, Number]
 
 
 class Document(_Record):
@@ -99,6 +101,8 @@ def _record(value: Any) -> Any:
     """Frozen dataclasses as mappings, field by field."""
     if dataclasses.is_dataclass(value):
         return {field.name: _record(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _record(one) for name, one in value.items()}
     if isinstance(value, tuple | list):
         return [_record(one) for one in value]
     return _number(value)

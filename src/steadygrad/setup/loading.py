@@ -39,9 +39,8 @@ def load(spec: str) -> Setup:
     Traceback (most recent call last):
     steadygrad.errors.SetupError: `file` must be an existing Python file, got 'missing.py'.
     """
-    file, name = _parts(spec)
-    with _executed(file) as module:
-        make = _callable(module, name, file)
+    name = _parts(spec)[1]
+    with function_of(spec) as make:
         with user_code(f"`{name}`"):
             made = make()
         return _setup_from(made, name)
@@ -58,6 +57,22 @@ def file_of(spec: str) -> Path:
     steadygrad.errors.SetupError: `file` must be an existing Python file, got 'missing.py'.
     """
     return _parts(spec)[0]
+
+
+@contextmanager
+def function_of(spec: str) -> Iterator[Callable[[], object]]:
+    """Run a file and give one of its functions, uncalled, while its folder is on `sys.path`.
+
+    Args:
+        spec: as for `load`.
+
+    Raises:
+        SetupError: there is no such file or name, or the name is no function without arguments.
+        UserCodeError: the file raised.
+    """
+    file, name = _parts(spec)
+    with _executed(file) as module:
+        yield _callable(module, name, file)
 
 
 def _parts(spec: str) -> tuple[Path, str]:

@@ -14,9 +14,10 @@ from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
 from .measured import Measured
-from .sampled import Sampled
+from .sampled import Sampled, examples
 
 _SAMPLE = 32
+_SCALES = (1.0, 1e3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Affinity:
         deviation: norm of that sum over the norm of f(x) - f(0); NaN where rounding hides the latter.
         rounding: what rounding alone may make of it.
         count: numbers that the deviation rests on.
+        waits: a weight or gain is all zero, as before a branch that begins at nothing: what it hides may bend.
     """
 
     layers: tuple[str, ...]
@@ -36,6 +38,7 @@ class Affinity:
     deviation: float
     rounding: float
     count: int
+    waits: bool = False
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -43,15 +46,18 @@ class Affinity:
         model, rows = collector.setup.model, collector.get(Measured).weighted
         summing = [(row, call) for row, call in rows if not isinstance(call.module, nn.Embedding | nn.EmbeddingBag)]
         layers = tuple(dict.fromkeys(row.path for row, _ in summing))
-        inputs = collector.get(Sampled).first.inputs[:_SAMPLE]
-        if len(layers) < 2 or not _is_stacked(model, inputs, [call.module for _, call in summing]):
-            return cls(layers=layers, widths=(), deviation=math.nan, rounding=0.0, count=0)
+        inputs = examples(collector.get(Sampled).first.inputs, _SAMPLE)
+        nothing = cls(layers=layers, widths=(), deviation=math.nan, rounding=0.0, count=0)
         try:
+            if len(layers) < 2 or not _is_stacked(model, inputs, [call.module for _, call in summing]):
+                return nothing
             with untouched(model), torch.no_grad():
                 f, x = _map(model.eval(), rows[-1][1].module, rows[0][1].module, inputs)
-                deviation, rounding, count = _deviation(f, x)
+                tried = [_deviation(f, x, scale) for scale in _SCALES]
         except Exception as error:
             raise Unavailable(f"Whether the model is linear was not tried: {type(error).__name__}: {error}") from error
+        # A piecewise linear map looks affine where its pieces are large: the scale counts at which it bends most.
+        deviation, rounding, count = max(tried, key=lambda at: at[0] - at[1] if math.isfinite(at[0]) else math.inf)
         widths = tuple(_widths(call.module) for _, call in summing)
         return cls(
             layers=layers,
@@ -59,6 +65,7 @@ class Affinity:
             deviation=deviation,
             rounding=rounding,
             count=count,
+            waits=any("bias" not in name and not bool(p.detach().any()) for name, p in model.named_parameters()),
         )
 
     @property
@@ -138,14 +145,15 @@ def _map(
     return lambda e: run(inputs, e), seen[0]
 
 
-def _deviation(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[float, float, int]:
+def _deviation(f: Callable[[Tensor], Tensor], x: Tensor, times: float) -> tuple[float, float, int]:
+    """Of the map at a scale that is some times that of `x`."""
     generator = torch.Generator().manual_seed(0)
-    scale = float(x.double().square().mean().sqrt()) or 1.0
+    scale = times * (float(x.detach().cpu().double().square().mean().sqrt()) or 1.0)
     y = (scale * torch.randn(x.shape, generator=generator)).to(device=x.device, dtype=x.dtype)
     z = (scale * torch.randn(x.shape, generator=generator)).to(device=x.device, dtype=x.dtype)
     of_sum, of_y, of_z, of_0 = (f(v) for v in (y + z, y, z, torch.zeros_like(y)))
     unit = torch.finfo(of_sum.dtype).eps / 2
-    parts = [v.double() for v in (of_sum, of_y, of_z, of_0)]
+    parts = [v.cpu().double() for v in (of_sum, of_y, of_z, of_0)]
     signal = float((parts[1] - parts[3]).norm())
     # Each of the four sums some hundred terms a layer; a thousand roundings of what they hold is ample.
     rounding = 1e3 * unit * max(float(v.norm()) for v in parts)

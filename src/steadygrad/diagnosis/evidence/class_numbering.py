@@ -124,7 +124,7 @@ def _classes(y: Array) -> int:
 
 def _features(batches: list[Batch]) -> Array | None:
     """Inputs and their squares, standardised, at most a quarter as many as examples; tokens are counted."""
-    x = torch.cat([b.inputs.detach().reshape(b.size, -1).cpu() for b in batches])[:_MOST_EXAMPLES]
+    x = torch.cat([b.inputs.detach().to_dense().reshape(b.size, -1).cpu() for b in batches])[:_MOST_EXAMPLES]
     if not x.is_floating_point() and x.dtype not in (torch.uint8, torch.bool):
         counted = _counted(x)
         if counted is None:

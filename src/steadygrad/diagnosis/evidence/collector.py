@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self, TypeVar, cast
 from steadygrad.errors import SteadygradError
 from steadygrad.setup import Setup
 
+from .machine_limit import machine_limit
+
 
 class Unavailable(SteadygradError):
     """Evidence that a setup does not give; the message says why."""
@@ -31,6 +33,7 @@ class Collector:
 
     Attributes:
         setup: what is checked.
+        no_trial: why no trial of training is made; "" where one may be.
         notes: what could not be looked at, in words.
 
     >>> import torch
@@ -40,6 +43,7 @@ class Collector:
     """
 
     setup: Setup
+    no_trial: str = ""
     notes: list[str] = field(default_factory=list)
     _found: dict[type, Any] = field(default_factory=dict)
 
@@ -71,3 +75,8 @@ class Collector:
         except Unavailable as error:
             self.note(str(error))
             return error
+        except (SteadygradError, RuntimeError, AssertionError, MemoryError) as error:
+            if (limit := machine_limit(error)) is None:
+                raise
+            self.note(f"{kind.__name__} evidence was not collected: {limit}.")
+            return Unavailable(limit)

@@ -98,7 +98,8 @@ def _first(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Module, Tensor]:
 
         return module.register_forward_pre_hook(before)
 
-    handles = [hook(path, m) for path, m in model.named_modules() if isinstance(m, (*_SEQUENCES, _ConvNd)) and _sums(m)]
+    layers = [(path, m) for path, m in model.named_modules() if isinstance(m, (*_SEQUENCES, _ConvNd)) and _sums(m)]
+    handles = [hook(path, m) for path, m in layers]
     try:
         with untouched(model), torch.no_grad():
             model(inputs)
@@ -120,16 +121,17 @@ def _sums(module: nn.Module) -> bool:
 
 
 def _rows(module: nn.Module, entering: Tensor) -> Tensor:
+    entering = entering.to_dense() if entering.layout != torch.strided else entering
     if isinstance(module, _ConvNd) and entering.dim() > 2:
         entering = entering.movedim(1, -1)
     rows = entering.reshape(-1, entering.shape[-1])[:_MOST_ROWS]
-    return (rows.to_dense() if rows.layout != torch.strided else rows).cpu().double()
+    return rows.cpu().double()
 
 
 def _constant_in_all(sampled: Sampled, columns: int, constant: Tensor) -> Tensor:
     """Keep a feature only where every batch agrees; where the layer is given something else, the first must do."""
     first = sampled.first.inputs
-    if first.dim() != 2 or first.shape[1] != columns:
+    if first.layout != torch.strided or first.dim() != 2 or first.shape[1] != columns:
         return constant
     for batch in sampled.batches[1:]:
         if batch.inputs.shape[1:] == first.shape[1:]:

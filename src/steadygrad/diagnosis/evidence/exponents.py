@@ -25,7 +25,8 @@ from steadygrad.numerics.unstable_forms import (
 )
 
 from .collector import Collector, Unavailable
-from .sampled import Sampled
+from .rescaled import Steps, run_steps
+from .sampled import Sampled, examples
 
 _FORMS = (EXP_OVER_SUM, LOG_OF_SOFTMAX, LOG_OF_SIGMOID, LOG_OF_SUM_EXP, LOG_OF_ONE_PLUS_EXP)
 _LOG_OF_COMPLEMENT = Form(
@@ -68,16 +69,18 @@ class Exponents:
 
     Attributes:
         found: in the order of execution.
+        steps: some steps of training on a copy; None where there is no such form, or nothing could be tried.
     """
 
     found: tuple[Exponential, ...]
+    steps: Steps | None = None
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Run model and loss once on the first finite batch and match the operators that run."""
         setup, batch = collector.setup, collector.get(Sampled).first
-        x = batch.inputs[:_MOST_EXAMPLES]
-        y = None if batch.targets is None else batch.targets[:_MOST_EXAMPLES]
+        x = examples(batch.inputs, _MOST_EXAMPLES)
+        y = None if batch.targets is None else batch.targets[: len(x)]
         ranges = _Ranges()
 
         def run() -> None:
@@ -92,7 +95,27 @@ class Exponents:
                 operators = operators_of(run, {id(m): path for path, m in setup.model.named_modules()})
         except Exception as error:
             raise Unavailable(f"Exponentials were not looked at: {type(error).__name__}: {error}") from error
-        return cls(found=tuple(_found(operators, ranges)))
+        found = tuple(_found(operators, ranges))
+        return cls(found=found, steps=_tried(collector) if found else None)
+
+    @property
+    def fails(self) -> bool:
+        """Whether those steps end in numbers that are not finite.
+
+        >>> Exponents(found=()).fails
+        False
+        """
+        return self.steps is not None and not self.steps.finished
+
+
+def _tried(collector: Collector) -> Steps | None:
+    if collector.setup.optimizer is None or collector.setup.loss_fn is None:
+        return None
+    try:
+        return run_steps(collector.setup, collector.get(Sampled).batches, baseline=1.0)
+    except Exception as error:
+        collector.note(f"No steps on a copy could be tried: {type(error).__name__}: {error}")
+        return None
 
 
 @dataclass(frozen=True)

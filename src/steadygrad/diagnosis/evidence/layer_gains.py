@@ -12,17 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.pooling import _MaxPoolNd
 
 from steadygrad.fans import weight_fans
+from steadygrad.measurement.slopes import Pointwise
 from steadygrad.theory import gain
 
 from .collector import Collector
-from .measured import NORMS, Measured, Row
-
-# They hand on second moments, or close to it; what follows them is what follows the layer.
-_PASSED_THROUGH = (_DropoutNd, nn.Flatten, nn.Unflatten, nn.Identity, _MaxPoolNd)
+from .flow import Flow, Stage
 
 # Pre-activation variances that a gain is asked for: from a faint signal, where the slope at 0 counts, to unit size.
 _VARIANCES = (1e-3, 1e-2, 0.1, 0.3, 1.0)
@@ -86,12 +82,12 @@ class LayerGains:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Follow each layer's output to the activation that takes it."""
-        rows = collector.get(Measured).rows
+        flow = collector.get(Flow)
         found: dict[int, LayerGain] = {}
-        for i in range(len(rows)):
-            layer = _layer_gain(rows, i, collector)
+        for i in range(len(flow.stages)):
+            layer = _layer_gain(flow, i, collector)
             if layer is not None:
-                found[i] = _joined(layer, _before(rows, i, found))
+                found[i] = _joined(layer, _before(flow, i, found))
         return cls(layers=tuple(found.values()))
 
 
@@ -100,29 +96,30 @@ def _joined(layer: LayerGain, before: LayerGain | None) -> LayerGain:
     return replace(layer, depth_log=logarithm + layer.log_mismatch, chain=(*chain, layer.path))
 
 
-def _before(rows: list[Row], i: int, found: dict[int, LayerGain]) -> LayerGain | None:
-    """The layer of known gain that this one's input comes from; a norm in between starts a new chain."""
-    while rows[i][1].sources:
-        i = rows[i][1].sources[0]
+def _before(flow: Flow, i: int, found: dict[int, LayerGain]) -> LayerGain | None:
+    """The layer of known gain that this one's input comes from; a norm or a sum in between starts a new chain."""
+    while len(flow.stages[i].sources) == 1:
+        i = flow.stages[i].sources[0]
+        stage = flow.stages[i]
         if i in found:
             return found[i]
-        if isinstance(rows[i][1].module, NORMS) or rows[i][0].fan_in is not None:
+        if stage.is_norm or stage.fan_in is not None or (stage.module is None and stage.function is None):
             return None
     return None
 
 
-def _layer_gain(rows: list[Row], i: int, collector: Collector) -> LayerGain | None:
-    row, call = rows[i]
-    if row.fan_in is None or (range_ := _asked_for(rows, i, collector)) is None:
+def _layer_gain(flow: Flow, i: int, collector: Collector) -> LayerGain | None:
+    stage = flow.stages[i]
+    if stage.fan_in is None or stage.module is None or (range_ := _asked_for(flow, i, collector)) is None:
         return None
-    if (sample := _sample(row.path, call.module, collector)) is None:
+    if (sample := _sample(stage.path, stage.module, collector)) is None:
         return None
-    has, error = (x * math.sqrt(row.fan_in) for x in sample)
+    has, error = (x * math.sqrt(stage.fan_in) for x in sample)
     low, high, activation = range_
     return LayerGain(
-        path=row.path,
-        module=call.module,
-        fan_in=row.fan_in,
+        path=stage.path,
+        module=stage.module,
+        fan_in=stage.fan_in,
         has=has,
         standard_error=error,
         low=low,
@@ -157,32 +154,35 @@ def _sample(path: str, module: nn.Module, collector: Collector) -> tuple[float, 
     return rms, float(squares.std()) / math.sqrt(w.numel()) / (2 * rms)
 
 
-def _asked_for(rows: list[Row], i: int, collector: Collector) -> tuple[float, float, str] | None:
+def _asked_for(flow: Flow, i: int, collector: Collector) -> tuple[float, float, str] | None:
     """Least and largest right gain and the activation's name; None where what follows is not known or a norm."""
-    taken_by = _taken_by(rows, i)
-    last = max(j for j, (row, _) in enumerate(rows) if row.fan_in is not None)
+    taken_by = flow.takers(i)
     if not taken_by:
         # Small heads are good practice, and a zero one is legal: only a loud one is out of scale.
-        return (0.0, 1.0, "") if i == last else None
-    row, call = rows[taken_by[0]]
-    if isinstance(call.module, NORMS):
+        return (0.0, 1.0, "") if i in flow.outputs else None
+    stage = flow.stages[taken_by[0]]
+    if len(taken_by) > 1 or stage.is_norm:
         return None
-    if row.fan_in is not None:
+    if stage.fan_in is not None:
         return 1.0, 1.0, "the next layer"
-    if not call.units:
+    if stage.flat is None:
         return None
-    if (found := _gains(call.module)) is None:
-        kind = type(call.module).__name__
-        collector.note(f"{kind} cannot be run on numbers in double precision, so the gain before it is not known.")
+    found = _gains(stage.module) if stage.module is not None else _operator_gains(stage)
+    if found is None:
+        collector.note(
+            f"{stage.name} cannot be run on numbers in double precision, so the gain before it is not known."
+        )
     return found
 
 
-def _taken_by(rows: list[Row], i: int) -> list[int]:
-    found = [j for j, (_, call) in enumerate(rows) if i in call.sources]
-    while found and isinstance(rows[found[0]][1].module, _PASSED_THROUGH):
-        i = found[0]
-        found = [j for j, (_, call) in enumerate(rows) if i in call.sources]
-    return found
+# What an operator's module is called, for those that both exist.
+_MODULES = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "GELU", "silu": "SiLU", "elu": "ELU"}
+
+
+def _operator_gains(stage: Stage) -> tuple[float, float, str] | None:
+    assert stage.function is not None, "an operator with a share of flat entries is pointwise"
+    found = _computed_gains(Pointwise(stage.function))
+    return None if found is None else (*found[:2], _MODULES.get(stage.name, stage.name))
 
 
 def _gains(module: nn.Module) -> tuple[float, float, str] | None:

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from steadygrad.diagnosis.trainable_depth import rounding
 from steadygrad.measurement import Call, Observation, observe
 from steadygrad.profile import LayerSignal
 
@@ -67,16 +69,27 @@ class Measured:
         """Rows of the trunk where a gradient's size says something, in the order of execution.
 
         A layer right before a norm is scale-free: its gradient is as small as its weights are large. The norm's own
-        output stands in for it.
+        output stands in for it. Of a module that is called again and again, as a recurrent cell, the last call counts:
+        the others are the same layer at other times.
         """
         rows = self.rows
+        last_call = {call.module: i for i, (_, call) in enumerate(rows)}
         before_norm = {i for _, call in rows if isinstance(call.module, NORMS) for i in call.sources}
         last = next((i for i in reversed(range(len(rows))) if rows[i][0].fan_in is not None), 0)
         return [
             row
             for i, row in enumerate(rows[:last])
-            if (row[0].fan_in is not None and i not in before_norm) or isinstance(row[1].module, NORMS)
+            if last_call[row[1].module] == i
+            and ((row[0].fan_in is not None and i not in before_norm) or isinstance(row[1].module, NORMS))
         ]
+
+    def noise(self) -> float:
+        """What rounding makes of the signal at the head's entrance: nothing below it was measured."""
+        if self.head is None:
+            return 0.0
+        call = self.head[1]
+        kinds = {p.dtype for p in call.module.parameters() if p.is_floating_point()}
+        return max((rounding(call.entering_q, torch.finfo(kind).eps) for kind in kinds), default=0.0)
 
     def distances(self) -> tuple[float, float] | None:
         """1 - c of the input and at the head's entrance; None where either is not known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -32,6 +32,7 @@ class InputScale:
     Attributes:
         largest: largest eigenvalue of the second moments that enter the first layer.
         bound: the largest that as many standardised features can have, which is their number.
+        total: E|x|², the trace of the second moments; a bias has 1.
         comparison: steps with standardised inputs; None where the scale is ordinary or nothing could be tried.
         apart: ratio of the largest to the smallest root mean square of a feature; 1 where units are shared.
         path: the layer.
@@ -40,6 +41,7 @@ class InputScale:
 
     largest: float
     bound: float
+    total: float
     comparison: Comparison | None
     apart: float
     path: str
@@ -47,26 +49,34 @@ class InputScale:
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
-        """Standardise where the eigenvalue is beyond e^6 times its bound."""
+        """Standardise where the eigenvalue is beyond e^6 times its bound, or all of them are below e^-6 of a bias's."""
         entrance = collector.get(Entrance)
         largest, bound = entrance.largest, float(max(entrance.features, 1))
         apart = _apart(entrance)
-        comparison = None
-        if largest > OUT_OF_SCALE * bound:
-            comparison = _compared(collector, inputs=_standardised_inputs(collector.get(Sampled), apart))
-        return cls(
+        found = cls(
             largest=largest,
             bound=bound,
-            comparison=comparison,
+            total=float(entrance.rms.square().sum()),
+            comparison=None,
             apart=apart,
             path=entrance.path,
             count=len(entrance.rows),
         )
+        if not (found.is_large or found.is_small):
+            return found
+        return replace(
+            found, comparison=_compared(collector, inputs=_standardised_inputs(collector.get(Sampled), apart))
+        )
 
     @property
-    def is_out(self) -> bool:
+    def is_large(self) -> bool:
         """Whether the eigenvalue is beyond e^6 times its bound."""
         return self.largest > OUT_OF_SCALE * self.bound
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all of the features together are less than e^-6 of a bias."""
+        return 0 < self.total < 1 / OUT_OF_SCALE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +123,8 @@ class TargetScale:
     """Whether targets out of the outputs' scale keep a regression from learning.
 
     Attributes:
-        typical: median distance of a target from the outputs' mean, of all entries.
-        spread: median distance of a target from the median target.
+        typical: median distance of a target from the outputs' mean, of the column where it is largest.
+        spread: median distance of a target from the median target, of the column where it is largest.
         outputs: root mean square of the outputs at the start.
         comparison: steps with standardised targets.
         count: targets.
@@ -133,25 +143,18 @@ class TargetScale:
         pair = next((p for p in run.named(*REGRESSIONS) if p.target is not None), None)
         if pair is None or pair.target is None:
             return cls(typical=math.nan, spread=math.nan, outputs=math.nan, comparison=None, count=0)
-        y = torch.cat([t.double().flatten() for t in pair.targets])
+        y = torch.cat([_columns(t) for t in pair.targets if t.shape[1:] == pair.target.shape[1:]])
         x = pair.input.double()
         found = cls(
-            typical=float((y - x.mean()).abs().median()),
-            spread=float((y - y.median()).abs().median()),
+            typical=float((y - x.mean()).abs().median(0).values.max()),
+            spread=float((y - y.median(0).values).abs().median(0).values.max()),
             outputs=float(x.square().mean().sqrt()),
             comparison=None,
             count=y.numel(),
         )
         if not found.is_out:
             return found
-        comparison = _compared(collector, targets=_standardised_targets(collector.get(Sampled)))
-        return cls(
-            typical=found.typical,
-            spread=found.spread,
-            outputs=found.outputs,
-            comparison=comparison,
-            count=found.count,
-        )
+        return replace(found, comparison=_compared(collector, targets=_standardised_targets(collector.get(Sampled))))
 
     @property
     def is_out(self) -> bool:
@@ -179,19 +182,33 @@ class DividedLoss:
     def collect(cls, collector: Collector) -> Self:
         """Divide the loss where an example's gradient does not shrink when the batch grows."""
         run = collector.get(LossRun)
-        comparison = None
-        if is_sum(run.growth) and run.batch_size > 1:
-            comparison = _compared(collector, divided=run.batch_size)
-        return cls(growth=run.growth, batch_size=run.batch_size, comparison=comparison)
+        found = cls(growth=run.growth, batch_size=run.batch_size, comparison=None)
+        if not found.is_sum:
+            return found
+        return replace(found, comparison=_compared(collector, divided=found.factor))
 
+    @property
+    def is_sum(self) -> bool:
+        """Whether an example's gradient stays, to a hundredth, or grows in a batch of twice the size.
 
-def is_sum(growth: float) -> bool:
-    """Return whether an example's gradient is the same, to a hundredth, in a batch of twice the size.
+        >>> [DividedLoss(growth=g, batch_size=8, comparison=None).is_sum for g in (1.0, 0.5, 2.0)]
+        [True, False, True]
+        """
+        return self.batch_size > 1 and self.power > 0 and abs(self.growth - 2 ** (self.power - 1)) < 0.01
 
-    >>> is_sum(1.0), is_sum(0.5), is_sum(float("nan"))
-    (True, False, False)
-    """
-    return abs(growth - 1) < 0.01
+    @property
+    def power(self) -> int:
+        """Power of the batch size that the loss goes with: 0 for a mean, 1 for a sum, 2 for a sum over pairs."""
+        return round(math.log2(self.growth)) + 1 if 0 < self.growth < math.inf else 0
+
+    @property
+    def factor(self) -> int:
+        """By how much the loss is larger than a mean.
+
+        >>> DividedLoss(growth=1.0, batch_size=8, comparison=None).factor
+        8
+        """
+        return int(self.batch_size**self.power)
 
 
 def _compared(
@@ -219,13 +236,20 @@ def _compared(
     return Comparison(as_it_is=as_it_is, mended=mended, baseline=baseline)
 
 
+def _columns(y: Tensor) -> Tensor:
+    """Targets [examples, columns]; what is more than a vector an example shares one scale."""
+    return y.double() if y.dim() == 2 else y.double().reshape(-1, 1)
+
+
 def _apart(entrance: Entrance) -> float:
     sizes = entrance.rms[entrance.rms > 0]
     return float(sizes.max() / sizes.min()) if entrance.from_data and len(sizes) else 1.0
 
 
 def _standardised_inputs(sampled: Sampled, apart: float) -> Change:
-    x = torch.cat([b.inputs.flatten(1) if b.inputs.dim() > 1 else b.inputs[:, None] for b in sampled.batches]).double()
+    x = torch.cat(
+        [b.inputs.to_dense().flatten(1) if b.inputs.dim() > 1 else b.inputs[:, None] for b in sampled.batches]
+    ).double()
     # Features that share a unit, as pixels do, keep their sizes against each other.
     axes = (0,) if apart > math.sqrt(OUT_OF_SCALE) else (0, 1)
     mean, deviation = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)

@@ -60,6 +60,15 @@ class Sampled:
         return self.batches[0]
 
 
+def examples(x: torch.Tensor, most: int) -> torch.Tensor:
+    """Return the first examples of a tensor; a sparse one, which cannot be cut, whole.
+
+    >>> examples(torch.arange(5), 2).tolist()
+    [0, 1]
+    """
+    return x[:most] if x.layout == torch.strided else x
+
+
 def _finite(collector: Collector) -> Iterator[Batch]:
     data: Any = collector.setup.data
     with user_code("`data`"):

@@ -6,22 +6,44 @@ from . import (
     activated_logits,
     batch_size_dependent_loss,
     broadcast_loss,
+    clipping_needed,
+    clipping_too_tight,
+    collapsed_attention,
     collapsed_correlation,
     constant_features,
+    dead_network_risk,
     dead_units,
+    divergence,
+    dying_units,
     exploding_gradient,
     exploding_signal,
+    fan_mismatch,
+    gradient_ascent,
+    half_precision_overflow,
+    half_precision_underflow,
+    identical_layers,
     init_gain_mismatch,
     initial_loss_off,
     invalid_labels,
+    learning_rate_too_high,
+    learning_rate_too_low,
+    loss_spike,
     loss_task_mismatch,
     missing_nonlinearity,
+    no_gradient,
+    no_progress,
     non_finite_activation,
     non_finite_data,
     non_finite_gradient,
+    optimizer_epsilon,
+    oscillating_loss,
     output_range_mismatch,
+    parameters_not_optimized,
+    saturated_units,
     single_class_softmax,
+    symmetric_units,
     unscaled_inputs,
+    unscaled_residual_branch,
     unscaled_targets,
     unstable_softmax,
     vanishing_gradient,
@@ -30,8 +52,12 @@ from . import (
 
 # What is wrong before a layer has run, and what the loss is told wrongly: whatever is out of scale after them may be so
 # for that reason.
-_DATA = ("DAT001", "DAT002", "DAT004", "DAT005")
-_LOSS = ("LOS002", "LOS001", "LOS003", "LOS005", "LOS006", "LOS007", "LOS008")
+_DATA = ("DAT005", "DAT004", "DAT001", "DAT002")
+_LOSS = ("LOS006", "LOS002", "LOS001", "LOS005", "LOS003", "LOS007", "LOS008")
+# Weights that start wrong explain whatever comes of them.
+_START = ("INI002", "INI003", "INI004", "INI001", "INI005")
+_FORWARD = ("DAT001", *_START, "INI006", "NUM001")
+_BACKWARD = ("DAT001", "DAT002", *_LOSS, *_START, "INI006", "NUM001")
 
 _BY_CAUSE = (
     rule("DAT003", "non-finite-data", non_finite_data),
@@ -47,17 +73,71 @@ _BY_CAUSE = (
     rule("LOS007", "loss-task-mismatch", loss_task_mismatch),
     rule("LOS008", "batch-size-dependent-loss", batch_size_dependent_loss),
     rule("NET001", "missing-nonlinearity", missing_nonlinearity),
-    rule("INI001", "init-gain-mismatch", init_gain_mismatch),
-    rule("FWD005", "dead-units", dead_units, explained_by=("INI001",)),
-    rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("INI001", "FWD005")),
-    rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=("INI001", "FWD005", "FWD003")),
-    rule("FWD002", "exploding-signal", exploding_signal, explained_by=("INI001",)),
-    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, "INI001", "FWD002")),
+    rule("INI002", "symmetric-units", symmetric_units),
+    rule("INI003", "identical-layers", identical_layers),
+    rule("INI004", "fan-mismatch", fan_mismatch),
+    rule("INI001", "init-gain-mismatch", init_gain_mismatch, explained_by=("INI002", "INI004")),
+    rule("INI005", "unscaled-residual-branch", unscaled_residual_branch, explained_by=("INI001",)),
+    rule("INI006", "dead-network-risk", dead_network_risk),
+    rule("OPT005", "parameters-not-optimized", parameters_not_optimized),
+    rule("OPT006", "gradient-ascent", gradient_ascent),
+    rule("NUM001", "half-precision-overflow", half_precision_overflow, explained_by=_START),
+    rule("FWD004", "saturated-units", saturated_units, explained_by=("DAT001", *_START)),
+    rule("FWD005", "dead-units", dead_units, explained_by=_FORWARD),
+    rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("DAT004", *_FORWARD, "FWD005")),
+    rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_FORWARD, "FWD005", "FWD003")),
+    rule("FWD002", "exploding-signal", exploding_signal, explained_by=_FORWARD),
+    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002")),
+    rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_START, "FWD002")),
     # NaN in the data explains neither of the two: what is measured is a batch that is finite.
-    rule("FWD006", "non-finite-activation", non_finite_activation, explained_by=("FWD002",)),
-    rule("BWD001", "vanishing-gradient", vanishing_gradient, explained_by=("INI001", "FWD005", "FWD003", "FWD001")),
-    rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=("INI001", "FWD002")),
-    rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("FWD006", "BWD002")),
+    rule(
+        "FWD006", "non-finite-activation", non_finite_activation, explained_by=("LOS003", "INI005", "NUM001", "FWD002")
+    ),
+    rule(
+        "BWD001",
+        "vanishing-gradient",
+        vanishing_gradient,
+        explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001"),
+    ),
+    rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=(*_BACKWARD, "FWD002")),
+    rule(
+        "NUM002",
+        "half-precision-underflow",
+        half_precision_underflow,
+        explained_by=(*_START, "NUM001", "FWD001", "BWD001"),
+    ),
+    rule(
+        "BWD003",
+        "no-gradient",
+        no_gradient,
+        explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "BWD001", "NUM002"),
+    ),
+    rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("LOS003", "NUM001", "FWD006", "BWD002")),
+    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, "FWD005", "FWD001", "BWD001")),
 )
 
-RULES = {found.code: found for found in _BY_CAUSE}
+# What is wrong before the first step is not the doing of a step: it explains whatever steps show. A model without
+# nonlinearity and an optimizer that holds part of it still take steps of the right size.
+_STATIC = tuple(found.code for found in _BY_CAUSE)
+_OF_STEPS = tuple(code for code in _STATIC if code not in ("NET001", "OPT005"))
+
+_BY_STEPS = (
+    # A step a hundred times too long on a few batches looks like a rate that is too high on all of them.
+    rule("OPT003", "clipping-needed", clipping_needed, explained_by=_OF_STEPS),
+    rule("OPT001", "learning-rate-too-high", learning_rate_too_high, explained_by=(*_OF_STEPS, "OPT003")),
+    rule("OPT007", "clipping-too-tight", clipping_too_tight, explained_by=_OF_STEPS),
+    rule("OPT002", "learning-rate-too-low", learning_rate_too_low, explained_by=(*_OF_STEPS, "OPT007")),
+)
+
+# A trial's symptoms stand beside no cause, and the graver of them explain the others.
+_CAUSES = (*_STATIC, *(found.code for found in _BY_STEPS))
+
+_IN_A_RUN = (
+    rule("RUN002", "divergence", divergence, explained_by=_CAUSES),
+    rule("RUN005", "dying-units", dying_units, explained_by=(*_CAUSES, "RUN002")),
+    rule("RUN003", "oscillating-loss", oscillating_loss, explained_by=(*_CAUSES, "RUN002")),
+    rule("RUN001", "loss-spike", loss_spike, explained_by=(*_CAUSES, "RUN002", "RUN003")),
+    rule("RUN004", "no-progress", no_progress, explained_by=(*_CAUSES, "RUN005", "RUN003")),
+)
+
+RULES = {found.code: found for found in (*_BY_CAUSE, *_BY_STEPS, *_IN_A_RUN)}

@@ -46,21 +46,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import DividedLoss, is_sum
+from steadygrad.diagnosis.evidence import DividedLoss
 from steadygrad.diagnosis.tried import level_of_comparison, words_of_comparison
 from steadygrad.finding import Finding
 
 
 def check(loss: DividedLoss) -> Iterator[Finding]:
     """Speak of a sum over more than one example."""
-    if not is_sum(loss.growth) or loss.batch_size < 2:
+    if not loss.is_sum:
         return
     yield Finding(
         code="LOS008",
         name="batch-size-dependent-loss",
         level=level_of_comparison(loss.comparison),
-        message=f"The loss is summed over the batch, so a step is {loss.batch_size} times as long as with the mean"
-        f"{words_of_comparison(loss.comparison, 'with the mean')}.",
+        message=f"The loss is summed over the batch{', over all pairs' * (loss.power > 1)}, so a step is {loss.factor} "
+        f"times as long as with the mean{words_of_comparison(loss.comparison, 'with the mean')}.",
         measured=loss.growth,
         expected=0.5,
         count=loss.batch_size,

@@ -66,16 +66,19 @@ def check(measured: Measured) -> Iterator[Finding]:
     distances = measured.distances()
     if measured.head is None or distances is None or len(measured.weighted) < 2:
         return
-    came, entering = distances
+    came, seen = distances
+    floor = measured.noise() / measured.head[1].entering_q
+    entering = max(seen, floor)
     left = log_ratio(entering, came)
     if not is_lost(left):
         return
+    less = "less than " if seen < floor else ""
     yield Finding(
         code="FWD003",
         name="collapsed-correlation",
         level=level_of(left),
         message="All examples look the same at the last layer: 1 - c, the share that tells them apart, "
-        f"falls from {came:.2g} at the input to {entering:.2g}, to {written(left)} of it.",
+        f"falls from {came:.2g} at the input to {less}{entering:.2g}, to {less}{written(left)} of it.",
         module=measured.head[0].path,
         measured=entering,
         expected=came * math.exp(-LOST),

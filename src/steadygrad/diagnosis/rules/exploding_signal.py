@@ -3,7 +3,8 @@
 Each layer or block multiplies the second moment q by a factor above one; over the depth that is a power. The loss
 starts huge, its gradient too, and the first step throws the weights away; half precision overflows first. The rule
 speaks where q at the entrance of the last layer, or at the last layer before infinity, is above e^12 times that of
-the input, or times one where the input is smaller.
+the input, or times one where the input is smaller. An infinity that a mask puts, or a logarithm or quotient at zero
+makes, is another defect.
 
 What to do: lower the gain of the weights; scale each residual branch by 1/sqrt(number of blocks); put norms in.
 
@@ -44,16 +45,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Measured
+from steadygrad.diagnosis.evidence import Measured, NonfiniteOrigin
 from steadygrad.diagnosis.levels import level_of
 from steadygrad.diagnosis.trainable_depth import LOST, log_ratio, written
 from steadygrad.finding import Finding
+from steadygrad.measurement.bad_number import POLES
 from steadygrad.profile import LayerSignal
 
 
-def check(measured: Measured) -> Iterator[Finding]:
+def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
     """Look at what enters the head, and at the first layer that overflows."""
-    reached = _largest(measured)
+    reached = _largest(measured, overflows=_overflows(origin))
     if reached is None:
         return
     path, q, layer = reached
@@ -76,12 +78,19 @@ def check(measured: Measured) -> Iterator[Finding]:
     )
 
 
-def _largest(measured: Measured) -> tuple[str, float, LayerSignal | None] | None:
+def _overflows(origin: NonfiniteOrigin) -> bool:
+    """Whether an infinity comes of numbers that grew: neither of a mask nor of a logarithm or quotient at 0."""
+    if not origin.traced:
+        return True
+    return origin.forward is not None and origin.forward[1].operator not in POLES
+
+
+def _largest(measured: Measured, *, overflows: bool) -> tuple[str, float, LayerSignal | None] | None:
     """Where an output is infinite: there; else what enters the head."""
     infinite = next((layer for layer, _ in measured.rows if math.isinf(layer.q)), None)
-    if infinite is not None:
+    if infinite is not None and overflows:
         return infinite.path, math.inf, None
     if measured.head is None or len(measured.weighted) < 2:
         return None
     layer, call = measured.head
-    return layer.path, call.entering_q, None
+    return (layer.path, call.entering_q, None) if overflows or math.isfinite(call.entering_q) else None

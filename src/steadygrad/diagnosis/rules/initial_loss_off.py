@@ -2,13 +2,14 @@
 
 An uninformed softmax over K classes has the loss ln K. Logits of deviation s raise it by s²/2 at first. At s = sqrt(2
 ln K) the softmax freezes: one class takes all of the probability, at random, and the loss, 2 ln K there, grows as s
-sqrt(2 ln K) from then on; a network at twice that scale has 4 ln K. It begins sure and wrong, its weights multiply the
-gradient as they multiplied the signal, and the steps that would suit a calm one throw it about. `warn` where the mean
-loss of the examples is above 4 ln K, and would be by two standard errors if labels fell on these outputs at random;
-`error` beyond 8 ln K. In a regression the head's scale multiplies the outputs on their way and the gradient on its way
-back alike, so of the factor e^6 in second moments over which networks were seen to train each may use e^3: `warn`
-where the squared outputs are that many times the squared targets (or 1, for smaller ones) by two standard errors,
-`error` beyond e^6. A loss that is low is no defect: the model may have been trained before.
+sqrt(2 ln K) from then on; at twice that scale it comes near to 4 ln K, from below, the nearer the more classes there
+are. It begins sure and wrong, its weights multiply the gradient as they multiplied the signal, and the steps that
+would suit a calm one throw it about. `warn` where the mean loss of the examples is above 4 ln K, and would be by two
+standard errors if labels fell on these outputs at random; `error` beyond 8 ln K. In a regression the head's scale
+multiplies the outputs on their way and the gradient on its way back alike, so of the factor e^6 in second moments over
+which networks were seen to train each may use e^3: `warn` where the squared outputs are that many times the squared
+targets (or 1, for smaller ones) by two standard errors, `error` beyond e^6. A loss that is low is no defect: the model
+may have been trained before.
 
 What to do: draw the last layer's weights smaller (gain 1, or zero); look at the scale of what enters it.
 

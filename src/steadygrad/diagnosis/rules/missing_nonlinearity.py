@@ -47,7 +47,7 @@ from steadygrad.finding import Finding, Level
 
 def check(affinity: Affinity) -> Iterator[Finding]:
     """One finding for a model that is affine up to its last layer."""
-    if len(affinity.layers) < 2 or not affinity.is_affine or _is_factorised(affinity.widths):
+    if len(affinity.layers) < 2 or not affinity.is_affine or affinity.waits or _is_factorised(affinity.widths):
         return
     yield Finding(
         code="NET001",

@@ -57,12 +57,18 @@ from collections.abc import Iterator
 
 import torch
 
-from steadygrad.diagnosis.evidence import Measured
+from steadygrad.diagnosis.evidence import Measured, NonfiniteOrigin
+from steadygrad.diagnosis.evidence.nonfinite_origin import mended, said
 from steadygrad.finding import Finding, Level
 from steadygrad.measurement import FirstNonfinite
 
+_FIX = (
+    "Take logarithms in one step with what they are taken of, as `log_softmax` and losses with logits do, and keep "
+    "roots and quotients away from zero."
+)
 
-def check(measured: Measured) -> Iterator[Finding]:
+
+def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
     """Name the first output that is not finite, or the loss."""
     first = measured.observation.first_nonfinite
     if first is None or first.direction == "backward":
@@ -73,13 +79,15 @@ def check(measured: Measured) -> Iterator[Finding]:
         code="FWD006",
         name="non-finite-activation",
         level=Level.WARN if harmless else Level.ERROR,
-        message=_where(measured, first) + (" The loss is finite all the same." if harmless else ""),
+        message=_where(measured, first)
+        + said(origin.forward)
+        + (" The loss is finite all the same." if harmless else ""),
         module=first.path or None,
         measured=float(max(len(bad), 1)),
         expected=0.0,
         count=len(measured.rows) + 1,
-        fix="Take logarithms in one step with what they are taken of, as `log_softmax` and losses with logits do, and "
-        "keep roots and quotients away from zero.",
+        fix=mended(origin.forward, _FIX),
+        line=str(origin.forward[0].line) if origin.forward and origin.forward[0].line else None,
     )
 
 

@@ -3,7 +3,7 @@
 A derivative may be infinite where the function is not: sqrt at 0, a norm at 0, x^p with p < 1. The infinity times
 a zero that comes from above, as from the branch that `torch.where` does not take, is NaN. The first step writes it
 into every weight below. The rule names the first module, counted from the loss backwards, whose output received such
-a gradient: what makes it comes after that module.
+a gradient, and the operator after it, with its line, whose derivative made it.
 
 What to do: keep the argument away from the point before the function is taken, in the branch that is not used too.
 
@@ -52,11 +52,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Measured
+from steadygrad.diagnosis.evidence import Measured, NonfiniteOrigin
+from steadygrad.diagnosis.evidence.nonfinite_origin import said
 from steadygrad.finding import Finding, Level
 
 
-def check(measured: Measured) -> Iterator[Finding]:
+def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
     """Name the first gradient, from the loss backwards, that is not finite."""
     first = measured.observation.first_nonfinite
     if first is None or first.direction != "backward":
@@ -66,7 +67,7 @@ def check(measured: Measured) -> Iterator[Finding]:
         name="non-finite-gradient",
         level=Level.ERROR,
         message=f"In the backward pass the gradient that reaches the output of {first.path!r} ({first.kind}) is NaN or "
-        "infinite, though the forward pass and the loss are finite.",
+        f"infinite, though the forward pass and the loss are finite.{said(origin.backward, backward=True)}",
         module=first.path,
         # The first alone is counted: a row without a gradient is NaN too, so those below cannot be told from it.
         measured=1.0,
@@ -74,4 +75,5 @@ def check(measured: Measured) -> Iterator[Finding]:
         count=len(measured.rows),
         fix="Keep arguments of roots, norms, powers and quotients away from where their derivative is infinite, before "
         "the function is taken and also in a branch that `torch.where` leaves out.",
+        line=str(origin.backward[0].line) if origin.backward and origin.backward[0].line else None,
     )

@@ -1,11 +1,12 @@
 """The last activation keeps the outputs in a range that does not hold the targets.
 
 A ReLU gives nothing below 0, a tanh nothing beyond 1: targets outside of the range are missed by at least their
-distance to it, whatever the weights. The mean of the squared distances over the variance of the targets is the share
-that stays unexplained, 1 - R². Where the output sits at the end of its range the gradient vanishes, too. The
-operator that made the outputs is read from the autograd graph, the targets are those of all batches that were looked
-at. `warn` where at least a twentieth of the variance is out of reach beyond five standard errors, `error` from a half
-on; targets that lie outside by less are `info`.
+distance to it, whatever the weights; the outputs of a softmax sum to 1, and labels that may hold together do not. The
+mean of the squared distances over the variance of the targets is the share that stays unexplained, 1 - R². Where the
+output sits at the end of its range the gradient vanishes, too. The operator that made the outputs is read from the
+autograd graph, the targets are those of all batches that were looked at. `warn` where at least a twentieth of the
+variance is out of reach beyond five standard errors, `error` from a half on; targets that lie outside by less are
+`info`.
 
 What to do: end a regression with a linear layer, or scale the targets into the range.
 
@@ -54,13 +55,17 @@ from steadygrad.finding import Finding, Level
 # A twentieth, the share at which statistics by convention calls an effect one.
 _NOTED = 0.05
 _STANDARD_ERRORS = 5
+# Half precision rounds to 2^-11; a sum of many rounded shares is nearer to 1 than this.
+_SUMS_TO_ONE = 0.01
 _IN_WORDS = {"Relu": "ReLU", "Hardtanh": "clamp", "Pow": "square", "Elu": "ELU"}
 
 
 def check(run: LossRun) -> Iterator[Finding]:
     """One finding for each difference whose output is bounded and whose targets lie beyond."""
-    for pair in run.named(*REGRESSIONS):
-        if pair.target is not None and (math.isfinite(pair.head.low) or math.isfinite(pair.head.high)):
+    for pair in run.named(*REGRESSIONS, "binary_cross_entropy"):
+        off_one = list(_off_one(pair)) if pair.head.name == "Softmax" and pair.head.classes > 1 else []
+        yield from off_one
+        if not off_one and pair.name in REGRESSIONS and (math.isfinite(pair.head.low) or math.isfinite(pair.head.high)):
             yield from _beyond(pair)
 
 
@@ -85,6 +90,31 @@ def _beyond(pair: LossPair) -> Iterator[Finding]:
         standard_error=error,
         count=y.numel(),
         fix=f"Leave out the {made} at the end of the model, or scale the targets into its range.",
+    )
+
+
+def _off_one(pair: LossPair) -> Iterator[Finding]:
+    """The outputs of a softmax sum to 1: targets [examples, classes] that do not are out of its reach."""
+    rows = [t.detach().double() for t in pair.targets if t.dim() == 2 and t.shape[1] == pair.head.classes]
+    if not rows:
+        return
+    y = torch.cat(rows)
+    squares = (y.sum(1) - 1).square() / pair.head.classes
+    variance, outside = float(y.var(0, correction=0).sum()), int(((y.sum(1) - 1).abs() > _SUMS_TO_ONE).sum())
+    if not outside or not variance or len(y) < 2:
+        return
+    share, error = float(squares.mean()) / variance, float(squares.std()) / math.sqrt(len(y)) / variance
+    yield Finding(
+        code="LOS005",
+        name="output-range-mismatch",
+        level=_level(share, error),
+        message=f"The outputs end in a softmax and sum to 1, but {outside} of {len(y)} targets sum to between "
+        f"{float(y.sum(1).min()):.3g} and {float(y.sum(1).max()):.3g}: {share:.2g} of their variance is out of reach.",
+        measured=share,
+        expected=0.0,
+        standard_error=error,
+        count=len(y),
+        fix="Use a sigmoid for labels that may hold together, and no activation for quantities.",
     )
 
 

@@ -7,9 +7,10 @@ that is slower than that by e^6 needs six time constants for the first step of a
 Schoenholz et al. learn over no more than six. So the rule looks where the eigenvalue is beyond e^6 D. It then tries 40
 steps on a copy of model and optimizer, with the data as they are and standardised: `error` where the data as they are
 end in NaN or at e^2 times the loss of a constant guess, `warn` where they only stay worse than that guess while the
-standardised ones beat it or where there is no optimizer to try, `info` where the optimizer copes. What enters the
-first layer counts, so nothing is said of token numbers, of a model that divides by 255 itself, or of one that begins
-with a norm; pixels between 0 and 1 are in scale.
+standardised ones beat it or where there is no optimizer to try, `info` where the optimizer copes. Inputs whose squares
+sum to less than e^-6 are looked at in the same way: a bias, whose input is 1, learns that many times faster than all
+of them. What enters the first layer counts, so nothing is said of token numbers, of a model that divides by 255
+itself, or of one that begins with a norm; pixels between 0 and 1 are in scale.
 
 What to do: standardise each feature with the mean and deviation of the training data, and keep both for use later.
 
@@ -62,21 +63,20 @@ from steadygrad.finding import Finding, Level
 
 def check(scale: InputScale) -> Iterator[Finding]:
     """Speak where the eigenvalue is out of scale, as loudly as the steps on a copy say."""
-    if not scale.is_out:
+    if not (scale.is_large or scale.is_small):
         return
     each = scale.apart > math.sqrt(OUT_OF_SCALE)
     yield Finding(
         code="DAT001",
         name="unscaled-inputs",
         level=level_of_comparison(scale.comparison, Level.WARN),
-        message=f"The inputs are out of scale: the largest eigenvalue of their second moments is {scale.largest:.2g}, "
-        f"where standardised ones reach {scale.bound:.0f} at most"
+        message=f"The inputs are out of scale: {_how(scale)}"
         + (f"; features differ in size by {scale.apart:.2g}" if each else "")
         + f"{words_of_comparison(scale.comparison, 'standardised')}.",
         module=scale.path,
-        measured=scale.largest,
+        measured=scale.largest if scale.is_large else scale.total,
         expected=scale.bound,
-        standard_error=scale.largest * math.sqrt(2 / max(scale.count - 1, 1)),
+        standard_error=(scale.largest if scale.is_large else scale.total) * math.sqrt(2 / max(scale.count - 1, 1)),
         count=scale.count,
         fix="Standardise the inputs with the mean and the deviation of the training data"
         + (", each feature by its own." if each else "."),
@@ -84,4 +84,15 @@ def check(scale: InputScale) -> Iterator[Finding]:
         "inputs = (inputs - mean) / torch.where(deviation > 0, deviation, 1.0)"
         if each
         else "inputs = (inputs - inputs.mean()) / inputs.std()",
+    )
+
+
+def _how(scale: InputScale) -> str:
+    if scale.is_small:
+        return (
+            f"their squares sum to {scale.total:.2g}, beside 1 for a bias and {scale.bound:.0f} for standardised ones"
+        )
+    return (
+        f"the largest eigenvalue of their second moments is {scale.largest:.2g}, where standardised ones reach "
+        f"{scale.bound:.0f} at most"
     )

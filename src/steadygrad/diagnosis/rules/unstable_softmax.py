@@ -1,10 +1,11 @@
 """A softmax, or its logarithm, is written by hand in a form that overflows or divides 0 by 0.
 
-exp of single precision is infinite above 88.7 and loses its digits below -87.3: exp(z) / sum exp(z) is inf / inf or
-0 / 0 as soon as the logits lie there, and the logarithm of a probability that was rounded to 0 is -inf. Stable forms
+exp of single precision is infinite above 88.7 and loses its digits below -87.3: exp(z) / sum exp(z) is inf / inf or 0
+/ 0 as soon as the logits lie there, and the logarithm of a probability that was rounded to 0 is -inf. Stable forms
 subtract the largest logit first and never leave the logarithm. The rule matches the operators that model and loss run,
 however they are written, and reads from the batch how much of the format's logarithmic range they use: `error` where
-it is all used up, `warn` beyond half, since logits commonly double in training, `info` below.
+it is all used up, or where 40 steps on a copy of model and optimizer end in NaN; `warn` beyond half, since logits
+commonly double in training; `info` below.
 
 What to do: use log_softmax, cross_entropy, logsumexp, log_sigmoid, softplus.
 
@@ -58,18 +59,19 @@ _HALF = 0.5
 def check(exponents: Exponents) -> Iterator[Finding]:
     """One finding for each place."""
     for found in exponents.found:
-        yield _finding(found)
+        yield _finding(found, exponents)
 
 
-def _finding(found: Exponential) -> Finding:
+def _finding(found: Exponential, exponents: Exponents) -> Finding:
     where = f" ({found.line})" if found.line else ""
     place = "the loss" if found.module is None else f"module {found.module!r}" if found.module else "the model"
     return Finding(
         code="LOS003",
         name="unstable-softmax",
-        level=Level.ERROR if found.used >= 1 else Level.WARN if found.used > _HALF else Level.INFO,
+        level=_level(found, exponents),
         message=f"{place[0].upper()}{place[1:]} computes {found.form.name} by hand{where}: {found.form.reason}; "
-        f"on this batch an exponent is {found.exponent:.3g}, and the format ends at {found.limit:.3g}.",
+        f"on this batch an exponent is {found.exponent:.3g}, and the format ends at {found.limit:.3g}"
+        f"{_after_steps(exponents)}.",
         module=found.module,
         measured=found.exponent,
         expected=found.limit,
@@ -77,3 +79,15 @@ def _finding(found: Exponential) -> Finding:
         fix=f"Use {found.form.use}.",
         line=found.line,
     )
+
+
+def _level(found: Exponential, exponents: Exponents) -> Level:
+    if found.used >= 1 or exponents.fails:
+        return Level.ERROR
+    return Level.WARN if found.used > _HALF else Level.INFO
+
+
+def _after_steps(exponents: Exponents) -> str:
+    if exponents.steps is None or exponents.steps.finished:
+        return ""
+    return f", and step {len(exponents.steps.losses)} on a copy gives numbers that are not finite"

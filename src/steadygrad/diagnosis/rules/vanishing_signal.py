@@ -56,20 +56,23 @@ def check(measured: Measured) -> Iterator[Finding]:
     if measured.head is None or len(measured.weighted) < 2:
         return
     (layer, call), came = measured.head, measured.observation.input_signal
-    left = log_ratio(call.entering_signal, min(came, 1.0))
+    seen, noise = call.entering_signal, measured.noise()
+    signal = max(seen, noise) if seen == seen else seen
+    left = log_ratio(signal, min(came, 1.0))
     if not is_lost(left):
         return
+    less = "less than " if seen < noise else ""
     yield Finding(
         code="FWD001",
         name="vanishing-signal",
         level=level_of(left),
-        message=f"What differs between examples, q(1 - c), is {came:.2g} at the input and {call.entering_signal:.2g} "
-        f"where it enters the last layer: {written(left)} of it is left.",
+        message=f"What differs between examples, q(1 - c), is {came:.2g} at the input and {less}{signal:.2g} where it "
+        f"enters the last layer: {less}{written(left)} of it is left.",
         module=layer.path,
-        measured=call.entering_signal,
+        measured=signal,
         expected=min(came, 1.0) * math.exp(-LOST),
         # A variance over B examples has a relative error of sqrt(2/(B-1)) for one Gaussian entry, less for many.
-        standard_error=call.entering_signal * math.sqrt(2 / max(measured.batch_size - 1, 1)),
+        standard_error=signal * math.sqrt(2 / max(measured.batch_size - 1, 1)),
         count=measured.batch_size,
         fix="Raise the gain of the weights to what their activation asks for, or put norms or residual connections in.",
     )

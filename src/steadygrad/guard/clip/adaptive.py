@@ -20,7 +20,7 @@ def adaptive_(
     clipping: float = 0.01,
     *,
     eps: float = 1e-3,
-    transposed: Collection[Tensor] = (),
+    transposed: Tensor | Collection[Tensor] = (),
 ) -> Tensor:
     """Clip each unit's gradient to a share of its weights' norm: ``‖g_u‖ <= clipping · max(‖w_u‖, eps)``.
 
@@ -74,15 +74,14 @@ class Adaptive(Policy):
         clipping: float = 0.01,
         *,
         eps: float = 1e-3,
-        transposed: Collection[Tensor] = (),
-        exclude: Collection[Tensor] = (),
+        transposed: Tensor | Collection[Tensor] = (),
+        exclude: Tensor | Collection[Tensor] = (),
     ) -> None:
         super().__init__()
         self.clipping = at_least_zero("clipping", clipping)
         self.eps = at_least_zero("eps", eps)
-        self._transposed = frozenset(map(id, transposed))
-        self._excluded = frozenset(map(id, exclude))
-        self._kept = [*transposed, *exclude]  # an id means nothing once its tensor is gone
+        self._kept = [_listed(transposed), _listed(exclude)]  # an id means nothing once its tensor is gone
+        self._transposed, self._excluded = (frozenset(map(id, kept)) for kept in self._kept)
 
     def clip_(self, gradients: Gradients, accepted: Tensor | None = None) -> Tensor:
         """Scale each unit's gradient by its own factor."""
@@ -109,6 +108,10 @@ class Adaptive(Policy):
         factor = torch.where((found > allowed) & (found < torch.inf), allowed / found, 1.0)
         _local(gradient).mul_(factor.to(gradient.dtype.to_real()))
         return factor.amin().double() if factor.numel() else factor.new_ones(()).double()
+
+
+def _listed(tensors: Tensor | Collection[Tensor]) -> list[Tensor]:
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
 def unit_norms(tensor: Any, dim: int = 0) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from steadygrad.errors import not_allowed
 
 from .gradients import Gradients
-from .policy import Policy
+from .policy import Policy, check_policy
 
 
 class Chain(Policy):
@@ -24,6 +24,7 @@ class Chain(Policy):
 
     Raises:
         ValueError: no policy is given.
+        TypeError: something else is.
 
     >>> from steadygrad.guard.clip import ByNorm, ByValue
     >>> weight = torch.nn.Parameter(torch.zeros(2))
@@ -38,6 +39,8 @@ class Chain(Policy):
         super().__init__()
         if not policies:
             raise ValueError(not_allowed("policies", "must hold at least one policy", policies))
+        for policy in policies:
+            check_policy("policies", policy)
         self.policies = policies
         self.p = policies[0].p
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steadygrad.errors import not_allowed
+
 from .norms import joined, norms, reads_freely, total
 from .shards import groups_of, is_sharded, reduced, summed_over_ranks
 
@@ -22,7 +24,11 @@ class Gradients:
     Attributes:
         parameters: the owners.
         tensors: their gradients' local values, real and strided, aliasing `parameter.grad`.
+        dtypes: of `tensors`.
         plain: whether all of them are strided, real and whole to begin with.
+
+    Raises:
+        TypeError: `parameters` is neither a tensor nor an iterable of tensors.
 
     >>> weight = torch.nn.Parameter(torch.zeros(2))
     >>> weight.grad = torch.tensor([3.0, 4.0])
@@ -31,22 +37,22 @@ class Gradients:
     """
 
     def __init__(self, parameters: Tensor | Iterable[Tensor]) -> None:
-        self.parameters: list[Tensor] = []
         self.tensors: list[Tensor] = []
         self._split: dict[tuple[Any, ...], list[int]] = {}
         self._norms: dict[float, Tensor] = {}
         self._totals: dict[float, Tensor] = {}
-        self.plain = True
-        seen: set[int] = set()
-        for parameter in [parameters] if isinstance(parameters, Tensor) else parameters:
-            gradient = parameter.grad
-            if gradient is None or id(parameter) in seen:
-                continue
-            seen.add(id(parameter))
-            self.parameters.append(parameter)
-            plain = type(gradient) is Tensor and gradient.layout is torch.strided and not gradient.dtype.is_complex
-            self.plain &= plain
-            self.tensors.append(gradient if plain else self._plain(parameter, gradient))
+        owners, gradients = _owned(parameters)
+        self.parameters = owners
+        # Sets over all of them cost less than a question to each.
+        self.dtypes = {g.dtype for g in gradients}
+        plain = {type(g) for g in gradients} <= {Tensor} and {g.layout for g in gradients} <= {torch.strided}
+        self.plain = plain and not any(d.is_complex for d in self.dtypes)
+        if self.plain:
+            self.tensors = gradients
+            return
+        for parameter, gradient in zip(owners, gradients, strict=True):
+            self.tensors.append(self._plain(parameter, gradient))
+        self.dtypes = {t.dtype for t in self.tensors}
 
     def __len__(self) -> int:
         return len(self.tensors)
@@ -93,7 +99,7 @@ class Gradients:
 
     def _multiply_(self, factors: Tensor) -> None:
         # Kernels take a factor in single precision anyway, but convert another kind at a cost.
-        factors = factors if any(t.dtype == torch.float64 for t in self.tensors) else factors.float()
+        factors = factors if torch.float64 in self.dtypes else factors.float()
         with torch.no_grad():
             if factors.ndim:
                 each = [f.to(t.device) for f, t in zip(factors.unbind(), self.tensors, strict=True)]
@@ -129,6 +135,19 @@ class Gradients:
             return self._plain(parameter, whole.to_local())
 
 
+def _owned(parameters: Tensor | Iterable[Tensor]) -> tuple[list[Tensor], list[Any]]:
+    """Return the parameters that have a gradient, each once, and their gradients."""
+    try:
+        owners = list({id(p): p for p in ([parameters] if isinstance(parameters, Tensor) else parameters)}.values())
+        gradients = [p.grad for p in owners]
+    except (AttributeError, TypeError) as error:
+        rule = "must be a tensor or an iterable of tensors, such as model.parameters()"
+        raise TypeError(not_allowed("parameters", rule, type(parameters).__name__)) from error
+    if any(g is None for g in gradients):
+        owners = [p for p, g in zip(owners, gradients, strict=True) if g is not None]
+    return owners, [g for g in gradients if g is not None]
+
+
 def factor_to(limit: Tensor | float, norm: Tensor) -> Tensor:
     """Return what brings a norm down to a limit: ``min(1, limit / norm)``, and 1 where the norm is not finite.
 
@@ -137,4 +156,7 @@ def factor_to(limit: Tensor | float, norm: Tensor) -> Tensor:
     >>> factor_to(1.0, torch.tensor([0.0, 1.0, 4.0, math.inf])).tolist()
     [1.0, 1.0, 0.25, 1.0]
     """
+    if norm.ndim == 0 and reads_freely(norm.device):  # five operators less
+        size, most = norm.item(), float(limit)
+        return torch.tensor(most / size if most < size < math.inf else 1.0, dtype=torch.float64)
     return torch.where((norm > limit) & (norm < math.inf), limit / norm, 1.0)

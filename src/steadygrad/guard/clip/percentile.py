@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .history import History
-from .policy import Scaling, between, order_of_norm
+from .policy import Scaling, between, order_of_norm, whole
 
 
 class Percentile(Scaling):
@@ -40,9 +40,9 @@ class Percentile(Scaling):
     def __init__(self, percent: float, *, window: int = 1024, warmup: int = 16, p: float = 2.0) -> None:
         super().__init__()
         self.percent = between("percent", percent, 0, 100)
-        self.warmup = warmup
+        self.warmup = whole("warmup", warmup, 0)
         self.p = order_of_norm(p)
-        self.history = History(int(between("window", window, 0)))
+        self.history = History(whole("window", window, 1))
 
     def limit(self) -> Tensor:
         """Return the percentile of the history; inf during the warm-up."""

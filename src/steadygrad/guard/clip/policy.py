@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -80,6 +81,17 @@ class Scaling(Policy):
         return norm
 
 
+def check_policy(name: str, value: object) -> None:
+    """Raise unless a value is a policy.
+
+    >>> check_policy("clip", 1.0)
+    Traceback (most recent call last):
+    TypeError: `clip` must be a clipping policy such as clip.ByNorm(1.0), got 1.0.
+    """
+    if not isinstance(value, Policy):
+        raise TypeError(not_allowed(name, "must be a clipping policy such as clip.ByNorm(1.0)", value))
+
+
 def at_least_zero(name: str, value: float) -> float:
     """Return a threshold that is allowed: >= 0 or inf.
 
@@ -87,9 +99,37 @@ def at_least_zero(name: str, value: float) -> float:
     Traceback (most recent call last):
     ValueError: `max_norm` is a threshold and must be >= 0, got -1.0.
     """
-    if not value >= 0:
+    if not number(name, value) >= 0:
         raise ValueError(not_allowed(name, "is a threshold and must be >= 0", value))
     return float(value)
+
+
+def number(name: str, value: float) -> float:
+    """Return a setting that is one real number, such as an int, a float or a tensor of one entry.
+
+    >>> number("max_norm", "1")
+    Traceback (most recent call last):
+    TypeError: `max_norm` must be a number, got '1'.
+    """
+    try:
+        if not isinstance(value, str | bool):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise TypeError(not_allowed(name, "must be a number", value))
+
+
+def whole(name: str, value: int, least: int) -> int:
+    """Return a setting that counts something.
+
+    >>> whole("window", 0.5, 1)
+    Traceback (most recent call last):
+    ValueError: `window` must be an integer >= 1, got 0.5.
+    """
+    integral = hasattr(value, "__index__") and not isinstance(value, bool | Tensor)
+    if not integral or value < least:
+        raise ValueError(not_allowed(name, f"must be an integer >= {least}", value))
+    return operator.index(value)
 
 
 def order_of_norm(p: float) -> float:
@@ -99,7 +139,7 @@ def order_of_norm(p: float) -> float:
     Traceback (most recent call last):
     ValueError: `p` is the order of a norm and must be > 0, got 0.
     """
-    if not p > 0:
+    if not number("p", p) > 0:
         raise ValueError(not_allowed("p", "is the order of a norm and must be > 0", p))
     return float(p)
 
@@ -111,6 +151,6 @@ def between(name: str, value: float, low: float, high: float = math.inf) -> floa
     Traceback (most recent call last):
     ValueError: `q` must be above 0 and at most 100, got 101.
     """
-    if not low < value <= high:
+    if not low < number(name, value) <= high:
         raise ValueError(not_allowed(name, f"must be above {low:g} and at most {high:g}", value))
     return float(value)

@@ -68,7 +68,7 @@ def recommend(
         batches: how many batches to measure, >= 8.
 
     Raises:
-        ValueError: fewer than 8 batches gave a finite norm above 0, or all were non-finite.
+        ValueError: no parameter trains, or fewer than 8 batches gave a finite norm above 0.
 
     >>> model, loss_fn = nn.Linear(2, 1), nn.functional.mse_loss
     >>> generator = torch.Generator().manual_seed(0)
@@ -79,6 +79,8 @@ def recommend(
     """
     if batches < _LEAST:
         raise ValueError(not_allowed("batches", f"must be >= {_LEAST}", batches))
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(not_allowed("model", "must have parameters that train", model))
     norms = _norms(model, islice(data, batches), loss_fn)
     usable = [n for n in norms if 0 < n < math.inf]
     if len(usable) < _LEAST:

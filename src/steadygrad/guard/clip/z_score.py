@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .history import History
-from .policy import Scaling, at_least_zero, between, order_of_norm
+from .policy import Scaling, at_least_zero, between, order_of_norm, whole
 
 
 class ZScore(Scaling):
@@ -45,10 +45,10 @@ class ZScore(Scaling):
     ) -> None:
         super().__init__()
         self.z = between("z", z, 0)
-        self.warmup = warmup
+        self.warmup = whole("warmup", warmup, 0)
         self.floor = at_least_zero("floor", floor)
         self.p = order_of_norm(p)
-        self.history = History(int(between("window", window, 0)))
+        self.history = History(whole("window", window, 1))
 
     def limit(self) -> Tensor:
         """Return ``exp(median + z σ)``; inf during the warm-up."""

@@ -11,6 +11,7 @@ from . import (
     attention,
     convolution,
     copies,
+    decisions,
     fills,
     joins,
     linear,
@@ -38,6 +39,8 @@ TABLE: dict[Any, Rule] = {
         losses,
         pooling,
         attention,
+        decisions,
     )
     for operator, rule in family.RULES.items()
 }
+TABLE["pointwise"] = pointwise.RULE  # what torch itself calls pointwise, and no family names

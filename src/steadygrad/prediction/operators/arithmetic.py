@@ -19,6 +19,7 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import (
+    Array,
     Concrete,
     Draws,
     Exactness,
@@ -98,7 +99,7 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     moments = _sum_moments(run, a, b, sign, units)
     for q, d in common:
         moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
-    known = "exact" if _independent(x, y) and not common else "approximate"
+    known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
     mark, ancestors = worst(x.mark, y.mark, known), x.ancestors | y.ancestors
     if x.base is not None:
         return Signal(moments, None, moments, ancestors, None, mark, parts=parts)

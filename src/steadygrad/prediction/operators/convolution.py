@@ -99,7 +99,7 @@ def convolution(run: Interpreter, call: Call) -> Value:
     bias = run.value(call.args[2]) if call.args[2] is not None else None
     if found is None or not isinstance(weight, Fill) or not isinstance(bias, Fill | None) or found[0].base is not None:
         return run.lost(f"{call.name} of something else than a signal and a parameter")
-    (x, dims), how, outs = found, _geometry(call, 3), call.out.shape
+    (x, dims), how, outs, weight = found, _geometry(call, 3), call.out.shape, weight.acting
     places = tuple(call.args[0].shape[2:])
     met, taps = _windowed(_flat(x.moments, dims, places), places, call.args[1].shape, outs, how, how["transposed"])
     terms = call.args[0].shape[1] / how["groups"] * taps

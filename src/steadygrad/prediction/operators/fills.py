@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.law import NODES, NORMAL, distributed
+from steadygrad.prediction.patchwork import NOTHING
 from steadygrad.prediction.values import Concrete, Fill, Unknown, Value
 
 aten = torch.ops.aten
@@ -55,15 +58,21 @@ def _constant(number: float) -> Rule:
 def full(run: Interpreter, call: Call) -> Value:
     """One number everywhere."""
     number = argument(call, "fill_value", argument(call, "value", argument(call, "s")))
-    return (
-        Fill(float(number), 0.0, run.new_fill()) if isinstance(number, int | float) else run.lost("a fill by a tensor")
-    )
+    match run.value(number) if isinstance(number, torch.Tensor) else number:
+        case bool() | int() | float() as known:
+            return Fill(float(known), 0.0, run.new_fill())
+        case Concrete(tensor=known) if known.numel() == 1:
+            return Fill(float(known), 0.0, run.new_fill())
+        case Fill(variance=0.0, mean=mean):
+            return Fill(mean, 0.0, run.new_fill())
+        case _:
+            return run.lost("a fill by a tensor")
 
 
 @_fills
 def nothing(run: Interpreter, call: Call) -> Value:
     """Memory that nothing has filled."""
-    return Unknown("memory that nothing filled")
+    return NOTHING
 
 
 @_fills
@@ -76,17 +85,41 @@ def numbers(run: Interpreter, call: Call) -> Value:
 def bernoulli(run: Interpreter, call: Call) -> Value:
     """1 with probability p, else 0: a dropout mask."""
     p = float(argument(call, "p", 0.5))
-    kurtosis = (1 - 3 * p * (1 - p)) / (p * (1 - p)) if 0 < p < 1 else 3.0
-    return Fill(p, p * (1 - p), run.new_fill(), kurtosis)
+    return distributed(np.array([0.0, 1.0]), np.array([1 - p, p]), run.new_fill())
+
+
+@_fills
+def integers(run: Interpreter, call: Call) -> Value:
+    """Integers by chance: any draw is like another."""
+    blank = torch.empty_strided(call.out.shape, call.out.stride(), dtype=call.out.dtype)
+    with run.drawn.seeded():
+        return Concrete(call.substituted(lambda t: blank))
 
 
 @_fills
 def copy(run: Interpreter, call: Call) -> Value:
-    """The values of another tensor."""
-    return run.value(call.args[1])
+    """The values of another tensor, laid out as they are copied to."""
+    to, value = call.args[0], run.value(call.args[1])
+    if not isinstance(value, Concrete):
+        return value
+    blank = torch.empty_strided(to.shape, to.stride(), dtype=to.dtype)
+    return Concrete(blank.copy_(value.tensor.reshape(call.args[1].shape)))
 
 
 @_fills
+def exponential(run: Interpreter, call: Call) -> Value:
+    """Density λ e^(-λx)."""
+    values = -np.log1p(-(np.arange(NODES) + 0.5) / NODES) / float(argument(call, "lambd", 1.0))
+    return distributed(values, np.full(NODES, 1 / NODES), run.new_fill())
+
+
+@_fills
+def log_normal(run: Interpreter, call: Call) -> Value:
+    """The exponential of N(mean, std²)."""
+    mean, std = float(argument(call, "mean", 1.0)), float(argument(call, "std", 2.0))
+    return distributed(np.exp(mean + std * NORMAL.values), NORMAL.weights, run.new_fill())
+
+
 def repeated(run: Interpreter, call: Call) -> Value:
     """A parameter several times over; what is no parameter is not followed."""
     value = run.value(call.args[0])
@@ -119,6 +152,9 @@ RULES: dict[Any, Rule] = {
     aten.empty_strided: nothing,
     aten.new_empty: nothing,
     aten.copy_: copy,
+    aten.exponential_: exponential,
+    aten.random_: integers,
+    aten.log_normal_: log_normal,
     aten.bernoulli_: bernoulli,
     aten.arange: numbers,
     aten.eye: numbers,

@@ -88,6 +88,7 @@ def _is_plain(value: Value) -> bool:
 
 def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, terms: int, units: int) -> Signal:
     """Return the signal behind a matrix of independent entries."""
+    weight = weight.acting
     ancestors = x.ancestors | 1 << weight.source
     again = weight.source in run.sources and x.base is None
     uncentred = weight.mean != 0

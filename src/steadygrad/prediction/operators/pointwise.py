@@ -22,6 +22,7 @@ from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
 
 from .levels import levelled
+from .parameters import are_fills, of_fills
 from .positions import spread_out
 
 aten = torch.ops.aten
@@ -51,10 +52,10 @@ LINEAR = {
 def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """f(x, y, ...) of functions of one source, or of samples."""
     values = {id(t): spread_out(run, t, run.value(t)) for t in call.tensors}
+    if are_fills(list(values.values())):
+        return of_fills(run, call, values)
     if any(isinstance(v, Draws) or _is_data(v) for v in values.values()):
         return on_draws(run, call)
-    if all(isinstance(v, Fill) for v in values.values()):
-        return _of_fills(run, call, values)
     values = _settled(_gaussian(run, call, values))
     signals = [v for v in values.values() if isinstance(v, Signal)]
     sources = {id(s): s for v in signals if v.wave and (s := v.wave.source)}
@@ -153,25 +154,6 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
     return Signal(moments, wave, base, ancestors, linear, mark)
 
 
-def _of_fills(run: Interpreter, call: Call, values: dict[int, Value]) -> Value:
-    """An affine map of one parameter, found by three probes."""
-    fills = [v for v in values.values() if isinstance(v, Fill)]
-    moving = [v for v in fills if v.variance > 0]
-    if len(moving) > 1:
-        return run.lost(f"{call.name} of two parameters")
-    probes = [float(call.substituted(lambda t, k=k: _probe(values[id(t)], k))) for k in (0, 1, 2)]  # type: ignore[misc]
-    slope = probes[1] - probes[0]
-    if moving and abs(probes[2] - probes[1] - slope) > 1e-9 * max(1.0, abs(slope)):
-        return run.lost(f"{call.name} of a parameter")
-    origin = moving[0] if moving else fills[0]
-    return Fill(probes[0], slope**2 * origin.variance, origin.source, origin.kurtosis, worst(*(f.mark for f in fills)))
-
-
-def _probe(value: Value, step: int) -> torch.Tensor:
-    assert isinstance(value, Fill)
-    return torch.tensor(value.mean + (step if value.variance > 0 else 0), dtype=torch.float64)
-
-
 def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Run the operator on every draw; a signal among its arguments is drawn first."""
     draws: dict[int, Draws] = {}
@@ -196,4 +178,5 @@ def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:
     return replace(like, values=torch.stack(outs))
 
 
-RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), levelled(pointwise))
+RULE = levelled(pointwise)
+RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), RULE)

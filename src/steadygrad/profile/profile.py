@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from .errors import unknown_name
+from steadygrad.errors import unknown_name
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
 
 Mark = Literal["exact", "approximate", "unknown", "measured"]
 
@@ -21,7 +24,8 @@ class LayerSignal:
 
     Attributes:
         path: the module's path, ``"blocks.3.fc"``; ``""`` is the model itself.
-        kind: the module's class, ``"Linear"``.
+        kind: the module's class, ``"Linear"``; in a profile per operator its name, ``"aten.addmm"``.
+        shape: of the output, examples first; None where it is not known.
         fan_in: inputs of a unit; None where the layer has no weight.
         fan_out: units that an input reaches; None where the layer has no weight.
         mean: first moment of the output.
@@ -42,6 +46,7 @@ class LayerSignal:
 
     path: str
     kind: str
+    shape: tuple[int, ...] | None = None
     fan_in: int | None = None
     fan_out: int | None = None
     mean: float = math.nan
@@ -70,6 +75,8 @@ class Profile:
         loss: the loss; for a prediction its expectation, NaN without one.
         batch_size: examples in the batch; 0 where the input was described by moments.
         unknown: operators and lines that the prediction has no rule for, in words.
+        parameter_grad_norms: Euclidean norm of each parameter's gradient, by its name, as far as it is known; for a
+            prediction the root mean square over draws.
 
     >>> profile = Profile(layers=(LayerSignal(path="fc", kind="Linear", q=2.0, mark="exact"),), source="predicted")
     >>> profile["fc"].q, len(profile)
@@ -81,6 +88,26 @@ class Profile:
     loss: float = math.nan
     batch_size: int = 0
     unknown: tuple[str, ...] = ()
+    parameter_grad_norms: Mapping[str, float] = field(default_factory=dict)
+
+    def compare(self, measured: Profile) -> Comparison:
+        """Hold a measured profile against this prediction: by how many standard deviations each row is off.
+
+        Args:
+            measured: what `measure` returned for the model, on a batch like the one that was predicted.
+
+        Raises:
+            ValueError: `measured` is no measurement, or this is one.
+
+        >>> row = {"path": "fc", "kind": "Linear", "mark": "exact"}
+        >>> mine = Profile(layers=(LayerSignal(q=1.0, q_low=0.9, q_high=1.1, **row),), source="predicted")
+        >>> real = Profile(layers=(LayerSignal(q=3.0, q_low=2.9, q_high=3.1, **row),), source="measured")
+        >>> print(mine.compare(real))
+        1 of 1 layer is more than 6 sigma off: 'fc' (q is 3 times too large).
+        """
+        from .comparison import compared
+
+        return compared(self, measured)
 
     def __getitem__(self, path: str) -> LayerSignal:
         """Return the first row of a module by its path."""

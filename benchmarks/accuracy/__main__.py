@@ -1,0 +1,77 @@
+"""Ask every tool about every case, with what was answered before taken from the results; write docs/accuracy.md.
+
+python -m benchmarks.accuracy [--seeds 5] [--jobs 2] [--timeout 60] [--only CASE,CASE] [--tools NAME,NAME]
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.accuracy.table import page
+from benchmarks.accuracy.tools import TOOLS
+from benchmarks.accuracy.worker import cases
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results" / "accuracy"
+
+
+def results(tool: str, name: str, seeds: int, timeout: float) -> list[dict]:
+    """The lines of a case; those on disk are not asked for again."""
+    file = RESULTS / tool.replace(" ", "") / f"{name}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    missing = [seed for seed in range(seeds) if seed not in {line["seed"] for line in known}]
+    for seed in missing:
+        known += (fresh := _asked(tool, name, seed, timeout))
+        with file.open("a") as out:
+            out.writelines(json.dumps(line) + "\n" for line in fresh)
+    return [line for line in known if line["seed"] < seeds]
+
+
+def _asked(tool: str, name: str, seed: int, timeout: float) -> list[dict]:
+    command = [sys.executable, "-m", "benchmarks.accuracy.worker", tool, name, str(seed)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=2 * timeout + 60, cwd=ROOT, env=environment, check=False
+        )
+        printed, trouble = done.stdout, done.stderr.strip().splitlines()[-1:]
+    except subprocess.TimeoutExpired as late:
+        printed, trouble = (late.stdout or b"").decode(), [f"took more than {timeout:g} s"]
+    lines = [json.loads(line) for line in printed.splitlines()]
+    variants = [True, False] if CASES[name].expect else [False]
+    missing = {"case": name, "seed": seed, "crash": " ".join(trouble), "seconds": float(timeout)}
+    return [*lines, *({**missing, "faulty": faulty} for faulty in variants[len(lines) :])]
+
+
+CASES = {name: case for name, (_, case) in cases().items()}
+
+
+def main() -> None:
+    """Parse, ask, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--timeout", type=float, default=60.0)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--tools", default=",".join(TOOLS))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "accuracy.md")
+    options = parser.parse_args()
+    wanted = options.only.split(",") if options.only else list(CASES)
+    by_tool: dict[str, list[dict]] = {}
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for tool in options.tools.split(","):
+            asked = [pool.submit(results, tool, name, options.seeds, options.timeout) for name in wanted]
+            by_tool[tool] = [line for one in asked for line in one.result()]
+            print(f"{tool}: {len(by_tool[tool])} runs", flush=True)
+    written = page(by_tool, {name: CASES[name] for name in wanted}, options.seeds)
+    options.out.write_text(written)
+    print(written)
+
+
+if __name__ == "__main__":
+    main()

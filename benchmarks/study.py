@@ -1,0 +1,232 @@
+"""The population trainer against a loop of torch, and what scheduling, processes and Ray cost.
+
+One thread each, in the environment of a worker process, with the kernels that each library chooses for the processor
+by itself (OPENBLAS_CORETYPE, where it is set, is left out). Loop and population are interleaved, so that both meet the
+same machine, and compared by their best: what else runs there only ever adds time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.bounds import end, verdict
+
+if TYPE_CHECKING:
+    from steadygrad.study import Point
+
+DEPTH, BATCH = 10, 64
+# Width -> networks x steps a second against the loop; share of the speed of torch's best matrix product.
+RATIOS = {16: 18.0, 64: 3.3, 256: 1.3}
+SHARES = {64: 0.50, 256: 0.70}
+PROCESSES, TWO_CORES = 2, 1.85
+GRID, GRID_SECONDS = 100_000, 5.0
+RAY_OVERHEAD, RAY_TASKS, RAY_TASK_SECONDS = 0.05, 8, 2.0
+ROUNDS, SECONDS = 12, 0.25
+
+
+def point(width: int) -> Point:
+    from steadygrad.study import Point
+
+    return Point(
+        data="gaussian",
+        depth=DEPTH,
+        width=width,
+        activation="relu",
+        initializer="he-normal",
+        batch_size=BATCH,
+        steps=10**6,
+        curve=0,
+    )
+
+
+def population_step(width: int) -> tuple[Callable[[], object], int]:
+    """What lets as many networks as the trainer chooses take a step, and how many they are."""
+    import torch
+
+    from steadygrad.study.budget import networks_at_once
+    from steadygrad.study.population.lockstep import Population
+
+    one = point(width)
+    count = networks_at_once(one)
+    population = Population([replace(one, seed=seed) for seed in range(count)], device=torch.device("cpu"))
+    return population.step, count
+
+
+def loop_step(width: int) -> Callable[[], None]:
+    """What lets one network take a step as everyone writes it."""
+    import torch
+    from torch import nn
+
+    from steadygrad.study import network
+    from steadygrad.study.data import load
+
+    one = point(width)
+    model, loss_fn, data = network(one), nn.CrossEntropyLoss(), load(one.data)
+    inputs, classes = data.inputs.float(), data.targets.argmax(1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=one.learning_rate)
+    batches = itertools.cycle(torch.randperm(len(inputs)).split(BATCH))
+
+    def step() -> None:
+        index = next(batches)
+        optimizer.zero_grad()
+        loss_fn(model(inputs[index]), classes[index]).backward()
+        optimizer.step()
+
+    return step
+
+
+def best_seconds(step: Callable[[], object], seconds: float) -> float:
+    """The shortest time of a step among those that fit."""
+    best, until = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        start = time.perf_counter()
+        step()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def peak_flops() -> tuple[float, float]:
+    """Operations a second of the best large product: torch's, and NumPy's."""
+    import numpy as np
+    import torch
+
+    best = {"torch": 0.0, "numpy": 0.0}
+    for n in (256, 512, 1024):
+        a, out = torch.randn(n, n), torch.empty(n, n)
+        b, into = a.numpy(), out.numpy()
+        by_torch, by_numpy = partial(torch.mm, a, a, out=out), partial(np.matmul, b, b, out=into)
+        for name, multiply in (("torch", by_torch), ("numpy", by_numpy)):
+            best[name] = max(best[name], 2 * n**3 / best_seconds(multiply, 1.0))
+    return best["torch"], best["numpy"]
+
+
+def lockstep() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    by_torch, by_numpy = peak_flops()
+    print(f"best large matrix product: torch {by_torch / 1e9:.0f} GFLOP/s, NumPy {by_numpy / 1e9:.0f}")
+    for width, bound in RATIOS.items():
+        (together, count), alone = population_step(width), loop_step(width)
+        rounds = [(best_seconds(together, SECONDS), best_seconds(alone, SECONDS)) for _ in range(ROUNDS)]
+        ours, theirs = (min(side) for side in zip(*rounds, strict=True))
+        ratio = theirs / (ours / count)
+        weights = sum(weight[0].numel() for weight in together.__self__.parameters.weights())
+        speed = 6 * weights * BATCH * count / ours
+        print(f"width {width}, {count} at once: {ours / count * 1e6:.0f} us a network and step, "
+              f"loop {theirs * 1e6:.0f} us, ratio {ratio:.2f}, bound {bound:g}: {verdict(ratio >= bound)}")  # fmt: skip
+        if width in SHARES:
+            held = f", bound {SHARES[width]:.2f}: {verdict(speed / by_torch >= SHARES[width])}"
+            print(f"  {speed / by_torch:.2f} of torch's best product{held}; "
+                  f"{speed / by_numpy:.2f} of NumPy's", flush=True)  # fmt: skip
+
+
+def throughput() -> None:
+    """Print how many network-steps of width 64 this process takes in five seconds."""
+    import torch
+
+    torch.set_num_threads(1)
+    step, count = population_step(64)
+    step()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    steps, until = 0, time.perf_counter() + 5.0
+    while time.perf_counter() < until:
+        step()
+        steps += count
+    print(steps, flush=True)
+
+
+def processes() -> None:
+    alone, together = (sum(side_by_side(count)) for count in (1, PROCESSES))
+    ratio = together / alone
+    print(f"{PROCESSES} processes: {together / 5:.0f} networks x steps a second, one {alone / 5:.0f}, "
+          f"ratio {ratio:.2f}, bound {TWO_CORES}: {verdict(ratio >= TWO_CORES)}")  # fmt: skip
+
+
+def side_by_side(count: int) -> list[int]:
+    """The steps of so many processes that run at the same time."""
+    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.study", "throughput"], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, text=True) for _ in range(count)]  # fmt: skip
+    for process in running:
+        process.stdout.readline()
+    for process in running:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return [int(process.communicate()[0]) for process in running]
+
+
+def grid() -> None:
+    from steadygrad.study import Outcome, Spec, run
+    from steadygrad.study.folder import Folder
+
+    spec = Spec.of(
+        name="grid",
+        fixed={"data": "gaussian", "width": 64, "activation": "tanh"},
+        product={"depth": range(1, 101), "sigma_w": {"start": 1.0, "stop": 2.0, "count": 100}},
+        seeds=GRID // 10_000,
+    )
+    with tempfile.TemporaryDirectory() as place:
+        points = list(spec.points())
+        folder = Folder(Path(place) / "s", spec, points)
+        for start in range(0, len(points), 500):
+            folder.add([Outcome(point=point) for point in points[start : start + 500]])
+            folder.flush()
+        start = time.perf_counter()
+        results = run(spec, out=Path(place) / "s")
+        seconds = time.perf_counter() - start
+    assert len(results) == GRID
+    print(f"{GRID:,} points expanded and resumed: {seconds:.1f} s, bound {GRID_SECONDS}: "
+          f"{verdict(seconds <= GRID_SECONDS)}")  # fmt: skip
+
+
+def ray_overhead() -> None:
+    import ray
+
+    from steadygrad.study.population.lockstep import train
+    from steadygrad.study.runners.on_ray import OnRay
+
+    one = replace(point(32), steps=50)
+    took = sum(outcome.seconds for outcome in train([replace(one, seed=s) for s in range(8)]))
+    one = replace(one, steps=int(50 * RAY_TASK_SECONDS / took))
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    runner = OnRay("local")
+    list(runner([[replace(one, steps=1)]]))  # the worker process, and its imports
+    populations = [[replace(one, seed=8 * t + s) for s in range(8)] for t in range(RAY_TASKS)]
+    start = time.perf_counter()
+    busy = sum(outcome.seconds for outcomes in runner(populations) for outcome in outcomes)
+    wall = time.perf_counter() - start
+    ray.shutdown()
+    print(f"Ray, {RAY_TASKS} tasks of {busy / RAY_TASKS:.1f} s on one processor: {wall:.1f} s, overhead "
+          f"{wall / busy - 1:.3f}, bound {RAY_OVERHEAD}: {verdict(wall / busy - 1 <= RAY_OVERHEAD)}")  # fmt: skip
+
+
+def main() -> None:
+    """Run each part in a process of its own, with the environment of a worker."""
+    from steadygrad.study.runners.environment import worker_environment
+
+    parts = ["lockstep", "processes", "grid", *(["ray_overhead"] if importlib.util.find_spec("ray") else [])]
+    for part in parts:
+        with worker_environment():
+            environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+            done = subprocess.run([sys.executable, "-m", "benchmarks.study", part], check=False, env=environment)
+        verdict(not done.returncode)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        globals()[sys.argv[1]]()
+    else:
+        main()
+    end()

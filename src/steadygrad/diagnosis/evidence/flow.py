@@ -1,0 +1,156 @@
+"""Who feeds whom: module calls, and operators between them, as stages that hand tensors on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.pooling import _MaxPoolNd
+
+from steadygrad.fans import fans
+from steadygrad.measurement import Operation, Operations
+from steadygrad.measurement.slopes import FlatShare
+
+from .collector import Collector
+from .measured import NORMS
+from .traced import Traced
+
+# They hand on second moments, or close to it; what follows them is what follows the stage before.
+_PASSED_THROUGH = (_DropoutNd, nn.Flatten, nn.Unflatten, nn.Identity, _MaxPoolNd)
+
+_TRANSPARENT = frozenset(
+    (
+        *("alias", "clone", "contiguous", "expand", "permute", "reshape", "_reshape_alias", "squeeze", "t", "_to_copy"),
+        *("transpose", "unsqueeze", "_unsafe_view", "view", "native_dropout", "max_pool2d_with_indices", "flatten"),
+    )
+)
+
+_NORM_OPERATORS = frozenset(
+    (
+        *("native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit"),
+        *("_fused_rms_norm", "cudnn_batch_norm", "_batch_norm_with_update", "miopen_batch_norm"),
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """A call of a module without children, or an operator outside of such.
+
+    Attributes:
+        path: the module's, or that of the module whose code runs the operator.
+        module: None for an operator.
+        operation: the last operator of the stage.
+        sources: stages that it takes tensors from.
+        fan_in: of a layer with a weight; None for others.
+        flat: for a pointwise activation, its share of saturated entries.
+        function: what a pointwise operator does.
+    """
+
+    path: str
+    module: nn.Module | None
+    operation: Operation
+    sources: tuple[int, ...]
+    fan_in: int | None
+    flat: FlatShare | None
+    function: Callable[[torch.Tensor], torch.Tensor] | None
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether it divides by a deviation."""
+        return isinstance(self.module, NORMS) or (self.module is None and self.operation.name in _NORM_OPERATORS)
+
+    @property
+    def name(self) -> str:
+        """The module's class, or the operator."""
+        return type(self.module).__name__ if self.module is not None else self.operation.name
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Flow:
+    """The model as it ran.
+
+    Attributes:
+        stages: in the order of execution.
+        outputs: stages whose tensors the model returned.
+    """
+
+    stages: tuple[Stage, ...]
+    outputs: tuple[int, ...]
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Join the operators of each call."""
+        run = collector.get(Traced).operations
+        builder = _Builder(run)
+        for operation in run.forward:
+            if operation.phase == "model":
+                builder.add(operation)
+        outputs = {stage for index in run.outputs for stage in builder.resolved(index)}
+        return cls(stages=tuple(builder.stages()), outputs=tuple(sorted(outputs)))
+
+    def takers(self, i: int) -> list[int]:
+        """Stages that take what a stage made; autograd's own detached copies aside."""
+        return [j for j, stage in enumerate(self.stages) if i in stage.sources and stage.name != "detach"]
+
+
+class _Builder:
+    def __init__(self, run: Operations) -> None:
+        self._run = run
+        self._operations: list[list[Operation]] = []
+        self._sources: list[list[int]] = []
+        self._by_call: dict[int, int] = {}
+        self._resolved: dict[int, tuple[int, ...]] = {}
+
+    def add(self, operation: Operation) -> None:
+        """Let an operator join its call's stage, hand on what it takes, or be a stage of its own."""
+        sources = [stage for index in operation.sources for stage in self.resolved(index)]
+        call = None if operation.call is None else self._run.calls[operation.call]
+        if isinstance(call.module, _PASSED_THROUGH) if call else operation.name in _TRANSPARENT:
+            self._resolved[operation.index] = tuple(dict.fromkeys(sources))
+            return
+        if operation.call is None:
+            stage = self._new()
+        else:
+            stage = self._by_call[operation.call] if operation.call in self._by_call else self._new(operation.call)
+        self._operations[stage].append(operation)
+        self._sources[stage] += [source for source in sources if source != stage]
+        self._resolved[operation.index] = (stage,)
+
+    def resolved(self, index: int) -> tuple[int, ...]:
+        """Stages that made what an operator hands on."""
+        return self._resolved.get(index, ())
+
+    def _new(self, call: int | None = None) -> int:
+        self._operations.append([])
+        self._sources.append([])
+        if call is not None:
+            self._by_call[call] = len(self._operations) - 1
+        return len(self._operations) - 1
+
+    def stages(self) -> list[Stage]:
+        return [self._stage(o, s) for o, s in zip(self._operations, self._sources, strict=True)]
+
+    def _stage(self, operations: list[Operation], sources: list[int]) -> Stage:
+        last = operations[-1]
+        call = None if last.call is None else self._run.calls[last.call]
+        return Stage(
+            path=last.path,
+            module=call.module if call else None,
+            operation=last,
+            sources=tuple(dict.fromkeys(sources)),
+            fan_in=_fan_in(call.module) if call else None,
+            flat=call.flat if call else last.flat,
+            function=None if call else last.function,
+        )
+
+
+def _fan_in(module: nn.Module) -> int | None:
+    try:
+        return fans(module).fan_in
+    except TypeError:
+        return None

@@ -1,0 +1,73 @@
+"""The batches at which a setup is probed: the first ones, kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Self
+
+import torch
+
+from steadygrad.diagnosis.data_position import data_position_kept
+from steadygrad.setup import Batch
+
+from .collector import Collector, Unavailable
+from .scanned import Scanned
+
+# Tells the level of the loss within a fifth of its spread between batches: five standard errors of 64 medians.
+MOST_BATCHES = 64
+
+# What the probe may hold at most of the data, so that it fits beside the model.
+_MOST_NUMBERS = 2**24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """The first finite batches of the data, for a setup that has all it takes to train.
+
+    Attributes:
+        batches: at least one.
+    """
+
+    batches: tuple[Batch, ...]
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Keep batches, up to a number and a size."""
+        setup, scanned = collector.setup, collector.get(Scanned)
+        missing = [name for name in ("loss_fn", "optimizer") if getattr(setup, name) is None]
+        if missing:
+            names = " and ".join(f"`{name}`" for name in missing)
+            raise Unavailable(f"There is no {names}, so no step of training was looked at.")
+        if scanned.clean is None:
+            raise Unavailable("No batch is free of NaN and infinity, so no step of training was looked at.")
+        found, numbers = [], 0
+        assert setup.data is not None
+        with data_position_kept(setup.data):
+            for batch in islice(setup.data, MOST_BATCHES):
+                inputs, targets = batch
+                if _finite(inputs) and _finite(targets):
+                    found.append(Batch(inputs=inputs, targets=targets))
+                    numbers += inputs.numel() + targets.numel()
+                if numbers > _MOST_NUMBERS:
+                    break
+        return cls(batches=tuple(found) or (scanned.clean,))
+
+    @property
+    def pairs(self) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        """As (inputs, targets), half of the most: what losses are compared on before and after a trial."""
+        return [(batch.inputs, batch.targets) for batch in self.batches[: MOST_BATCHES // 2]]
+
+    @property
+    def joined(self) -> Batch:
+        """The first eight as one, where their shapes allow it; otherwise the first."""
+        batches = self.batches[:8]
+        try:
+            targets = [b.targets for b in batches if b.targets is not None]
+            return Batch(inputs=torch.cat([b.inputs for b in batches]), targets=torch.cat(targets))
+        except RuntimeError:  # sequences of different lengths do not join
+            return batches[0]
+
+
+def _finite(x: torch.Tensor) -> bool:
+    return not x.is_floating_point() or bool(torch.isfinite(x.sum(dtype=torch.float64)))

@@ -1,0 +1,117 @@
+"""The learning rate against what one step does: sharpness, and a few steps on one batch, put back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from steadygrad.measurement.sharpness import Sharpness, sharpness
+from steadygrad.measurement.trial import Trial, train
+from steadygrad.measurement.untouched import untouched
+
+from .collector import Collector, Unavailable
+from .probe import Probe
+from .trained import trial_of
+
+# One step may lower the loss of a batch by a lucky overshoot; of three that all raise it none was lucky.
+STEPS = 3
+
+SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What a step of the optimizer's size does at the weights as they are.
+
+    Attributes:
+        rate: the largest learning rate of the optimizer's groups, or the one that a schedule rises to, if larger.
+        momentum: of the first group; 0 where it has none.
+        plain: the step is the gradient times the rate, with momentum or without: sharpness bounds it.
+        sharpness: the largest eigenvalue of the Hessian on the first batch; None where it was not found.
+        steps: three steps on the first batch, the loss of that same batch before each, and at the end in `after`.
+    """
+
+    rate: float
+    momentum: float
+    plain: bool
+    sharpness: Sharpness | None
+    steps: Trial
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Probe the first batch."""
+        probe, setup = collector.get(Probe), collector.setup
+        assert setup.optimizer is not None
+        groups = setup.optimizer.param_groups
+        if not all(_is_rate(group.get("lr")) for group in groups):
+            raise Unavailable(f"{type(setup.optimizer).__name__} has no learning rate, so none was looked at.")
+        pair = probe.pairs[:1]
+        with trial_of(setup):
+            steps = train(setup.model, pair, setup.loss_fn, setup.optimizer, steps=STEPS, seconds=SECONDS, probe=pair)  # type: ignore[arg-type]
+        if not steps.losses:
+            raise Unavailable(f"No step could be tried: {steps.ended}.")
+        plain = isinstance(setup.optimizer, torch.optim.SGD) and not any(group["nesterov"] for group in groups)
+        return cls(
+            rate=max(max(float(group["lr"]), float(group.get("initial_lr", 0))) for group in groups),
+            momentum=float(groups[0].get("momentum", 0.0)),
+            plain=plain,
+            sharpness=_sharpness(collector, probe),
+            steps=steps,
+        )
+
+    @property
+    def before(self) -> float:
+        """The batch's loss at the weights as they are."""
+        return self.steps.before[0] if self.steps.before else self.steps.losses[0]
+
+    @property
+    def raised_by(self) -> float:
+        """The least factor by which the loss of the batch stands above its start after a step on it; -inf for a fall.
+
+        A loss that is not finite counts as infinite; the loss at the start is taken by its size.
+        """
+        if not math.isfinite(self.before):
+            return -math.inf  # what is not finite at the start is no step's doing
+        later = [*self.steps.losses[1:], *self.steps.after]
+        if self.steps.nonfinite:
+            return math.inf
+        if not later or not min(later) > self.before or not abs(self.before) > 0:
+            return -math.inf
+        return 1 + (later[-1] - self.before) / abs(self.before)
+
+    @property
+    def against_limit(self) -> float | None:
+        """Rate over the one beyond which a quadratic of this sharpness diverges, 2(1 + β)/λ; None where unknown."""
+        if not self.plain or self.sharpness is None or not self.sharpness.largest > 0:
+            return None
+        return self.rate * self.sharpness.largest / (2 * (1 + self.momentum))
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)
+
+
+def _sharpness(collector: Collector, probe: Probe) -> Sharpness | None:
+    setup = collector.setup
+    assert setup.optimizer is not None
+    inputs, targets = probe.pairs[0]
+    held = {id(p) for p in setup.model.parameters()}
+    stepped = [p for group in setup.optimizer.param_groups for p in group["params"]]
+    parameters = [p for p in stepped if p.requires_grad and id(p) in held]
+    loss_fn: Any = setup.loss_fn
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(0)
+        found: torch.Tensor = loss_fn(setup.model(inputs), targets)
+        return found
+
+    try:
+        with untouched(setup.model):
+            setup.model.train()
+            return sharpness(loss, parameters, seconds=SECONDS) if parameters else None
+    except Exception as error:
+        collector.note(f"The sharpness of the loss was not found: {type(error).__name__}.")
+        return None

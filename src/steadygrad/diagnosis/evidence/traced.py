@@ -1,0 +1,43 @@
+"""Every operator of one forward and backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from steadygrad.measurement import Operation, Operations, operations
+
+from .clean_batches import clean_batches
+from .collector import Collector, Unavailable
+from .measured import Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """What the model and the loss ran on the first batch that is finite.
+
+    Attributes:
+        operations: in order, with what came back.
+        batch_size: examples in the batch.
+    """
+
+    operations: Operations
+    batch_size: int
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Run the model once more, each operator watched."""
+        collector.get(Measured)  # what the user's own code raises is told there
+        (batch,), setup = clean_batches(collector, 1), collector.setup
+        try:
+            found = operations(setup.model, batch.inputs, batch.targets, setup.loss_fn)
+        except Exception as error:
+            # Some code refuses to be watched: compiled or fused by hand. What measures by hooks goes on alone.
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Unavailable(f"The operators could not be traced: {reason}") from error
+        return cls(operations=found, batch_size=batch.size)
+
+    @property
+    def model(self) -> list[Operation]:
+        """Operators of the model, without those of the loss."""
+        return [o for o in self.operations.forward if o.phase == "model"]

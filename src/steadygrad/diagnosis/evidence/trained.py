@@ -1,0 +1,144 @@
+"""A short trial of training on a snapshot that is put back, and what it left of the units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from steadygrad.diagnosis.data_position import data_position_kept
+from steadygrad.diagnosis.runs.outcome import Course
+from steadygrad.measurement import observe
+from steadygrad.measurement.constant_guess import constant_guess
+from steadygrad.measurement.restored import restored
+from steadygrad.measurement.trial import Trial, train
+from steadygrad.setup import Batch, Setup
+
+from .collector import Collector, Unavailable
+from .probe import Probe
+
+# A budget of steps first, so that the same setup gives the same findings; the time is a bound for what is slow.
+STEPS = 200
+SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitDeaths:
+    """Dead units of one call of an activation before and after the trial, on the same examples.
+
+    Attributes:
+        path: the module's path.
+        units: how many it has.
+        before: share that was zero with zero derivative on every example at the start.
+        after: the same at the end.
+    """
+
+    path: str
+    units: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What the trial showed.
+
+    Attributes:
+        trial: its record.
+        constant: losses of the probe under the best constant output; empty where that is not known.
+        deaths: a record for each activation.
+        examples: examples that the deaths were counted on.
+    """
+
+    trial: Trial
+    constant: tuple[float, ...]
+    deaths: tuple[UnitDeaths, ...]
+    examples: int
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Train with the user's own optimizer and put everything back."""
+        probe = collector.get(Probe)
+        if collector.no_trial:
+            raise Unavailable(f"No trial of training was made{collector.no_trial}.")
+        setup = collector.setup
+        with trial_of(setup):
+            before = _dead(setup, probe.joined)
+            constant = _constant(setup, probe)
+            trial = run(setup, probe, steps=STEPS, seconds=SECONDS)
+            after = {} if trial.nonfinite else _dead(setup, probe.joined)
+        if not trial.losses:
+            raise Unavailable(f"The trial of training could not begin: {trial.ended}.")
+        if trial.ended:
+            collector.note(f"The trial of training ended after {trial.steps} of {STEPS} steps: {trial.ended}.")
+        deaths = tuple(
+            UnitDeaths(path=path, units=units, before=share, after=after[path][1])
+            for path, (units, share) in before.items()
+            if path in after
+        )
+        return cls(trial=trial, constant=constant, deaths=deaths, examples=probe.joined.size)
+
+    @property
+    def course(self) -> Course:
+        """The record as the detectors take it."""
+        return course_of(self.trial, self.constant)
+
+
+def course_of(trial: Trial, constant: tuple[float, ...] = ()) -> Course:
+    """Return a trial's record as the detectors take it."""
+    return Course(
+        losses=trial.losses,
+        start=trial.before,
+        end=trial.after,
+        nonfinite=trial.nonfinite,
+        constant=constant,
+        period=trial.batches_per_pass,
+    )
+
+
+@contextmanager
+def trial_of(setup: Setup) -> Iterator[None]:
+    """A block that may train the setup, always with the same random numbers, and leaves it as it was."""
+    modules = [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
+    with restored(modules, setup.optimizer), data_position_kept(setup.data):
+        torch.manual_seed(0)
+        yield
+
+
+def run(setup: Setup, probe: Probe, *, steps: int, seconds: float, clip: float | None = None) -> Trial:
+    """Train inside of a block of `trial_of`."""
+    assert setup.data is not None
+    assert setup.loss_fn is not None
+    assert setup.optimizer is not None
+    return train(
+        setup.model,
+        setup.data,
+        setup.loss_fn,
+        setup.optimizer,
+        steps=steps,
+        seconds=seconds,
+        probe=probe.pairs,
+        clip=clip,
+    )
+
+
+def _constant(setup: Setup, probe: Probe) -> tuple[float, ...]:
+    assert setup.loss_fn is not None
+    try:
+        return constant_guess(setup.model, probe.pairs, setup.loss_fn)
+    except Exception:  # an output without examples along its first dimension, or a model that raises, has no constant
+        return ()
+
+
+def _dead(setup: Setup, batch: Batch) -> dict[str, tuple[int, float]]:
+    """Units and dead share by path; where a module is called more than once, its last call."""
+    try:
+        seen: Any = observe(setup.model, batch.inputs, batch.targets, setup.loss_fn)
+    except Exception:  # what the trial itself meets it says
+        return {}
+    rows = zip(seen.profile.layers, seen.calls, strict=True)
+    return {layer.path: (call.units, layer.dead_fraction) for layer, call in rows if call.units}

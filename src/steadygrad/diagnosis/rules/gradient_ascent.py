@@ -1,0 +1,78 @@
+"""The optimizer makes predictions worse: it climbs the loss, or the loss falls as predictions get worse.
+
+`maximize=True` turns every step around. A loss with the wrong sign does the same, as the logarithm of a probability
+that is not negated. Both together are right: a reward is climbed. The rule builds predictions out of the targets, and
+predictions out of other examples' targets, and asks the loss for both. Where right ones cost less, the loss is to be
+descended; where they cost more, climbed. Where the two cannot be told apart nothing is said of the loss, and an
+optimizer that climbs is only worth knowing.
+
+What to do: leave `maximize` out, or turn the sign of the loss around.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, maximize=True)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+When to ignore: the worse prediction is the aim, as for an adversary.
+
+Reference: Cauchy 1847 (the method of steepest descent); PyTorch documentation, `maximize` of torch.optim.SGD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steadygrad.diagnosis.evidence import LossDirection
+from steadygrad.finding import Finding, Level
+
+
+def check(direction: LossDirection) -> Iterator[Finding]:
+    """Compare where the optimizer goes with where the loss gets better."""
+    climbs = direction.maximize > 0
+    if direction.rises is None:
+        if climbs:
+            yield _finding(direction, Level.INFO, "The optimizer climbs the loss: `maximize` is set.")
+        return
+    if climbs == direction.rises:
+        return
+    said = f"{direction.right:.3g} for predictions made of the targets, {direction.wrong:.3g} for those of others"
+    if climbs:
+        yield _finding(direction, Level.ERROR, f"The optimizer climbs a loss that is to be descended: it is {said}.")
+    else:
+        yield _finding(direction, Level.ERROR, f"The optimizer descends a loss that rewards wrong predictions: {said}.")
+
+
+def _finding(direction: LossDirection, level: Level, message: str) -> Finding:
+    climbs = direction.maximize > 0
+    return Finding(
+        code="OPT006",
+        name="gradient-ascent",
+        level=level,
+        message=message,
+        measured=direction.right if direction.right is not None else float(direction.maximize),
+        expected=direction.wrong if direction.wrong is not None else 0.0,
+        count=direction.groups,
+        fix="Leave `maximize` out." if climbs else "Turn the sign of the loss around.",
+        fix_code='for group in optimizer.param_groups:\n    group["maximize"] = False' if climbs else "",
+    )

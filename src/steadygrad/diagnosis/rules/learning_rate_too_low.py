@@ -1,0 +1,136 @@
+"""Steps are so short that no reasonable number of them gets anywhere.
+
+Along the direction of curvature λ gradient descent takes about 1/ηλ steps to learn, with momentum β (1 - β)/ηλ; the
+sharpest direction is the fastest, and most lie orders of magnitude below it. In the trial the rule asks what mends the
+run: it speaks where the loss hardly moved and the same trial, at a rate that gives steps of 1e-3 of the weights as is
+usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or more. A slow
+run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the weights, a hundredth
+of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a thousand steps.
+
+What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+x = torch.randn(256, 16)
+y = (x[:, :2].sum(1) > 0).long()
+data = list(zip(x.split(32), y.split(32)))
+model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+x = torch.randn(256, 16)
+y = (x[:, :2].sum(1) > 0).long()
+data = list(zip(x.split(32), y.split(32)))
+model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+When to ignore: a network that was trained before is adapted with small steps on purpose.
+
+Reference: Goh 2017 (momentum, section 2); Ghorbani et al. 2019 (the spread of eigenvalues); Karpathy 2016, CS231n
+(the ratio of step to weights).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial
+from steadygrad.diagnosis.runs.level import level
+from steadygrad.diagnosis.runs.outcome import Course
+from steadygrad.diagnosis.runs.remedy import mends
+from steadygrad.finding import Finding, Level
+
+# At least as much more a larger rate must take off the loss: a run that is slower by less is a matter of patience.
+_MORE = 5.0
+
+# A hundredth of the usual 1e-3: even if all steps agreed, it would take 1e5 of them to move the weights by their size.
+_HARDLY_MOVES = 1e-5
+
+# Steps beyond which the sharpest direction is slow: the bulk of eigenvalues lies 10 to 1000 times below it.
+_SLOW = 1000.0
+
+# A loss below this part of a constant output's was learned before: small steps may then be meant.
+_LEARNED = 0.8
+
+
+def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
+    """Compare with larger rates where there was a trial, else look at the size of three steps."""
+    if trials.retrials is None:
+        if _hardly_moves(rates):
+            yield _by_steps(rates)
+        return
+    trained = trials.retrials.trained
+    if trained.constant and trained.course.began.value < _LEARNED * level(trained.constant).value:
+        return
+    better = [r for r in trials.retrials.faster if mends(r.course, trained.course, steps=r.trial.steps, more=_MORE)]
+    if better:
+        yield _by_trial(rates, trained.course, max(better, key=lambda r: r.course.gain()))
+
+
+def _hardly_moves(rates: Rates) -> bool:
+    moved = rates.steps.update_ratios
+    if not moved or rates.steps.nonfinite or not 0 < max(moved) < _HARDLY_MOVES:
+        return False
+    if not rates.plain:
+        return True
+    steps = _steps_needed(rates)
+    return steps is not None and steps > _SLOW
+
+
+def _steps_needed(rates: Rates) -> float | None:
+    """Steps that the sharpest direction takes; None where the sharpness is not known."""
+    if not rates.plain or rates.sharpness is None or not rates.sharpness.largest > 0:
+        return None
+    return (1 - rates.momentum) / (rates.rate * rates.sharpness.largest)
+
+
+def _by_trial(rates: Rates, course: Course, better: Retrial) -> Finding:
+    steps, found = better.trial.steps, better.course
+    return Finding(
+        code="OPT002",
+        name="learning-rate-too-low",
+        level=Level.WARN,
+        message=f"At the learning rate {rates.rate:g} the loss goes from {course.began.value:.4g} to "
+        f"{course.ended.value:.4g} in {len(course.losses)} steps; at {rates.rate * better.factor:g} it reaches "
+        f"{found.ended.value:.4g} in {steps}.{_slowness(rates)}",
+        measured=rates.rate,
+        expected=rates.rate * better.factor,
+        count=steps,
+        fix=f"Raise the learning rate to about {rates.rate * better.factor:g}.",
+        fix_code=f'for group in optimizer.param_groups:\n    group["lr"] *= {better.factor:g}',
+    )
+
+
+def _slowness(rates: Rates) -> str:
+    steps = _steps_needed(rates)
+    return "" if steps is None else f" Even the sharpest direction takes {steps:.2g} steps."
+
+
+def _by_steps(rates: Rates) -> Finding:
+    moved = max(rates.steps.update_ratios)
+    return Finding(
+        code="OPT002",
+        name="learning-rate-too-low",
+        level=Level.WARN,
+        message=f"At the learning rate {rates.rate:g} a step moves the weights by {moved:.2g} of their size, where "
+        f"1e-3 is usual.{_slowness(rates)}",
+        measured=moved,
+        expected=1e-3,
+        count=rates.steps.steps,
+        fix="Raise the learning rate.",
+    )

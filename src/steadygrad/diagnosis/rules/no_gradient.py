@@ -1,0 +1,160 @@
+"""Trainable parameters get no gradient: their way to the loss is cut, or nothing but zeros comes back.
+
+A `detach`, a block under `torch.no_grad`, an `argmax`, a cast to integers or a way through NumPy hands numbers on
+without their history. The forward pass looks the same; what lies before the cut stays as it was drawn. The rule asks
+autograd which trainable parameters the loss depends on, and names the operator and the line where the others lost
+their way. Where the graph is whole it takes three small steps along the gradient, so that layers that wait for a zero
+head get theirs, and reports weights whose gradient is exactly zero in all of them. Parameters that the optimizer does
+not hold are not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail
+no check.
+
+What to do: take out what cuts the graph, or set `requires_grad_(False)` on what is meant to stay.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(32, 64)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x)).detach())
+
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+setup = {"model": Net(), "data": data, "loss_fn": nn.CrossEntropyLoss()}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(32, 64).requires_grad_(False)     # meant to stay as it is, and said so
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x)).detach())
+
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+setup = {"model": Net(), "data": data, "loss_fn": nn.CrossEntropyLoss()}
+```
+
+When to ignore: another loss, which is not part of this setup, trains those parameters.
+
+Reference: PyTorch documentation, autograd mechanics: locally disabling gradient computation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steadygrad.diagnosis.evidence import Stepped, Traced
+from steadygrad.diagnosis.graph_cut import cut_words, graph_cut
+from steadygrad.diagnosis.paths import listed
+from steadygrad.fans import weight_fans
+from steadygrad.finding import Finding, Level
+
+# Where more than half of what is trainable cannot be trained, the network that is trained is another one.
+_HALF = 0.5
+
+
+def check(traced: Traced, stepped: Stepped) -> Iterator[Finding]:
+    """One finding for each cut, for zeros, and for what is never used."""
+    forward, steps = traced.operations.forward, stepped.steps
+    missing = [name for name in stepped.wanted if not steps.reached[name]]
+    used = {name for operation in forward for name in operation.parameters}
+    yield from _cuts(traced, stepped, [name for name in missing if name in used])
+    zero = [name for names in _weights(stepped) if all(_is_zero(stepped, name) for name in names) for name in names]
+    if zero:
+        yield _zero(stepped, zero)
+    unused = [name for name in missing if name not in used]
+    if unused:
+        yield _unused(stepped, unused)
+
+
+def _weights(stepped: Stepped) -> Iterator[list[str]]:
+    """Wanted weights of each layer: a bias, a scale or one weight of several may well get nothing."""
+    for path, module in stepped.weighted():
+        names = [f"{path}.{name}" if path else name for name in weight_fans(module)]
+        if names and all(name in stepped.wanted for name in names):
+            yield names
+
+
+def _is_zero(stepped: Stepped, name: str) -> bool:
+    return stepped.steps.reached[name] and stepped.steps.gradient[name] == 0
+
+
+def _cuts(traced: Traced, stepped: Stepped, names: list[str]) -> Iterator[Finding]:
+    by_cut: dict[int, list[str]] = {}
+    for name in names:
+        cut = graph_cut(traced.operations.forward, name)
+        assert cut is not None, f"{name} is used by an operator"
+        by_cut.setdefault(cut.index, []).append(name)
+    groups = sorted(by_cut.items(), key=lambda found: -stepped.share(found[1]))
+    for index, cut_off in groups[:1]:
+        operation = traced.operations.forward[index]
+        where = f" at {operation.line}" if operation.line else ""
+        who = f"in {operation.path!r}" if operation.path else "in the model"
+        more = f" {len(groups) - 1} more such cuts are there." if len(groups) > 1 else ""
+        yield Finding(
+            code="BWD003",
+            name="no-gradient",
+            level=Level.ERROR if stepped.share(names) > _HALF else Level.WARN,
+            message=f"No gradient reaches {listed(_modules(cut_off))}: {who}{where} {cut_words(operation)}.{more}",
+            module=_modules(cut_off)[0],
+            measured=float(len(names)),
+            expected=0.0,
+            count=len(stepped.wanted),
+            fix="Take out what cuts the graph, or set `requires_grad_(False)` on what is meant to stay as it is.",
+            line=str(operation.line) if operation.line else None,
+        )
+
+
+def _modules(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+
+
+def _zero(stepped: Stepped, zero: list[str]) -> Finding:
+    of = [name for names in _weights(stepped) for name in names]
+    return Finding(
+        code="BWD003",
+        name="no-gradient",
+        level=Level.ERROR if len(zero) > _HALF * len(of) else Level.WARN,
+        message=f"The gradient of {listed(_modules(zero))} is exactly zero, on {stepped.examples} examples and in "
+        "three small steps: nothing that those weights do changes the loss.",
+        module=_modules(zero)[0],
+        measured=float(len(zero)),
+        expected=0.0,
+        count=len(of),
+        fix="Look for what is flat after those layers: units that are off or saturated for every example, a rounding, "
+        "a clamp, or a softmax over a single entry.",
+    )
+
+
+def _unused(stepped: Stepped, names: list[str]) -> Finding:
+    return Finding(
+        code="BWD003",
+        name="no-gradient",
+        level=Level.INFO,
+        message=f"The forward pass never uses {listed(_modules(names))}.",
+        module=_modules(names)[0],
+        measured=float(len(names)),
+        expected=0.0,
+        count=len(stepped.wanted),
+        fix="Call those modules, or leave them out of the model.",
+    )

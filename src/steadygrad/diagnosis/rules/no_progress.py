@@ -1,0 +1,71 @@
+"""A short trial ends no better than a constant output, and its loss no longer falls.
+
+The best constant output, the same for every example, is what a model reaches that makes nothing of its inputs: the
+entropy of the labels, the variance of the targets. The rule fits that constant with the setup's own loss, trains on a
+snapshot, and speaks where the last fifth of the trial is not below it beyond three standard errors and the second half
+shows no fall, by the rank test of Mann and Kendall. A run that is slow and falls is left in peace.
+
+What to do: look at what is named above it. Where nothing is, the inputs may not say anything about the targets: look
+whether they are shuffled against each other, whether the labels are right, whether a small part of the data can be
+learned by heart.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.zeros(64, 16), torch.randint(2, (64,))) for _ in range(8)]
+model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+x = torch.randn(512, 16)
+data = list(zip(x.split(64), (x[:, 0] > 0).long().split(64)))
+model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+When to ignore: the task is known to need thousands of steps before anything is seen.
+
+Reference: Mann 1945 and Kendall 1975 (the test); Karpathy 2019 (A recipe for training neural networks), section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steadygrad.diagnosis.evidence import Trained
+from steadygrad.diagnosis.runs.outcome import stands_still
+from steadygrad.finding import Finding, Level
+
+
+def check(trained: Trained) -> Iterator[Finding]:
+    """Compare the end of the trial with the best constant."""
+    course = trained.course
+    if not stands_still(course):
+        return
+    reference = course.reference
+    beside = "the start's" if not course.constant else "a constant output's"
+    yield Finding(
+        code="RUN004",
+        name="no-progress",
+        level=Level.WARN,
+        message=f"A trial of {len(course.losses)} steps makes nothing of the inputs: its loss ends at "
+        f"{course.ended.value:.4g}, no better than {beside} {reference:.4g}, and no longer falls.",
+        measured=course.ended.value,
+        expected=reference,
+        standard_error=course.ended.error,
+        count=len(course.losses),
+        fix="Look whether inputs and targets belong together, and whether the model can learn a few examples by heart.",
+    )

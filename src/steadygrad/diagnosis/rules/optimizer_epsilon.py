@@ -1,0 +1,96 @@
+"""The optimizer's epsilon is larger than the gradients, so it shrinks every step.
+
+Adam and its kin divide a gradient g by sqrt(v) + eps, where v is the running mean of g². The step is rate times
+r / (r + eps) for a gradient of root mean square r: nearly the rate while eps is small, and r / eps of it beyond. Then
+the optimizer is momentum descent with the rate lr / eps, and no longer makes the steps of all layers alike. The rule
+measures r for every parameter and speaks where the step is shrunk by more than ten for most weights, so that eps is
+more than nine times their gradients, and what is left of the rate is below 0.001, the rate that Adam was published
+with: a rate that was raised to make up for a large eps is left in peace.
+
+What to do: set eps well below the gradients, as 1e-8 is.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1.0)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-8)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+When to ignore: gradients are known to grow far above eps soon.
+
+Reference: Kingma and Ba 2015, algorithm 1; Choi et al. 2019, section 2 (epsilon turns Adam into momentum).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from steadygrad.diagnosis.evidence import Optimized, Stepped
+from steadygrad.finding import Finding, Level
+
+# A tenth of the step: an order of magnitude, beyond what a search over rates passes by.
+_SHRUNK = 0.1
+
+# Kingma and Ba 2015, algorithm 1: "good default settings for the tested machine learning problems".
+_PUBLISHED_RATE = 1e-3
+
+# Their steps are g / (sqrt(v) + eps), or the like with a maximum in v's place.
+_DIVIDE = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "SparseAdam", "Lamb", "LAMB", "Adan"}
+
+
+def check(stepped: Stepped, optimized: Optimized) -> Iterator[Finding]:
+    """One finding, for the weights of the middle."""
+    if not any(kind.__name__ in _DIVIDE for kind in type(optimized.optimizer).__mro__):
+        return
+    rows = [row for name, group in optimized.names.items() if (row := _row(stepped, name, group)) is not None]
+    total = sum(size for *_, size in rows)
+    shrunk = [row for row in rows if row[0] < _SHRUNK and row[0] * row[1] < _PUBLISHED_RATE]
+    if rows and 2 * sum(size for *_, size in shrunk) > total:
+        yield _finding(optimized, sorted(shrunk)[len(shrunk) // 2], total)
+
+
+def _row(stepped: Stepped, name: str, group: dict[str, Any]) -> tuple[float, float, float, float, str, int] | None:
+    """What is left of a step, rate, eps, root mean square of the gradient, name and entries."""
+    size, eps, rate = stepped.steps.gradient.get(name, 0.0), float(group.get("eps", 0.0)), float(group.get("lr", 0.0))
+    if not 0 < size < math.inf or rate <= 0:
+        return None
+    return size / (size + eps), rate, eps, size, name, stepped.steps.after[name].numel()
+
+
+def _finding(optimized: Optimized, row: tuple[float, float, float, float, str, int], total: int) -> Finding:
+    left, rate, eps, size, name, _ = row
+    kind = type(optimized.optimizer).__name__
+    return Finding(
+        code="OPT004",
+        name="optimizer-epsilon",
+        level=Level.WARN,
+        message=f"{kind} has eps = {eps:.3g}, and gradients are about {size:.2g} ({name!r}): steps are shrunk by "
+        f"{1 / left:.3g}, from {rate:.3g} to {rate * left:.2g}.",
+        module=name.rpartition(".")[0],
+        measured=eps,
+        expected=size * (1 / (1 - _SHRUNK) - 1),
+        count=total,
+        fix="Set eps well below the gradients, such as 1e-8.",
+        fix_code='for group in optimizer.param_groups:\n    group["eps"] = 1e-8',
+    )

@@ -1,0 +1,98 @@
+"""Trainable weights that receive a gradient are held by no group of the optimizer.
+
+An optimizer moves what it was given. One that was built over part of the model, before a layer was added, or over a
+copy of the model, leaves the rest as it was drawn; so does a group whose rate is zero. The rule compares the trainable
+parameters that get a gradient with the optimizer's groups. Weights that are left out are an error where they are more
+than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate
+zero under a schedule that raises it is left in peace.
+
+What to do: give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+optimizer = torch.optim.SGD(model[-1].parameters(), lr=0.1)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10))
+model[0].requires_grad_(False)     # frozen, and said so
+optimizer = torch.optim.SGD(model[-1].parameters(), lr=0.1)
+setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+```
+
+When to ignore: another optimizer, which is not part of this setup, moves them.
+
+Reference: PyTorch documentation, torch.optim: constructing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steadygrad.diagnosis.evidence import Optimized, Stepped
+from steadygrad.diagnosis.paths import listed
+from steadygrad.finding import Finding, Level
+
+# Where more than half of what is trainable is not trained, the network that is trained is another one.
+_HALF = 0.5
+
+# They take matrices alone: another optimizer beside them moves what is left.
+_MATRICES_ALONE = {"Muon"}
+
+
+def check(stepped: Stepped, optimized: Optimized) -> Iterator[Finding]:
+    """One finding for what is left out, one for what belongs to another model."""
+    steps = stepped.steps
+    left = [n for n, size in steps.gradient.items() if steps.reached[n] and size != 0 and not optimized.moves(n)]
+    if left:
+        yield _finding(stepped, optimized, left)
+
+
+def _finding(stepped: Stepped, optimized: Optimized, left: list[str]) -> Finding:
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in left))
+    idle = [name for name in left if name in optimized.names]
+    why = "the rate of their group is 0" if len(idle) == len(left) else "no group of the optimizer holds them"
+    if optimized.strangers and not optimized.names:
+        why = "the optimizer holds the parameters of another model"
+    share = stepped.share(left)
+    return Finding(
+        code="OPT005",
+        name="parameters-not-optimized",
+        level=_level(stepped, optimized, left),
+        message=f"{listed(modules)} {'is' if len(modules) == 1 else 'are'} trainable and {'gets' * (len(modules) == 1)}"
+        f"{'get' * (len(modules) > 1)} gradients, but {why}: {100 * share:.3g}% of what is trainable stays as it is.",
+        module=modules[0],
+        measured=float(len(left)),
+        expected=0.0,
+        count=len(stepped.steps.reached),
+        fix="Give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.",
+        fix_code="" if idle else _CODE,
+    )
+
+
+_CODE = """held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+left = [p for p in model.parameters() if p.requires_grad and id(p) not in held]
+optimizer.add_param_group({"params": left})"""
+
+
+def _level(stepped: Stepped, optimized: Optimized, left: list[str]) -> Level:
+    if any(kind.__name__ in _MATRICES_ALONE for kind in type(optimized.optimizer).__mro__):
+        return Level.INFO
+    if all(stepped.steps.after[name].dim() < 2 for name in left):
+        return Level.INFO
+    return Level.ERROR if stepped.share(left) > _HALF else Level.WARN

@@ -1,0 +1,108 @@
+"""Residual branches add to their stream at full size, so its second moment grows as a power of the depth.
+
+A block makes x + f(x). Where f keeps the second moment of what it is given, and nothing normalizes its input, each
+block doubles the stream or more: after fifty blocks it is 2^50 times as large, and the gradient on its way back grows
+alike. A norm at the entrance of each branch makes the growth linear, and a branch that is scaled by 1/sqrt(number of
+blocks), or that begins at zero, keeps it bounded. The rule follows each chain of sums whose one operand was made of
+the other, and speaks where the second moment at its last sum is above e^12 times that at its first: twice the six
+depth scales over which networks were seen to train.
+
+What to do: scale each branch, or its last weights, by 1/sqrt(number of blocks); begin its last layer at zero; or put
+a norm at its entrance.
+
+Bad:
+
+```python
+import torch
+from torch import nn
+
+
+class Blocks(nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 32)) for _ in range(24))
+        self.head, self.scale = nn.Linear(32, 10), scale
+        for layer in self.blocks.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + self.scale * block(x)
+        return self.head(x)
+
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+setup = {"model": Blocks(1.0), "data": data, "loss_fn": nn.CrossEntropyLoss()}
+```
+
+Good:
+
+```python
+import torch
+from torch import nn
+
+
+class Blocks(nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 32)) for _ in range(24))
+        self.head, self.scale = nn.Linear(32, 10), scale
+        for layer in self.blocks.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + self.scale * block(x)
+        return self.head(x)
+
+
+torch.manual_seed(0)
+data = [(torch.randn(64, 32), torch.randint(10, (64,)))]
+setup = {"model": Blocks(24**-0.5), "data": data, "loss_fn": nn.CrossEntropyLoss()}
+```
+
+When to ignore: a norm before the head and a rate for each block make up for it.
+
+Reference: Zhang et al. 2019 (Fixup), section 2; Hayou et al. 2021 (stable ResNet), section 3; De and Smith 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from steadygrad.diagnosis.evidence import ResidualStreams
+from steadygrad.diagnosis.levels import level_of
+from steadygrad.diagnosis.trainable_depth import LOST, log_ratio, written
+from steadygrad.finding import Finding
+from steadygrad.measurement import Operation
+
+
+def check(residual: ResidualStreams) -> Iterator[Finding]:
+    """Compare the last sum of each stream with its first; the one that grows most is told."""
+    grown = [(log_ratio(s[-1].q, s[0].q), s) for s in residual.streams if len(s) > 1]
+    worst = max((found for found in grown if found[0] > LOST), key=lambda found: found[0], default=None)
+    if worst is not None:
+        yield _finding(*worst)
+
+
+def _finding(logarithm: float, stream: tuple[Operation, ...]) -> Finding:
+    blocks, last = len(stream), stream[-1]
+    each = written(logarithm / (blocks - 1)) if math.isfinite(logarithm) else "too much"
+    return Finding(
+        code="INI005",
+        name="unscaled-residual-branch",
+        level=level_of(logarithm),
+        message=f"Each of {blocks} residual sums multiplies the second moment of its stream by {each} or so, by "
+        f"{written(logarithm)} from the first to the last: the branches add at full size, without a norm before them.",
+        module=last.path,
+        measured=last.q,
+        expected=stream[0].q * math.exp(LOST),
+        count=blocks,
+        fix=f"Scale each branch by 1/sqrt({blocks}) = {blocks**-0.5:.3g}, begin its last layer at zero, or put a norm "
+        "at its entrance.",
+        line=str(last.line) if last.line else None,
+    )

@@ -1,0 +1,108 @@
+"""From what is known at the end of a run to the rows of a profile."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from steadygrad.fans import fans
+from steadygrad.profile import LayerSignal
+
+from .batch import Batch
+from .interpreter import Interpreter, Seen
+from .operators.positions import as_signal, parameter
+from .rows import Row
+from .spread import band
+from .values import Draws, Fill, ParameterGradient, Signal, Unknown, Value
+
+
+def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
+    """Return a row of the profile from what is known at the end."""
+    fan_in, fan_out = _fans(row.module)
+    output = row.output
+    known = parameter(run, output) if isinstance(output, Fill) else as_signal(run, output)
+    moments = _forward(known, run) if known else {}
+    gradient = as_signal(run, row.gradient)
+    return LayerSignal(
+        path=row.path,
+        kind=type(row.module).__name__,
+        shape=row.shape,
+        fan_in=fan_in,
+        fan_out=fan_out,
+        **moments,
+        **(_backward(gradient, run) if gradient else _of_parameter(row.gradient)),
+        weight_grad_norm=_norm(weight_gradient, row.module),
+        mark=_mark(known, gradient),
+    )
+
+
+def _fans(module: nn.Module) -> tuple[int | None, int | None]:
+    try:
+        found = fans(module)
+    except TypeError:
+        return None, None
+    return found.fan_in, found.fan_out
+
+
+def _mark(output: Signal | None, gradient: Signal | None) -> Any:
+    if output is None:
+        return "unknown"
+    return "approximate" if "approximate" in (output.mark, gradient.mark if gradient else "exact") else "exact"
+
+
+def _forward(known: Signal, run: Interpreter) -> dict[str, float]:
+    q, low, high, c, signal = _moments(known, run)
+    return {"mean": float(known.moments.mean.mean()), "q": q, "q_low": low, "q_high": high, "c": c, "signal": signal}
+
+
+def _of_parameter(gradient: Value) -> dict[str, float]:
+    """Of an output that is the same for every example, as looked-up positions are."""
+    return {"grad_q": gradient.q} if isinstance(gradient, ParameterGradient) else {}
+
+
+def _backward(known: Signal, run: Interpreter) -> dict[str, float]:
+    q, low, high, c, _ = _moments(known, run)
+    return {"grad_q": q, "grad_q_low": low, "grad_q_high": high, "grad_c": c}
+
+
+def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, float, float]:
+    batch: Batch = run.batch
+    mean_q = float(known.moments.q.mean())
+    q, low, high = band(mean_q, run.noises.of(known.moments.spread))
+    d = batch.distinct_mean(known.moments.d)
+    share = d / mean_q if mean_q > 0 else math.nan
+    return q, low, high, 1 - share, q * share
+
+
+def _norm(gradient: Value, module: nn.Module) -> float:
+    weight = getattr(module, "weight", None)
+    return gradient_norm(gradient, weight.numel()) if isinstance(weight, torch.Tensor) else math.nan
+
+
+def gradient_norm(gradient: Value, count: int) -> float:
+    """Return the root mean square, over draws, of the norm of a parameter's gradient of `count` entries."""
+    match gradient:
+        case ParameterGradient(q=q):
+            return math.sqrt(q * count)
+        case Draws(values=values):
+            return math.sqrt(float(values.double().square().mean()) * count)
+        case _:
+            return math.nan
+
+
+def loss_of(value: Value) -> float:
+    """Return the expected loss."""
+    return float(value.values.double().mean()) if isinstance(value, Draws) else math.nan
+
+
+def operator_signal(call: Seen, run: Interpreter) -> LayerSignal | None:
+    """Return a row of the profile per operator; None for what is no signal, such as a parameter."""
+    known = as_signal(run, call.value)
+    if known is None and not isinstance(call.value, Unknown):
+        return None
+    moments = {} if known is None else (_backward if call.backward else _forward)(known, run)
+    mark = _mark(known, None)
+    return LayerSignal(path=call.path, kind=call.name, shape=call.shape, mark=mark, **moments)  # type: ignore[arg-type]

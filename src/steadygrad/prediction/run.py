@@ -1,0 +1,201 @@
+"""One interpretation of a model: built, run forward and backward, and read."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from steadygrad.errors import SetupError, not_allowed
+from steadygrad.profile import Profile
+
+from .batch import Batch
+from .construction import Built, constructed
+from .demands import UnknownNumber
+from .initializers import recorded
+from .inputs import Examples, Inputs
+from .interpreter import Interpreter
+from .lazy_parameters import fake_lazy_parameters
+from .normal import gaussian
+from .operators import TABLE
+from .operators.positions import as_signal
+from .outside import outside, unfused
+from .readout import gradient_norm, layer_signal, loss_of, operator_signal
+from .rows import Row, Rows, first_tensor
+from .source import Wave
+from .spread import CERTAIN
+from .users_code import users_code
+from .values import Fill, Moments, Signal, Unknown
+
+Loss = Callable[[Any, Any], torch.Tensor]
+NO_GRADIENT = Unknown("no gradient")
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """What one run showed: the profile, its rows as they were seen, and what went in."""
+
+    profile: Profile
+    rows: tuple[Row, ...]
+    run: Interpreter
+    entered: Signal | None
+
+
+@contextlib.contextmanager
+def interpreting(batch: Batch) -> Iterator[Interpreter]:
+    """Run the code inside on fake tensors and follow their moments; torch is as it was at the end."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
+        fake = stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        run = stack.enter_context(Interpreter(batch, TABLE, fake))
+        stack.enter_context(unfused())
+        stack.enter_context(recorded(run))
+        stack.enter_context(fake_lazy_parameters())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.enable_grad())
+        yield run
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What torch logs and warns of fake tensors is no concern of the user's; errors are said once, by us."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
+            yield
+    finally:
+        log.disabled = before
+
+
+def interpreted(
+    model_or_factory: Any,
+    examples: Examples,
+    run: Interpreter,
+    *,
+    loss_fn: Loss | None = None,
+    given: Profile | None = None,
+    per_operator: bool = False,
+) -> Interpretation:
+    """Build a model, run it forward and backward, and return what is known of every call."""
+    model = constructed(model_or_factory, run)
+    rows = Rows(run, given)
+    rows.name(model.model)
+    args = [_input(part, model.model, run) for part in examples.args]
+    kwargs = {name: _input(part, model.model, run) for name, part in examples.kwargs.items()}
+    y = _like_data(examples.targets, run)
+    run.record(rows.where if per_operator else None)
+    with model.standing_in(), rows.watching(), _stopping(rows, run):
+        output = _called(rows, lambda: model.model(*args, **kwargs))
+        loss = _called(rows, lambda: _loss(output, y, loss_fn))
+        _called(rows, lambda: _back(loss, output, run))
+        rows.loss = loss
+    entered = first_tensor([*args, *kwargs.values()])
+    with outside(), torch.no_grad():
+        return _read(model, rows, run, None if entered is None else as_signal(run, run.value(entered)))
+
+
+@contextlib.contextmanager
+def _stopping(rows: Rows, run: Interpreter) -> Iterator[None]:
+    """Where the code asks for a number that no theory gives, and nothing was measured, the rest is unknown."""
+    try:
+        yield
+    except UnknownNumber as error:
+        rows.stopped = rows.stopped or str(error)
+        run.note(f"{rows.stopped}; what comes after is unknown: a measured profile, `given`, would let it go on")
+
+
+def _input(part: Any, model: nn.Module, run: Interpreter) -> Any:
+    if not isinstance(part, Inputs):
+        return _like_data(part, run)
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    x = torch.empty(tuple(part.shape), dtype=part.dtype or first.dtype, device=first.device)
+    with outside():
+        moments = _described(part, run)
+        source = gaussian(moments, max(x.numel() // run.batch.size, 1), run.batch)
+        run.memory.put(x, Signal(moments, Wave(source, source.nodes, gaussian=True)))
+    return x
+
+
+def _described(part: Inputs, run: Interpreter) -> Moments:
+    r = run.batch.followed
+    assert part.c is not None
+    return Moments(np.full(r, part.mean), np.full(r, part.q), part.q * (1 - part.c) * (1 - np.eye(r)), CERTAIN)
+
+
+def _like_data(found: Any, run: Interpreter) -> Any:
+    """Tensors of data as fake tensors whose numbers are known, in whatever they stand."""
+    match found:
+        case torch.Tensor():
+            with outside():
+                plain = found.detach()
+            return run.fake_of(plain)
+        case dict():
+            return {key: _like_data(x, run) for key, x in found.items()}
+        case list() | tuple():
+            return type(found)(_like_data(x, run) for x in found)
+        case _:
+            return found
+
+
+def _loss(output: Any, targets: Any, loss_fn: Loss | None) -> torch.Tensor | None:
+    if loss_fn is None:
+        return None
+    loss = loss_fn(output, targets)
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        came = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise SetupError(not_allowed("loss_fn", "must return a scalar tensor", came))
+    return loss
+
+
+def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
+    start = loss if loss is not None else first_tensor(output)
+    if not isinstance(start, torch.Tensor) or not start.requires_grad:
+        return
+    run.backward = True
+    gradient = torch.empty_like(start)
+    run.memory.put(gradient, Fill(1.0, 0.0, run.new_fill()) if loss is not None else _unit_gradient(start, run))
+    start.backward(gradient)
+
+
+def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
+    """Independent entries of unit variance: products over n of them, with any other vector, vary by 1/n."""
+    share = run.batch.size / output.numel()
+    moments = replace(_described(Inputs((1,)), run), excess=share, alignment=share, along=share)
+    return Signal(moments, base=moments)
+
+
+def _read(model: Built, rows: Rows, run: Interpreter, entered: Signal | None) -> Interpretation:
+    parameters = model.parameters
+    gradients = {name: NO_GRADIENT if p.grad is None else run.value(p.grad) for name, p in parameters.items()}
+    seen = [*rows.rows, *rows.not_reached(model.model)]
+    layers = [
+        layer_signal(r, run, gradients.get(f"{r.path}.weight" if r.path else "weight", NO_GRADIENT)) for r in seen
+    ]
+    if run.calls is not None:
+        layers = [row for call in run.calls if (row := operator_signal(call, run)) is not None]
+    norms = {name: gradient_norm(gradients[name], p.numel()) for name, p in parameters.items()}
+    profile = Profile(
+        layers=tuple(layers),
+        source="predicted",
+        loss=loss_of(run.value(rows.loss)) if rows.loss is not None else math.nan,
+        batch_size=run.batch.size,
+        unknown=tuple(run.unknown),
+        parameter_grad_norms={name: norm for name, norm in norms.items() if not math.isnan(norm)},
+    )
+    return Interpretation(profile, tuple(seen), run, entered)
+
+
+def _called(rows: Rows, action: Callable[[], Any]) -> Any:
+    with users_code(lambda: f"module {rows.where()!r}" if rows.stack else "the model or its loss"):
+        return action()

@@ -1,0 +1,70 @@
+"""What is known of a storage after a part of it was written."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from . import demands
+from .memory import covers
+from .patchwork import MOST, NOTHING, Patchwork, extent, is_dense
+from .values import Concrete, Fill, Signal, Unknown, Value
+
+if TYPE_CHECKING:
+    from .interpreter import Interpreter
+
+
+def write(run: Interpreter, tensor: torch.Tensor, value: Value) -> None:
+    """Know a tensor by a value that was written into it; the rest of its storage stays as it was."""
+    if covers(tensor):
+        run.memory.put(tensor, value)
+        return
+    if isinstance(value, Signal):
+        run.memory.put_part(tensor, value)
+        return
+    whole = run.memory.whole(tensor)
+    if isinstance(value, Concrete) and isinstance(whole, Concrete) and value.own and whole.own:
+        return  # it was computed in place
+    patched = _patchwork(whole, value, tensor)
+    if patched is not None and len(patched.parts) <= MOST:
+        run.memory.put(tensor, patched)
+    elif not _drawn(run, whole, value, tensor):
+        run.memory.put(tensor, value if isinstance(value, Unknown) else _mixed(patched))
+
+
+def _patchwork(whole: Value | Patchwork, value: Value, tensor: torch.Tensor) -> Patchwork | None:
+    """Return parts filled apart, where a fill was written on end; None for anything else."""
+    if not isinstance(value, Fill) or not is_dense(tensor):
+        return None
+    if isinstance(whole, Unknown | Fill):
+        count = tensor.untyped_storage().nbytes() // tensor.element_size()
+        whole = Patchwork(whole if isinstance(whole, Fill) else None, count)
+    return whole.patched(*extent(tensor), value) if isinstance(whole, Patchwork) else None
+
+
+def _drawn(run: Interpreter, whole: Value | Patchwork, value: Value, tensor: torch.Tensor) -> bool:
+    """Write numbers into numbers, a fill's drawn first; say whether that was possible."""
+    count = tensor.untyped_storage().nbytes() // tensor.element_size()
+    known = isinstance(whole, Concrete | Fill | Patchwork) or whole == NOTHING
+    if not isinstance(value, Concrete | Fill) or not known or not run.constructing or count > demands.LARGEST:
+        return False
+    if not isinstance(whole, Concrete):
+        run.memory.put(tensor, Concrete(_numbers(run, whole, torch.empty(count, dtype=tensor.dtype)), own=True))
+    own = run.memory.own(tensor, torch.empty(0))
+    own.copy_(run.drawn.numbers(value, tensor) if isinstance(value, Fill) else value.tensor)
+    return True
+
+
+def _numbers(run: Interpreter, whole: Value | Patchwork, flat: torch.Tensor) -> torch.Tensor:
+    """Numbers for a storage; NaN where nothing filled it."""
+    first = whole.first if isinstance(whole, Patchwork) else whole
+    numbers = run.drawn.numbers(first, flat) if isinstance(first, Fill) else flat.fill_(math.nan)
+    for start, stop, fill in whole.parts if isinstance(whole, Patchwork) else ():
+        numbers[start:stop] = run.drawn.numbers(fill, flat[start:stop])
+    return numbers
+
+
+def _mixed(patched: Patchwork | None) -> Value:
+    return patched.known(0, patched.count) if patched is not None else Unknown("memory written in part")

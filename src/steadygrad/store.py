@@ -1,0 +1,178 @@
+"""Records as append-only Parquet parts, each written to a temporary name, synced and renamed into place.
+
+A store is a folder, local or behind an fsspec URL. A part is there whole or not at all, whatever ends the writer; what
+a killed writer leaves is a temporary file that nobody reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from steadygrad.errors import SteadygradError
+
+MANIFEST = "manifest.json"
+_TEMPORARY = ".writing"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class StoreError(SteadygradError, OSError):
+    """A store that cannot be opened, read or written; what it holds stays as it is."""
+
+
+class Store:
+    """Records of one purpose in one folder.
+
+    Args:
+        location: a path, or an fsspec URL such as "s3://bucket/study".
+        schema: the columns of every record.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> store = Store(folder, pa.schema([("id", pa.string()), ("loss", pa.float64())]))
+    >>> store.claim({"study": "example"})
+    >>> store.append([{"id": "a", "loss": 0.5}])
+    >>> store.read().to_pylist()
+    [{'id': 'a', 'loss': 0.5}]
+    """
+
+    def __init__(self, location: str | os.PathLike[str], schema: pa.Schema) -> None:
+        self.location, self.schema = os.fspath(location), schema
+        try:
+            self._files, root = fsspec.core.url_to_fs(self.location)
+        except (ValueError, ImportError) as error:
+            raise StoreError(f"{self.location!r} is no place to keep records: {error}.") from error
+        self._root = PurePosixPath(root)
+        self._local = "file" in _protocols(self._files)
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Return what the store was claimed for; None where it was not."""
+        path = str(self._root / MANIFEST)
+        with self._said("read"):
+            if not self._files.exists(path):
+                return None
+            with self._files.open(path, "rb") as file:
+                raw = file.read()
+        try:
+            found: dict[str, Any] = json.loads(raw)
+        except ValueError as error:
+            raise StoreError(f"{path} is not JSON: {error}.") from error
+        return found
+
+    def claim(self, manifest: Mapping[str, Any]) -> None:
+        """Make the folder, where there is none, and write what it is for.
+
+        Raises:
+            StoreError: it cannot be written, or holds files that are no store's.
+        """
+        with self._said("written"):
+            if self.manifest() is None and self._files.exists(str(self._root)) and self._files.ls(str(self._root)):
+                raise StoreError(f"{self.location} holds other files and no {MANIFEST}: choose an empty folder.")
+            self._files.makedirs(str(self._root), exist_ok=True)
+            self._write(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode())
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write records as one part.
+
+        Raises:
+            StoreError: there is no space, or the folder cannot be written; nothing is half-written.
+        """
+        if not records:
+            return
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(list(records), schema=self.schema), buffer, compression="zstd")
+        with self._said("written"):
+            self._write(f"part-{uuid.uuid4().hex}.parquet", buffer.getvalue().to_pybytes())
+
+    def parts(self) -> list[str]:
+        """Return the paths of the parts, sorted."""
+        with self._said("read"):
+            if not self._files.exists(str(self._root)):
+                return []
+            found = self._files.ls(str(self._root), detail=False)
+        return sorted(path for path in found if PurePosixPath(path).name.startswith("part-"))
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all records, in no order.
+
+        Args:
+            columns: to read; all by default.
+        """
+        names = self.schema.names if columns is None else list(columns)
+        schema = pa.schema([self.schema.field(name) for name in names])
+        tables = [self._part(path, schema) for path in self.parts()]
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+
+    def _part(self, path: str, schema: pa.Schema) -> pa.Table:
+        try:
+            with self._said("read"), self._files.open(path, "rb") as file:
+                parquet = pq.ParquetFile(file)
+                known = [name for name in schema.names if name in parquet.schema_arrow.names]
+                return _with_all_columns(parquet.read(columns=known), schema)
+        except pa.ArrowInvalid as error:
+            raise StoreError(f"{path} is no part that this version can read: {error}.") from error
+
+    def _write(self, name: str, content: bytes) -> None:
+        """To a name that no reader looks at, then by renaming: a reader sees all of it or nothing."""
+        temporary = str(self._root / f"{_TEMPORARY}-{uuid.uuid4().hex}")
+        try:
+            with self._files.open(temporary, "wb") as file:
+                file.write(content)
+                if self._local:
+                    file.flush()
+                    os.fsync(file.fileno())
+            self._rename(temporary, str(self._root / name))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._files.rm(temporary)
+            raise
+
+    def _rename(self, temporary: str, final: str) -> None:
+        if not self._local:
+            self._files.mv(temporary, final)
+            return
+        os.replace(temporary, final)
+        folder = os.open(self._root, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # else a crash of the machine may forget the new name
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _said(self, done: str) -> Iterator[None]:
+        """Turn what the file system raises into one line."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except OSError as error:
+            if error.errno in _FULL:
+                words = "there is no space left; what was written before stays. Free some and start again: it goes on."
+            else:
+                words = f"{error.strerror or error}."
+            raise StoreError(f"{self.location} cannot be {done}: {words}") from error
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
+
+
+def _with_all_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Parts of an earlier version lack columns that came later: they are null there."""
+    if table.schema == schema:
+        return table
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,59 @@
+"""What a built-in study works with, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .results import Results
+from .run import Progress, run
+from .spec import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where a built-in study trains its grids and leaves its pages.
+
+    Attributes:
+        out: the study's folder; the records of a spec are kept in a folder of its name below it.
+        workers: processes on this machine; 0 trains in this process.
+        ray: the address of a Ray cluster.
+        device: where each worker trains.
+        progress: called with (networks done, networks in all) of the grid that runs.
+    """
+
+    out: Path
+    workers: int = 0
+    ray: str | None = None
+    device: str = "cpu"
+    progress: Progress | None = None
+
+    def run(self, spec: Spec) -> Results:
+        """Return the records of a spec; what is there already is not computed again."""
+        return run(
+            spec,
+            out=self.out / spec.name,
+            workers=self.workers,
+            ray=self.ray,
+            device=self.device,
+            progress=self.progress,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """What came out of a built-in study.
+
+    Attributes:
+        sentences: what holds, with what limits, and how far off; a line each.
+        holds: whether every prediction that the study checks itself against holds.
+        files: what was written: the page first.
+    """
+
+    sentences: tuple[str, ...]
+    holds: bool
+    files: tuple[Path, ...] = ()
+
+
+Study = Callable[[Bench], Conclusion]

@@ -1,0 +1,1 @@
+"""Many MLPs of one shape, trained in lockstep as one batched computation."""

@@ -1,0 +1,86 @@
+"""`run`: the points of a spec that have no record yet, trained, and all records returned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from .budget import check_grid, populations
+from .folder import Folder
+from .outcome import Outcome
+from .point import Point
+from .record import record_schema
+from .results import Results, in_order
+from .runners import Runner, runner
+from .spec import Spec
+
+# Told of each outcome as it comes: how many are done, and of how many.
+Progress = Callable[[int, int], None]
+
+
+def run(
+    spec: Spec | str | Path,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    workers: int = 0,
+    ray: str | None = None,
+    device: str = "cpu",
+    extend: bool = False,
+    progress: Progress | None = None,
+) -> Results:
+    """Train every point of a spec, and return the records in the order of its points.
+
+    With `out`, records are kept there as they come, and a second call computes only what is not there.
+
+    Args:
+        spec: a `Spec`, or the path of a TOML file.
+        out: a folder or an fsspec URL; nowhere by default.
+        workers: processes on this machine, each with one thread; 0 trains in this process.
+        ray: the address of a Ray cluster ("auto" finds a running one, "local" starts one here).
+        device: where this process or each worker trains: "cpu" or "cuda".
+        extend: whether `out` may hold the results of another spec, to which these are added.
+        progress: called with (networks done, networks in all).
+
+    Raises:
+        SpecError: the spec cannot be used.
+        TooLargeError: the grid, or a network of it, needs more memory than there is.
+        StoreError: `out` belongs to another spec, or cannot be written; what is there stays.
+
+    >>> spec = Spec.of(name="example", fixed={"depth": 2, "width": 16, "activation": "relu", "steps": 20},
+    ...                product={"initializer": ["xavier-normal", "he-normal"]}, seeds=2)
+    >>> results = run(spec)
+    >>> results.column("initializer").tolist(), results.column("steps_done").tolist()
+    (['xavier-normal', 'xavier-normal', 'he-normal', 'he-normal'], [20, 20, 20, 20])
+    """
+    made = spec if isinstance(spec, Spec) else Spec.read(spec)
+    check_grid(made.lengths())
+    points = list(made.points())
+    chosen = runner(workers=workers, ray=ray, device=device)
+    if out is None:
+        rows = [outcome.row() for outcome in _outcomes(points, chosen, device, (0, len(points)), progress)]
+        return in_order(pa.Table.from_pylist(rows, schema=record_schema()), [p.identity for p in points])
+    folder = Folder(out, made, points, extend=extend)
+    done = folder.done()
+    left = [point for point in points if point.identity not in done]
+    try:
+        for outcome in _outcomes(left, chosen, device, (len(points) - len(left), len(points)), progress):
+            folder.add([outcome])
+    finally:
+        folder.flush()  # on Ctrl-C too: what has ended is kept
+    return in_order(folder.table(), [point.identity for point in points])
+
+
+def _outcomes(
+    points: Sequence[Point], chosen: Runner, device: str, count: tuple[int, int], progress: Progress | None
+) -> Iterator[Outcome]:
+    done, total = count
+    if progress is not None:
+        progress(done, total)
+    for outcomes in chosen(populations(points, device=device, slots=chosen.slots)):
+        done += len(outcomes)
+        yield from outcomes
+        if progress is not None:
+            progress(done, total)

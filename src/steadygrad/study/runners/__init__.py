@@ -1,0 +1,48 @@
+"""Where populations are trained: in this process, in processes on this machine, on a Ray cluster.
+
+A runner takes populations and yields the outcomes of each as it ends, in any order. It loses none: one that was lost
+with its worker is trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from steadygrad.errors import not_allowed
+from steadygrad.study.outcome import Outcome
+from steadygrad.study.point import Point
+
+
+class Runner(Protocol):
+    """What trains populations somewhere, `slots` of them at once."""
+
+    @property
+    def slots(self) -> int:
+        """How many populations are trained side by side."""
+
+    def __call__(self, populations: Sequence[Sequence[Point]]) -> Iterator[list[Outcome]]:
+        """Yield outcomes as they come."""
+
+
+def runner(*, workers: int = 0, ray: str | None = None, device: str = "cpu") -> Runner:
+    """Return the runner that these arguments of `run` choose.
+
+    Raises:
+        ValueError: `workers` is below 0, or given together with `ray`.
+    """
+    if workers < 0:
+        raise ValueError(not_allowed("workers", "is a number of processes and must be >= 0", workers))
+    if ray is not None:
+        if workers:
+            raise ValueError("`workers` and `ray` exclude each other: give one.")
+        from .on_ray import OnRay
+
+        return OnRay(ray, device)
+    if workers:
+        from .processes import Processes
+
+        return Processes(workers, device)
+    from .in_process import InProcess
+
+    return InProcess(device)

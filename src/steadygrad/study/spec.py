@@ -1,0 +1,199 @@
+"""A grid of points, from Python or from a TOML file: fixed values, products and zips."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product as every_combination
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from steadygrad.errors import not_allowed
+
+from .axis import values_of
+from .point import FIELDS, Point
+from .spec_error import SpecError, said_of
+from .toml_lines import parse
+
+_HINTS = get_type_hints(Point, include_extras=True)
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+def _tables() -> tuple[type[BaseModel], type[BaseModel]]:
+    """The table of fixed values and that of axes: one key a field of `Point`, checked as the field is."""
+    one: dict[str, Any] = {name: (_HINTS[name] | None, None) for name in FIELDS}
+    axis: dict[str, Any] = {
+        name: (Annotated[tuple[_HINTS[name], ...], BeforeValidator(values_of)], ())  # type: ignore[valid-type]
+        for name in FIELDS
+    }
+    return create_model("Fixed", __config__=_STRICT, **one), create_model("Axes", __config__=_STRICT, **axis)
+
+
+Fixed, Axes = _tables()
+
+
+def _same_length(axes: BaseModel) -> BaseModel:
+    lengths = {name: len(getattr(axes, name)) for name in sorted(axes.model_fields_set)}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"the lists of a `zip` go together and must be of one length, got {listed}.")
+    return axes
+
+
+class Spec(BaseModel):
+    """A grid: every combination of the lists of `product`, of the zips and of the seeds, over the fixed values.
+
+    Attributes:
+        name: of the study.
+        fixed: a value each.
+        product: a list each, or {start, stop, count, spacing}; every combination is a point.
+        zip: tables of lists of one length, which go together.
+        seeds: how many (from 0 on), or which.
+
+    Raises:
+        SpecError: a key or a value is not known or not allowed; from a file, with its line.
+
+    >>> spec = Spec.of(name="scale", fixed={"depth": 3, "width": 8, "activation": "tanh"},
+    ...                product={"sigma_w": [1.0, 1.5]}, seeds=3)
+    >>> len(spec), next(spec.points()).sigma_w
+    (6, 1.0)
+    >>> Spec.of(name="typo", fixed={"widht": 8})
+    Traceback (most recent call last):
+    steadygrad.study.spec_error.SpecError: `fixed.widht` ... Did you mean 'width'?
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    fixed: Fixed = Fixed()  # type: ignore[valid-type]
+    product: Axes = Axes()  # type: ignore[valid-type]
+    zip: tuple[Annotated[Axes, AfterValidator(_same_length)], ...] = ()  # type: ignore[valid-type]
+    seeds: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = 1
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        name: str,
+        fixed: dict[str, Any] | None = None,
+        product: dict[str, Any] | None = None,
+        zip: Sequence[dict[str, Any]] = (),  # the table's own name
+        seeds: int | Sequence[int] = 1,
+    ) -> Spec:
+        """Return a spec from Python values."""
+        given = {"name": name, "fixed": fixed or {}, "product": product or {}, "zip": list(zip), "seeds": seeds}
+        return cls.checked(given)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Spec:
+        """Return the spec that a TOML file holds."""
+        try:
+            text = Path(path).read_text()
+        except OSError as error:
+            raise SpecError(f"{path} cannot be read: {error.strerror}.") from error
+        return cls.from_toml(text, source=str(path))
+
+    @classmethod
+    def from_toml(cls, text: str, *, source: str = "spec") -> Spec:
+        """Return the spec that TOML text holds; `source` is what errors call it."""
+        tables, line_of = parse(text, source)
+        try:
+            return cls.checked(tables)
+        except SpecError as error:
+            raise SpecError(f"{source}:{line_of(error.where)}: {error}", where=error.where) from error
+
+    @classmethod
+    def checked(cls, tables: dict[str, Any]) -> Spec:
+        """Return a spec from nested tables, in the form of the TOML file."""
+        try:
+            spec = cls.model_validate(tables)
+        except ValidationError as error:
+            raise said_of(error) from None
+        spec._check_keys()
+        return spec
+
+    def axes(self) -> list[list[dict[str, Any]]]:
+        """Return what is combined: one list an axis, of the values that each step along it sets."""
+        axes = [[{key: value} for value in values] for key, values in _set(self.product).items()]
+        for table in self.zip:
+            columns = _set(table)
+            axes.append([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+        if "seed" not in self._keys():
+            seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
+            axes.append([{"seed": seed} for seed in seeds])
+        return axes
+
+    def lengths(self) -> list[tuple[str, int]]:
+        """Return the name of each axis (a zip's first key) and its length, without expanding any."""
+        lengths = [(key, len(values)) for key, values in _set(self.product).items()]
+        lengths += [(next(iter(_set(table)), "zip"), _length(table)) for table in self.zip]
+        if "seed" not in self._keys():
+            lengths.append(("seed", self.seeds if isinstance(self.seeds, int) else len(self.seeds)))
+        return lengths
+
+    def __len__(self) -> int:
+        return math.prod(length for _, length in self.lengths())
+
+    def points(self) -> Iterator[Point]:
+        """Yield the points in the order of the axes, the last (the seeds) quickest; none twice."""
+        seen: set[str] = set()
+        fixed = _set(self.fixed)
+        for steps in every_combination(*self.axes()):
+            point = _point(fixed, steps)
+            if point.identity not in seen:
+                seen.add(point.identity)
+                yield point
+
+    @property
+    def identity(self) -> str:
+        """The hash of its content, by which a result folder knows its spec."""
+        content = json.dumps(self.tables(), sort_keys=True)
+        return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+
+    def tables(self) -> dict[str, Any]:
+        """Return its content as nested tables, ranges written out."""
+        dumped: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
+        return {key: dumped[key] for key in dumped if dumped[key] or key == "seeds"}
+
+    def _keys(self) -> list[str]:
+        return [*_set(self.fixed), *_set(self.product), *(key for table in self.zip for key in _set(table))]
+
+    def _check_keys(self) -> None:
+        keys = self._keys()
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise SpecError(f"`{twice[0]}` must be given once, got it in two tables.", where=("product", twice[0]))
+        if "seed" in keys and "seeds" in self.model_fields_set:
+            raise SpecError("`seeds` and `seed` exclude each other: give one.", where=("seeds",))
+        for key in ("depth", "width", "activation"):
+            if key not in keys:
+                raise SpecError(f"`{key}` must be given, in `fixed`, `product` or a `zip`.", where=("fixed",))
+        if not len(self):
+            empty = "seeds" if self.seeds in (0, ()) else "zip"
+            raise SpecError(not_allowed(empty, "must not be empty: the grid has no point", 0), where=(empty,))
+
+
+def _set(table: Any) -> dict[str, Any]:
+    return {name: getattr(table, name) for name in type(table).model_fields if name in table.model_fields_set}
+
+
+def _length(table: Any) -> int:
+    return max((len(values) for values in _set(table).values()), default=0)
+
+
+def _point(fixed: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Point:
+    values = dict(fixed)
+    for step in steps:
+        values.update(step)
+    try:
+        return Point(**values)
+    except ValidationError as error:
+        said = said_of(error)
+        raise SpecError(f"{said} (at {_words(steps)})", where=said.where) from None
+
+
+def _words(steps: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(f"{key} = {value}" for step in steps for key, value in step.items())

@@ -1,0 +1,66 @@
+"""Worker processes: the same numbers, errors that are theirs, and networks that take them down."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from steadygrad.study import Spec, run
+from steadygrad.study.point import Point
+from steadygrad.study.runners import runner
+from steadygrad.study.runners.tasks import MOST_LOSSES, TASK_SECONDS, Tasks, WorkerLostError
+
+FIXED = {"data": "gaussian", "examples": 128, "depth": 2, "width": 8, "activation": "tanh"}
+
+
+def test_processes_give_what_this_process_gives():
+    spec = Spec.of(name="p", fixed=FIXED, product={"steps": [5, 10], "sigma_w": [1.0, 2.0]}, seeds=2)
+    seen = []
+    before = dict(os.environ)
+    there = run(spec, workers=2, progress=lambda done, total: seen.append((done, total)))
+    here = run(spec)
+    assert there.column("id").tolist() == here.column("id").tolist()
+    # Populations differ in size, and so does the order of sums in float32.
+    assert there.column("test_loss") == pytest.approx(here.column("test_loss"), rel=1e-4)
+    assert seen[0] == (0, 8)
+    assert seen[-1] == (8, 8)
+    assert dict(os.environ) == before
+
+
+def test_an_error_in_a_worker_is_raised_here():
+    spec = Spec.of(name="p", fixed={**FIXED, "data": "hostile_data:broken"})
+    with pytest.raises(OSError, match="the share is not mounted"):
+        run(spec, workers=1)
+
+
+def test_networks_that_take_their_worker_down_are_named():
+    spec = Spec.of(name="p", fixed={**FIXED, "data": "hostile_data:deadly"})
+    with pytest.raises(WorkerLostError, match=f"1 networks of depth 2 and width 8 were lost {MOST_LOSSES} times"):
+        run(spec, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"workers": -1}, "`workers` is a number of processes"), ({"workers": 1, "ray": "auto"}, "exclude each other")],
+)
+def test_runners_that_there_are_not(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        runner(**arguments)
+
+
+def test_tasks_are_of_seconds_and_shrink_towards_the_end():
+    populations = [[Point(data="gaussian", depth=1, width=4, activation="relu", seed=seed)] for seed in range(100)]
+    tasks = Tasks(populations, slots=2)
+    first = tasks.take()
+    assert len(first) == 1  # nothing is known of the speed
+    tasks.ended(first, seconds=TASK_SECONDS / 10)
+    sizes = []
+    while task := tasks.take():
+        sizes.append(len(task))
+    assert sizes[0] == 10
+    assert sizes[-1] == 1
+    assert sum(sizes) == 99
+    assert sizes == sorted(sizes, reverse=True)

@@ -1,0 +1,166 @@
+"""Grids: what they expand to, what a point's identity is, and what is said of one that cannot be used."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from steadygrad.study import Point, Spec, SpecError, TooLargeError
+from steadygrad.study.budget import POINT_BYTES, check_grid, network_bytes, networks_at_once, populations
+from steadygrad.study.point import FIELDS
+from steadygrad.study.population.shape import SHARED
+
+BASE = {"depth": 2, "width": 8, "activation": "relu"}
+TOML = """\
+name = "grid"
+seeds = 2
+
+[fixed]
+width = 8
+optimizer = "adam"  # a comment
+
+[product]
+depth = [1, 2]
+learning_rate = { start = 0.001, stop = 0.1, count = 3, spacing = "log" }
+
+[[zip]]
+activation = ["relu", "tanh"]
+initializer = ["he-normal", "xavier-normal"]
+"""
+
+
+def test_a_file_and_python_say_the_same_grid():
+    python = Spec.of(
+        name="grid",
+        fixed={"width": 8, "optimizer": "adam"},
+        product={"depth": (1, 2), "learning_rate": np.array([0.001, 0.01, 0.1])},
+        zip=[{"activation": ["relu", "tanh"], "initializer": ["he-normal", "xavier-normal"]}],
+        seeds=2,
+    )
+    from_file = Spec.from_toml(TOML)
+    assert list(from_file.points()) == list(python.points())
+    assert from_file.identity == python.identity
+    assert len(from_file) == 2 * 3 * 2 * 2
+    pairs = {(point.activation, point.initializer) for point in from_file.points()}
+    assert pairs == {("relu", "he-normal"), ("tanh", "xavier-normal")}
+
+
+def test_a_point_that_is_there_twice_is_one():
+    spec = Spec.of(name="twice", fixed=BASE, product={"learning_rate": [0.1, 0.1, 0.2]})
+    assert [point.learning_rate for point in spec.points()] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_is_part_of_the_identity(field):
+    point = Point(**BASE, optimizer="sgd", momentum=0.5)
+    other = {
+        "data": "gaussian", "examples": 10, "depth": 3, "width": 9, "activation": "leaky_relu",
+        "initializer": "he-normal", "gain": 2.0, "sigma_w": 1.0, "sigma_b": 0.1, "bias_mean": 0.1, "loss": "mse",
+        "optimizer": "adam", "learning_rate": 0.5, "momentum": 0.1, "nesterov": True, "beta1": 0.5, "beta2": 0.5,
+        "epsilon": 1e-3,
+        "weight_decay": 0.1, "clip_norm": 1.0, "clip_value": 1.0, "nonfinite": "skip", "batch_size": 3, "steps": 3,
+        "seed": 3, "dtype": "float64", "curve": 3,
+    }  # fmt: skip
+    if field == "slope":
+        point, other = dataclasses.replace(point, activation="leaky_relu"), {"slope": 0.3}
+    assert dataclasses.replace(point, **{field: other[field]}).identity != point.identity
+
+
+def test_an_identity_stays():
+    # What is stored is found by it: if this changes, every stored study is computed anew.
+    assert Point(**BASE).identity == "5d5dead008e03f54de91bc9a"
+    assert Point(**BASE, learning_rate=0.01).identity == Point(**BASE).identity
+
+
+BAD = {
+    "nearest key": (TOML.replace("width", "widht"), "spec:5: `fixed.widht` must be one of 'data', .* Did you mean 'wi"),
+    "nearest table": (TOML.replace("[product]", "[prodcut]"), "spec:8: `prodcut` must be one .* mean 'product'"),
+    "nearest value": (TOML.replace("adam", "adma"), "spec:6: `fixed.optimizer` must be one of .* Did you mean 'adam'"),
+    "data": (TOML.replace("width = 8", "width = 8\ndata = 'digit'"), "spec:6: `data` must be .* Did you mean 'digits'"),
+    "in a list": (TOML.replace('"tanh"', '"tnah"'), "spec:13: `activation` must be one of .* Did you mean 'tanh'"),
+    "range": (TOML.replace("count = 3", "cuont = 3"), "spec:10: `product.learning_rate`: a range has start, stop, cou"),
+    "log": (TOML.replace("0.001", "0.0"), "spec:10: .* 'log' must have start and stop > 0"),
+    "type": (TOML.replace("width = 8", "width = 'x'"), "spec:5: `fixed.width` must be a valid integer"),
+    "not allowed": (TOML.replace("width = 8", "width = 0"), "spec:5: `fixed.width` must be greater than or equal to 1"),
+    "not allowed in a list": (TOML.replace("[1, 2]", "[1, -2]"), r"spec:9: `product.depth\[1\]` must be greater than"),
+    "empty axis": (TOML.replace("[1, 2]", "[]"), "spec:9: `product.depth`: an axis must not be empty"),
+    "no axis": (TOML.replace("[1, 2]", "2"), "spec:9: `product.depth`: an axis is a list"),
+    "empty seeds": (TOML.replace("seeds = 2", "seeds = 0"), "spec:2: `seeds` must not be empty: the grid has no point"),
+    "lengths": (
+        TOML.replace('["relu", "tanh"]', '["relu"]'),
+        r"spec:12: `zip\[0\]`: .* got activation 1, initializer 2",
+    ),
+    "twice": (TOML.replace("width = 8", "depth = 8"), "spec:9: `depth` must be given once"),
+    "left out": (TOML.replace("width = 8", ""), "spec:4: `width` must be given, in `fixed`, `product` or a `zip`"),
+    "no name": (TOML.replace('name = "grid"', ""), "spec:1: `name` must be given"),
+    "seed and seeds": (TOML.replace("width = 8", "width = 8\nseed = 3"), "spec:2: `seeds` and `seed` exclude each"),
+    "syntax": (TOML + "x = = 3", "spec: not TOML: .* line 15"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_said_with_its_line(case):
+    text, words = BAD[case]
+    with pytest.raises(SpecError, match=words):
+        Spec.from_toml(text)
+
+
+def test_what_does_not_fit_together_is_said_of_the_point():
+    spec = Spec.of(name="x", fixed={**BASE, "initializer": "he-normal"}, product={"sigma_w": [1.0, 2.0]})
+    with pytest.raises(SpecError, match=r"`sigma_w` is the scale .* not both. \(at sigma_w = 1.0, seed = 0\)"):
+        list(spec.points())
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(SpecError, match=r"nowhere.toml cannot be read: No such file"):
+        Spec.read("nowhere.toml")
+
+
+def test_a_grid_too_large_for_memory_is_split():
+    spec = Spec.of(name="x", fixed=BASE, product={"gain": {"start": 1, "stop": 2, "count": 100_000}}, seeds=10**9)
+    with pytest.raises(TooLargeError, match=r"100,000,000,000,000 points, which need .* GiB .* values of `seed`"):
+        check_grid(spec.lengths())
+    check_grid([("seed", 1000)], memory=2 * 1000 * POINT_BYTES)
+
+
+def test_a_network_too_large_for_memory_says_how_much_it_needs():
+    point = Point(**BASE)
+    with pytest.raises(TooLargeError, match=r"depth 2 and width 8 needs .* GiB in training"):
+        networks_at_once(point, memory=network_bytes(point))
+    assert networks_at_once(point, memory=6 * network_bytes(point)) == 3
+
+
+def test_the_memory_of_a_network_is_that_of_its_tensors():
+    import torch
+
+    from steadygrad.study.population.lockstep import Population
+
+    for optimizer in ("sgd", "adam"):
+        point = Point(
+            **BASE | {"width": 64, "depth": 6, "activation": "gelu"},
+            optimizer=optimizer,
+            momentum=0.9 * (optimizer == "sgd"),
+        )
+        made = Population([point], device=torch.device("cpu"))
+        network = made._network
+        tensors = [
+            *made.parameters.blocks,
+            *network.gradients.blocks,
+            *made._optimizer.state,
+            *network._z,
+            *network._h,
+            *network._delta,
+        ]
+        assert network_bytes(point) == pytest.approx(sum(4 * t.numel() for t in tensors), rel=0.15)
+
+
+def test_populations_hold_each_point_once_and_one_shape():
+    spec = Spec.of(name="x", fixed={"activation": "relu"}, product={"depth": [1, 2], "width": [8, 300]}, seeds=50)
+    points = list(spec.points())
+    for slots in (1, 4):
+        made = populations(points, slots=slots)
+        assert sorted(p.identity for population in made for p in population) == sorted(p.identity for p in points)
+        assert all(len({tuple(getattr(p, name) for name in SHARED) for p in population}) == 1 for population in made)
+        assert all(len(population) <= networks_at_once(population[0]) for population in made)
+    assert max(len(population) for population in populations(points, slots=4)) <= math.ceil(len(points) / 16)
