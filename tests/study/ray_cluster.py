@@ -5,7 +5,7 @@ It prints what came as one line of JSON.
 
 import json
 import sys
-import threading
+import time
 
 import ray
 from ray.cluster_utils import Cluster
@@ -14,7 +14,7 @@ from steadygrad.study import Spec, run
 
 SPEC = Spec.of(
     name="ray",
-    fixed={"data": "gaussian", "depth": 4, "width": 32, "activation": "tanh", "steps": 250},
+    fixed={"data": "gaussian", "depth": 4, "width": 32, "activation": "tanh", "steps": 400},
     product={"sigma_w": {"start": 1.0, "stop": 2.0, "count": 8}},
     seeds=6,
 )
@@ -30,10 +30,13 @@ def main(out):
         if done and not killed:
             killed.append(done)
             # The raylet and its workers get SIGKILL: nothing is said, nothing is handed over.
-            threading.Thread(target=cluster.remove_node, args=(doomed,), kwargs={"allow_graceful": False}).start()
+            cluster.remove_node(doomed, allow_graceful=False)
 
     results = run(SPEC, out=out, ray=cluster.address, progress=kill_once)
-    nodes = sum(node["Alive"] for node in ray.nodes())
+    nodes, until = 2, time.monotonic() + 60
+    while nodes > 1 and time.monotonic() < until:  # the cluster takes its time to believe it
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        time.sleep(0.1)
     ray.shutdown()
     cluster.shutdown()
     loss = {row["id"]: row["test_loss"] for row in results.rows()}

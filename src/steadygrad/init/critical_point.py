@@ -44,8 +44,8 @@ class Scales:
 def critical_point(phi: Activation, depth: int, width: int, *, bias: bool = True, orthogonal: bool = False) -> Scales:
     """Return the point of the edge of chaos that a chain of `depth` layers of `width` units keeps to its end.
 
-    On the edge gradients keep their size, sigma_w² E[phi'²] = 1, for any q; the bias makes q a fixed point. The larger q,
-    the less linear the layer, so q is the largest up to 1 at which, over the whole depth L, (i) the correlation of two
+    On the edge gradients keep their size, sigma_w² E[phi'²] = 1, for any q; the bias makes q a fixed point. The larger
+    q, the less linear the layer, so q is the largest up to 1 at which, over the depth L, (i) the correlation of two
     inputs rises so that 1 - c loses at most half: 1 - c_L = (1 - c_0)/(1 + beta L (1 - c_0)/2) with
     beta = sigma_w² q E[phi''²], so beta L/2 <= ln 2; (ii) a wrong q grows at most by a factor of two, also from where
     N units let q wander in 95% of draws, exp(1.96 sqrt(kappa L/N)) times it; (iii) so does the squared gradient by what
@@ -138,7 +138,7 @@ class _Chain:
         return m.second / m.derivative_second / q * stability(self.phi, q, m)
 
     def _shifts(self, q: float) -> bool:
-        """D ln E[phi'²] / d ln q, by a central difference, times the relative error 2/N of q."""
+        """The slope of ln E[phi'²] over ln q, by a central difference, times the relative error 2/N of q."""
         above, below = (moments(self.phi, q * step).derivative_second for step in (1.01, 1 / 1.01))
         slope = math.log(above / below) / (2 * math.log(1.01))
         return abs(slope) * 2 / self.width * self.depth > _TOLERANCE

@@ -18,8 +18,9 @@ from steadygrad.measurement.untouched import untouched
 def scale_by_data_(model: nn.Module, inputs: Any, deviations: Mapping[str, float]) -> None:
     """Rescale layers so that each one's output has a given deviation on a batch, in the order in which they run.
 
-    One forward pass: where a layer ends, its weight is scaled by what its output lacks, and so is the output. A
-    layer that runs twice is scaled by its first run. Query, key and value of attention are scaled each by itself.
+    One forward pass: where a layer ends, its weight is scaled by what its output lacks, and so is the output; a bias
+    that is not zero stays, and does not count. A layer that runs twice is scaled by its first run. Query, key and value
+    of attention are scaled each by itself.
 
     Args:
         model: with memory, on one process.
@@ -31,10 +32,10 @@ def scale_by_data_(model: nn.Module, inputs: Any, deviations: Mapping[str, float
 
     Reference: Mishkin and Matas 2016, algorithm 1.
 
-    >>> layer = nn.Linear(4, 3)
+    >>> layer = nn.Linear(4, 3, bias=False)
     >>> x = torch.randn(64, 4)
     >>> scale_by_data_(layer, x, {"": 1.0})
-    >>> round(layer(x).std().item(), 4)
+    >>> round(layer(x).std(correction=0).item(), 4)
     1.0
     """
     modules = {path: model.get_submodule(path) for path in deviations}
@@ -82,17 +83,17 @@ def _after(path: str, deviation: float, done: set[int]) -> Any:
         if id(weight) in done:
             return None
         done.add(id(weight))
+        shift = None if bias is None or not bool(bias.any()) else _along(bias, owner)
+        y = y if shift is None else y.sub_(shift)
         scale = deviation / _deviation(y, path)
         weight.mul_(scale)
-        # The bias is no part of what the weight scales; it was drawn as zero, or stays as it is.
-        shift = None if bias is None or not bool(bias.any()) else _along(bias, y, owner)
-        y = y.mul_(scale) if shift is None else y.sub_(shift).mul_(scale).add_(shift)
+        y = y.mul_(scale) if shift is None else y.mul_(scale).add_(shift)
         return (y, *out[1:]) if isinstance(out, tuple) else y
 
     return hook
 
 
-def _along(bias: torch.Tensor, y: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+def _along(bias: torch.Tensor, layer: nn.Module) -> torch.Tensor:
     """A bias as it is added: to the channels of a convolution, to the last axis of anything else."""
     taps = len(getattr(layer, "kernel_size", ()))
     return bias.view(-1, *[1] * taps) if taps else bias

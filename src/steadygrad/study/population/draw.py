@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from steadygrad import theory
-from steadygrad.init.fills import Distribution, fill_
 from steadygrad.study.point import Point
+
+Law = Literal["normal", "uniform"]
 
 
 class Drawn(NamedTuple):
@@ -62,12 +63,12 @@ def _initializer(name: str, activation: str) -> theory.Initializer:
 def _weight(point: Point, fan_in: int, fan_out: int, generator: torch.Generator) -> Tensor:
     empty = torch.empty(fan_out, fan_in)
     if point.sigma_w is not None:
-        return fill_(empty, point.sigma_w / math.sqrt(fan_in), "normal", generator=generator)
+        return _fill_(empty, point.sigma_w / math.sqrt(fan_in), "normal", generator)
     name = point.initializer or "torch-default"
     if name == "orthogonal":
         return torch.nn.init.orthogonal_(empty, point.gain, generator=generator)
     variance = _initializer(name, point.activation).weight_variance(fan_in, fan_out)
-    return fill_(empty, point.gain * math.sqrt(variance), _law(name), generator=generator)
+    return _fill_(empty, point.gain * math.sqrt(variance), _law(name), generator)
 
 
 def _bias(point: Point, fan_in: int, fan_out: int, generator: torch.Generator) -> Tensor:
@@ -77,8 +78,15 @@ def _bias(point: Point, fan_in: int, fan_out: int, generator: torch.Generator) -
     scale = point.sigma_b
     if scale is None:
         scale = 0.0 if point.sigma_w is not None else _initializer(name, point.activation).sigma_b(fan_in)
-    return fill_(torch.empty(fan_out), scale, "normal" if normal else "uniform", generator=generator)
+    return _fill_(torch.empty(fan_out), scale, "normal" if normal else "uniform", generator)
 
 
-def _law(name: str) -> Distribution:
+def _fill_(tensor: Tensor, std: float, law: Law, generator: torch.Generator) -> Tensor:
+    if law == "normal":
+        return tensor.normal_(0.0, std, generator=generator)
+    bound = math.sqrt(3.0) * std
+    return tensor.uniform_(-bound, bound, generator=generator)
+
+
+def _law(name: str) -> Law:
     return "uniform" if name.endswith("uniform") or name == "torch-default" else "normal"
