@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import hermite
+from .field import Field
 from .hermite import Expansion
 from .spread import Spread
 from .values import Array
@@ -32,26 +34,28 @@ class Source:
     `gap` is 1 - corr(ξ_b, ξ_b'). `before` is how log q varies over draws without what these units themselves add,
     `noise` what they add, of variance `own_variance`/units. `onward` is the last function of the source, the one
     that goes on: backward functions share its noise. `settled` is how many Hermite orders of the units
-    do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2.
+    do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how positions differ; their
+    average is in `own_variance`.
     """
 
     mean: Array
     std: Array
     gap: Array
-    units: int
+    units: float
     before: Spread
     noise: Spread
     own_variance: float
     excess: Array | float = 0.0
     settled: int = 0
-    parts: dict[Hashable, Source] = field(default_factory=dict)
-    onward: Onward | None = field(default=None)
+    field: Field | None = None
+    parts: dict[Hashable, Source] = dataclasses.field(default_factory=dict)
+    onward: Onward | None = dataclasses.field(default=None)
 
-    def part(self, place: Hashable, share: float) -> Source:
+    def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
         if place not in self.parts:
-            units = max(round(self.units * share), 1)
-            self.parts[place] = replace(self, units=units, onward=None, parts={})
+            units = max(self.units * share, 1.0)
+            self.parts[place] = replace(self, units=units, onward=None, parts={}, field=field)
         return self.parts[place]
 
     @cached_property
