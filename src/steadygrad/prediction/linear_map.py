@@ -26,9 +26,10 @@ def forward(
     std = np.sqrt(variance)
     gap = correlation_gap((gain + weight.mean**2 * terms) * x.d, std)
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
-    own = _unit_variance(mean, std, gap, bias, batch) + 2 * share**2 * batch.pair_mean(batch.off_diagonal(x.excess))
+    spilled = batch.bounded(x.excess, x.product, x.q) * share**2
+    own = _unit_variance(mean, std, gap, bias, batch) + 2 * batch.pair_mean(spilled)
     before = x.spread.scaled(share)
-    excess = x.excess * share * share + blurring(batch.overlap(x)) / units
+    excess = spilled + blurring(batch.overlap(x)) / units
     return Source(mean, std, gap, units, before, noises.fresh(_free(weight, terms, units) * own / units), own, excess)
 
 
