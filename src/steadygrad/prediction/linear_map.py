@@ -27,12 +27,13 @@ def forward(
     std = np.sqrt(variance)
     gap = correlation_gap((gain + weight.mean**2 * terms) * x.d, std)
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
-    own = _unit_variance(mean, std, gap, bias, batch) + 2 * share**2 * batch.pair_mean(batch.off_diagonal(x.excess))
+    spilled = batch.bounded(x.excess, x.product, x.q) * share**2
+    own = _unit_variance(mean, std, gap, bias, batch) + 2 * batch.pair_mean(spilled)
     field = x.field.scaled(share) if x.field else None
     alike = _alike(field, batch, terms)
     own *= alike
     before = x.spread.scaled(share)
-    excess = x.excess * share * share + blurring(batch.overlap(x) * alike) / units
+    excess = spilled + blurring(batch.overlap(x) * alike) / units
     noise = noises.fresh(_free(weight, terms, units) * own / units)
     return Source(mean, std, gap, units, before, noise, own, excess, field=field)
 

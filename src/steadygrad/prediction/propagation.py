@@ -76,9 +76,11 @@ def _forward_excess(source: Source, q: Array, d: Array, total: float, batch: Bat
     """Return the excess of f(z): that of z through the slope of the correlation map, and what the units add."""
     size = _mean(q)
     kept = _ratio(_ratio(batch.pair_mean(d), size), batch.pair_mean(source.gap)) ** 2
-    overlap = _ratio(batch.pair_mean(((q[:, None] + q) / 2 - d) ** 2), size * size)
+    product = (q[:, None] + q) / 2 - d
+    spilled = batch.bounded(source.excess * kept, product, q)
+    overlap = _ratio(batch.pair_mean(product**2), size * size) + batch.pair_mean(spilled)
     blur = (total + 1) * (1 - min(overlap, 1.0)) - kept * blurring(min(source.own_variance / 2, 1.0))
-    return source.excess * kept + max(blur, 0.0) / source.units
+    return batch.bounded(spilled + max(blur, 0.0) / source.units, product, q)
 
 
 def constant(f: Array, batch: Batch) -> Moments:

@@ -85,6 +85,20 @@ class Source:
         """1 - c^n for the pairs of distinct examples."""
         return hermite.decay(self.gap[self.pairs])
 
+    @cached_property
+    def decay_of_squares(self) -> Array:
+        """1 - E[c^n] for the pairs of distinct examples, where c varies over draws by what `excess` says.
+
+        Its first order is the mean's own; the others are taken at the root of its mean square.
+        """
+        if not np.any(self.excess):
+            return self.decay
+        c = 1 - self.gap[self.pairs]
+        excess = np.broadcast_to(self.excess, self.gap.shape)[self.pairs]
+        decay = hermite.decay(1 - np.sqrt(np.minimum(c * c + excess, 1.0)))
+        decay[:, 1] = self.decay[:, 1]
+        return decay
+
     def rows(self, per_row: Array) -> Array:
         """Return one value an example from one value a row of `nodes`."""
         return per_row.repeat(len(self.mean)) if self.alike else per_row
@@ -111,11 +125,11 @@ class Source:
             terms = f.square[0] * g.square[0]
             terms[: settled + 1] = 0.0
             own = terms.sum()
-            return self.square(own - self.decay @ terms, own)
+            return self.square(own - self.decay_of_squares @ terms, own)
         a, b = f.square.copy(), g.square.copy()
         a[:, : settled + 1] = b[:, : settled + 1] = 0.0
         i, j = self.pairs
-        return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * (1 - self.decay)).sum(1), (a * b).sum(1))
+        return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * (1 - self.decay_of_squares)).sum(1), (a * b).sum(1))
 
 
 _ZERO = np.zeros(1)
