@@ -470,3 +470,23 @@ def test_what_cannot_be_looked_at_is_a_note():
     report = check({"model": mlp(6, 32, 4), "data": [x]}, select=["LOS"])
     assert report.findings == ()
     assert any("no loss function" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (lambda n: torch.randint(1, 11, (n,)), "class numbers outside of 0 to 9"),
+        (lambda n: torch.randint(0, 10, (n,)).float(), "floating-point numbers, where class numbers are integers"),
+        (lambda n: torch.randint(0, 10, (n, 1)), "a dimension of size 1 too many"),
+    ],
+)
+def test_labels_that_the_loss_refuses_are_a_finding_from_the_first_batch_on(labels, said):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 10))
+    data = [(torch.randn(64, 16), labels(64)) for _ in range(3)]
+    optimizer = torch.optim.Adam(model.parameters())
+    report = check({"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer})
+    (found,) = report.findings
+    assert (found.code, found.level) == ("DAT005", "error")
+    assert said in found.message
+    assert any("the loss raised" in note for note in report.notes)

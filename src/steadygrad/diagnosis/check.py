@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from steadygrad.errors import UserCodeError
 from steadygrad.finding import Finding, Level, Rule
 from steadygrad.measurement.untouched import untouched
 from steadygrad.profile import Profile
@@ -67,7 +68,7 @@ def check(
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings: list[Finding] = []
         for rule in rules.values():
-            findings += _look(rule, collector)
+            findings += _look(rule, collector, findings)
             # Rules come from cause to effect: what an error at the start does to a trial says nothing new.
             if not collector.no_trial and (grave := [f.code for f in findings if f.level == Level.ERROR]):
                 collector.no_trial = f": {grave[0]} comes first"
@@ -116,11 +117,19 @@ def _modules(setup: Setup) -> list[nn.Module]:
     return [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
 
 
-def _look(rule: Rule, collector: Collector) -> list[Finding]:
-    """What a rule finds; nothing where the setup does not give the evidence, which a note says."""
+def _look(rule: Rule, collector: Collector, before: list[Finding]) -> list[Finding]:
+    """What a rule finds; nothing where the setup does not give the evidence, which a note says.
+
+    The user's code may raise for what a rule before this one has found an error in: then that says more.
+    """
     try:
         return rule(*(collector.get(kind) for kind in rule.needs))
     except Unavailable:
+        return []
+    except UserCodeError as error:
+        if all(found.level != Level.ERROR for found in before):
+            raise
+        collector.note(f"Nothing behind it was looked at: {error}.".replace("..", "."))
         return []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from steadygrad.errors import not_allowed
 from steadygrad.measurement import Call, Observation
-from steadygrad.prediction.operators.linear import as_signal
+from steadygrad.prediction.operators.positions import as_signal
 from steadygrad.prediction.rows import Row
 from steadygrad.prediction.run import Interpretation
 from steadygrad.prediction.setups import interpret_setup

@@ -15,12 +15,15 @@ from .scalar_loss import Loss
 # an example): with ten examples a number that is a twentieth.
 _EXAMPLES_A_NUMBER = 10
 
+# A slope this small, or this part of the first, is a minimum to more digits than a batch's noise leaves.
+_FLAT = 1e-3
+
 
 def constant_guess(model: nn.Module, batches: Iterable[tuple[Any, Any]], loss_fn: Loss) -> tuple[float, ...]:
     """Return the losses of batches under the one output for all examples whose mean loss is least.
 
-    Empty where the output is no tensor with an entry an example, where too few examples are there to choose it, or
-    where the loss takes no constant. The model runs as it is; put back what that changes.
+    Empty where the output is no tensor with an entry an example, where too few examples are there to choose it, where
+    the loss takes no constant, or where it has no lower bound. The model runs as it is; put back what that changes.
 
     Args:
         model: gives the form of an output and where the search begins.
@@ -51,6 +54,7 @@ def _least(
     guess: torch.Tensor, outputs: Sequence[torch.Tensor], targets: Sequence[Any], loss_fn: Loss
 ) -> tuple[float, ...]:
     seen: list[tuple[float, ...]] = []
+    slopes: list[float] = []
     search = torch.optim.LBFGS([guess], max_iter=30, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
@@ -58,12 +62,15 @@ def _least(
         losses = [loss_fn(guess.to(o.dtype).expand_as(o), t) for o, t in zip(outputs, targets, strict=True)]
         loss = torch.stack([x.double() for x in losses]).mean()
         loss.backward()
+        slopes.append(float(guess.grad.norm()) if guess.grad is not None else 0.0)
         seen.append(tuple(float(x.detach()) for x in losses))
         return loss
 
     try:
         with torch.enable_grad():
             search.step(closure)
+        if not slopes[-1] <= max(_FLAT * slopes[0], _FLAT):
+            return ()  # it still falls: the loss has no lower bound
     except Exception:  # a loss of probabilities does not take every constant: what was seen so far counts
         pass
     finite = [losses for losses in seen if all(map(math.isfinite, losses))]

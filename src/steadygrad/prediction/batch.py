@@ -43,6 +43,14 @@ class Batch:
             return 0.0
         return min(self.pair_mean(m.product**2) / (q * q) + self.pair_mean(self.off_diagonal(m.excess)), 1.0)
 
+    def bounded(self, excess: Array | float, product: Array, q: Array) -> Array:
+        """Return the excess of products of examples, no more than what is left of q q': E[(x·y)²] <= E[|x|² |y|²]."""
+        size = float(q.sum()) / len(q)
+        if size <= 0:
+            return self.off_diagonal(0.0)
+        left = np.maximum(1 - (product / size) ** 2, 0.0)
+        return self.off_diagonal(np.minimum(excess, left))
+
     def off_diagonal(self, values: Array | float) -> Array:
         """Return a matrix of the followed examples with these values, zero on the diagonal."""
         return np.asarray(values * _apart(len(self.chosen)))

@@ -18,13 +18,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from steadygrad.tracing import source_line
 
 from . import demands, writes
+from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
 from .memory import Memory
 from .outside import outside
 from .source import Source
 from .spread import Noises
-from .values import Concrete, Draws, Fill, Unknown, Value
+from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
+aten = torch.ops.aten
+UNSAFE_VIEWS = (aten._unsafe_view, aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unsafe_chunk)
 REAL = (torch.Tensor, torch.nn.Parameter)
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
 
@@ -104,7 +107,7 @@ class Interpreter(TorchDispatchMode):
         self.batch = batch
         self.fake = fake
         self.rules = rules
-        self.memory = Memory()
+        self.memory = Memory(batch.size)
         self.noises = Noises()
         self.unknown: list[str] = []
         self.constructing = False
@@ -129,6 +132,12 @@ class Interpreter(TorchDispatchMode):
         if type(tensor) in REAL:
             return Concrete(tensor)
         return self.memory.get(tensor)
+
+    def dims(self, tensor: torch.Tensor, known: Value | None = None) -> tuple[Dimension, ...]:
+        """Return what each dimension of a tensor runs over: examples, positions or features."""
+        value = self.value(tensor) if known is None else known
+        axes = value.axes if isinstance(value, Signal) else None
+        return dimensions(axes or default(entries(tensor), self.batch.size), tuple(tensor.shape), tensor.stride())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator on fake tensors, then follow its moments."""
@@ -186,7 +195,8 @@ class Interpreter(TorchDispatchMode):
         lost = next((v for v in values if isinstance(v, Unknown)), None)
         if lost is not None:
             return lost
-        if all(isinstance(v, Concrete) for v in values) and (values or _draws_integers(call)):
+        numbers = all(isinstance(v, Concrete) for v in values) and not getattr(rule, "moves", False)
+        if numbers and (values or _draws_integers(call)):
             return demands.computed(self, call)
         return self._inferred(rule or self._general(call), call, values)
 
@@ -229,7 +239,7 @@ class Interpreter(TorchDispatchMode):
 
 
 def _is_view(func: Any) -> bool:
-    return bool(func.is_view) or func.overloadpacket is torch.ops.aten._unsafe_view
+    return bool(func.is_view) or torch.Tag.inplace_view in func.tags or func.overloadpacket in UNSAFE_VIEWS
 
 
 def _draws_integers(call: Call) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from .batch import Batch
+from .field import Field
 from .source import Source
 from .spread import CERTAIN, Noises, Spread
 from .values import Array, Fill, Moments
 
 
 def forward(
-    x: Moments, weight: Fill, bias: Fill | None, *, terms: float, units: int, batch: Batch, noises: Noises
+    x: Moments, weight: Fill, bias: Fill | None, *, terms: float, units: float, batch: Batch, noises: Noises
 ) -> Source:
     """Return the Gaussian source that `units` sums over `terms` inputs are.
 
@@ -26,13 +27,26 @@ def forward(
     std = np.sqrt(variance)
     gap = correlation_gap((gain + weight.mean**2 * terms) * x.d, std)
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
-    own = _unit_variance(mean, std, gap, bias, batch) + 2 * share**2 * batch.pair_mean(batch.off_diagonal(x.excess))
+    spilled = batch.bounded(x.excess, x.product, x.q) * share**2
+    own = _unit_variance(mean, std, gap, bias, batch) + 2 * batch.pair_mean(spilled)
+    field = x.field.scaled(share) if x.field else None
+    alike = _alike(field, batch, terms)
+    own *= alike
     before = x.spread.scaled(share)
-    excess = x.excess * share * share + blurring(batch.overlap(x)) / units
-    return Source(mean, std, gap, units, before, noises.fresh(_free(weight, terms, units) * own / units), own, excess)
+    excess = spilled + blurring(batch.overlap(x) * alike) / units
+    noise = noises.fresh(_free(weight, terms, units) * own / units)
+    return Source(mean, std, gap, units, before, noise, own, excess, field=field)
 
 
-def _free(weight: Fill, terms: float, units: int) -> float:
+def _alike(field: Field | None, batch: Batch, terms: float) -> float:
+    """Return the mean squared product over all positions, relative to one's: no less than of that many random terms."""
+    if field is None:
+        return 1.0
+    mean = field.overlap(batch.size)
+    return mean + (1 - mean) / max(terms, 1.0)
+
+
+def _free(weight: Fill, terms: float, units: float) -> float:
     """Return how free the squared length of a product is, relative to a matrix of independent entries.
 
     Orthonormal columns keep it; of `terms` directions a matrix with orthonormal rows keeps `units`, and the squared
@@ -60,18 +74,29 @@ def _unit_variance(mean: Array, std: Array, gap: Array, bias: Fill | None, batch
 
 
 def backward(
-    g: Moments, weight: Fill, source: Source | None, *, terms: float, units: int, batch: Batch, noises: Noises
+    g: Moments,
+    weight: Fill,
+    source: Source | None,
+    *,
+    terms: float,
+    units: float,
+    batch: Batch,
+    noises: Noises,
+    widening: float | None = None,
+    places: int = 1,
 ) -> Moments:
     """Return the moments of W^T g: `units` sums over `terms` gradients; `source` is what went forward through W.
 
     For J behind the layer, |J W x|² and |W^T J^T g|² share W: their relative covariance is 2 a/units, where a is the
     alignment |J J^T g|²/(|J|² |J^T g|²), which grows as the network behind loses rank. And W x = z is given: where g
-    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x.
+    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x. `widening` is how
+    many entries of an example W makes of one, terms/units where it has no other positions; `places` how many positions
+    its outcome W^T g has.
     """
-    along = g.along * terms / units
-    pull = 1 - 1 / units + along if source else 1.0
+    along = min(g.along * (terms / units if widening is None else widening), 1.0)
+    pull = 1 - 1 / (units * places) + along if source else 1.0
     gain = (weight.variance * pull + weight.mean**2) * terms
-    overlap = batch.overlap(g)
+    overlap = batch.overlap(g) * _alike(g.field, batch, terms)
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
@@ -79,10 +104,10 @@ def backward(
     spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
     excess = g.excess + blurring(overlap) / units
     alignment = g.alignment + blurring(g.alignment) / units
-    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull)
+    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, g.field)
 
 
-def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: int, noises: Noises) -> Spread:
+def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: float, noises: Noises) -> Spread:
     variance = 2 * overlap / units
     if source is None or source.own_variance <= 0:
         return noises.fresh(variance)
@@ -101,5 +126,24 @@ def blurring(overlap: float) -> float:
 
 
 def weight_gradient(g: Moments, x: Moments, batch: Batch) -> float:
-    """Return the second moment of Σ_b g_b x_b, an entry of the weight's gradient."""
-    return batch.size**2 * max(batch.pair_mean(g.product * x.product), 0.0)  # a mean of products of estimates
+    """Return the second moment of Σ_bt g_bt x_bt over examples and positions, an entry of the weight's gradient."""
+    met = batch.size**2 * max(batch.pair_mean(g.product * x.product), 0.0)  # a mean of products of estimates
+    field = g.field or x.field
+    if field is None or field.count == 1:
+        return met
+    return field.count * met + max(_between(g, x, field, batch), 0.0)
+
+
+def _between(g: Moments, x: Moments, field: Field, batch: Batch) -> float:
+    """Return what pairs of distinct positions add to a weight's gradient, as far as their entries are correlated."""
+    size = float(g.q.mean()) * float(x.q.mean()) * batch.size * field.count * (field.count - 1)
+    (own_g, other_g), (own_x, other_x) = _apart(g, batch), _apart(x, batch)
+    return size * ((1 - own_g) * (1 - own_x) + (batch.size - 1) * (1 - other_g) * (1 - other_x))
+
+
+def _apart(m: Moments, batch: Batch) -> tuple[float, float]:
+    """Return by how much distinct positions differ, within an example and across two."""
+    if m.field is not None:
+        return m.field.apart()
+    alone = 1 - float((m.mean**2).mean()) / max(float(m.q.mean()), 1e-300)
+    return alone, alone

@@ -6,21 +6,29 @@ entry stands, without keeping the memory itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entries
+from .field import Field
 from .patchwork import NOTHING, Patchwork, extent
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
+Place: TypeAlias = tuple[int, tuple[tuple[int, int], ...]]
+
 
 class Memory:
-    """Values by storage."""
+    """Values by storage, of a batch of so many examples."""
 
-    def __init__(self) -> None:
+    def __init__(self, examples: int) -> None:
+        self.examples = examples
         self._entries: dict[int, tuple[StorageWeakRef, Value | Patchwork]] = {}
         self._full = 4096
+        self._parts: dict[int, tuple[StorageWeakRef, dict[Place, tuple[int, Signal]]]] = {}
 
     def put(self, tensor: torch.Tensor, value: Value | Patchwork) -> None:
         """Set what is known of the tensor's storage."""
@@ -29,12 +37,37 @@ class Memory:
         entry = self._entries.get(key)
         if len(self._entries) > self._full:
             self.forget_expired()
+        if key in self._parts and covers(tensor):
+            del self._parts[key]
         self._entries[key] = (entry[0] if entry else StorageWeakRef(storage), value)
+
+    def put_part(self, tensor: torch.Tensor, value: Signal) -> None:
+        """Set what is known of a part of a storage, as of a gate that a function was applied to in place."""
+        key = tensor.untyped_storage()._cdata
+        self.put(tensor, self._entries[key][1])
+        parts = self._parts.setdefault(key, (self._entries[key][0], {}))[1]
+        parts[_place(tensor)] = (tensor.numel(), value)
 
     def get(self, tensor: torch.Tensor) -> Value:
         """Return what is known of a tensor; of a part of a storage at most approximately."""
-        entry = self._entries.get(tensor.untyped_storage()._cdata)
-        return _part(entry[1], tensor) if entry else NOTHING
+        key = tensor.untyped_storage()._cdata
+        entry = self._entries.get(key)
+        if key in self._parts:
+            found = self._of_parts(key, tensor)
+            if found is not None:
+                return found
+        return part_of(entry[1], tensor, self.examples) if entry else NOTHING
+
+    def _of_parts(self, key: int, tensor: torch.Tensor) -> Value | None:
+        """Return what is known of a part that was written, or of a whole that was written in parts."""
+        reference, parts = self._parts[key]
+        if reference.expired():
+            del self._parts[key]
+            return None
+        place = _place(tensor)
+        if place in parts:
+            return parts[place][1]
+        return Unknown("memory written in part") if covers(tensor) else None
 
     def whole(self, tensor: torch.Tensor) -> Value | Patchwork:
         """Return what is known of all of the tensor's storage."""
@@ -56,7 +89,14 @@ class Memory:
     def forget_expired(self) -> None:
         """Drop what was known of memory that is gone."""
         self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
+        self._parts = {key: entry for key, entry in self._parts.items() if not entry[0].expired()}
         self._full = max(4096, 2 * len(self._entries))  # so that looking through all costs a constant an entry
+
+
+def _place(tensor: torch.Tensor) -> Place:
+    """Return where a view lies in its storage, whatever the order of its dimensions."""
+    steps = sorted((int(s), int(n)) for n, s in zip(tensor.shape, tensor.stride(), strict=True) if n > 1)
+    return int(tensor.storage_offset()), tuple(steps)
 
 
 def covers(tensor: torch.Tensor) -> bool:
@@ -64,32 +104,79 @@ def covers(tensor: torch.Tensor) -> bool:
     return tensor.numel() * tensor.element_size() >= tensor.untyped_storage().nbytes()
 
 
-def _part(value: Value | Patchwork, tensor: torch.Tensor) -> Value:
+def part_of(value: Value | Patchwork, tensor: torch.Tensor, examples: int) -> Value:
+    """Return what is known of a view of memory of which this is known."""
     match value:
         case Unknown():
             return value
         case Patchwork():
             return value.known(*extent(tensor))
         case Concrete(tensor=known):
-            return replace(value, tensor=known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()))
+            leading = len(known) if known.dim() else None
+            part = known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+            return replace(value, tensor=part, leading=leading)
         case Draws(values=known) if known.shape[1:] != tensor.shape:
             return _reshaped(value, tensor)
         case Fill() if not covers(tensor):
             return replace(value, mark="approximate")
         case Signal() if not covers(tensor):
-            return _units_of(value, tensor)
+            return _part_of_signal(value, tensor, examples)
         case _:
             return value
 
 
-def _units_of(value: Signal, tensor: torch.Tensor) -> Signal:
-    """Some units of a signal: the same moments, but of their own, so that two places never count as one."""
-    wave = value.wave
+def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value:
+    """Some units of a signal, or some of its positions: the same moments, but of units of their own.
+
+    So two places never count as one; what one unit at two positions has in common is not followed.
+    """
+    axes = value.axes or default(entries(tensor), examples)
+    dims = dimensions(axes, tuple(tensor.shape), tensor.stride())
+    if _size(dims, EXAMPLE) < examples:
+        return Unknown("a tensor that holds only some of the examples")
+    value, axes = _positions(value, axes, dims, int(tensor.storage_offset()))
+    moments = replace(value.moments)  # of its own: what is known by its moments is another signal
+    wave, field = value.wave, moments.field
     if wave is not None and wave.source is not None and value.base is None:
-        share = tensor.numel() * tensor.element_size() / tensor.untyped_storage().nbytes()
+        share = _size(dims, FEATURE) / max(math.prod(a.size for a in axes if a.role == FEATURE), 1)
         place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-        wave = replace(wave, source=wave.source.part(place, share))
-    return replace(value, wave=wave, mark="approximate")
+        wave = replace(wave, source=wave.source.part(place, share, field and wave.source.field and field))
+    base = moments if value.base is value.moments else value.base
+    return replace(value, moments=moments, base=base, wave=wave, mark="approximate", axes=axes, parts=None)
+
+
+def _size(dims: tuple[Dimension, ...], role: int) -> int:
+    return math.prod(axis.size for dim in dims for axis in dim if axis.role == role)
+
+
+def _positions(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: int) -> tuple[Signal, Axes]:
+    """Return the signal at those positions that the dimensions run over, and the axes that are left."""
+    present = sorted({axis.role for dim in dims for axis in dim if axis.role >= 0})
+    names = {role: i for i, role in enumerate(present)}
+    left = tuple(a._replace(role=names.get(a.role, a.role)) for a in axes if a.role < 0 or a.role in names)
+    field = value.moments.field
+    if field is None:
+        return value, left
+    here = [_slice(axes, role, _size(dims, role), offset) for role in range(len(field.sizes))]
+    share, level = _cut(field, here, present)
+    moments = replace(value.moments, q=value.moments.q * level, d=value.moments.d * level, field=share)
+    return replace(value, moments=moments), left
+
+
+def _slice(axes: Axes, role: int, size: int, offset: int) -> slice:
+    """Return which places of a positions' axis a view takes, from where it starts; every other one counts as near."""
+    first = next((offset // a.stride % a.size for a in axes if a.role == role), 0)
+    return slice(first, first + size)
+
+
+def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | None, float]:
+    share = field.share[tuple(here)]
+    level = float(share.mean()) if share.size else 1.0
+    lags = tuple(slice(0, s.stop - s.start) for s in here)
+    if not level > 0 or share.shape != tuple(s.stop - s.start for s in here):
+        return None, 1.0
+    cut = Field(share / level, field.within[lags], field.across[lags])
+    return cut.kept(tuple(present)), level
 
 
 def _reshaped(value: Draws, tensor: torch.Tensor) -> Value:

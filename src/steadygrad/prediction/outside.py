@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -18,3 +19,17 @@ def outside() -> contextlib.AbstractContextManager[None]:
     """
     guard: contextlib.AbstractContextManager[None] = torch._C._ExcludeDispatchKeyGuard(_MODES)
     return guard
+
+
+@contextlib.contextmanager
+def unfused() -> Iterator[None]:
+    """Keep oneDNN away for a moment, so that an LSTM runs step by step and not as one operator.
+
+    The public `torch.backends.mkldnn.flags` warns of a GPU that is not there.
+    """
+    was = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(was)

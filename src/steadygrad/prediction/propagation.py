@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from .batch import Batch
+from .field import Field, decayed, white
 from .hermite import Expansion, expand, tables
 from .linear_map import blurring
 from .source import Onward, Source, Wave, sensitivity
@@ -35,23 +36,51 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     f = expand(wave.values)
     q, mean, d = source.rows(f.q), source.rows(f.mean), source.difference(f)
     if wave.gaussian:
-        return Moments(mean, q, d, source.spread, source.own_variance, source.excess)
-    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2)
+        return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=source.field)
+    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2) * _alike(source, f, batch)
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
     spread = source.spread.scaled(s).plus(noise)
-    return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch))
+    field = field_through(source, f, s) if source.field else None
+    return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch), field=field)
+
+
+def _alike(source: Source, f: Expansion, batch: Batch) -> float:
+    """Return what is left of the covariance of squares, averaged over positions too."""
+    if source.field is None:
+        return 1.0
+    masses = (f.square**2).mean(0)
+    masses[: source.settled + 1] = 0.0
+    return centred(source).average(masses, batch.size)
+
+
+def centred(source: Source) -> Field:
+    """Return how positions of z differ beside their mean, relative to their variance."""
+    assert source.field is not None
+    variance = float((source.std**2).mean())
+    if variance <= 0:
+        return source.field
+    factor = (variance + float((source.mean**2).mean())) / variance
+    return source.field.mapped(lambda gap: np.minimum(gap * factor, 2.0))
+
+
+def field_through(source: Source, f: Expansion, power: float) -> Field:
+    """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
+    masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
+    return centred(source).mapped(lambda gap: decayed(gap, masses)).powered(power)
 
 
 def _forward_excess(source: Source, q: Array, d: Array, total: float, batch: Batch) -> Array | float:
     """Return the excess of f(z): that of z through the slope of the correlation map, and what the units add."""
     size = _mean(q)
     kept = _ratio(_ratio(batch.pair_mean(d), size), batch.pair_mean(source.gap)) ** 2
-    overlap = _ratio(batch.pair_mean(((q[:, None] + q) / 2 - d) ** 2), size * size)
+    product = (q[:, None] + q) / 2 - d
+    spilled = batch.bounded(source.excess * kept, product, q)
+    overlap = _ratio(batch.pair_mean(product**2), size * size) + batch.pair_mean(spilled)
     blur = (total + 1) * (1 - min(overlap, 1.0)) - kept * blurring(min(source.own_variance / 2, 1.0))
-    return source.excess * kept + max(blur, 0.0) / source.units
+    return batch.bounded(spilled + max(blur, 0.0) / source.units, product, q)
 
 
 def constant(f: Array, batch: Batch) -> Moments:
@@ -85,7 +114,8 @@ def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tup
     sizes = float(source.onward.expansion.q.mean()) * float(h.q.mean())
     if sizes <= 0:
         return 1.0, along
-    more = along - 1 / source.units  # as much lies along any one direction by chance
+    places = source.field.count if source.field else 1
+    more = along - 1 / (source.units * places)  # as much lies along any one direction by chance
     favour = 1 + more * (float(((f * values) ** 2 @ w).mean()) / sizes - 1)
     met = float((f * values * source.nodes @ w).mean()) ** 2 / float((source.nodes**2 @ w).mean())
     return max(favour, 0.0), min(along * met / sizes / max(favour, 1e-300), 1.0)
@@ -100,7 +130,8 @@ class _Product:
         self.favour, self.along = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.q = base.q * self.q_h * self.favour
-        self.overlap = batch.overlap(base)
+        self.field = self._field()
+        self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
         self.total = self._total()
         self.s = sensitivity(h)
 
@@ -109,7 +140,15 @@ class _Product:
         spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units)
         mean = self.base.mean * self.source.rows(self.h.mean)
         alignment = self._alignment()
-        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along)
+        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along, self.field)
+
+    def _field(self) -> Field | None:
+        """Return how positions of g h differ; those of a gradient without a field are independent."""
+        if self.source.field is None:
+            return self.base.field
+        h = field_through(self.source, self.h, sensitivity(self.h))
+        g = self.base.field
+        return h.met(g if g is not None and g.sizes == h.sizes else white(h.sizes, 1.0, 1.0, 1.0))
 
     def _d(self) -> Array:
         """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""
@@ -122,9 +161,10 @@ class _Product:
         """Return the relative variance of one unit's batch-averaged square."""
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
-        square = self.source.covariance(self.h, self.h) + self.q_h[:, None] * self.q_h
+        square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
         fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
-        return max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
+        total = max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
+        return total * self.field.overlap(self.batch.size) if self.field else total
 
     def _fourth(self) -> float:
         """Return E[h⁴]/E[h²]² over pairs: what is left of the total beside the gradient's own overlap."""
@@ -149,7 +189,10 @@ class _Product:
         if source.onward is None or source.onward.variance <= 0:
             return spread.plus(noises.fresh(extra / source.units))
         noise, variance, f = source.onward.noise, source.onward.variance, source.onward.expansion
-        joint = _ratio(self.batch.pair_mean(source.covariance(self.h, f)), _mean(self.q_h) * _mean(source.rows(f.q)))
+        joint = _ratio(
+            self.batch.pair_mean(source.covariance(self.h, f, source.settled)),
+            _mean(self.q_h) * _mean(source.rows(f.q)),
+        )
         aligned = 2 * base.alignment * joint
         share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance
         return spread.plus(noises.sharing(extra / source.units, noise, variance / source.units, share))

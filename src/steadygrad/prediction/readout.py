@@ -13,16 +13,17 @@ from steadygrad.profile import LayerSignal
 
 from .batch import Batch
 from .interpreter import Interpreter, Seen
-from .operators.linear import as_signal
+from .operators.positions import as_signal, parameter
 from .rows import Row
 from .spread import band
-from .values import Draws, ParameterGradient, Signal, Unknown, Value
+from .values import Draws, Fill, ParameterGradient, Signal, Unknown, Value
 
 
 def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
     """Return a row of the profile from what is known at the end."""
     fan_in, fan_out = _fans(row.module)
-    known = as_signal(run, row.output)
+    output = row.output
+    known = parameter(run, output) if isinstance(output, Fill) else as_signal(run, output)
     moments = _forward(known, run) if known else {}
     gradient = as_signal(run, row.gradient)
     return LayerSignal(
@@ -32,7 +33,7 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
         fan_in=fan_in,
         fan_out=fan_out,
         **moments,
-        **(_backward(gradient, run) if gradient else {}),
+        **(_backward(gradient, run) if gradient else _of_parameter(row.gradient)),
         weight_grad_norm=_norm(weight_gradient, row.module),
         mark=_mark(known, gradient),
     )
@@ -55,6 +56,11 @@ def _mark(output: Signal | None, gradient: Signal | None) -> Any:
 def _forward(known: Signal, run: Interpreter) -> dict[str, float]:
     q, low, high, c, signal = _moments(known, run)
     return {"mean": float(known.moments.mean.mean()), "q": q, "q_low": low, "q_high": high, "c": c, "signal": signal}
+
+
+def _of_parameter(gradient: Value) -> dict[str, float]:
+    """Of an output that is the same for every example, as looked-up positions are."""
+    return {"grad_q": gradient.q} if isinstance(gradient, ParameterGradient) else {}
 
 
 def _backward(known: Signal, run: Interpreter) -> dict[str, float]:

@@ -139,7 +139,8 @@ class Rows:
         row = Row(self.paths[id(module)], module, value, tuple(tensor.shape), entering, sources)
         setattr(tensor, _MADE_BY, len(self.rows))
         self.rows.append(row)
-        if tensor.requires_grad:
+        # asked for first, as torch 2.13 crashes where it remakes it, for a view that was written beside, in the hook
+        if tensor.requires_grad and (tensor.is_leaf or tensor.grad_fn is not None):
             tensor.register_hook(lambda grad: self._backward(row, grad))
 
     def _backward(self, row: Row, grad: torch.Tensor) -> None:

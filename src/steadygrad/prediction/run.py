@@ -25,10 +25,10 @@ from .initializers import recorded
 from .inputs import Examples, Inputs
 from .interpreter import Interpreter
 from .lazy_parameters import fake_lazy_parameters
+from .normal import gaussian
 from .operators import TABLE
-from .operators.arithmetic import gaussian
-from .operators.linear import as_signal
-from .outside import outside
+from .operators.positions import as_signal
+from .outside import outside, unfused
 from .readout import gradient_norm, layer_signal, loss_of, operator_signal
 from .rows import Row, Rows, first_tensor
 from .source import Wave
@@ -57,6 +57,7 @@ def interpreting(batch: Batch) -> Iterator[Interpreter]:
         stack.enter_context(_quiet())
         fake = stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         run = stack.enter_context(Interpreter(batch, TABLE, fake))
+        stack.enter_context(unfused())
         stack.enter_context(recorded(run))
         stack.enter_context(fake_lazy_parameters())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -121,7 +122,7 @@ def _input(part: Any, model: nn.Module, run: Interpreter) -> Any:
     x = torch.empty(tuple(part.shape), dtype=part.dtype or first.dtype, device=first.device)
     with outside():
         moments = _described(part, run)
-        source = gaussian(run, moments, x)
+        source = gaussian(moments, max(x.numel() // run.batch.size, 1), run.batch)
         run.memory.put(x, Signal(moments, Wave(source, source.nodes, gaussian=True)))
     return x
 

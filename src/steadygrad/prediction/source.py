@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import hermite
+from .field import Field
 from .hermite import Expansion
 from .spread import Spread
 from .values import Array
@@ -32,26 +34,28 @@ class Source:
     `gap` is 1 - corr(ξ_b, ξ_b'). `before` is how log q varies over draws without what these units themselves add,
     `noise` what they add, of variance `own_variance`/units. `onward` is the last function of the source, the one
     that goes on: backward functions share its noise. `settled` is how many Hermite orders of the units
-    do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2.
+    do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how positions differ; their
+    average is in `own_variance`.
     """
 
     mean: Array
     std: Array
     gap: Array
-    units: int
+    units: float
     before: Spread
     noise: Spread
     own_variance: float
     excess: Array | float = 0.0
     settled: int = 0
-    parts: dict[Hashable, Source] = field(default_factory=dict)
-    onward: Onward | None = field(default=None)
+    field: Field | None = None
+    parts: dict[Hashable, Source] = dataclasses.field(default_factory=dict)
+    onward: Onward | None = dataclasses.field(default=None)
 
-    def part(self, place: Hashable, share: float) -> Source:
+    def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
         if place not in self.parts:
-            units = max(round(self.units * share), 1)
-            self.parts[place] = replace(self, units=units, onward=None, parts={})
+            units = max(self.units * share, 1.0)
+            self.parts[place] = replace(self, units=units, onward=None, parts={}, field=field)
         return self.parts[place]
 
     @cached_property
@@ -81,6 +85,20 @@ class Source:
         """1 - c^n for the pairs of distinct examples."""
         return hermite.decay(self.gap[self.pairs])
 
+    @cached_property
+    def decay_of_squares(self) -> Array:
+        """1 - E[c^n] for the pairs of distinct examples, where c varies over draws by what `excess` says.
+
+        Its first order is the mean's own; the others are taken at the root of its mean square.
+        """
+        if not np.any(self.excess):
+            return self.decay
+        c = 1 - self.gap[self.pairs]
+        excess = np.broadcast_to(self.excess, self.gap.shape)[self.pairs]
+        decay = hermite.decay(1 - np.sqrt(np.minimum(c * c + excess, 1.0)))
+        decay[:, 1] = self.decay[:, 1]
+        return decay
+
     def rows(self, per_row: Array) -> Array:
         """Return one value an example from one value a row of `nodes`."""
         return per_row.repeat(len(self.mean)) if self.alike else per_row
@@ -107,11 +125,11 @@ class Source:
             terms = f.square[0] * g.square[0]
             terms[: settled + 1] = 0.0
             own = terms.sum()
-            return self.square(own - self.decay @ terms, own)
+            return self.square(own - self.decay_of_squares @ terms, own)
         a, b = f.square.copy(), g.square.copy()
         a[:, : settled + 1] = b[:, : settled + 1] = 0.0
         i, j = self.pairs
-        return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * (1 - self.decay)).sum(1), (a * b).sum(1))
+        return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * (1 - self.decay_of_squares)).sum(1), (a * b).sum(1))
 
 
 _ZERO = np.zeros(1)

@@ -10,6 +10,8 @@ import torch
 from steadygrad.profile import LayerSignal
 
 from .interpreter import Interpreter
+from .normal import gaussian
+from .source import Wave
 from .spread import CERTAIN
 from .values import Moments, Signal, Unknown, Value
 
@@ -55,13 +57,10 @@ def _gradient(run: Interpreter, tensor: torch.Tensor, row: LayerSignal | None) -
 
 def _signal(run: Interpreter, mean: float, q: float, c: float, out: torch.Tensor | None) -> Signal:
     """Return a signal of these moments; without `out` a gradient."""
-    from .operators.arithmetic import gaussian
-    from .source import Wave
-
     r = run.batch.followed
     d = q * (1 - (c if c == c else 0.0)) * (1 - np.eye(r))
     moments = Moments(np.full(r, mean), np.full(r, q), d, CERTAIN)
     if out is None:
         return Signal(moments, base=moments, mark="approximate")
-    source = gaussian(run, moments, out)
+    source = gaussian(moments, max(out.numel() // run.batch.size, 1), run.batch)
     return Signal(moments, Wave(source, source.nodes, gaussian=True), mark="approximate")

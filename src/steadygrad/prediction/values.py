@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from .spread import Spread
 
 if TYPE_CHECKING:
+    from .attention import Attention
+    from .axes import Axes
+    from .field import Field
     from .law import Law
     from .source import Wave
 
@@ -21,10 +24,14 @@ Exactness = Literal["exact", "approximate"]
 
 @dataclass(frozen=True, slots=True)
 class Concrete:
-    """Numbers that are known: the batch, labels, masks, buffers. `own` numbers may be written into."""
+    """Numbers that are known: the batch, labels, masks, buffers. `own` numbers may be written into.
+
+    `leading` is the first size of the memory's tensor: the examples, where it is the batch.
+    """
 
     tensor: torch.Tensor
     own: bool = False
+    leading: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,8 @@ class Moments:
     variance over one unit's draw of its batch-averaged square, relative to q squared; excess: [examples, examples],
     what E[(x·y/n)²] has beyond (E[x·y/n])², relative to q squared: products of examples vary too; alignment: for a
     gradient, the squared cosine of what the network makes of it and of what it makes of the signal, weighted by both
-    sizes; along: the squared cosine of the gradient and the signal of the same example.
+    sizes; along: the squared cosine of the gradient and the signal of the same example; field: how positions differ,
+    None where there are none, or where their entries are independent.
     """
 
     mean: Array
@@ -72,6 +80,7 @@ class Moments:
     excess: Array | float = 0.0
     alignment: float = 0.0
     along: float = 0.0
+    field: Field | None = None
 
     @property
     def product(self) -> Array:
@@ -85,7 +94,9 @@ class Signal:
 
     A signal is `base` times a function of Gaussian sources: base None for what goes forward, the gradient that came in
     for what goes backward; `wave` is that function. `ancestors` is a bit set of the fills that it depends on, `linear`
-    the fill that it is linear in, None if there is none.
+    the fill that it is linear in, None if there is none. `axes` says which axes of the memory are examples, positions
+    and features; None where examples stand one after the other and all else is features. `parts` are the signals that
+    this one is a sum of, with their mean factors, None where it is its own: what two sums have in common is counted.
     """
 
     moments: Moments
@@ -94,6 +105,8 @@ class Signal:
     ancestors: int = 0
     linear: int | None = None
     mark: Exactness = "exact"
+    axes: Axes | None = None
+    parts: tuple[tuple[Signal, float], ...] | None = None
 
     def marked(self, mark: Exactness) -> Signal:
         """Return the signal with a mark."""
@@ -130,13 +143,81 @@ class Statistic:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """One number an example, [followed], as a mean over all features is; `spread` is how its log varies over draws.
+
+    It is a `power` of a mean over few features, whose relative variance over examples and positions is `noise`.
+    """
+
+    values: Array
+    spread: Spread
+    ancestors: int = 0
+    power: float = 1.0
+    noise: float = 0.0
+
+    @property
+    def favour(self) -> float:
+        """E of its square, relative to the square of its value: of m^k, 1 + k (k - 1)/2 times the noise of m."""
+        k = 2 * self.power
+        return 1 + k * (k - 1) / 2 * self.noise
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """What goes back through a level over that many entries: one direction of them, small beside the gradient."""
+
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Products of queries and keys, or, once a softmax went over them, attention weights."""
+
+    how: Attention
+    ancestors: int
+    weights: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreGradient:
+    """The gradient of weights, of `gradient` and `value`, and, once through the softmax, of scores times `factor`."""
+
+    gradient: Moments
+    value: Moments
+    width: int
+    ancestors: int
+    how: Attention | None = None
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which position of each window was the largest: by what chance, on the nodes of the source that was pooled."""
+
+    chances: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Nothing is known, and why."""
 
     reason: str
 
 
-Value: TypeAlias = Concrete | Fill | Signal | Draws | ParameterGradient | Statistic | Unknown
+Value: TypeAlias = (
+    Concrete
+    | Fill
+    | Signal
+    | Draws
+    | ParameterGradient
+    | Statistic
+    | Level
+    | Residue
+    | Scores
+    | ScoreGradient
+    | Chosen
+    | Unknown
+)
 
 
 def worst(*marks: Exactness) -> Exactness:

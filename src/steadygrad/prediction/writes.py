@@ -10,7 +10,7 @@ import torch
 from . import demands
 from .memory import covers
 from .patchwork import MOST, NOTHING, Patchwork, extent, is_dense
-from .values import Concrete, Fill, Unknown, Value
+from .values import Concrete, Fill, Signal, Unknown, Value
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
@@ -20,6 +20,9 @@ def write(run: Interpreter, tensor: torch.Tensor, value: Value) -> None:
     """Know a tensor by a value that was written into it; the rest of its storage stays as it was."""
     if covers(tensor):
         run.memory.put(tensor, value)
+        return
+    if isinstance(value, Signal):
+        run.memory.put_part(tensor, value)
         return
     whole = run.memory.whole(tensor)
     if isinstance(value, Concrete) and isinstance(whole, Concrete) and value.own and whole.own:

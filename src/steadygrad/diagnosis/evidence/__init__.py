@@ -13,6 +13,7 @@ from .flow import Stage as Stage
 from .gradient_tail import GradientTail as GradientTail
 from .half_gradients import HalfGradients as HalfGradients
 from .head_operator import HeadOperator as HeadOperator
+from .labels import Labels as Labels
 from .layer_gains import LayerGain as LayerGain
 from .layer_gains import LayerGains as LayerGains
 from .loss_direction import LossDirection as LossDirection

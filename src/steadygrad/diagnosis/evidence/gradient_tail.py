@@ -13,7 +13,7 @@ from steadygrad.setup import Batch, Setup
 
 from .collector import Collector, Unavailable
 from .probe import Probe
-from .trained import trial_of
+from .trained import direction, trial_of
 
 # The median absolute deviation of fewer numbers says little.
 LEAST_BATCHES = 8
@@ -98,4 +98,5 @@ def _after(setup: Setup, batch: Batch | None, others: list[Batch]) -> float:
             data = [(batch.inputs, batch.targets)]
             if train(setup.model, data, loss_fn, setup.optimizer, steps=1).nonfinite:
                 return math.inf
-        return level(probed(setup.model.train(), pairs, loss_fn)).value
+        losses = probed(setup.model.train(), pairs, loss_fn)
+        return level([direction(setup) * x for x in losses]).value

@@ -117,12 +117,12 @@ class LossRun:
                 watch = _watched(setup.loss_fn, outputs, batch.targets)
             except Exception as error:
                 raise Unavailable(f"The loss could not be looked at: {type(error).__name__}: {error}") from error
-            later = list(_later(setup.loss_fn, _detached(outputs), sampled))
+            later = later_pairs(setup.loss_fn, outputs, sampled)
             growth = _growth(setup.loss_fn, _detached(outputs), batch.targets)
         return cls(
             outputs=_detached(outputs),
             targets=batch.targets,
-            pairs=tuple(_pair(i, pair, later) for i, pair in enumerate(watch.pairs)),
+            pairs=tuple(loss_pair(i, pair, later) for i, pair in enumerate(watch.pairs)),
             broadcasts=tuple(watch.broadcasts),
             growth=growth,
             batch_size=batch.size,
@@ -177,7 +177,8 @@ def _watched(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) 
     return watch
 
 
-def _pair(index: int, pair: Pair, later: list[list[Pair]]) -> LossPair:
+def loss_pair(index: int, pair: Pair, later: list[list[Pair]]) -> LossPair:
+    """Return a pair of the first batch with the targets of the pairs at its place in later ones."""
     others = [pairs[index].target for pairs in later if len(pairs) > index and pairs[index].name == pair.name]
     return LossPair(
         name=pair.name,
@@ -189,8 +190,12 @@ def _pair(index: int, pair: Pair, later: list[list[Pair]]) -> LossPair:
     )
 
 
+def later_pairs(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled) -> list[list[Pair]]:
+    """Return the pairs that the loss makes of later targets; the outputs of the first batch stand in for theirs."""
+    return list(_later(loss_fn, _detached(outputs), sampled))
+
+
 def _later(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled) -> Iterator[list[Pair]]:
-    """Pairs that the loss makes of later targets; the outputs of the first batch stand in for theirs."""
     for targets in sampled.targets[1:]:
         if len(targets) > sampled.first.size:
             continue

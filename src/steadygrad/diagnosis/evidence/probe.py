@@ -39,6 +39,8 @@ class Probe:
         if missing:
             names = " and ".join(f"`{name}`" for name in missing)
             raise Unavailable(f"There is no {names}, so no step of training was looked at.")
+        if late := _before_its_rate(collector):
+            raise Unavailable(late)
         if scanned.clean is None:
             raise Unavailable("No batch is free of NaN and infinity, so no step of training was looked at.")
         found, numbers = [], 0
@@ -67,6 +69,19 @@ class Probe:
             return Batch(inputs=torch.cat([b.inputs for b in batches]), targets=torch.cat(targets))
         except RuntimeError:  # sequences of different lengths do not join
             return batches[0]
+
+
+def _before_its_rate(collector: Collector) -> str:
+    """Why steps at the rate of the moment say nothing: a schedule, which is no part of a setup, has yet to raise it."""
+    assert collector.setup.optimizer is not None
+    for group in collector.setup.optimizer.param_groups:
+        rate, whole = group.get("lr"), group.get("initial_lr")
+        if rate is not None and whole is not None and float(rate) < float(whole):
+            return (
+                f"The learning rate stands at {float(rate):g} of its schedule's {float(whole):g}, so no step of "
+                "training was looked at."
+            )
+    return ""
 
 
 def _finite(x: torch.Tensor) -> bool:

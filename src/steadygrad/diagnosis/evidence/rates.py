@@ -14,7 +14,7 @@ from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
 from .probe import Probe
-from .trained import trial_of
+from .trained import direction, trial_of
 
 # One step may lower the loss of a batch by a lucky overshoot; of three that all raise it none was lucky.
 STEPS = 3
@@ -27,11 +27,12 @@ class Rates:
     """What a step of the optimizer's size does at the weights as they are.
 
     Attributes:
-        rate: the largest learning rate of the optimizer's groups, or the one that a schedule rises to, if larger.
+        rate: the largest learning rate of the optimizer's groups.
         momentum: of the first group; 0 where it has none.
         plain: the step is the gradient times the rate, with momentum or without: sharpness bounds it.
         sharpness: the largest eigenvalue of the Hessian on the first batch; None where it was not found.
         steps: three steps on the first batch, the loss of that same batch before each, and at the end in `after`.
+        sign: -1 where the optimizer climbs the loss, else 1.
     """
 
     rate: float
@@ -39,6 +40,7 @@ class Rates:
     plain: bool
     sharpness: Sharpness | None
     steps: Trial
+    sign: int = 1
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -55,11 +57,12 @@ class Rates:
             raise Unavailable(f"No step could be tried: {steps.ended}.")
         plain = isinstance(setup.optimizer, torch.optim.SGD) and not any(group["nesterov"] for group in groups)
         return cls(
-            rate=max(max(float(group["lr"]), float(group.get("initial_lr", 0))) for group in groups),
+            rate=max(float(group["lr"]) for group in groups),
             momentum=float(groups[0].get("momentum", 0.0)),
             plain=plain,
             sharpness=_sharpness(collector, probe),
             steps=steps,
+            sign=direction(setup),
         )
 
     @property
@@ -75,12 +78,12 @@ class Rates:
         """
         if not math.isfinite(self.before):
             return -math.inf  # what is not finite at the start is no step's doing
-        later = [*self.steps.losses[1:], *self.steps.after]
+        rises = [self.sign * (x - self.before) for x in (*self.steps.losses[1:], *self.steps.after)]
         if self.steps.nonfinite:
             return math.inf
-        if not later or not min(later) > self.before or not abs(self.before) > 0:
+        if not rises or not min(rises) > 0 or not abs(self.before) > 0:
             return -math.inf
-        return 1 + (later[-1] - self.before) / abs(self.before)
+        return 1 + rises[-1] / abs(self.before)
 
     @property
     def against_limit(self) -> float | None:

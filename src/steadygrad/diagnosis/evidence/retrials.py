@@ -17,7 +17,7 @@ from .collector import Collector, EvidenceT, Unavailable
 from .gradient_tail import GradientTail
 from .probe import Probe
 from .rates import Rates
-from .trained import Trained, course_of, run, trial_of
+from .trained import Trained, course_of, direction, run, trial_of
 
 # Half of the trial: enough to see a loss fall.
 STEPS = 100
@@ -38,15 +38,17 @@ class Retrial:
     Attributes:
         factor: what the learning rate was multiplied by.
         trial: its record.
+        sign: -1 where the optimizer climbs the loss, else 1.
     """
 
     factor: float
     trial: Trial
+    sign: int = 1
 
     @property
     def course(self) -> Course:
         """The record as the detectors take it."""
-        return course_of(self.trial)
+        return course_of(self.trial, sign=self.sign)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,8 @@ def _retried(setup: Setup, probe: Probe, factor: float, deadline: float, clip: f
     with trial_of(setup):
         for group in setup.optimizer.param_groups:
             group["lr"] = group["lr"] * factor
-        return Retrial(factor=factor, trial=run(setup, probe, steps=STEPS, seconds=seconds, clip=clip))
+        trial = run(setup, probe, steps=STEPS, seconds=seconds, clip=clip)
+    return Retrial(factor=factor, trial=trial, sign=direction(setup))
 
 
 @dataclass(frozen=True, kw_only=True)

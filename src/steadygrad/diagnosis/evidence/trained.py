@@ -52,12 +52,14 @@ class Trained:
         constant: losses of the probe under the best constant output; empty where that is not known.
         deaths: a record for each activation.
         examples: examples that the deaths were counted on.
+        sign: -1 where the optimizer climbs the loss, else 1.
     """
 
     trial: Trial
     constant: tuple[float, ...]
     deaths: tuple[UnitDeaths, ...]
     examples: int
+    sign: int = 1
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -80,20 +82,20 @@ class Trained:
             for path, (units, share) in before.items()
             if path in after
         )
-        return cls(trial=trial, constant=constant, deaths=deaths, examples=probe.joined.size)
+        return cls(trial=trial, constant=constant, deaths=deaths, examples=probe.joined.size, sign=direction(setup))
 
     @property
     def course(self) -> Course:
         """The record as the detectors take it."""
-        return course_of(self.trial, self.constant)
+        return course_of(self.trial, self.constant, sign=self.sign)
 
 
-def course_of(trial: Trial, constant: tuple[float, ...] = ()) -> Course:
+def course_of(trial: Trial, constant: tuple[float, ...] = (), *, sign: int = 1) -> Course:
     """Return a trial's record as the detectors take it."""
     return Course(
-        losses=trial.losses,
-        start=trial.before,
-        end=trial.after,
+        losses=tuple(sign * x for x in trial.losses),
+        start=tuple(sign * x for x in trial.before),
+        end=tuple(sign * x for x in trial.after),
         nonfinite=trial.nonfinite,
         constant=constant,
         period=trial.batches_per_pass,
@@ -107,6 +109,15 @@ def trial_of(setup: Setup) -> Iterator[None]:
     with restored(modules, setup.optimizer), data_position_kept(setup.data):
         torch.manual_seed(0)
         yield
+
+
+def direction(setup: Setup) -> int:
+    """Return what a loss is multiplied by so that a step should lower it: -1 where the optimizer climbs.
+
+    Whether climbing is meant another rule asks; a run that climbs well is no run that diverges.
+    """
+    assert setup.optimizer is not None
+    return -1 if all(group.get("maximize", False) for group in setup.optimizer.param_groups) else 1
 
 
 def run(setup: Setup, probe: Probe, *, steps: int, seconds: float, clip: float | None = None) -> Trial:
@@ -129,7 +140,8 @@ def run(setup: Setup, probe: Probe, *, steps: int, seconds: float, clip: float |
 def _constant(setup: Setup, probe: Probe) -> tuple[float, ...]:
     assert setup.loss_fn is not None
     try:
-        return constant_guess(setup.model, probe.pairs, setup.loss_fn)
+        sign, loss_fn = direction(setup), setup.loss_fn
+        return constant_guess(setup.model, probe.pairs, lambda outputs, targets: sign * loss_fn(outputs, targets))
     except Exception:  # an output without examples along its first dimension, or a model that raises, has no constant
         return ()
 

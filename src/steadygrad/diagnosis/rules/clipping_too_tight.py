@@ -63,7 +63,7 @@ import statistics
 from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import Rates, RateTrials
-from steadygrad.diagnosis.runs.remedy import mends
+from steadygrad.diagnosis.runs.remedy import PART, mends
 from steadygrad.finding import Finding, Level
 from steadygrad.measurement.trial import Trial
 
@@ -84,7 +84,8 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
         still = 0 < max(trial.update_ratios) < _HARDLY_MOVES
     else:
         course = found.trained.course
-        still = any(mends(r.course, course, steps=r.trial.steps, more=_MORE) for r in found.faster)
+        faster = (mends(r.course, course, steps=r.trial.steps, more=_MORE) for r in found.faster)
+        still = course.gain() <= PART * course.scale and any(faster)
     if still:
         yield _finding(trial)
 

@@ -43,11 +43,12 @@ Reference: Bishop 2006, "Pattern Recognition and Machine Learning", sections 4.2
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from steadygrad.diagnosis.evidence import LossPair, LossRun
+from steadygrad.diagnosis.evidence import Labels, LossPair
 from steadygrad.finding import Finding, Level
 
 _BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
@@ -58,7 +59,7 @@ _SUMS_TO_ONE = 0.01
 _FEWEST = 20
 
 
-def check(run: LossRun) -> Iterator[Finding]:
+def check(run: Labels) -> Iterator[Finding]:
     """The first thing that is wrong with the targets of each loss."""
     for pair in run.pairs:
         if pair.target is None or not pair.targets:
@@ -73,6 +74,9 @@ def _wrong(pair: LossPair) -> Iterator[Finding]:
     if pair.name in _BINARY:
         yield from _outside(pair, y, 0.0, 1.0)
         yield from _of_one_kind(pair, y, tuple(pair.input.shape[1:]) in ((), (1,)))
+    elif pair.name in ("cross_entropy", "nll_loss") and (misfit := _misfit(pair)) is not None:
+        what, code = misfit
+        yield replace(_finding(pair, what, len(y), y), fix_code=code)
     elif pair.name in ("cross_entropy", "nll_loss") and not pair.target.is_floating_point():  # type: ignore[union-attr]
         yield from _class_numbers(pair, y)
     elif pair.name == "cross_entropy" or (pair.name == "kl_div" and not pair.options.get("log_target")):
@@ -83,6 +87,17 @@ def _wrong(pair: LossPair) -> Iterator[Finding]:
         wrong = y.abs() != 1
         if bool(wrong.any()):
             yield _finding(pair, "are neither -1 nor +1, the labels of this loss", int(wrong.sum()), y)
+
+
+def _misfit(pair: LossPair) -> tuple[str, str] | None:
+    """What keeps class numbers from being any, and the code that mends it: another type, or a dimension too many."""
+    x, y = pair.input, pair.target
+    assert y is not None
+    if y.is_floating_point() and y.dim() == x.dim() - 1:
+        return "are floating-point numbers, where class numbers are integers", "targets = targets.long()"
+    if not y.is_floating_point() and y.dim() == x.dim() > 1 and y.shape[1] == 1 and x.shape[1] > 1:
+        return "have a dimension of size 1 too many for class numbers", "targets = targets.squeeze(1)"
+    return None
 
 
 def _outside(pair: LossPair, y: Tensor, low: float, high: float) -> Iterator[Finding]:

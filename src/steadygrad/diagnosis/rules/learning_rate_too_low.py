@@ -2,10 +2,11 @@
 
 Along the direction of curvature λ gradient descent takes about 1/ηλ steps to learn, with momentum β (1 - β)/ηλ; the
 sharpest direction is the fastest, and most lie orders of magnitude below it. In the trial the rule asks what mends the
-run: it speaks where the loss hardly moved and the same trial, at a rate that gives steps of 1e-3 of the weights as is
-usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or more. A slow
-run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the weights, a hundredth
-of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a thousand steps.
+run: it speaks where less than a tenth of the loss went, and the same trial, at a rate that gives steps of 1e-3 of the
+weights as is usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or
+more. A slow run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the
+weights, a hundredth of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a
+thousand steps. A rate that a schedule has yet to raise is not judged.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
@@ -52,7 +53,7 @@ from collections.abc import Iterator
 from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial
 from steadygrad.diagnosis.runs.level import level
 from steadygrad.diagnosis.runs.outcome import Course
-from steadygrad.diagnosis.runs.remedy import mends
+from steadygrad.diagnosis.runs.remedy import PART, mends
 from steadygrad.finding import Finding, Level
 
 # At least as much more a larger rate must take off the loss: a run that is slower by less is a matter of patience.
@@ -77,6 +78,8 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     trained = trials.retrials.trained
     if trained.constant and trained.course.began.value < _LEARNED * level(trained.constant).value:
         return
+    if trained.course.gain() > PART * trained.course.scale:
+        return  # slow, but it learns
     better = [r for r in trials.retrials.faster if mends(r.course, trained.course, steps=r.trial.steps, more=_MORE)]
     if better:
         yield _by_trial(rates, trained.course, max(better, key=lambda r: r.course.gain()))

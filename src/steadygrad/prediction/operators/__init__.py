@@ -8,6 +8,7 @@ from steadygrad.prediction.interpreter import Rule
 
 from . import (
     arithmetic,
+    attention,
     convolution,
     copies,
     decisions,
@@ -17,6 +18,7 @@ from . import (
     losses,
     norms,
     pointwise,
+    pooling,
     reductions,
     tables,
 )
@@ -35,8 +37,10 @@ TABLE: dict[Any, Rule] = {
         tables,
         joins,
         losses,
+        pooling,
+        attention,
         decisions,
     )
     for operator, rule in family.RULES.items()
 }
-TABLE["pointwise"] = pointwise.pointwise  # what torch itself calls pointwise, and no family names
+TABLE["pointwise"] = pointwise.RULE  # what torch itself calls pointwise, and no family names

@@ -6,22 +6,39 @@ other does not depend on: what a residual branch and its input are. Otherwise ze
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
+from steadygrad.prediction import hermite
+from steadygrad.prediction.axes import laid
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
-from steadygrad.prediction.linear_map import correlation_gap
-from steadygrad.prediction.source import Source, Wave
-from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Draws, Exactness, Fill, Moments, ParameterGradient, Signal, Value, worst
+from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.source import Wave
+from steadygrad.prediction.values import (
+    Array,
+    Concrete,
+    Draws,
+    Exactness,
+    Fill,
+    Moments,
+    ParameterGradient,
+    Signal,
+    Value,
+    worst,
+)
 
-from .linear import as_signal
+from .levels import levelled
 from .pointwise import pointwise
+from .positions import as_signal, features, laid_out, parameter, spread_out, together
 
 aten = torch.ops.aten
+Parts: TypeAlias = tuple[tuple[Signal, float], ...]
+MIN_PATTERN = 3  # dimensions from which the first may be the examples
+MOST_PARTS = 8  # of a sum that are remembered: the largest ones
 
 
 def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -29,16 +46,24 @@ def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     values = [run.value(t) for t in call.tensors]
     if all(isinstance(v, ParameterGradient) for v in values):
         return ParameterGradient(sum(v.q for v in values if isinstance(v, ParameterGradient)))
-    if len(values) < 2 or _one_origin(values):
+    skip = len(values) == 2 and call.operator.overloadpacket in (aten.add, aten.add_) and _is_residual(run, values)
+    if len(values) < 2 or (_one_origin(values) and not skip):
         return pointwise(run, call)
     if any(isinstance(v, Draws) for v in values):
         return pointwise(run, call)
-    x, y = (_term(run, v) for v in values)
+    terms = zip(call.tensors, values, strict=True)
+    x, y = (_whole(run, t) if isinstance(v, Concrete) else _term(run, spread_out(run, t, v)) for t, v in terms)
     if x is None or y is None or (x.base is None) != (y.base is None):
         return run.lost(f"{call.name} of tensors of different kinds")
     if call.kwargs.get("alpha", 1) not in (1, -1):
         return run.lost(f"{call.name} with a factor")
     return _sum(run, x, y, -1.0 if call.operator.overloadpacket in (aten.sub, aten.sub_) else 1.0, call)
+
+
+def _is_residual(run: Interpreter, values: list[Value]) -> bool:
+    """Whether the batch itself is added to a signal; what is subtracted are targets, and the outcome is drawn."""
+    data = next((v for v in values if isinstance(v, Concrete)), None)
+    return data is not None and data.leading == run.batch.size and any(isinstance(v, Signal) for v in values)
 
 
 def _one_origin(values: list[Value]) -> bool:
@@ -53,12 +78,13 @@ def _one_origin(values: list[Value]) -> bool:
 
 def _term(run: Interpreter, value: Value) -> Signal | None:
     """Return a term as a signal; a bias is one that is the same for every example."""
-    if not isinstance(value, Fill):
-        return as_signal(run, value)
-    ones = np.ones(run.batch.followed)
-    second = value.mean**2 + value.variance
-    moments = Moments(ones * value.mean, ones * second, np.zeros((len(ones), len(ones))), CERTAIN)
-    return Signal(moments, ancestors=1 << value.source, linear=value.source, mark=value.mark)
+    return parameter(run, value) if isinstance(value, Fill) else as_signal(run, value)
+
+
+def _whole(run: Interpreter, tensor: torch.Tensor) -> Signal | None:
+    """Return data as a signal; whatever stands before its last dimension is a position."""
+    found = laid_out(run, tensor, tuple(range(tensor.dim() - 1)))
+    return None if found is None else replace(found[0], axes=laid(found[1], tensor.stride()))
 
 
 def _independent(x: Signal, y: Signal) -> bool:
@@ -66,22 +92,80 @@ def _independent(x: Signal, y: Signal) -> bool:
 
 
 def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Signal:
-    moments = _sum_moments(run, x.moments, y.moments, sign, call.out)
-    mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
-    ancestors = x.ancestors | y.ancestors
+    """Return a sum; what both terms hold of the same signal is counted once."""
+    (a, b), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
+    units = features(call.out, dims, run.batch.size)
+    parts, common = _common(run, x, y, sign)
+    moments = _sum_moments(run, a, b, sign, units)
+    for q, d in common:
+        moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
+    known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
+    mark, ancestors = worst(x.mark, y.mark, known), x.ancestors | y.ancestors
     if x.base is not None:
-        return Signal(moments, base=moments, ancestors=ancestors, linear=None, mark=mark)
-    source, normal = gaussian(run, moments, call.out), _is_gaussian(x) and _is_gaussian(y)
+        return Signal(moments, None, moments, ancestors, None, mark, parts=parts)
+    source, normal = gaussian(moments, units, run.batch), _is_gaussian(x) and _is_gaussian(y)
     wave = Wave(source, source.nodes, gaussian=True)
     weak: Exactness = "exact" if normal else "approximate"
-    return Signal(replace(moments, unit_variance=source.own_variance), wave, None, ancestors, None, worst(mark, weak))
+    moments = replace(moments, unit_variance=source.own_variance)
+    return Signal(moments, wave, None, ancestors, None, worst(mark, weak), parts=parts)
+
+
+def parts_of(x: Signal) -> Parts:
+    """Return the signals that one is a sum of, and what they are multiplied by on average."""
+    if x.parts is not None:
+        return x.parts
+    if x.base is not None and x.wave is not None and x.wave.source is not None:
+        return ((Signal(x.base, None, x.base), float(x.wave.values.mean(0) @ hermite.tables()[1])),)
+    return ((x, 1.0),)
+
+
+def _common(run: Interpreter, x: Signal, y: Signal, sign: float) -> tuple[Parts, list[tuple[Array, Array]]]:
+    """Return the parts of a sum, and what those of both terms add to its second moment and differences."""
+    mine, theirs = parts_of(x), tuple((s, sign * factor) for s, factor in parts_of(y))
+    common = []
+    for a, j in mine:
+        for b, k in theirs:
+            met = _covariance(run, a, b)
+            if met is not None:
+                common.append((2 * j * k * met[0], 2 * j * k * met[1]))
+    return _collected((*mine, *theirs)), common
+
+
+def _collected(parts: Parts) -> Parts:
+    total: dict[int, tuple[Signal, float]] = {}
+    for s, factor in parts:
+        before = total.get(id(s.moments))
+        total[id(s.moments)] = (s, factor + (before[1] if before else 0.0))
+    return _largest(total.values())
+
+
+def _largest(parts: Iterable[tuple[Signal, float]]) -> Parts:
+    return tuple(sorted(parts, key=lambda p: -(p[1] ** 2) * float(p[0].moments.q.mean()))[:MOST_PARTS])
+
+
+def _covariance(run: Interpreter, x: Signal, y: Signal) -> tuple[Array, Array] | None:
+    """Return E[xy] and E[(x - x')(y - y')]/2, beside the means, of one signal or of two functions of one source."""
+    m = x.moments
+    if m is y.moments:
+        return m.q - m.mean**2, m.d - (m.mean[:, None] - m.mean) ** 2 / 2
+    if x.base is not None or x.wave is None or y.wave is None or x.wave.source is not y.wave.source:
+        return None
+    source = x.wave.source
+    if source is None:
+        return None
+    a, b = (hermite.expand(np.broadcast_to(s.wave.values, source.nodes.shape)) for s in (x, y) if s.wave)
+    both = source.rows((x.wave.values * y.wave.values) @ hermite.tables()[1]) - source.rows(a.mean) * source.rows(
+        b.mean
+    )
+    apart = source.square((a.plain.mean(0) * b.plain.mean(0)) @ source.decay.T, np.zeros(1))
+    return both, apart
 
 
 def _is_gaussian(x: Signal) -> bool:
     return x.wave is None or x.wave.gaussian
 
 
-def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, out: torch.Tensor) -> Moments:
+def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: float) -> Moments:
     mean = x.mean + sign * y.mean
     cross = sign * (x.mean * y.mean)
     q = x.q + y.q + 2 * cross
@@ -89,19 +173,11 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, out: tor
     total = max(float(q.mean()), 1e-300)
     spread = x.spread.scaled(float(x.q.mean()) / total).plus(y.spread.scaled(float(y.q.mean()) / total))
     meeting = 4 * run.batch.pair_mean(x.product * y.product) / total**2
-    units = max(out.numel() // run.batch.size, 1)
-    return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting / units)))
-
-
-def gaussian(run: Interpreter, m: Moments, out: torch.Tensor) -> Source:
-    """Return a Gaussian source with these moments."""
-    variance = np.maximum(m.q - m.mean**2, 0.0)
-    std = np.sqrt(variance)
-    d = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
-    gap = correlation_gap(d, std)
-    product = np.outer(std, std) * (1 - gap)
-    own = 2 * run.batch.pair_mean(product**2) / max(float(m.q.mean()) ** 2, 1e-300)
-    return Source(m.mean, std, gap, max(out.numel() // run.batch.size, 1), m.spread, CERTAIN, own)
+    field = (
+        x.field.mixed(float(x.q.mean()) / total, y.field, float(y.q.mean()) / total) if x.field and y.field else None
+    )
+    alike = field.overlap(run.batch.size) if field else 1.0
+    return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting * alike / units)), field=field)
 
 
 def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -115,7 +191,26 @@ def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return masked(run, signals[0], masks[0], call.out)
     if len(signals) == 2 and _apart(signals) and call.operator.overloadpacket in (aten.mul, aten.mul_):
         return _product(run, *signals)
+    if len(signals) == 1 and _is_pattern(run, values) and call.operator.overloadpacket in (aten.mul, aten.mul_):
+        return _modulated(run, call, signals[0], next(v.tensor for v in values if isinstance(v, Concrete)))
     return pointwise(run, call)
+
+
+def _is_pattern(run: Interpreter, values: list[Value]) -> bool:
+    """Whether known numbers are the same for all examples, as the sines and cosines of rotary positions are."""
+    data = next((v.tensor for v in values if isinstance(v, Concrete)), None)
+    return data is not None and data.numel() > 1 and (data.dim() < MIN_PATTERN or len(data) == 1)
+
+
+def _modulated(run: Interpreter, call: Call, x: Signal, numbers: torch.Tensor) -> Signal:
+    """Times known numbers, which are taken as independent of where x is large."""
+    c = numbers.double()
+    square, mean, m = float((c * c).mean()), float(c.mean()), x.moments
+    m = replace(m, mean=m.mean * mean, q=m.q * square, d=m.d * square, unit_variance=0.0)
+    if x.base is not None:
+        return Signal(m, None, m, x.ancestors, None, "approximate")
+    source = gaussian(m, max(call.out.numel() // run.batch.size, 1), run.batch)
+    return Signal(m, Wave(source, source.nodes, gaussian=True), None, x.ancestors, x.linear, "approximate")
 
 
 def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal:
@@ -147,10 +242,12 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
     d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
     moments = Moments(a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread))
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
-    return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark)
+    parts = [(s, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for s, k in parts_of(own)]
+    kept = _largest((s, k) for s, k in parts if k != 0)
+    return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark, parts=kept)
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), add),
-    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), multiply),
+    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), levelled(add)),
+    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), levelled(multiply)),
 }

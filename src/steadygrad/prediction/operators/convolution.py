@@ -1,86 +1,171 @@
 """Convolutions: a sum over a window, of as many terms as the window has inside the input.
 
-Moments are taken as the same at every position, so zero padding counts by its mean, and the noise of a unit as shared
-by all its positions: approximate, exact for the mean where there is no padding and the input is even.
+Each position has a second moment of its own, as zero padding and borders make it; the correlation of two positions is
+taken as a function of their distance alone: approximate, exact for an input that is so and has no padding. Two
+positions of the outcome meet the same weights at the same distance, so correlations pass as they are.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
+from functools import lru_cache, reduce
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from steadygrad.prediction import linear_map
+from steadygrad.prediction.axes import FEATURE, Axis, sizes
+from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.values import Fill, ParameterGradient, Signal, Value
+from steadygrad.prediction.values import Fill, Moments, ParameterGradient, Signal, Value
+from steadygrad.prediction.windows import strided
 
-from .linear import as_signal, bias_gradient
+from .linear import bias_gradient
+from .positions import axes_of, field_of, laid_out
 
 aten = torch.ops.aten
+Geometry: TypeAlias = dict[str, Any]
 
 
-def taps(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Return how many pairs of an output position and a tap of the kernel meet the input, along one axis.
-
-    >>> taps(8, 8, 3, 1, 1, 1)
-    22
-    """
-    places = (o * stride - padding + k * dilation for o in range(out) for k in range(kernel))
-    return sum(0 <= place < size for place in places)
+def _geometry(call: Call, first: int) -> Geometry:
+    """The arguments of a convolution, a value for each axis."""
+    axes = call.args[1 if first == 3 else 2].dim() - 2
+    names = ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
+    given = dict(zip(names, call.args[first : first + 6], strict=True))
+    return {n: [v[i % len(v)] for i in range(axes)] if isinstance(v, list | tuple) else v for n, v in given.items()}
 
 
-def _meetings(x: torch.Size, out: torch.Size, weight: torch.Size, call: Call, first: int) -> int:
-    stride, padding, dilation, transposed = call.args[first : first + 4]
-    if transposed:
-        x, out = out, x
-    axes = range(len(weight) - 2)
-    return math.prod(
-        taps(x[2 + i], out[2 + i], weight[2 + i], *(v[i % len(v)] for v in (stride, padding, dilation))) for i in axes
-    )
+def _window_sums(share: Array, kernel: torch.Size, out: torch.Size, how: Geometry, transposed: bool) -> Array:
+    """Return for each outcome the sum over its window of what each position has: zero outside the input."""
+    x = torch.from_numpy(np.ascontiguousarray(share))[None, None]
+    ones = torch.ones((1, 1, *kernel[2:]), dtype=x.dtype)
+    stride, padding, dilation = how["stride"], how["padding"], how["dilation"]
+    none = [0] * len(stride)
+    if not transposed:
+        y = aten.convolution(x, ones, None, stride, padding, dilation, False, none, 1)
+    else:
+        reach = [
+            (n - 1) * s - 2 * p + d * (k - 1) + 1
+            for n, s, p, d, k in zip(share.shape, stride, padding, dilation, kernel[2:], strict=True)
+        ]
+        more = [n - r for n, r in zip(out[2:], reach, strict=True)]
+        y = aten.convolution(x, ones, None, stride, padding, dilation, True, more, 1)
+    return np.asarray(y[0, 0].numpy())
+
+
+def _windowed(
+    m: Moments, places: tuple[int, ...], kernel: torch.Size, out: torch.Size, how: Geometry, transposed: bool
+) -> tuple[Moments, float]:
+    """Return the moments over the positions of the outcome, and how many positions a window has on average."""
+    field = field_of(m, places)
+    assert field is not None
+    share = _window_sums(field.share, kernel, out, how, transposed)
+    taps = float(share.mean())
+    new = tuple(out[2:])
+    met = _in_common(places, kernel, new, how, transposed)
+    products = (met * (1 - strided(gap, how["stride"], new, transposed)) for gap in (field.within, field.across))
+    return replace(m, field=Field(share / max(taps, 1e-300), *(1 - p for p in products))), taps
+
+
+def _in_common(
+    places: tuple[int, ...], kernel: torch.Size, out: tuple[int, ...], how: Geometry, transposed: bool
+) -> Array:
+    """Return by lag how many of the weights that one position meets inside the input another one meets too."""
+    axes = zip(places, out, kernel[2:], how["stride"], how["padding"], how["dilation"], strict=True)
+    return np.asarray(reduce(np.multiply.outer, [_common_taps(*axis, transposed) for axis in axes]))
+
+
+@lru_cache(maxsize=256)
+def _common_taps(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool) -> Array:
+    o, k = np.arange(out)[:, None], np.arange(kernel) * dilation
+    place = o + padding - k if transposed else o * stride - padding + k
+    inside = (place >= 0) & (place < size * (stride if transposed else 1)) & ((place % stride == 0) | (not transposed))
+    met = np.array([(inside[lag:] & inside[: out - lag]).sum() / (out - lag) for lag in range(out)])
+    return np.asarray(met / max(met[0], 1e-300))
+
+
+def _positional(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Any] | None:
+    """Return what is convolved, positions in the order of its dimensions."""
+    return laid_out(run, tensor, tuple(range(2, tensor.dim()))) if tensor.dim() > 2 else None
 
 
 def convolution(run: Interpreter, call: Call) -> Value:
     """A window's sum for each output: channels of a group times the taps inside the input."""
-    x, weight = as_signal(run, run.value(call.args[0])), run.value(call.args[1])
+    found, weight = _positional(run, call.args[0]), run.value(call.args[1])
     bias = run.value(call.args[2]) if call.args[2] is not None else None
-    if x is None or not isinstance(weight, Fill) or not isinstance(bias, Fill | None) or x.base is not None:
+    if found is None or not isinstance(weight, Fill) or not isinstance(bias, Fill | None) or found[0].base is not None:
         return run.lost(f"{call.name} of something else than a signal and a parameter")
-    inputs, outs, kernel = call.args[0].shape, call.out.shape, call.args[1].shape
-    channels, weight = inputs[1] // call.args[8], weight.acting
-    terms = channels * _meetings(inputs, outs, kernel, call, 3) / math.prod(outs[2:])
-    source = linear_map.forward(x.moments, weight, bias, terms=terms, units=outs[1], batch=run.batch, noises=run.noises)
+    (x, dims), how, outs, weight = found, _geometry(call, 3), call.out.shape, weight.acting
+    places = tuple(call.args[0].shape[2:])
+    met, taps = _windowed(_flat(x.moments, dims, places), places, call.args[1].shape, outs, how, how["transposed"])
+    terms = call.args[0].shape[1] / how["groups"] * taps
+    source = linear_map.forward(met, weight, bias, terms=terms, units=outs[1], batch=run.batch, noises=run.noises)
     run.sources[weight.source] = source
     wave = Wave(source, source.nodes, gaussian=True)
     ancestors = x.ancestors | 1 << weight.source
     moments = forward(wave, run.batch, run.noises)
-    return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark="approximate")
+    axes = axes_of(run, _dims_of(dims[0], call.out), call.out)
+    return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark="approximate", axes=axes)
+
+
+def _flat(m: Moments, dims: Any, places: tuple[int, ...]) -> Moments:
+    """Positions that are no grid of the input's dimensions count as independent."""
+    return m if m.field is not None and m.field.sizes == places == sizes(dims) else replace(m, field=None)
+
+
+def _dims_of(examples: Any, out: torch.Tensor) -> Any:
+    places = tuple((Axis(i, n, 1),) if n > 1 else () for i, n in enumerate(out.shape[2:]))
+    return (examples, (Axis(FEATURE, out.shape[1], 1),), *places)
 
 
 def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """The gradient of the input, a window's sum the other way; of the weight and of the bias, sums over positions."""
-    g, x, weight = (
-        as_signal(run, run.value(call.args[0])),
-        as_signal(run, run.value(call.args[1])),
-        run.value(call.args[2]),
-    )
+    g, x, weight = _positional(run, call.args[0]), _positional(run, call.args[1]), run.value(call.args[2])
     if g is None or x is None or not isinstance(weight, Fill):
         return run.lost(f"{call.name} of something else than a gradient, a signal and a parameter")
-    outs, inputs, kernel = call.args[0].shape, call.args[1].shape, call.args[2].shape
-    meetings = _meetings(inputs, outs, kernel, call, 4)
-    terms = outs[1] // call.args[9] * meetings / math.prod(inputs[2:])
-    source = run.sources.get(weight.source)
-    moments = linear_map.backward(
-        g.moments, weight, source, terms=terms, units=inputs[1], batch=run.batch, noises=run.noises
-    )
-    into = Signal(moments, base=moments, ancestors=g.ancestors, linear=weight.source, mark="approximate")
+    how, outs, inputs, kernel = _geometry(call, 4), call.args[0].shape, call.args[1].shape, call.args[2].shape
+    into = _into(run, g, weight, how, (outs, inputs, kernel))
     positions = math.prod(outs[2:])
-    met = meetings / max(math.prod(kernel[2:]), 1)
-    of_weight = ParameterGradient(met * linear_map.weight_gradient(g.moments, x.moments, run.batch))
-    of_bias = ParameterGradient(positions * max(bias_gradient(g.moments, run).q, 0.0))
-    return into, of_weight, of_bias
+    near = _flat(g[0].moments, g[1], tuple(outs[2:])), _flat(x[0].moments, x[1], tuple(inputs[2:]))
+    pairs = _pairs(near[1], how["stride"], tuple(outs[2:])) if not how["transposed"] else replace(near[1], field=None)
+    of_weight = ParameterGradient(linear_map.weight_gradient(near[0], pairs, run.batch))
+    of_bias = ParameterGradient(positions * max(bias_gradient(g[0].moments, run).q, 0.0))
+    if call.out[0] is None:
+        return Signal(near[0], base=near[0]), of_weight, of_bias
+    return replace(into, axes=axes_of(run, _dims_of(x[1][0], call.out[0]), call.out[0])), of_weight, of_bias
+
+
+def _into(run: Interpreter, found: Any, weight: Fill, how: Geometry, shapes: tuple[torch.Size, ...]) -> Signal:
+    (g, dims), (outs, inputs, kernel) = found, shapes
+    places = tuple(outs[2:])
+    met, taps = _windowed(_flat(g.moments, dims, places), places, kernel, inputs, how, not how["transposed"])
+    terms = outs[1] / how["groups"] * taps
+    source = run.sources.get(weight.source)
+    ratio = math.prod(outs[2:]) / math.prod(inputs[2:])
+    moments = linear_map.backward(
+        met,
+        weight,
+        source,
+        terms=terms,
+        units=inputs[1],
+        batch=run.batch,
+        noises=run.noises,
+        widening=outs[1] / inputs[1] * ratio**2,
+        places=math.prod(inputs[2:]),
+    )
+    return Signal(moments, base=moments, ancestors=g.ancestors, linear=weight.source, mark="approximate")
+
+
+def _pairs(x: Moments, stride: list[int], places: tuple[int, ...]) -> Moments:
+    """Return what went in as the positions of the outcome meet it."""
+    if x.field is None:
+        return x
+    gaps = (strided(gap, stride, places, False) for gap in (x.field.within, x.field.across))
+    return replace(x, field=Field(np.ones(places), *gaps))
 
 
 RULES: dict[Any, Rule] = {aten.convolution: convolution, aten.convolution_backward: convolution_backward}

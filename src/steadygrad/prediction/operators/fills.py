@@ -10,7 +10,7 @@ import torch
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.law import NODES, NORMAL, distributed
 from steadygrad.prediction.patchwork import NOTHING
-from steadygrad.prediction.values import Concrete, Fill, Value
+from steadygrad.prediction.values import Concrete, Fill, Unknown, Value
 
 aten = torch.ops.aten
 
@@ -120,7 +120,14 @@ def log_normal(run: Interpreter, call: Call) -> Value:
     return distributed(np.exp(mean + std * NORMAL.values), NORMAL.weights, run.new_fill())
 
 
+def repeated(run: Interpreter, call: Call) -> Value:
+    """A parameter several times over; what is no parameter is not followed."""
+    value = run.value(call.args[0])
+    return value if isinstance(value, Fill | Unknown) else run.lost(f"{call.name} of something that is no parameter")
+
+
 RULES: dict[Any, Rule] = {
+    aten.repeat: repeated,
     aten.uniform_: uniform,
     aten.rand: uniform,
     aten.rand_like: uniform,

@@ -1,48 +1,251 @@
-"""Joins: tensors put side by side along their features.
+"""Joins and their reverse: tensors side by side, padded, or put back into a larger one of zeros.
 
 The joined tensor has the mean of the parts' moments, by their sizes, and is taken as Gaussian with them: exact for the
-moments themselves, approximate for a nonlinear function of parts whose second moments differ.
+moments themselves, approximate for a nonlinear function of parts whose second moments differ. What two parts have in
+common is not followed; a stacked dimension counts as features, which become positions where a weight is shared over it.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles, sizes
+from steadygrad.prediction.field import white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
-from steadygrad.prediction.values import Moments, Signal, Value
+from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Value
 
-from .arithmetic import gaussian
-from .linear import as_signal
+from .fills import argument
+from .pointwise import on_draws
+from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, parameter, spread_out, together
 
 aten = torch.ops.aten
 
 
-def cat(run: Interpreter, call: Call) -> Value:
-    """Parts along a feature axis, weighted by their sizes."""
-    dim = call.args[1] if len(call.args) > 1 else 0
-    parts = [as_signal(run, run.value(t)) for t in call.args[0]]
-    if dim % call.out.dim() == 0 or not parts or any(p is None or p.base is not None for p in parts):
-        return run.lost(f"{call.name} along the examples, or of something that is no signal")
+def cat(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """Parts along a dimension, weighted by their sizes."""
+    tensors = [t for t in call.args[0] if t.numel()]
+    values = [spread_out(run, t, run.value(t)) for t in tensors]
+    if all(isinstance(v, ParameterGradient) for v in values):
+        return _of_parameters(tensors, values)
+    if all(isinstance(v, Fill) for v in values):
+        return _of_fills(tensors, values)
+    if any(isinstance(v, Draws) for v in values):
+        return on_draws(run, call)
+    parts = [parameter(run, v) if isinstance(v, Fill) else as_signal(run, v) for v in values]
     signals = [p for p in parts if p is not None]
-    moments = _mixed(signals, [t.numel() / call.out.numel() for t in call.args[0]])
-    source, ancestors = gaussian(run, moments, call.out), 0
+    if len(signals) < len(parts) or len({p.base is None for p in signals if p.moments.q.any()}) > 1:
+        return run.lost(f"{call.name} of something that is no signal")
+    return _joined(run, call, tensors, signals)
+
+
+def _of_parameters(tensors: list[torch.Tensor], values: list[Value]) -> Value:
+    whole = sum(t.numel() for t in tensors)
+    parts = zip(tensors, values, strict=True)
+    return ParameterGradient(sum(t.numel() / whole * v.q for t, v in parts if isinstance(v, ParameterGradient)))
+
+
+def _of_fills(tensors: list[torch.Tensor], values: list[Value]) -> Value:
+    """Parameters side by side: one distribution with the mean of their moments."""
+    parts = [(t.numel(), v) for t, v in zip(tensors, values, strict=True) if isinstance(v, Fill)]
+    whole = sum(n for n, _ in parts)
+    mean = sum(n / whole * v.mean for n, v in parts)
+    second = sum(n / whole * (v.mean**2 + v.variance) for n, v in parts)
+    largest = max(parts, key=lambda part: part[0] * (part[1].variance > 0))[1]
+    return Fill(mean, max(second - mean**2, 0.0), largest.source, largest.kurtosis, "approximate")
+
+
+def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: list[Signal]) -> Value:
+    stacked = call.operator.overloadpacket is aten.stack
+    dim = argument(call, "dim", 0) % call.out.dim()
+    found = [_widest(run, t) for t in tensors]
+    if not stacked and any(EXAMPLE in roles(dims[dim]) for dims in found if dims):
+        return run.lost(f"{call.name} along the examples")
+    pairs = list(zip(tensors, signals, strict=True))
+    if stacked:
+        moments, whole = [s.moments for s in signals], next((d for d in found if d), ((),) * (call.out.dim() - 1))
+        whole = (*whole[:dim], (Axis(FEATURE, call.out.shape[dim], 1),), *whole[dim:])
+    else:
+        moments, whole = _side_by_side(run, pairs, dim, call.out)
+    shares = [t.numel() / call.out.numel() for t in tensors]
+    return _mixture(run, call.out, signals, (moments, shares), whole)
+
+
+def _widest(run: Interpreter, tensor: torch.Tensor) -> Dims | None:
+    return None if isinstance(run.value(tensor), Fill) else run.dims(tensor)
+
+
+def _side_by_side(
+    run: Interpreter, pairs: list[tuple[torch.Tensor, Signal]], dim: int, out: torch.Tensor
+) -> tuple[list[Moments], Dims]:
+    """Return the parts' moments over the positions that the outcome has along other dimensions."""
+    flat = all(x.axes is None for _, x in pairs) and out.dim() == 2
+    dims = max((run.dims(t) for t, _ in pairs if not isinstance(run.value(t), Fill)), key=len)
+    along = {a.role for a in dims[dim] if a.role >= 0}
+    if flat or not sizes(dims):
+        return [x.moments for _, x in pairs], (*dims[:dim], (Axis(FEATURE, out.shape[dim], 1),), *dims[dim + 1 :])
+    if along:
+        return _more_positions(run, pairs, dim, dims, out)
+    moments, whole = together(run, pairs, out)
+    whole = tuple((Axis(FEATURE, out.shape[dim], 1),) if i == dim else d for i, d in enumerate(whole))
+    return moments, whole
+
+
+def _more_positions(
+    run: Interpreter, pairs: list[tuple[torch.Tensor, Signal]], dim: int, dims: Dims, out: torch.Tensor
+) -> tuple[list[Moments], Dims]:
+    """Return the parts over one axis of positions, of the sizes of the outcome's dimensions, all lags alike."""
+    others = math.prod(a.size for i, d in enumerate(dims) if i != dim for a in d if a.role >= 0)
+    positions = (others, out.shape[dim]) if others > 1 else (out.shape[dim],)
+    moments = []
+    for t, x in pairs:
+        field = field_of(x.moments, sizes(run.dims(t))) if not isinstance(run.value(t), Fill) else None
+        within, across = field.apart() if field else (apart_here(x.moments),) * 2
+        share = t.shape[dim] / out.shape[dim]
+        moments.append(
+            replace(
+                x.moments,
+                field=white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments)),
+            )
+        )
+    whole = [tuple(a for a in d if a.role < 0) for d in dims]
+    if others > 1:
+        first = next(i for i, d in enumerate(dims) if i != dim and any(a.role >= 0 for a in d))
+        whole[first] = (*whole[first], Axis(0, others, math.prod(a.size for a in whole[first])))
+    whole[dim] = (Axis(len(positions) - 1, out.shape[dim], 1),)
+    return moments, tuple(whole)
+
+
+def _mixture(
+    run: Interpreter, out: torch.Tensor, signals: list[Signal], parts: tuple[list[Moments], list[float]], dims: Dims
+) -> Signal:
+    m, ancestors = _mixed(*parts), 0
     for signal in signals:
         ancestors |= signal.ancestors
-    return Signal(moments, Wave(source, source.nodes, gaussian=True), None, ancestors, None, "approximate")
+    axes = axes_of(run, dims, out)
+    if any(s.base is not None for s in signals):
+        return Signal(m, None, m, ancestors, None, "approximate", axes)
+    source = gaussian(m, features(out, dims, run.batch.size), run.batch)
+    return Signal(m, Wave(source, source.nodes, gaussian=True), None, ancestors, None, "approximate", axes)
 
 
-def _mixed(signals: list[Signal], shares: list[float]) -> Moments:
+def _mixed(moments: list[Moments], shares: list[float]) -> Moments:
     """Return the moments of parts that take these shares of all entries."""
-    parts = [(share, signal.moments) for share, signal in zip(shares, signals, strict=True)]
+    parts = list(zip(shares, moments, strict=True))
     mean, q, d = (sum(share * getattr(m, name) for share, m in parts) for name in ("mean", "q", "d"))
     whole: Spread = CERTAIN
+    field, so_far = None, 0.0
     for share, m in parts:
-        whole = whole.plus(m.spread.scaled(share * float(m.q.mean()) / max(float(q.mean()), 1e-300)))
-    return Moments(mean, q, d, whole)
+        size = share * float(m.q.mean())
+        whole = whole.plus(m.spread.scaled(size / max(float(q.mean()), 1e-300)))
+        so_far += size
+        if m.field is not None and size > 0:
+            field = m.field if field is None else field.mixed(1 - size / so_far, m.field, size / so_far)
+    return Moments(mean, q, d, whole, field=field)
 
 
-RULES: dict[Any, Rule] = {aten.cat: cat}
+def within_zeros(run: Interpreter, call: Call) -> Value:
+    """A tensor among zeros: of a padding, or the gradient of what a part was taken of."""
+    tensor, out = call.args[0], call.out
+    value = spread_out(run, tensor, run.value(tensor))
+    share = tensor.numel() / out.numel()
+    if isinstance(value, ParameterGradient):
+        return ParameterGradient(value.q * share)
+    if isinstance(value, Fill):
+        return replace(value, variance=value.variance * share, mean=value.mean * share, mark="approximate")
+    x = as_signal(run, value)
+    if x is None or (isinstance(value, Concrete) and argument(call, "value", 0) != 0):
+        return run.lost(f"{call.name} of something that is no signal")
+    dims = _enlarged(run.dims(tensor), call)
+    if dims is None:
+        return run.lost(f"{call.name} along the examples")
+    m = x.moments
+    field = field_of(m, sizes(run.dims(tensor)))
+    if field is not None:
+        kept = math.prod(field.sizes) / max(math.prod(sizes(dims)), 1)
+        within, across = field.apart()
+        field = white(sizes(dims), 1 - kept * (1 - within), 1 - kept * (1 - across), apart_here(m))
+    m = replace(m, mean=m.mean * share, q=m.q * share, d=m.d * share, field=field)
+    return _mixture(run, out, [x], ([m], [1.0]), dims)
+
+
+def _enlarged(dims: Dims, call: Call) -> Dims | None:
+    """Return the dimensions of the outcome: one more where one place was selected, else larger ones."""
+    if len(dims) < call.out.dim():
+        at = argument(call, "dim") % call.out.dim()
+        return (*dims[:at], (Axis(FEATURE, call.out.shape[at], 1),), *dims[at:])
+    new = []
+    for dim, before, after in zip(dims, call.args[0].shape, call.out.shape, strict=True):
+        if before == after:
+            new.append(dim)
+        elif EXAMPLE in roles(dim):
+            return None
+        else:
+            new.append((Axis(dim[0].role if len(dim) == 1 else FEATURE, after, 1),))
+    return tuple(new)
+
+
+def chosen(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """Some entries along one dimension by known indices: the same moments, of units of their own."""
+    value = run.value(call.args[0])
+    if not isinstance(value, Signal) or value.moments.q.size == 0:
+        return on_draws(run, call) if not isinstance(value, Fill) else replace(value, mark="approximate")
+    dims = run.dims(call.args[0], value)
+    if value.base is not None or len(dims) != call.out.dim():
+        return _gathered(run, call)
+    new, at = [], []
+    for i, (dim, before, after) in enumerate(zip(dims, call.args[0].shape, call.out.shape, strict=True)):
+        if before != after:
+            at.append(i)
+            dim = (Axis(dim[0].role if len(dim) == 1 else FEATURE, after, 1),) if after > 1 else ()
+        new.append(dim)
+    if any(EXAMPLE in roles(dims[i]) for i in at):
+        return on_draws(run, call)
+    left = tuple(new)
+    m = replace(value.moments, field=_resized(value.moments, sizes(dims), sizes(left)))
+    return _mixture(run, call.out, [value], ([m], [1.0]), left)
+
+
+def _resized(m: Moments, before: tuple[int, ...], after: tuple[int, ...]) -> Any:
+    field = field_of(m, before)
+    if field is None or before == after:
+        return field
+    if len(after) != len(before):
+        return None
+    within, across = field.apart()
+    return white(after, within, across, apart_here(m))
+
+
+def _gathered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    return on_draws(run, call)
+
+
+def reordered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """The same entries in another order along a dimension: rolled or flipped."""
+    value = run.value(call.args[0])
+    if not isinstance(value, Signal):
+        return on_draws(run, call) if not isinstance(value, Fill) else value
+    dims = run.dims(call.args[0], value)
+    axes = axes_of(run, dims, call.out)
+    wave = value.wave
+    if value.base is not None:
+        return Signal(value.moments, None, value.moments, value.ancestors, None, "approximate", axes)
+    if wave is None or wave.source is None:
+        return replace(value, axes=axes, mark="approximate")
+    place = (str(call.operator), str(call.args[1:]))
+    source = wave.source.part(place, 1.0, wave.source.field)
+    return replace(value, wave=Wave(source, wave.values, wave.gaussian), axes=axes, mark="approximate")
+
+
+RULES: dict[Any, Rule] = {
+    **dict.fromkeys((aten.cat, aten.stack), cat),
+    **dict.fromkeys((aten.slice_backward, aten.select_backward, aten.constant_pad_nd), within_zeros),
+    **dict.fromkeys((aten.index_select, aten.index, aten.gather), chosen),
+    **dict.fromkeys((aten.roll, aten.flip), reordered),
+}

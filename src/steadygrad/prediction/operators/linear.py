@@ -6,48 +6,21 @@ gradient is independent of the forward pass through the same matrix, which holds
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from steadygrad.prediction import linear_map
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
-from steadygrad.prediction.sampling import moments_of, moments_of_data
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.values import (
-    Concrete,
-    Draws,
-    Fill,
-    Moments,
-    ParameterGradient,
-    Signal,
-    Unknown,
-    Value,
-    worst,
-)
+from steadygrad.prediction.values import Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value, worst
+
+from .positions import as_signal, axes_of, laid_out, parameter, positions
 
 aten = torch.ops.aten
-
-
-def as_signal(run: Interpreter, value: Value) -> Signal | None:
-    """Return data or samples as a signal; None where it is neither, nor one already."""
-    match value:
-        case Signal():
-            return value
-        case Concrete(tensor=data) if _is_batch(data, run):
-            return Signal(moments_of_data(data, run.batch))
-        case Draws(values=samples) if bool(samples.isfinite().all()):
-            moments = moments_of(value, run.batch, run.noises)
-            base = moments if run.backward else None
-            return Signal(moments, base=base, ancestors=value.ancestors, mark="approximate")
-        case _:
-            return None
-
-
-def _is_batch(data: torch.Tensor, run: Interpreter) -> bool:
-    examples = data.dim() > 0 and len(data) == run.batch.size
-    return examples and data.is_floating_point() and bool(data.isfinite().all())
 
 
 def matmul(run: Interpreter, call: Call) -> Value:
@@ -65,14 +38,52 @@ def addmm(run: Interpreter, call: Call) -> Value:
 
 def _product(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor, bias: Fill | None) -> Value:
     left, right = run.value(a), run.value(b)
-    terms = a.shape[-1]
-    match left, right:
-        case (_, Fill()) if (x := as_signal(run, left)) is not None:
-            return through(run, x, right, bias, terms=terms, units=call.out.shape[-1])
-        case (Fill(), _) if (x := as_signal(run, right)) is not None:
-            return through(run, x, left, bias, terms=terms, units=call.out.shape[0])
-        case _:
-            return _weight_gradient(run, call, left, right)
+    if isinstance(left, Fill) and isinstance(right, Fill) and left.variance == 0:
+        left = parameter(run, left)  # a state that starts at one number
+    if isinstance(right, Fill) and (x := _rows(run, a, left, (0,), call.out, 1)):
+        return through(run, x, right, bias, terms=a.shape[1], units=b.shape[1])
+    if isinstance(left, Fill) and (x := _rows(run, b, right, (1,), call.out, 0)):
+        return through(run, x, left, bias, terms=b.shape[0], units=a.shape[0])
+    return _weight_gradient(run, call, a, b)
+
+
+def batched(run: Interpreter, call: Call) -> Value:
+    """A batch of products: with a parameter, shared over the batch where it is one and the same."""
+    a, b = call.args[:2]
+    left, right = run.value(a), run.value(b)
+    if isinstance(right, Fill) and (x := _rows(run, a, left, _shared(b, 1), call.out, 2)):
+        return through(run, x, right, None, terms=a.shape[2], units=b.shape[2])
+    if isinstance(left, Fill) and (x := _rows(run, b, right, _shared(a, 2), call.out, 1)):
+        return through(run, x, left, None, terms=b.shape[1], units=a.shape[1])
+    return run.lost(f"{call.name} of {_kind(left)} and {_kind(right)}")
+
+
+def _shared(weight: torch.Tensor, rows: int) -> tuple[int, ...]:
+    return (0, rows) if weight.shape[0] == 1 or weight.stride(0) == 0 else (rows,)
+
+
+def _rows(
+    run: Interpreter, tensor: torch.Tensor, value: Value, shared: tuple[int, ...], out: torch.Tensor, new: int
+) -> Signal | None:
+    """Return the signal that a matrix is applied to at each of its rows, with the axes that the outcome will have.
+
+    The dimension `new` of the outcome is the one that is summed over.
+    """
+    if tensor.dim() == 2 and shared == (0,) and len(tensor) == run.batch.size and _is_plain(value):
+        return as_signal(run, value)
+    found = laid_out(run, tensor, shared)
+    if found is None:
+        return None
+    x, dims = found
+    if EXAMPLE in roles(dims[new]):
+        return None
+    dims = (*dims[:new], (Axis(FEATURE, out.shape[new], 1),), *dims[new + 1 :])
+    return replace(x, axes=axes_of(run, dims, out))
+
+
+def _is_plain(value: Value) -> bool:
+    """Whether rows are examples: no axes are told, and none but the examples' is shared."""
+    return isinstance(value, Signal | Draws) and (not isinstance(value, Signal) or value.axes is None)
 
 
 def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, terms: int, units: int) -> Signal:
@@ -85,34 +96,25 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
     if uncentred:
         run.note(f"weights with a mean, {weight.mean:.3g}: what all units of a layer share of it is not followed")
     if x.base is not None:
-        sizes = {"terms": terms, "units": units}
+        sizes = {"terms": terms, "units": units, "places": positions(x.axes)}
         source = run.sources.get(weight.source)
         moments = linear_map.backward(x.moments, weight, source, batch=run.batch, noises=run.noises, **sizes)
-        return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=_plain(mark, x))
+        return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=mark, axes=x.axes)
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=units, batch=run.batch, noises=run.noises)
     run.sources[weight.source] = None if weight.source in run.sources else source  # a second use: neither is the one
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
-    return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark=mark)
+    return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark=mark, axes=x.axes)
 
 
-def _plain(mark: Any, x: Signal) -> Any:
-    """A gradient passes the matrix that made its forward pass: no second use of it."""
-    return mark
-
-
-def _weight_gradient(run: Interpreter, call: Call, left: Value, right: Value) -> Value:
-    g, x = (as_signal(run, _upright(value, run)) for value in (left, right))
+def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor) -> Value:
+    """The gradient of a weight: a sum over examples and positions of the gradient times what went in."""
+    if any(isinstance(v, Fill) and v.variance == 0 == v.mean for v in (run.value(a), run.value(b))):
+        return ParameterGradient(0.0)
+    g, x = laid_out(run, a, (1,)), laid_out(run, b, (0,))
     if g is None or x is None or not run.backward:
-        return run.lost(f"{call.name} of {_kind(left)} and {_kind(right)}")
-    return ParameterGradient(linear_map.weight_gradient(g.moments, x.moments, run.batch))
-
-
-def _upright(value: Value, run: Interpreter) -> Value:
-    """Data with the examples last, as a transposed factor of a weight's gradient has them, with the examples first."""
-    if isinstance(value, Concrete) and value.tensor.dim() == 2 and value.tensor.shape[1] == run.batch.size:
-        return value if len(value.tensor) == run.batch.size else Concrete(value.tensor.t())
-    return value
+        return run.lost(f"{call.name} of {_kind(run.value(a))} and {_kind(run.value(b))}")
+    return ParameterGradient(linear_map.weight_gradient(g[0].moments, x[0].moments, run.batch))
 
 
 def _kind(value: Value) -> str:

@@ -8,20 +8,37 @@ and Hinton 2016). Scale and shift are followed where one number fills them, as a
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from steadygrad.prediction import hermite
+from steadygrad.prediction.axes import EXAMPLE, roles, sizes
+from steadygrad.prediction.batch import Batch
+from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.linear_map import correlation_gap
-from steadygrad.prediction.propagation import forward
+from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.propagation import forward, scaled
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
-from steadygrad.prediction.values import Array, Fill, ParameterGradient, Signal, Statistic, Unknown, Value
+from steadygrad.prediction.values import (
+    Array,
+    Concrete,
+    Fill,
+    Moments,
+    ParameterGradient,
+    Signal,
+    Statistic,
+    Unknown,
+    Value,
+)
 
-from .linear import as_signal, bias_gradient
+from .linear import bias_gradient
+from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 
 aten = torch.ops.aten
 
@@ -38,44 +55,154 @@ def _affine(run: Interpreter, weight: torch.Tensor | None, bias: torch.Tensor | 
 
 
 def _normalized(
-    run: Interpreter, x: Signal, std: Array, d: Array, scale: float, shift: float, out: torch.Tensor
+    run: Interpreter, x: Signal, std: Array, d: Array, affine: tuple[float, float], units: int, field: Field | None
 ) -> Signal:
     """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift."""
-    r = run.batch.followed
+    r, (scale, shift) = run.batch.followed, affine
     std = np.broadcast_to(std, (r,)) * abs(scale)
     gap = correlation_gap(d * scale * scale, std)
-    units = max(out.numel() // run.batch.size, 1)
-    source = Source(np.full(r, shift), std, gap, units, CERTAIN, CERTAIN, own_variance=0.0, settled=2)
+    if field is not None:
+        field = field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300))
+    source = Source(np.full(r, shift), std, gap, units, CERTAIN, CERTAIN, own_variance=0.0, settled=2, field=field)
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
     return Signal(moments, wave, ancestors=x.ancestors, mark="approximate")
 
 
+def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
+    """Return how positions differ relative to a variance, that of each position the same."""
+    field = field_of(m, sizes(dims))
+    if field is None:
+        return None
+    factor = float(m.q.mean()) / max(variance, 1e-300)
+    field = field.mapped(lambda gap: np.clip(gap * factor, 0.0, 2.0))
+    return replace(field, share=np.ones(field.sizes))
+
+
 def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Each example to mean 0 and variance 1 over its features: examples differ as their centred directions do."""
-    x, affine = as_signal(run, run.value(call.args[0])), _affine(run, call.args[2], call.args[3])
-    if x is None or affine is None:
+    found, affine = _over_rows(run, call), _affine(run, call.args[2], call.args[3])
+    if found is None or affine is None:
         return run.lost(f"{call.name} of something that is no signal, or with scales that differ")
+    x, dims = found
     m = x.moments
     variance = np.maximum(m.q - m.mean**2, 1e-300)
     centred = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
     gap = correlation_gap(centred, np.sqrt(variance))
-    whole = _normalized(run, x, np.ones(1), gap, *affine, call.out[0])
-    n = int(np.prod(call.args[1]))
+    n, units = int(np.prod(call.args[1])), features(call.out[0], dims, run.batch.size)
+    whole = _normalized(run, x, np.ones(1), gap, affine, units, _relative(m, dims, float(variance.mean())))
+    whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     return _with_statistics(run, whole, float(variance.mean()) * (1 - 2 / n), call.args[4], m.spread)
 
 
+def _over_rows(run: Interpreter, call: Call) -> tuple[Signal, Dims] | None:
+    """Return what a layer norm is applied to; where it takes in positions, they count as features."""
+    tensor = call.args[0]
+    return laid_out(run, tensor, tuple(range(tensor.dim() - len(call.args[1]))))
+
+
 def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """Each unit to mean 0 and variance 1 over the batch: only what differs between examples goes on."""
-    x, affine = as_signal(run, run.value(call.args[0])), _affine(run, call.args[1], call.args[2])
-    if x is None or affine is None or run.batch.size < 2:
+    """Each unit to mean 0 and variance 1 over the batch and all positions: only what differs between them goes on."""
+    x, affine = run.value(call.args[0]), _affine(run, call.args[1], call.args[2])
+    if isinstance(x, Signal) and call.args[0].dim() > 1 and EXAMPLE in roles(run.dims(call.args[0])[1]):
+        return instance_norm(run, call, x, affine)
+    found = laid_out(run, call.args[0], (0, *range(2, call.args[0].dim())))
+    if found is None or affine is None or (run.batch.size < 2 and call.args[5] and not sizes(found[1])):
         return run.lost(f"{call.name} of something that is no signal, with scales that differ, or of one example")
     if not call.args[5]:
-        return run.lost(f"{call.name} with running statistics")
-    variance = run.batch.pair_mean(x.moments.d)
-    own = np.sqrt(np.maximum(run.batch.centred_square(x.moments.d) / max(variance, 1e-300), 0.0))
-    whole = _normalized(run, x, own, x.moments.d / max(variance, 1e-300), *affine, call.out[0])
-    return _with_statistics(run, whole, variance * _inverse_share(run, x), call.args[7], x.moments.spread)
+        return _with_running_statistics(run, call, found, affine)
+    (x, dims), batch = found, run.batch
+    m = x.moments
+    variance = max(_batch_variance(m, dims, batch), 1e-300)
+    square = batch.centred_square(m.d)
+    own = np.sqrt(np.maximum(1 + (square - square.mean()) / variance, 0.0))
+    field = _relative(m, dims, variance)
+    units = features(call.out[0], dims, batch.size)
+    whole = _normalized(run, x, own, m.d / variance, affine, units, field)
+    whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
+    share = _inverse_share(run, x) if not sizes(dims) else 1.0
+    return _with_statistics(run, whole, variance * share, call.args[7], m.spread)
+
+
+def _batch_variance(m: Moments, dims: Dims, batch: Batch) -> float:
+    """Return a unit's variance over examples and positions."""
+    field = field_of(m, sizes(dims))
+    if field is None:
+        return batch.pair_mean(m.d)
+    within, across = field.mean()
+    return float(m.q.mean()) * (within / batch.size + across * (1 - 1 / batch.size))
+
+
+def _with_running_statistics(
+    run: Interpreter, call: Call, found: tuple[Signal, Dims], affine: tuple[float, float]
+) -> Value | tuple[Value, ...]:
+    """Scale and shift by the buffers: where they differ between units, by their means."""
+    (x, dims), statistics = found, [_statistic(run, t) for t in call.args[3:5]]
+    mean, variance = statistics
+    if mean is None or variance is None:
+        return run.lost(f"{call.name} with running statistics that are not known")
+    factor = affine[0] / (variance + call.args[7]) ** 0.5
+    shift = affine[1] - mean * factor
+    wave = x.wave if x.wave is not None and x.wave.source is not None else None
+    source = wave.source if wave else gaussian(x.moments, features(call.out[0], dims, run.batch.size), run.batch)
+    assert source is not None
+    new = Wave(source, (wave.values if wave else source.nodes) * factor + shift)
+    moments = forward(new, run.batch, run.noises)
+    linear = x.linear if shift == 0 else None
+    known = Fill(0.0, 0.0, run.new_fill())
+    axes = axes_of(run, dims, call.out[0])
+    return Signal(moments, new, None, x.ancestors, linear, "approximate", axes), known, known
+
+
+def _statistic(run: Interpreter, tensor: torch.Tensor | None) -> float | None:
+    match run.value(tensor) if tensor is not None else None:
+        case Fill(mean=mean):
+            return mean
+        case Concrete(tensor=data):
+            return float(data.double().mean())
+        case _:
+            return None
+
+
+def group_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """Each example to mean 0 and variance 1 over the features of a group and all positions."""
+    found = laid_out(run, call.args[0], tuple(range(2, call.args[0].dim())))
+    affine = _affine(run, call.args[1], call.args[2])
+    if found is None or affine is None:
+        return run.lost(f"{call.name} of something that is no signal, or with scales that differ")
+    return _by_group(run, call, found, affine, (call.args[4] // call.args[6], call.args[7]))
+
+
+def instance_norm(
+    run: Interpreter, call: Call, x: Signal, affine: tuple[float, float] | None
+) -> Value | tuple[Value, ...]:
+    """Each feature of each example to mean 0 and variance 1 over its positions: a batch norm of a batch of one."""
+    dims = run.dims(call.args[0], x)
+    if affine is None or not call.args[5]:
+        return run.lost(f"{call.name} over positions with running statistics, or with scales that differ")
+    return _by_group(run, call, (x, dims), affine, (1, call.args[7]))
+
+
+def _by_group(
+    run: Interpreter, call: Call, found: tuple[Signal, Dims], affine: tuple[float, float], how: tuple[int, float]
+) -> tuple[Value, ...]:
+    """A group's mean is that of all its features, and what the positions of one have in common over their number."""
+    (x, dims), (group, eps) = found, how
+    m, q = x.moments, float(x.moments.q.mean())
+    field = field_of(m, sizes(dims))
+    within, across = field.mean() if field else (0.0, apart_here(m))
+    square = float((m.mean**2).mean())
+    variance = max(q - square - (q * (1 - within) - square) / group, 1e-300)
+    shared = square + (q * (1 - across) - square) / group
+    here = apart_here(m)
+    d = (m.d - (m.mean[:, None] - m.mean) ** 2 / 2) * (1 - ((across - within) / here if here > 0 else 0.0) / group)
+    gap = correlation_gap(d * (m.q[:, None] + m.q) / 2 / q, np.sqrt(variance * m.q / q))
+    if field is not None:
+        far = (variance - q * (1 - field.across) + shared) / variance
+        field = Field(np.ones(field.sizes), np.clip(field.within * q / variance, 0, 2), np.clip(far, 0, 2))
+    out = call.out[0]
+    whole = _normalized(run, x, np.ones(1), gap, affine, features(out, dims, run.batch.size), field)
+    return _with_statistics(run, replace(whole, axes=axes_of(run, dims, out)), variance, eps, m.spread)
 
 
 def _inverse_share(run: Interpreter, x: Signal) -> float:
@@ -96,16 +223,27 @@ def _with_statistics(run: Interpreter, whole: Signal, variance: float, eps: floa
     return whole, mean, inverse
 
 
-def _backward(run: Interpreter, call: Call, statistic: torch.Tensor, weight: torch.Tensor | None, kept: float) -> Value:
-    """The gradient over the deviation, without the parts that the norm takes out."""
+def _backward(
+    run: Interpreter,
+    call: Call,
+    statistic: torch.Tensor,
+    weight: torch.Tensor | None,
+    kept: float,
+    removed: float = 0.0,
+) -> Value:
+    """The gradient over the deviation, without what the norm takes out: `removed` of it positions had in common."""
     g, known, affine = as_signal(run, run.value(call.args[0])), run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
         return run.lost(f"{call.name} of something that is no gradient")
     factor = affine[0] ** 2 * known.inverse * kept
     spread = g.moments.spread.plus(known.spread.scaled(-1.0))
     m = g.moments
-    moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=0.0)
-    return Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
+    field = m.field
+    if field is not None and 0 < removed < 1:
+        field = field.mapped(lambda gap: np.clip(1 - (1 - gap - removed) / (1 - removed), 0.0, 2.0))
+    moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=0.0, field=field)
+    whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
+    return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -120,10 +258,62 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     g = as_signal(run, run.value(call.args[0]))
     if g is None:
         return run.lost(f"{call.name} of something that is no gradient")
-    entries = call.args[0].numel() // call.args[0].shape[1]
-    apart = run.batch.pair_mean(g.moments.d) / max(float(g.moments.q.mean()), 1e-300)
-    kept = 1 - (1 - apart) * run.batch.size / entries - 1 / entries
-    return _backward(run, call, call.args[6], call.args[2], max(kept, 0.0)), *_scale_and_shift(run, call)
+    if not call.args[7]:
+        return _running_backward(run, call, g), *_scale_and_shift(run, call)
+    dims = run.dims(call.args[0])
+    m, batch = g.moments, run.batch
+    apart = _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300)
+    entries = batch.size * math.prod(sizes(dims))
+    removed = _removed(g, 1 - apart, entries)
+    kept = 1 - removed - 1 / entries
+    if EXAMPLE in roles(dims[1]):
+        return _by_group_backward(run, call, call.args[6], call.args[2], 1)
+    return _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), removed), *_scale_and_shift(run, call)
+
+
+def _running_backward(run: Interpreter, call: Call, g: Signal) -> Value:
+    affine, variance = _affine(run, call.args[2], None), _statistic(run, call.args[4])
+    if affine is None or variance is None:
+        return run.lost(f"{call.name} with running statistics that are not known")
+    moments = scaled(g.moments, affine[0] / (variance + call.args[8]) ** 0.5)
+    whole = Signal(moments, None, moments, g.ancestors, None, "approximate")
+    return placed(run, [call.args[0]], whole, call.out[0])
+
+
+def group_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """The mean over a group is taken out, and one direction more of as many as it has entries."""
+    return _by_group_backward(run, call, call.args[3], call.args[4], call.args[6] // call.args[8])
+
+
+def _by_group_backward(
+    run: Interpreter, call: Call, statistic: torch.Tensor, weight: torch.Tensor | None, group: int
+) -> Value | tuple[Value, ...]:
+    g = as_signal(run, run.value(call.args[0]))
+    if g is None:
+        return run.lost(f"{call.name} of something that is no gradient")
+    dims = run.dims(call.args[0])
+    field = field_of(g.moments, sizes(dims))
+    common = (1 - field.mean()[0]) / group if field else 1 / group
+    removed = _removed(g, common, group * math.prod(sizes(dims)))
+    kept = 1 - removed - 1 / (group * math.prod(sizes(dims)))
+    return _backward(run, call, statistic, weight, max(kept, 0.0), removed), *_scale_and_shift(run, call)
+
+
+def _removed(g: Signal, common: float, entries: int) -> float:
+    """Return what of a gradient goes with its mean, and with the output where entries share more than by chance."""
+    return common + max(common - 1 / entries, 0.0) * _beside_the_mean(g)
+
+
+def _beside_the_mean(g: Signal) -> float:
+    """Return how much of a common gradient that went through h(z) lies along the output, relative to its mean.
+
+    Of g h(z) with one g for all that a norm takes together, E[h]² lies along its mean and E[h z]² along z.
+    """
+    if g.wave is None or g.wave.source is None:
+        return 0.0
+    z, w = hermite.tables()[:2]
+    h = g.wave.values.mean(0)
+    return float(h @ (w * z)) ** 2 / max(float(h @ w) ** 2, 1e-300)
 
 
 def _scale_and_shift(run: Interpreter, call: Call) -> tuple[Value, ...]:
@@ -131,9 +321,9 @@ def _scale_and_shift(run: Interpreter, call: Call) -> tuple[Value, ...]:
     g = as_signal(run, run.value(call.args[0]))
     if g is None:
         return run.lost(f"{call.name} of something that is no gradient"), Unknown("no gradient")
-    terms = max(call.args[0].numel() // (call.args[0].shape[1] * run.batch.size), 1)
-    shift = ParameterGradient(terms * max(bias_gradient(g.moments, run).q, 0.0))
-    scale = ParameterGradient(terms * run.batch.size * float(g.moments.q.mean()))
+    places = math.prod(sizes(run.dims(call.args[0])))
+    shift = ParameterGradient(places * max(bias_gradient(g.moments, run).q, 0.0))
+    scale = ParameterGradient(places * run.batch.size * float(g.moments.q.mean()))
     return scale, shift
 
 
@@ -142,4 +332,6 @@ RULES: dict[Any, Rule] = {
     aten.native_layer_norm_backward: layer_norm_backward,
     aten.native_batch_norm: batch_norm,
     aten.native_batch_norm_backward: batch_norm_backward,
+    aten.native_group_norm: group_norm,
+    aten.native_group_norm_backward: group_norm_backward,
 }

@@ -15,12 +15,15 @@ import torch
 
 from steadygrad.prediction import hermite
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
+from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import backward, forward
 from steadygrad.prediction.sampling import draws_of
 from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
 
+from .levels import levelled
 from .parameters import are_fills, of_fills
+from .positions import spread_out
 
 aten = torch.ops.aten
 
@@ -31,7 +34,8 @@ FORWARD = (
     aten.rsqrt, aten.log, aten.log1p, aten.expm1, aten.neg, aten.reciprocal, aten.clamp, aten.clamp_min, aten.clamp_max,
     aten.hardtanh, aten.hardsigmoid, aten.hardswish, aten.threshold, aten.softshrink, aten.hardshrink, aten.relu6,
     aten.log_sigmoid_forward, aten.gt, aten.ge, aten.lt, aten.le, aten.sign, aten.sgn, aten.maximum, aten.minimum,
-    aten.where, aten.logical_not, aten.atan, aten.sinh, aten.cosh, aten.floor, aten.round, aten.tan,
+    aten.where, aten.masked_fill, aten.masked_fill_, aten.logical_not, aten.atan, aten.sinh, aten.cosh, aten.floor,
+    aten.round, aten.tan,
 )  # fmt: skip
 BACKWARD = (
     aten.threshold_backward, aten.leaky_relu_backward, aten.elu_backward, aten.gelu_backward, aten.silu_backward,
@@ -41,18 +45,18 @@ BACKWARD = (
 )  # fmt: skip
 LINEAR = {
     *BACKWARD, aten.neg, aten.mul, aten.mul_, aten.div, aten.div_, aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub,
-    aten.where,
+    aten.where, aten.masked_fill, aten.masked_fill_,
 }  # fmt: skip
 
 
 def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """f(x, y, ...) of functions of one source, or of samples."""
-    values = {id(t): run.value(t) for t in call.tensors}
+    values = {id(t): spread_out(run, t, run.value(t)) for t in call.tensors}
     if are_fills(list(values.values())):
         return of_fills(run, call, values)
     if any(isinstance(v, Draws) or _is_data(v) for v in values.values()):
         return on_draws(run, call)
-    values = _settled(values)
+    values = _settled(_gaussian(run, call, values))
     signals = [v for v in values.values() if isinstance(v, Signal)]
     sources = {id(s): s for v in signals if v.wave and (s := v.wave.source)}
     bases = {id(v.base): v.base for v in signals if v.base is not None}
@@ -60,9 +64,18 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return run.lost(f"{call.name} of tensors that are no functions of one pre-activation")
     if bases and call.operator.overloadpacket not in LINEAR:
         return run.lost(f"{call.name} of a gradient")
-    if any(v.wave is None and v.base is None for v in signals):
-        return run.lost(f"{call.name} of a tensor that is not Gaussian")
     return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
+
+
+def _gaussian(run: Interpreter, call: Call, values: dict[int, Value]) -> dict[int, Value]:
+    """A signal that is no function of one source is taken as Gaussian with its moments."""
+    units = max(call.tensors[0].numel() // run.batch.size, 1)
+    return {
+        key: taken_as_gaussian(v, units, run.batch)
+        if isinstance(v, Signal) and v.wave is None and v.base is None
+        else v
+        for key, v in values.items()
+    }
 
 
 def _settled(values: dict[int, Value]) -> dict[int, Value]:
@@ -90,7 +103,8 @@ def _constants(values: dict[int, Value]) -> int:
 def _on_nodes(
     run: Interpreter, call: Call, values: dict[int, Value], source: Source | None, base: Moments | None
 ) -> Value | tuple[Value, ...]:
-    out = call.substituted(lambda t: _on_its_nodes(values[id(t)], t.dtype))
+    writes = call.operator._schema.is_mutable
+    out = call.substituted(lambda t: _on_its_nodes(values[id(t)], t.dtype, writes))
     outs = out if isinstance(out, list | tuple) else (out,)
     if not all(_is_finite_within_reach(o) for o in outs):
         return run.lost(f"{call.name} is not finite on all of a Gaussian")
@@ -111,8 +125,9 @@ def _rows(out: torch.Tensor) -> Any:
     return np.nan_to_num(values, nan=0.0, posinf=1e150, neginf=-1e150) if not np.isfinite(values).all() else values
 
 
-def _on_its_nodes(value: Value, kind: torch.dtype) -> torch.Tensor:
-    nodes = torch.from_numpy(_node_values(value))
+def _on_its_nodes(value: Value, kind: torch.dtype, writes: bool) -> torch.Tensor:
+    """Return the values on the nodes; where the operator writes, those of its own: others may hold the same ones."""
+    nodes = torch.from_numpy(_node_values(value).copy() if writes else _node_values(value))
     return nodes.bool() if kind == torch.bool else nodes
 
 
@@ -163,4 +178,5 @@ def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:
     return replace(like, values=torch.stack(outs))
 
 
-RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), pointwise)
+RULE = levelled(pointwise)
+RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), RULE)

@@ -1,41 +1,170 @@
-"""Sums and means: of samples by running them; of a gradient over the batch, for a bias."""
+"""Sums and means: over features, over positions, over the batch; of samples by running them.
+
+Over all features of an example: a level (levels.py). Over positions: what they have in common stays (windows.py). Over
+the batch, of a gradient: the gradient of a parameter, entries of different features taken as independent.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
+from steadygrad.prediction import hermite, linear_map
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, renamed, roles, sizes
+from steadygrad.prediction.field import white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
-from steadygrad.prediction.values import Draws, ParameterGradient, Signal, Value
+from steadygrad.prediction.propagation import scaled
+from steadygrad.prediction.source import Wave
+from steadygrad.prediction.spread import CERTAIN, Spread
+from steadygrad.prediction.values import (
+    Draws,
+    Level,
+    Moments,
+    ParameterGradient,
+    Residue,
+    Scores,
+    Signal,
+    Unknown,
+    Value,
+)
+from steadygrad.prediction.windows import Window, averaged
 
-from .linear import bias_gradient
+from .fills import argument
 from .pointwise import on_draws
+from .pooling import pooled_signal
+from .positions import Dims, as_signal, field_of, spread_out
 
 aten = torch.ops.aten
+MEANS = (aten.mean, aten.var, aten.std)
 
 
 def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """Sum or mean: of samples on each draw; of a gradient over its example axis, and any others, a parameter's."""
-    value = run.value(call.args[0])
-    if isinstance(value, Signal) and value.base is not None and _over_examples(call, run):
-        return _summed(value, call, run)
-    if isinstance(value, Draws | Signal):
+    """A sum, a mean or a variance over some dimensions."""
+    tensor = call.args[0]
+    value = spread_out(run, tensor, run.value(tensor))
+    if isinstance(value, Scores):
+        return Unknown("attention weights over heads")  # what nn.MultiheadAttention returns beside its output
+    if isinstance(value, Level | Residue):
+        return value if not isinstance(value, Level) or _count(call) == 1 else run.lost(f"{call.name} of a level")
+    x = value if isinstance(value, Signal) else as_signal(run, value) if run.backward else None
+    if x is None:
+        return on_draws(run, call) if isinstance(value, Draws) else run.lost(f"{call.name} of a parameter")
+    dims = run.dims(tensor, value)
+    gone = _reduced(call, tensor)
+    over = {role for i in gone for role in roles(dims[i])}
+    if EXAMPLE in over or (run.batch.size == 1 == tensor.shape[0] and 0 in gone):
+        return _of_parameter(run, call, x, dims, gone) if x.base is not None else on_draws(run, call)
+    return _within_examples(run, call, x, dims, gone)
+
+
+def _reduced(call: Call, tensor: torch.Tensor) -> list[int]:
+    dim = argument(call, "dim")
+    dims = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    return [d % tensor.dim() for d in dims] or list(range(tensor.dim()))
+
+
+def _count(call: Call) -> int:
+    return int(call.args[0].numel() // max(call.out.numel(), 1))
+
+
+def _of_parameter(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: list[int]) -> Value:
+    """The gradient of a parameter that broadcast over examples, and positions, and features."""
+    if call.operator.overloadpacket is not aten.sum:
+        return run.lost(f"{call.name} of a gradient over the batch")
+    kept = {a.role for i, dim in enumerate(dims) if i not in gone for a in dim if a.role >= 0}
+    m = x.moments
+    field = field_of(m, sizes(dims))
+    field = field.kept(tuple(r for r in range(len(sizes(dims))) if r not in kept)) if field else None
+    features = math.prod(a.size for i in gone for a in dims[i] if a.role == FEATURE)
+    r = run.batch.followed
+    ones = Moments(np.ones(r), np.ones(r), np.zeros((r, r)), CERTAIN, field=field and white(field.sizes, 0.0, 0.0, 0.0))
+    return ParameterGradient(features * linear_map.weight_gradient(replace(m, field=field), ones, run.batch))
+
+
+def _within_examples(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: list[int]) -> Value | tuple[Value, ...]:
+    pieces = [a for i in gone for a in dims[i]]
+    left = math.prod(a.size for i, dim in enumerate(dims) if i not in gone for a in dim if a.role == FEATURE)
+    features = math.prod(a.size for a in pieces if a.role == FEATURE)
+    if not pieces or all(a.role == SPREAD_OUT for a in pieces):
+        return x
+    if features > 1 and left == 1:
+        return _over_features(run, call, x, _count(call))
+    if call.operator.overloadpacket not in (aten.sum, aten.mean):
+        return run.lost(f"{call.name} over positions")
+    return _summed(run, call, x, (dims, gone), features)
+
+
+def _over_features(run: Interpreter, call: Call, x: Signal, count: int) -> Value | tuple[Value, ...]:
+    """The level of each example; on the way back what goes through it. Where it stays no dimension: samples."""
+    if x.base is not None:
+        return Residue(count)
+    if not argument(call, "keepdim", False) and count * run.batch.size <= SMALL:
         return on_draws(run, call)
-    return run.lost(f"{call.name} of a parameter")
+    m, operator = x.moments, call.operator.overloadpacket
+    variance = np.maximum(m.q - m.mean**2, 0.0)
+    if operator is aten.linalg_vector_norm:
+        return Level(np.sqrt(count * m.q), m.spread.scaled(0.5), x.ancestors)
+    if operator is aten.var:
+        return Level(variance, m.spread, x.ancestors, 1.0, 2 / count)
+    if operator is aten.std:
+        return Level(np.sqrt(variance), m.spread.scaled(0.5), x.ancestors, 0.5, 2 / count)
+    if operator not in (aten.sum, aten.mean):
+        return on_draws(run, call)
+    square = float((m.mean**2).mean())
+    noise = (float(m.q.mean()) / square - 1) / count if square > NEAR_ZERO * float(m.q.mean()) else 0.0
+    return Level(m.mean * (count if operator is aten.sum else 1), _of_mean(x.wave), x.ancestors, 1.0, noise)
 
 
-def _summed(value: Signal, call: Call, run: Interpreter) -> ParameterGradient:
-    """The gradient of a parameter that broadcast: entries of one example are taken as independent."""
-    terms = call.args[0].numel() // (max(call.out.numel(), 1) * run.batch.size)
-    return ParameterGradient(terms * max(bias_gradient(value.moments, run).q, 0.0))
+SMALL = 1 << 12
+NEAR_ZERO = 1e-3  # a mean this far below the deviation has no power to speak of
 
 
-def _over_examples(call: Call, run: Interpreter) -> bool:
-    dims = call.args[1] if len(call.args) > 1 else None
-    whole = call.args[0].shape
-    over = not dims or 0 in dims
-    return call.operator.overloadpacket is aten.sum and over and len(whole) > 1 and whole[0] == run.batch.size
+def _of_mean(wave: Wave | None) -> Spread:
+    """Return how the log of E[f(z)] varies: by E[f (z² - 1)]/(2 E[f]) of the log variance of z."""
+    if wave is None or wave.source is None:
+        return CERTAIN
+    z, w = hermite.tables()[:2]
+    f = wave.values.mean(0)
+    mean = float(f @ w)
+    slope = float(f * (z * z - 1) @ w) / (2 * mean) if abs(mean) > 1e-9 * float(np.abs(f) @ w) else 0.0
+    return wave.source.spread.scaled(slope)
 
 
-RULES: dict[Any, Rule] = dict.fromkeys((aten.sum, aten.mean, aten.amax, aten.logsumexp, aten.var, aten.std), reduce)
+def _summed(run: Interpreter, call: Call, x: Signal, where: tuple[Dims, list[int]], features: int) -> Signal:
+    """Over positions, and some of the features, which are independent."""
+    dims, gone = where
+    m = x.moments
+    field = field_of(m, sizes(dims))
+    places = {a.role for i in gone for a in dims[i] if a.role >= 0}
+    if field is not None:
+        windows = [Window(n, n, 0, n, 1) if i in places else Window(1, 1, 0, n, n) for i, n in enumerate(field.sizes)]
+        m = averaged(replace(m, field=field), windows)
+        assert m.field is not None
+        m = replace(m, field=m.field.kept(tuple(i for i in range(len(field.sizes)) if i not in places)))
+    if features > 1:
+        m = _of_independent(m, features)
+    if call.operator.overloadpacket is aten.sum:
+        m = scaled(m, float(_count(call)))
+    keep = argument(call, "keepdim", False)
+    left = tuple(() if i in gone else dim for i, dim in enumerate(dims) if keep or i not in gone)
+    order = sorted({a.role for dim in left for a in dim if a.role >= 0})
+    return pooled_signal(run, x, m, renamed(left, {role: i for i, role in enumerate(order)}), call.out)
+
+
+def _of_independent(m: Moments, count: int) -> Moments:
+    """The mean of features that have a mean in common, and nothing else."""
+    mean = np.outer(m.mean, m.mean)
+    q = (m.q - m.mean**2) / count + m.mean**2
+    product = (m.product - mean) / count + mean
+    d = np.maximum((q[:, None] + q) / 2 - product, 0.0)
+    np.fill_diagonal(d, 0.0)
+    return replace(m, q=q, d=d)
+
+
+RULES: dict[Any, Rule] = dict.fromkeys(
+    (aten.sum, aten.mean, aten.amax, aten.logsumexp, aten.var, aten.std, aten.linalg_vector_norm), reduce
+)

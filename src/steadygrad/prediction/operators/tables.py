@@ -5,42 +5,94 @@ A table's rows are independent draws, so two examples share what their indices s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis
+from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Fill, ParameterGradient, Signal, Value
 
-from .linear import as_signal
+from .positions import as_signal, parameter
 
 aten = torch.ops.aten
+MOST_LAGS = 256
 
 
 def embedding(run: Interpreter, call: Call) -> Value:
-    """Rows of a table: two examples have in common what the same index at the same place gives."""
+    """Rows of a table: two examples have in common what the same index at the same place gives.
+
+    Indices that are the same for the whole batch, each once, such as those of positions, give a parameter.
+    """
     table, indices = run.value(call.args[0]), run.value(call.args[1])
-    if not isinstance(table, Fill) or not isinstance(indices, Concrete) or len(indices.tensor) != run.batch.size:
-        return run.lost(f"{call.name} of something else than a parameter and known indices of the batch")
-    rows = indices.tensor.reshape(run.batch.size, -1)[torch.from_numpy(run.batch.chosen)].numpy()
-    same = (rows[:, None] == rows).mean(2)
-    r, own = len(rows), 2 * run.batch.pair_mean(same**2)
-    std = np.full(r, table.variance**0.5)
-    units = int(call.args[0].shape[1])
+    if isinstance(table, Fill) and isinstance(indices, Fill) and indices.variance == 0:
+        return _one_row(run, call, table)
+    if not isinstance(table, Fill) or not isinstance(indices, Concrete):
+        return run.lost(f"{call.name} of something else than a parameter and known indices")
+    if indices.leading == run.batch.size and len(indices.tensor) == run.batch.size:
+        return _of_batch(run, call, table, indices.tensor)
+    if len(indices.tensor.unique()) < indices.tensor.numel():
+        return run.lost(f"{call.name} of indices that come twice and are not those of the batch")
+    return replace(table, mark="approximate")
+
+
+def _one_row(run: Interpreter, call: Call, table: Fill) -> Value:
+    """One row for all: the same at every place of every example."""
+    out = call.out
+    if out.shape[0] != run.batch.size:
+        return run.lost(f"{call.name} of one index for all, but not for the batch")
+    x, places = parameter(run, table), out.numel() // (out.shape[0] * out.shape[-1])
+    if places == 1:
+        return x.marked("approximate")
+    axes = (Axis(FEATURE, out.shape[-1], 1), Axis(0, places, out.shape[-1]), Axis(EXAMPLE, len(out), out.stride(0)))
+    m = replace(x.moments, field=white((places,), 0.0, 0.0, 0.0))
+    return replace(x, moments=m, axes=axes, mark="approximate")
+
+
+def _of_batch(run: Interpreter, call: Call, table: Fill, indices: torch.Tensor) -> Signal:
+    tokens = indices.reshape(run.batch.size, -1)[torch.from_numpy(run.batch.chosen)].numpy()
+    same = (tokens[:, None] == tokens).mean(2)
+    varied = table.variance / max(table.variance + table.mean**2, 1e-300)
+    field = None
+    if indices.dim() > 1 and tokens.shape[1] > 1:
+        field = _coincidences(indices.reshape(run.batch.size, -1).numpy(), run.batch.distinct_mean(same)).scaled(varied)
+    r, own = len(tokens), 2 * run.batch.pair_mean(same**2)
+    own *= field.overlap(run.batch.size) if field else 1.0
+    std, units = np.full(r, table.variance**0.5), int(call.args[0].shape[1])
     noise = run.noises.fresh(own / units)
-    source = Source(np.full(r, table.mean), std, 1 - same, units, CERTAIN, noise, own)
+    source = Source(np.full(r, table.mean), std, 1 - same, units, CERTAIN, noise, own, field=field)
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
-    return Signal(moments, wave, ancestors=1 << table.source, linear=table.source, mark="approximate")
+    places = (Axis(0, tokens.shape[1], units),) if field else ()
+    axes = (Axis(FEATURE, units, 1), *places, Axis(EXAMPLE, run.batch.size, units * tokens.shape[1]))
+    return Signal(moments, wave, ancestors=1 << table.source, linear=table.source, mark="approximate", axes=axes)
+
+
+def _coincidences(tokens: NDArray[np.int64], here: float) -> Field:
+    """Return how seldom two places hold the same index, [examples, places], by their distance."""
+    size = tokens.shape[1]
+    counts = np.bincount(np.unique(tokens, return_inverse=True)[1].ravel())
+    any_two = float(((counts / tokens.size) ** 2).sum())
+    lags = range(1, size, max(1, size // MOST_LAGS))
+    met = [float((tokens[:, lag:] == tokens[:, : size - lag]).mean()) for lag in lags]
+    within = 1 - np.interp(np.arange(size), [0, *lags], [1.0, *met])
+    across = np.full(size, 1 - any_two)
+    across[0] = 1 - here if here == here else 1 - any_two
+    return Field(np.ones(size), within, across)
 
 
 def embedding_backward(run: Interpreter, call: Call) -> Value:
     """The gradient of the table: each entry of the gradient lands in one row."""
     g = as_signal(run, run.value(call.args[0]))
+    if isinstance(known := run.value(call.args[0]), ParameterGradient):
+        return known
     if g is None:
         return run.lost(f"{call.name} of something that is no gradient")
     entries = call.args[0].numel() / call.out.numel()

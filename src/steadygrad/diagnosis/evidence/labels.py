@@ -1,0 +1,49 @@
+"""The targets as they enter a loss, one that raises on them included."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import nn
+
+from steadygrad.measurement.untouched import untouched
+
+from .collector import Collector, Unavailable
+from .loss_run import LossPair, later_pairs, loss_pair, tensors
+from .loss_watch import LossWatch
+from .sampled import Sampled
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labels:
+    """Where outputs meet targets, up to what the loss refuses.
+
+    Attributes:
+        pairs: outputs and targets as they enter a loss.
+    """
+
+    pairs: tuple[LossPair, ...]
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Run the model once, and the loss on that batch and on the targets of others, whatever the loss raises."""
+        setup, sampled = collector.setup, collector.get(Sampled)
+        if setup.loss_fn is None:
+            raise Unavailable("There is no loss function, so how it fits the model was not looked at.")
+        batch = sampled.first
+        modules = [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
+        with untouched(*modules), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                outputs = setup.model(batch.inputs)
+            except Exception as error:
+                raise Unavailable(f"The loss could not be looked at: {type(error).__name__}: {error}") from error
+            # What it did until it raises is seen; that it raises is told where the batch is measured.
+            with LossWatch(tensors(outputs), tensors(batch.targets)) as watch, suppress(Exception):
+                setup.loss_fn(outputs, batch.targets)
+            later = later_pairs(setup.loss_fn, outputs, sampled)
+        return cls(pairs=tuple(loss_pair(i, pair, later) for i, pair in enumerate(watch.pairs)))

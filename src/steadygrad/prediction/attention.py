@@ -1,0 +1,255 @@
+"""Softmax attention at initialization: what passes it, forward and backward.
+
+Queries, keys and values are functions of the weights that are independent of each other; keys are taken as
+exchangeable, but for the mask. Logits of one query are then Gaussian over keys, with variance
+
+    s² = scale² d q_Q q_K (1 - c_K),    c_K the correlation of two keys,
+
+and the weights p = softmax are those of independent Gaussian logits: C = E[sum p²] as in theory.softmax_at_init. What
+comes out is what the values have in common, and C of what they have not: q_V (c_V + C (1 - c_V)). Two queries whose
+logits are correlated by c share C at s sqrt(c). Approximate throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from steadygrad.theory.softmax_at_init import softmax_at_init
+
+from .batch import Batch
+from .field import Array, white
+from .spread import CERTAIN
+from .values import Moments
+
+MOST = 256  # queries of which a mask is looked at
+STEEPEST = 8.0  # logits beyond are an argmax
+DRAWN = 1 << 16  # weights
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """`keys`: how many each query reaches, [queries] or [1]; `met`: the mean over two queries of |A ∩ B|/(|A| |B|)."""
+
+    keys: Array
+    met: float
+    queries: int
+    all_keys: int
+
+
+@lru_cache(maxsize=256)
+def unmasked(queries: int, keys: int, causal: bool) -> Reach:
+    """Return the reach without a mask, or with the causal one, of which the later query's keys hold the earlier's."""
+    if not causal:
+        return Reach(np.full(1, float(keys)), 1 / keys, queries, keys)
+    n = np.minimum(np.arange(queries) + 1.0, keys)
+    later = np.arange(1, queries)
+    met = float((later / n[1:]).sum() / max(queries * (queries - 1) / 2, 1)) if queries > 1 else 1.0
+    return Reach(n, met, queries, keys)
+
+
+def masked(allowed: torch.Tensor, queries: int, keys: int) -> Reach:
+    """Return the reach under a mask, [..., queries or 1, keys]: True where a query sees a key."""
+    whole = allowed.reshape(-1, *allowed.shape[-2:]) if allowed.dim() > 1 else allowed[None, None]
+    whole = whole[np.linspace(0, len(whole) - 1, min(len(whole), 8)).astype(int)]
+    rows = np.linspace(0, whole.shape[1] - 1, min(whole.shape[1], MOST)).astype(int)
+    seen = whole[:, rows].expand(-1, -1, keys).double().numpy()
+    n = np.maximum(seen.sum(2), 1.0)
+    shared = np.einsum("bqk,brk->bqr", seen, seen) / n[:, :, None] / n[:, None]
+    r = len(rows)
+    met = float((shared.sum((1, 2)) - np.einsum("bqq->b", shared)).mean() / max(r * (r - 1), 1)) if r > 1 else 1 / keys
+    return Reach(n.mean(0), met, queries, keys)
+
+
+@lru_cache(maxsize=4096)
+def _drawn(keys: int, scale: float, width: int) -> tuple[float, float, float, float]:
+    """Return `keys` times what one query's weights come to, drawn: see `Weights`.
+
+    Only the part of a key along the query matters to the weights; the others are isotropic.
+    """
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((max(DRAWN // keys, 64), keys))
+    long = rng.chisquare(width, (len(z), 1)) / width  # |q|² relative to its mean
+    p = np.exp(scale * np.sqrt(long) * z)
+    p /= p.sum(1, keepdims=True)
+    square = p * p
+    total = square.sum(1, keepdims=True)
+    steep = square * (1 - 2 * p + total)
+    along = square * (z - (p * z).sum(1, keepdims=True)) ** 2
+    means = (square, steep, (along + (width - 1) * steep) / width, long * steep)
+    found = [float(x.sum(1).mean()) * keys for x in means]
+    return found[0], found[1], found[2], found[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Of a softmax p over keys of Gaussian logits z = q·k, for each number of keys: `collision` E[sum p²]; with
+    J = diag(p) - p p^T its derivative, `steep` E|J|², `of_keys` E|J k|² and `of_queries` E|q|² |J|², relative to one
+    entry of k and q.
+    """
+
+    collision: Array
+    steep: float
+    of_keys: float
+    of_queries: float
+
+
+def weights_of(keys: Array, scale: float, width: int) -> Weights:
+    """Return them for logits of this deviation: between powers of two on a line in the log of the number of keys."""
+    s = round(min(max(scale, 0.0), STEEPEST), 2)
+    powers = np.arange(0, math.ceil(math.log2(max(float(keys.max()), 2.0))) + 1)
+    table = np.array([_drawn(int(2**p), s, width) for p in powers])
+    found = [np.interp(np.log2(keys), powers, column) / keys for column in table.T]
+    return Weights(found[0], *(float(x.mean()) for x in found[1:]))
+
+
+@lru_cache(maxsize=4096)
+def _collision(classes: int, scale: float) -> float:
+    return softmax_at_init(classes=classes, logit_scale=scale).collision * classes
+
+
+def collisions(keys: Array, s: float) -> Array:
+    """Return E[sum p²] for so many keys: between powers of two on a line of n E[sum p²] in log n."""
+    s = round(min(max(s, 0.0), STEEPEST), 2)
+    powers = np.arange(0, math.ceil(math.log2(max(float(keys.max()), 2.0))) + 1)
+    known = [_collision(int(2**p), s) for p in powers]
+    return np.asarray(np.interp(np.log2(keys), powers, known) / keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Queries and keys as they meet: their moments, the width of a head, and what multiplies their product.
+
+    `kept` is the share of weights that dropout leaves.
+    """
+
+    query: Moments
+    key: Moments
+    width: int
+    reach: Reach
+    scale: float = 1.0
+    kept: float = 1.0
+
+    @property
+    def variance(self) -> float:
+        """The variance over keys of the logits of one query."""
+        size = self.scale**2 * self.width * _size(self.query) * _size(self.key)
+        return size * apart(self.key)[0]
+
+    def weighted(self) -> Weights:
+        """Return what the weights of one query come to."""
+        return weights_of(self.reach.keys, math.sqrt(self.variance), self.width)
+
+    def shared(self, correlation: float) -> Array:
+        """Return E[sum p p'] of two queries with the same keys whose logits are so correlated, [queries]."""
+        return collisions(self.reach.keys, math.sqrt(self.variance * min(max(correlation, 0.0), 1.0)))
+
+    def weights(self, batch: Batch) -> Moments:
+        """Return the moments of the weights themselves."""
+        n, r = self.reach.all_keys, batch.followed
+        q, two = (float(self.weighted().collision.mean()) / self.kept / n, float(self.of_two_examples().mean()) / n)
+        d = batch.off_diagonal(max(q - two, 0.0))
+        return Moments(np.full(r, 1 / n), np.full(r, q), d, CERTAIN)
+
+    def of_two_queries(self) -> float:
+        """Return E[sum p p'] of two queries of one example, with the keys that they share."""
+        even = float((1 / self.reach.keys).mean())
+        return self.reach.met * float(self.shared(1 - apart(self.query)[0]).mean()) / even
+
+    def of_two_examples(self) -> Array:
+        """Return E[sum p p'] of one query in two examples, [queries]."""
+        own, other = apart(self.key)
+        here = max(other - _here(self.key), 0.0) / own if own > 0 else 0.0
+        return self.shared((1 - _here(self.query)) * here)
+
+    def forward(self, value: Moments, batch: Batch) -> Moments:
+        """Return the moments of the weighted means of values, over the positions of the queries."""
+        own, other = apart(value)
+        c, q = self.weighted().collision, float(value.q.mean())
+        each = 1 - own * (1 - c) + c * (1 / self.kept - 1)
+        level, two = float(each.mean()), float(self.of_two_examples().mean())
+        here = value.d / q if q > 0 else value.d
+        product = 1 - other + two * (other - here)
+        d = np.maximum((level - product) * (value.q[:, None] + value.q) / 2, 0.0)
+        np.fill_diagonal(d, 0.0)
+        within = 1 - (1 - own * (1 - self.of_two_queries())) / level
+        across = 1 - (1 - other + self.reach.met * max(other - _here(value), 0.0)) / level
+        positions = self.query.field.sizes if self.query.field else (self.reach.queries,)
+        field = white(positions, within, max(across, within), batch.distinct_mean(d) / (level * q) if q > 0 else 0.0)
+        if each.size == field.count:
+            field = replace(field, share=(each / level).reshape(positions))
+        return Moments(value.mean, value.q * level, d, value.spread, field=field)
+
+    def to_values(self, g: Moments, positions: tuple[int, ...], batch: Batch) -> Moments:
+        """Return the gradient of the values: each gets from a query its weight's share."""
+        own, _ = apart(g)
+        ratio = self.reach.queries / self.reach.all_keys
+        common = ratio * (self.reach.queries - 1) * self.of_two_queries() * (1 - own)
+        level = ratio * float(self.weighted().collision.mean()) / self.kept + common
+        within, across = (1 - (1 - gap) * ratio**2 / level for gap in _means(g))
+        return _gradient(g, level, (positions, within, across), batch)
+
+    def steep_together(self) -> float:
+        """Return what `Weights.steep` is for two queries that share their keys."""
+        two = self.of_two_queries()
+        return max(two * (1 - two), 0.0)
+
+    def to_queries(self, g: Moments, value: Moments, factor: float, batch: Batch) -> Moments:
+        """Return the gradient of the queries: of the values' and keys' differences alone, as the weights sum to one."""
+        own, two = self.weighted(), self.steep_together()
+        level = factor**2 * own.of_keys * self.width * _size(value) * apart(value)[0]
+        level *= _size(self.key) * apart(self.key)[0]
+        within = 1 - (1 - apart(g)[0]) * two / own.steep if own.steep > 0 else 1.0
+        positions = self.query.field.sizes if self.query.field else (self.reach.queries,)
+        across = 1 - (1 - _here(g)) * _alike(value) * _alike(self.key)
+        return _gradient(g, level, (positions, within, 1.0), batch, across)
+
+    def to_keys(self, g: Moments, value: Moments, factor: float, batch: Batch) -> Moments:
+        """Return the gradient of the keys."""
+        own, two = self.weighted().of_queries, self.steep_together()
+        queries = self.reach.queries
+        met = own + (queries - 1) * two * (1 - apart(g)[0]) * (1 - apart(self.query)[0])
+        share = queries / self.reach.all_keys * met
+        level = factor**2 * share * self.width * _size(value) * apart(value)[0] * _size(self.query)
+        positions = self.key.field.sizes if self.key.field else (self.reach.all_keys,)
+        across = 1 - (1 - _here(g)) * _alike(value) * (1 - _here(self.query))
+        return _gradient(g, level, (positions, 1.0, 1.0), batch, across)
+
+
+def _gradient(
+    g: Moments, level: float, field: tuple[tuple[int, ...], float, float], batch: Batch, here: float | None = None
+) -> Moments:
+    """Return moments with g's second moment times a number; two examples differ by `here`, or as g's means do."""
+    (positions, within, across), q = field, g.q * level
+    here = min(max(across if here is None else here, 0.0), 1.0)
+    d = here * (q[:, None] + q) / 2
+    np.fill_diagonal(d, 0.0)
+    return Moments(g.mean * 0, q, d, g.spread, field=white(positions, min(max(within, 0.0), 1.0), across, here))
+
+
+def _size(m: Moments) -> float:
+    return float(m.q.mean())
+
+
+def _means(m: Moments) -> tuple[float, float]:
+    return m.field.mean() if m.field is not None else (0.0, _here(m))
+
+
+def apart(m: Moments) -> tuple[float, float]:
+    """Return by how much distinct positions differ, within an example and across two, relative to q."""
+    return m.field.apart() if m.field is not None else (0.0, _here(m))
+
+
+def _here(m: Moments) -> float:
+    r = len(m.q)
+    return float(m.d.sum()) / max(r * (r - 1), 1) / max(float(m.q.mean()), 1e-300)
+
+
+def _alike(m: Moments) -> float:
+    """Return how alike what tells positions apart is in two examples."""
+    own, other = apart(m)
+    return min(max((other - _here(m)) / own, 0.0), 1.0) if own > 0 else 0.0

@@ -1,0 +1,33 @@
+"""A tensor that is taken as Gaussian, whatever it was made of, with the moments that it has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .batch import Batch
+from .linear_map import correlation_gap
+from .source import Source, Wave
+from .spread import CERTAIN
+from .values import Moments, Signal
+
+
+def gaussian(m: Moments, units: float, batch: Batch) -> Source:
+    """Return a Gaussian source with these moments."""
+    variance = np.maximum(m.q - m.mean**2, 0.0)
+    std = np.sqrt(variance)
+    d = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
+    gap = correlation_gap(d, std)
+    product = np.outer(std, std) * (1 - gap)
+    own = 2 * batch.pair_mean(product**2) / max(float(m.q.mean()) ** 2, 1e-300)
+    if m.field:
+        own *= m.field.overlap(batch.size)
+    return Source(m.mean, std, gap, units, m.spread, CERTAIN, own, field=m.field)
+
+
+def taken_as_gaussian(x: Signal, units: float, batch: Batch) -> Signal:
+    """Return a signal as a Gaussian with its moments: approximate."""
+    source = gaussian(x.moments, units, batch)
+    m = replace(x.moments, unit_variance=source.own_variance)
+    return replace(x, moments=m, wave=Wave(source, source.nodes, gaussian=True), mark="approximate")

@@ -1,0 +1,314 @@
+"""Attention: fused, or written out as two products with a softmax between them (attention.py says what is assumed).
+
+Written out, the product of queries and keys is known as scores, with the scale, mask and dropout that they went
+through, until they meet the values; going back the same way.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from steadygrad.prediction.attention import Attention, Reach, masked, unmasked
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
+from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.source import Wave
+from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.values import Concrete, Fill, Moments, ScoreGradient, Scores, Signal, Statistic, Value
+
+from .fills import argument
+from .linear import batched
+from .positions import Dims, axes_of, features, laid_out
+
+aten = torch.ops.aten
+SMALLEST = -1e4  # what is added to a logit that is masked is at most this
+
+
+def _positioned(run: Interpreter, tensor: torch.Tensor, row: int) -> tuple[Signal, Dims] | None:
+    """Return queries, keys or values over their positions; None where these are the examples."""
+    found = laid_out(run, tensor, (row % tensor.dim(),))
+    if found is None or EXAMPLE in roles(found[1][row]) or (found[1][row] == () and tensor.shape[row] > 1):
+        return None
+    return found
+
+
+def _attended(run: Interpreter, how: Attention, v: Signal, dims: Dims, ancestors: int, out: torch.Tensor) -> Signal:
+    m = how.forward(v.moments, run.batch)
+    source = gaussian(m, features(out, dims, run.batch.size), run.batch)
+    wave = Wave(source, source.nodes, gaussian=True)
+    m = replace(m, unit_variance=source.own_variance)
+    linear = v.linear if how.reach.all_keys else None
+    return Signal(m, wave, None, v.ancestors | ancestors, linear, "approximate", axes_of(run, dims, out))
+
+
+def _fused_inputs(run: Interpreter, tensors: Any) -> tuple[list[tuple[Signal, Dims]], Any] | None:
+    found = [_positioned(run, t, -2) for t in tensors]
+    return None if any(f is None for f in found) else ([f for f in found if f], None)
+
+
+def _how(run: Interpreter, call: Call, found: list[tuple[Signal, Dims]], tensors: Any) -> Attention | None:
+    queries, keys, width = tensors[0].shape[-2], tensors[1].shape[-2], tensors[0].shape[-1]
+    mask = argument(call, "attn_mask", argument(call, "attn_bias"))
+    reach: Reach | None = unmasked(queries, keys, bool(argument(call, "is_causal", False)))
+    if mask is not None:
+        allowed = _allowed(run.value(mask), mask)
+        reach = masked(allowed, queries, keys) if allowed is not None else None
+    if reach is None:
+        return None
+    scale = argument(call, "scale") or width**-0.5
+    kept = 1 - float(argument(call, "dropout_p", 0.0))
+    return Attention(found[0][0].moments, found[1][0].moments, width, reach, scale, kept)
+
+
+def _allowed(value: Value, tensor: torch.Tensor) -> torch.Tensor | None:
+    """Return which keys a mask allows, from numbers that are added or from True and False."""
+    match value:
+        case Concrete(tensor=known):
+            return known if known.dtype == torch.bool else known > SMALLEST
+        case Fill(mean=number, variance=0.0):
+            allowed = bool(number) if tensor.dtype == torch.bool else number > SMALLEST
+            return torch.full((1, 1), allowed).expand(tensor.shape[-2:])
+        case _:
+            return None
+
+
+def fused(run: Interpreter, call: Call) -> tuple[Value, ...]:
+    """Scaled dot product attention in one operator."""
+    tensors = call.args[:3]
+    found = _fused_inputs(run, tensors)
+    how = _how(run, call, found[0], tensors) if found else None
+    if found is None or how is None:
+        lost = run.lost(
+            f"{call.name} over the examples, of something that is no signal, or with a mask that is not known"
+        )
+        return (lost,) * len(call.out)
+    (q, dims), (k, _), (v, _) = found[0]
+    outcome = (*dims[:-1], (Axis(FEATURE, call.out[0].shape[-1], 1),))
+    whole = _attended(run, how, v, outcome, q.ancestors | k.ancestors, call.out[0])
+    return whole, *(Statistic(0.0, CERTAIN),) * (len(call.out) - 1)  # what is kept for the way back
+
+
+def fused_backward(run: Interpreter, call: Call) -> tuple[Value, ...]:
+    """The gradients of queries, keys and values."""
+    tensors, g = call.args[1:4], _positioned(run, call.args[0], -2)
+    found = _fused_inputs(run, tensors)
+    how = _how(run, call, found[0], tensors) if found else None
+    if found is None or how is None or g is None:
+        lost = run.lost(f"{call.name} of something that is no gradient")
+        return (lost,) * len(call.out)
+    gradient, (_, _, (v, _)) = g[0].moments, found[0]
+    positions = v.moments.field.sizes if v.moments.field else (how.reach.all_keys,)
+    into = (
+        how.to_queries(gradient, v.moments, how.scale, run.batch),
+        how.to_keys(gradient, v.moments, how.scale, run.batch),
+        how.to_values(gradient, positions, run.batch),
+    )
+    return tuple(
+        _gradient(run, m, dims, g[0].ancestors, out)
+        for m, (_, dims), out in zip(into, found[0], call.out, strict=False)
+    )
+
+
+def _gradient(run: Interpreter, m: Moments, dims: Dims, ancestors: int, out: torch.Tensor) -> Signal:
+    return Signal(m, None, m, ancestors, None, "approximate", axes_of(run, dims, out))
+
+
+def product(run: Interpreter, call: Call) -> Value:
+    """A batch of products: of queries and keys, of weights and values, and their gradients; else of a parameter."""
+    a, b = call.args[:2]
+    left, right = run.value(a), run.value(b)
+    match left, right:
+        case Scores(), Signal(base=None):
+            return _weighted(run, call, left, b)
+        case Scores(), Signal():
+            return _to_values(run, call, left, b)
+        case ScoreGradient(), Signal():
+            return _to_queries(run, call, left, a, b)
+        case Signal(), ScoreGradient():
+            return _to_keys(run, call, right, a, b)
+        case Signal(), Signal() if left.base is None and right.base is None:
+            return _scores(run, call, a, b)
+        case Signal(), Signal() if left.base is not None and right.base is None:
+            return _score_gradient(run, call, a, b)
+        case _:
+            return batched(run, call)
+
+
+def _scores(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor) -> Value:
+    q, k = _positioned(run, a, 1), _positioned(run, b, 2)
+    if q is None or k is None or a.dim() != 3 or roles(q[1][2]) - {FEATURE} or roles(k[1][1]) - {FEATURE}:
+        return run.lost(f"{call.name} of two signals that are no queries and keys")
+    reach = unmasked(a.shape[1], b.shape[2], False)
+    how = Attention(q[0].moments, k[0].moments, a.shape[2], reach)
+    return Scores(how, q[0].ancestors | k[0].ancestors)
+
+
+def _weighted(run: Interpreter, call: Call, scores: Scores, b: torch.Tensor) -> Value:
+    v = _positioned(run, b, 1)
+    if v is None or not scores.weights:
+        return run.lost(f"{call.name} of logits without a softmax, or of something that is no signal")
+    x, dims = v
+    positions = scores.how.query.field.sizes if scores.how.query.field else (call.out.shape[1],)
+    return _attended(run, scores.how, x, (dims[0], _grid(positions), dims[2]), scores.ancestors, call.out)
+
+
+def _to_values(run: Interpreter, call: Call, scores: Scores, b: torch.Tensor) -> Value:
+    g = _positioned(run, b, 1)
+    if g is None or not scores.weights:
+        return run.lost(f"{call.name} of something that is no gradient")
+    key = scores.how.key.field
+    positions = key.sizes if key else (call.out.shape[1],)
+    m = scores.how.to_values(g[0].moments, positions, run.batch)
+    return _gradient(run, m, (g[1][0], _grid(positions), g[1][2]), g[0].ancestors, call.out)
+
+
+def _grid(positions: tuple[int, ...]) -> tuple[Axis, ...]:
+    step, found = 1, []
+    for role in reversed(range(len(positions))):
+        found.append(Axis(role, positions[role], step))
+        step *= positions[role]
+    return tuple(found)
+
+
+def _score_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor) -> Value:
+    g, v = _positioned(run, a, 1), _positioned(run, b, 2)
+    if g is None or v is None:
+        return run.lost(f"{call.name} of something that is no gradient and no values")
+    return ScoreGradient(g[0].moments, v[0].moments, a.shape[2], g[0].ancestors)
+
+
+def _to_queries(run: Interpreter, call: Call, gradient: ScoreGradient, a: torch.Tensor, b: torch.Tensor) -> Value:
+    k = _positioned(run, b, 1)
+    if k is None or gradient.how is None:
+        return run.lost(f"{call.name} of a gradient of weights without their softmax")
+    m = gradient.how.to_queries(gradient.gradient, gradient.value, gradient.factor, run.batch)
+    positions = m.field.sizes if m.field else (a.shape[1],)
+    return _gradient(run, m, (k[1][0], _grid(positions), k[1][2]), gradient.ancestors, call.out)
+
+
+def _to_keys(run: Interpreter, call: Call, gradient: ScoreGradient, a: torch.Tensor, b: torch.Tensor) -> Value:
+    q = _positioned(run, a, 2)
+    if q is None or gradient.how is None:
+        return run.lost(f"{call.name} of a gradient of weights without their softmax")
+    m = gradient.how.to_keys(gradient.gradient, gradient.value, gradient.factor, run.batch)
+    positions = m.field.sizes if m.field else (b.shape[2],)
+    return _gradient(run, m, (q[1][0], q[1][1], _grid(positions)), gradient.ancestors, call.out)
+
+
+def softmax(rule: Rule) -> Rule:
+    """Return the rule with scores provided for: over the keys they become weights."""
+
+    @functools.wraps(rule)
+    def ruled(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        value = run.value(call.args[0])
+        if not isinstance(value, Scores):
+            return rule(run, call)
+        if call.args[1] % call.args[0].dim() != call.args[0].dim() - 1 or value.weights:
+            return run.lost(f"{call.name} over the queries")
+        return replace(value, weights=True)
+
+    return ruled
+
+
+def softmax_backward(rule: Rule) -> Rule:
+    """Return the rule with the gradient of weights provided for."""
+
+    @functools.wraps(rule)
+    def ruled(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        value, weights = run.value(call.args[0]), run.value(call.args[1])
+        if not isinstance(value, ScoreGradient) or not isinstance(weights, Scores):
+            return rule(run, call)
+        return replace(value, how=weights.how)
+
+    return ruled
+
+
+def scored(rule: Rule) -> Rule:
+    """Return a pointwise rule with scores provided for: numbers scale them, masks take keys out, dropout thins them."""
+
+    @functools.wraps(rule)
+    def ruled(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        found = next((t for t in call.tensors if isinstance(run.value(t), Scores | ScoreGradient)), None)
+        if found is None:
+            return rule(run, call)
+        value, changed = run.value(found), None
+        if isinstance(value, Scores):
+            changed = _rescored(run, call, value, found)
+        elif isinstance(value, ScoreGradient):
+            changed = _regraded(run, call, value)
+        return changed or run.lost(f"{call.name} of attention scores")
+
+    return ruled
+
+
+def _rescored(run: Interpreter, call: Call, value: Scores, tensor: torch.Tensor) -> Value | None:
+    operator, how = call.operator.overloadpacket, value.how
+    others = [(t, run.value(t)) for t in call.tensors if t is not tensor]
+    factor = _factor(run, call)
+    if factor is not None and not value.weights:
+        return replace(value, how=replace(how, scale=how.scale * factor))
+    mask = _mask(operator, others)
+    if mask is not None and not value.weights:
+        return replace(value, how=replace(how, reach=masked(mask, how.reach.queries, how.reach.all_keys)))
+    match others:
+        case [(_, Fill() as noise)] if value.weights and noise.variance > 0 and operator in PRODUCTS:
+            kept = noise.mean**2 / (noise.mean**2 + noise.variance)
+            return replace(value, how=replace(how, kept=how.kept * kept))
+    return value if factor == 1.0 else None
+
+
+def _factor(run: Interpreter, call: Call) -> float | None:
+    """Return the number that all scores are multiplied by."""
+    operator, numbers = call.operator.overloadpacket, []
+    if operator not in PRODUCTS:
+        return None
+    for arg in call.args[:2]:
+        value = run.value(arg) if isinstance(arg, torch.Tensor) else arg
+        match value:
+            case int() | float():
+                numbers.append(float(value))
+            case Fill(mean=mean, variance=0.0):
+                numbers.append(mean)
+            case Concrete(tensor=data) if data.numel() == 1:
+                numbers.append(float(data))
+    if len(numbers) != 1:
+        return None
+    return 1 / numbers[0] if operator in (aten.div, aten.div_) else numbers[0]
+
+
+def _mask(operator: Any, others: list[tuple[torch.Tensor, Value]]) -> torch.Tensor | None:
+    """Return which keys are allowed: by what is added, filled in, or put in their place."""
+    if not others:
+        return None
+    tensor, value = others[0]
+    allowed = _allowed(value, tensor)
+    if allowed is None or operator in PRODUCTS:
+        return None
+    return ~allowed if operator in (aten.masked_fill, aten.masked_fill_) else allowed
+
+
+def _regraded(run: Interpreter, call: Call, value: ScoreGradient) -> Value | None:
+    """The gradient of scores: masked entries have none already; numbers scale it; dropout is counted going forward."""
+    operator = call.operator.overloadpacket
+    if operator in (aten.masked_fill, aten.masked_fill_, aten.where):
+        return value
+    factor = _factor(run, call)
+    if factor is not None:
+        return replace(value, factor=value.factor * factor)
+    return value if operator in PRODUCTS else None
+
+
+PRODUCTS = (aten.mul, aten.mul_, aten.div, aten.div_)
+FUSED = (
+    "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
+    "_scaled_dot_product_efficient_attention", "_scaled_dot_product_flash_attention",
+)  # fmt: skip
+RULES: dict[Any, Rule] = {
+    **{getattr(aten, name): fused for name in FUSED},
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: fused_backward,
+    aten.bmm: product,
+}

@@ -1,0 +1,182 @@
+"""Pooling: means and largest values over windows of positions.
+
+A mean over positions keeps what they have in common. The largest of a window is drawn, seeded: positions jointly
+Gaussian with their correlation by lag. Backward, a position gets the gradient where it is the largest, so a mask that
+the same source makes is met as often as it really is. Approximate: the outcome is taken as a function of one Gaussian.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from steadygrad.prediction import hermite
+from steadygrad.prediction.axes import Axis, sizes
+from steadygrad.prediction.field import Array, Field
+from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.largest import Largest, drawn_largest
+from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.propagation import backward, centred, forward
+from steadygrad.prediction.source import Source, Wave
+from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.values import Chosen, Moments, Signal, Value
+from steadygrad.prediction.windows import Window, averaged, spread_back, strided
+
+from .fills import argument
+from .positions import Dims, axes_of, features, field_of, laid_out
+
+aten = torch.ops.aten
+
+
+def pooled_signal(run: Interpreter, x: Signal, m: Moments, dims: Dims, out: torch.Tensor) -> Signal:
+    """Return a mean over positions as a signal: Gaussian with these moments."""
+    source = gaussian(m, features(out, dims, run.batch.size), run.batch)
+    wave = Wave(source, source.nodes, gaussian=True) if x.base is None else None
+    m = replace(m, unit_variance=source.own_variance)
+    base = m if x.base is not None else None
+    return Signal(m, wave, base, x.ancestors, None, "approximate", axes_of(run, dims, out))
+
+
+def _windows(call: Call, places: torch.Size, outs: torch.Size) -> list[Window]:
+    count = len(outs) - 2
+    if "adaptive" in call.name:
+        return [Window(-(-n // m), n // m, 0, n, m) for n, m in zip(places[2:], outs[2:], strict=True)]
+    kernel, stride, padding = (argument(call, n, 0) for n in ("kernel_size", "stride", "padding"))
+    each = [_each(v, count) for v in (kernel, stride or kernel, padding)]
+    return [Window(*v) for v in zip(*each, places[2:], outs[2:], strict=True)]
+
+
+def _each(value: Any, count: int) -> list[int]:
+    given = list(value) if isinstance(value, list | tuple) else [value]
+    return given * count if len(given) == 1 else given
+
+
+def _grid(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
+    """Return a signal over a grid of positions, the dimensions behind the second."""
+    found = laid_out(run, tensor, tuple(range(2, tensor.dim())))
+    if found is None:
+        return None
+    x, dims = found
+    grid = tuple(n for n in tensor.shape[2:] if n > 1)
+    if sizes(dims) != grid:
+        return None
+    whole = field_of(x.moments, grid)
+    if whole is not None:
+        x = replace(x, moments=replace(x.moments, field=_full(whole, tuple(tensor.shape[2:]))))
+    return x, dims
+
+
+def _full(field: Field, shape: tuple[int, ...]) -> Field:
+    return Field(*(a.reshape(shape) for a in (field.share, field.within, field.across)))
+
+
+def _squeezed(m: Moments) -> Moments:
+    field = m.field
+    if field is None:
+        return m
+    shape = tuple(n for n in field.sizes if n > 1)
+    return replace(m, field=_full(field, shape) if shape else None)
+
+
+def _outer(dims: Dims, out: torch.Tensor) -> Dims:
+    """The dimensions of an outcome on another grid."""
+    places, count = [], 0
+    for n in out.shape[2:]:
+        places.append((Axis(count, n, 1),) if n > 1 else ())
+        count += n > 1
+    return (*dims[:2], *places)
+
+
+def mean_pool(run: Interpreter, call: Call) -> Value:
+    """The mean over windows of positions."""
+    found = _grid(run, call.args[0])
+    if found is None:
+        return run.lost(f"{call.name} of something that is no signal")
+    x, dims = found
+    m = averaged(x.moments, _windows(call, call.args[0].shape, call.out.shape))
+    return pooled_signal(run, x, _squeezed(m), _outer(dims, call.out), call.out)
+
+
+def mean_pool_backward(run: Interpreter, call: Call) -> Value:
+    """Each position of a window gets its share of the gradient."""
+    found = _grid(run, call.args[0])
+    if found is None:
+        return run.lost(f"{call.name} of something that is no gradient")
+    x, dims = found
+    m = _squeezed(spread_back(x.moments, _windows(call, call.out.shape, call.args[0].shape)))
+    return Signal(m, None, m, x.ancestors, None, "approximate", axes_of(run, _outer(dims, call.out), call.out))
+
+
+def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
+    """The largest of each window: drawn, then held as a monotone function of a Gaussian of its own."""
+    out, found = call.out[0], _grid(run, call.args[0])
+    wave = found[0].wave if found else None
+    if found is None or wave is None or wave.source is None or found[0].base is not None:
+        lost = run.lost(f"{call.name} of something that is no function of one pre-activation")
+        return lost, lost
+    x, dims = found
+    windows = _windows(call, call.args[0].shape, out.shape)
+    drawn = drawn_largest(wave, windows, tuple(call.args[0].shape[2:]))
+    mean = averaged(x.moments, windows)
+    signal = _largest(
+        run, replace(x, moments=mean), drawn, (wave.source, windows), features(out, _outer(dims, out), run.batch.size)
+    )
+    return replace(signal, axes=axes_of(run, _outer(dims, out), out)), Chosen(drawn.chances)
+
+
+def _largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, list[Window]], units: int) -> Signal:
+    """Return the largest as a function of a Gaussian, whose examples and lags differ as those of its positions."""
+    r, (source, windows) = run.batch.followed, pooled
+    here = run.batch.distinct_mean(source.gap) if r > 1 else 0.0
+    ratio = drawn.gap / here if here > 0 else 1.0
+    gap = np.clip(source.gap * ratio, 0.0, 2.0)
+    m = _squeezed(replace(x.moments, field=_lags(source, windows, drawn.share, ratio)))
+    new = Source(
+        np.zeros(r), np.ones(r), gap, units, source.spread, CERTAIN, min(source.own_variance, 2.0), field=m.field
+    )
+    wave = Wave(new, drawn.values[None])
+    moments = forward(wave, run.batch, run.noises)
+    return Signal(moments, wave, None, x.ancestors, None, "approximate")
+
+
+def _lags(source: Source, windows: list[Window], share: Array, ratio: float) -> Field:
+    field, stride = _full(centred(source), tuple(w.size for w in windows)), [w.stride for w in windows]
+    within, across = (
+        strided(gap * ratio, stride, tuple(w.out for w in windows)) for gap in (field.within, field.across)
+    )
+    return Field(share, np.minimum(within, 1.0), np.minimum(across, 2.0))
+
+
+def max_pool_backward(run: Interpreter, call: Call) -> Value:
+    """Each window sends its gradient to where the largest was."""
+    chosen, x = run.value(argument(call, "indices")), run.value(call.args[1])
+    found = _grid(run, call.args[0])
+    if found is None or not isinstance(chosen, Chosen) or not isinstance(x, Signal) or x.wave is None:
+        return run.lost(f"{call.name} of something that is no gradient")
+    g, dims = found
+    windows = _windows(call, call.out.shape, call.args[0].shape)
+    chances = chosen.chances / max(float(chosen.chances @ hermite.tables()[1]), 1e-300)
+    share = math.prod(w.out / w.size for w in windows)
+    whole = spread_back(g.moments, windows)
+    level = float(g.moments.q.mean()) / max(float(whole.q.mean()), 1e-300)
+    base = _squeezed(replace(whole, q=whole.q * level, d=whole.d * level, mean=whole.mean * 0))
+    wave = Wave(x.wave.source, np.sqrt(share * chances) * np.ones((len(x.wave.values), 1)))
+    moments = backward(base, wave, run.batch, run.noises)
+    axes = axes_of(run, _outer(dims, call.out), call.out)
+    return Signal(moments, wave, base, g.ancestors | x.ancestors, None, "approximate", axes)
+
+
+RULES: dict[Any, Rule] = {
+    **dict.fromkeys((aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d), mean_pool),
+    **dict.fromkeys((aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.adaptive_avg_pool1d), mean_pool),
+    **dict.fromkeys((aten.avg_pool2d_backward, aten.avg_pool3d_backward), mean_pool_backward),
+    **dict.fromkeys((aten._adaptive_avg_pool2d_backward, aten._adaptive_avg_pool3d_backward), mean_pool_backward),
+    **dict.fromkeys((aten.max_pool2d_with_indices, aten.max_pool3d_with_indices), max_pool),
+    **dict.fromkeys((aten.adaptive_max_pool2d, aten.adaptive_max_pool3d), max_pool),
+    **dict.fromkeys((aten.max_pool2d_with_indices_backward, aten.max_pool3d_with_indices_backward), max_pool_backward),
+    **dict.fromkeys((aten.adaptive_max_pool2d_backward, aten.adaptive_max_pool3d_backward), max_pool_backward),
+}

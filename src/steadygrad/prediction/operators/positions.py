@@ -1,0 +1,276 @@
+"""Which dimensions of a tensor one weight is shared over: positions, and how the entries there differ.
+
+A weight that is met at several places makes them positions: the steps of a sequence before a linear layer, the pixels
+before a convolution, the channels where a layer mixes pixels. Features that become positions are independent.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from steadygrad.prediction import field as fields
+from steadygrad.prediction.axes import (
+    EXAMPLE,
+    FEATURE,
+    SPREAD_OUT,
+    Axes,
+    Axis,
+    Dimension,
+    default,
+    laid,
+    renamed,
+    roles,
+    sizes,
+)
+from steadygrad.prediction.field import Field
+from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.sampling import moments_of, moments_of_data
+from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Scores, Signal, Value
+
+Dims: TypeAlias = tuple[Dimension, ...]
+Names: TypeAlias = dict[int | tuple[int, Axis], int]
+
+
+def as_signal(run: Interpreter, value: Value) -> Signal | None:
+    """Return data or samples as a signal; None where it is neither, nor one already."""
+    match value:
+        case Signal():
+            return value
+        case Concrete(tensor=data) if _is_batch(data, run):
+            return Signal(moments_of_data(data, run.batch))
+        case Scores(how=how, weights=True):
+            return Signal(how.weights(run.batch), ancestors=value.ancestors, mark="approximate")
+        case Draws(values=samples) if bool(samples.isfinite().all()):
+            moments = moments_of(value, run.batch, run.noises)
+            base = moments if run.backward else None
+            return Signal(moments, base=base, ancestors=value.ancestors, mark="approximate")
+        case _:
+            return None
+
+
+def parameter(run: Interpreter, value: Fill) -> Signal:
+    """Return a parameter as a signal that is the same for every example."""
+    ones = np.ones(run.batch.followed)
+    second = value.mean**2 + value.variance
+    moments = Moments(ones * value.mean, ones * second, np.zeros((len(ones), len(ones))), CERTAIN)
+    return Signal(moments, ancestors=1 << value.source, linear=value.source, mark=value.mark)
+
+
+def _is_batch(data: torch.Tensor, run: Interpreter) -> bool:
+    examples = data.dim() > 0 and len(data) == run.batch.size
+    return examples and data.is_floating_point() and bool(data.isfinite().all())
+
+
+def laid_out(run: Interpreter, tensor: torch.Tensor, shared: tuple[int, ...]) -> tuple[Signal, Dims] | None:
+    """Return a tensor as a signal whose positions are what these dimensions run over, and all its dimensions."""
+    value = run.value(tensor)
+    dims = run.dims(tensor, value)
+    if isinstance(value, Concrete):
+        return _data(run, value, dims, shared)
+    x = as_signal(run, value)
+    if x is None or any(SPREAD_OUT in roles(d) for d in dims):
+        return None
+    moments, names = _met(x.moments, dims, {i: dims[i] for i in shared})
+    new = tuple(_named(i, dim, names) if i in shared else _unshared(dim) for i, dim in enumerate(dims))
+    return replace(x, moments=moments, axes=None), new
+
+
+def _unshared(dim: Dimension) -> Dimension:
+    """Positions over which a weight is not shared count as features."""
+    return tuple(a._replace(role=FEATURE) if a.role >= 0 else a for a in dim)
+
+
+def _named(i: int, dim: Dimension, names: Names) -> Dimension:
+    return tuple(a if a.role == EXAMPLE else a._replace(role=names[_key(i, a)]) for a in dim)
+
+
+def _key(i: int, axis: Axis) -> int | tuple[int, Axis]:
+    return axis.role if axis.role >= 0 else (i, axis)
+
+
+def _met(m: Moments, whole: Dims, shared: dict[int, Dimension]) -> tuple[Moments, Names]:
+    """Return the moments over positions that are those of the shared dimensions, and their numbers."""
+    old = sorted({a.role for dim in shared.values() for a in dim if a.role >= 0})
+    extra = [(i, a) for i, dim in shared.items() for a in dim if a.role in (FEATURE, SPREAD_OUT)]
+    names: Names = {role: k for k, role in enumerate(old)}
+    names.update({place: len(old) + k for k, place in enumerate(extra)})
+    field = field_of(m, sizes(whole))
+    field = field.kept(tuple(old)) if field else None
+    alone, here = spread_alone(m), apart_here(m)
+    for _, a in extra:
+        far = (0.0, here) if a.role == SPREAD_OUT else (alone, alone)
+        field = (field or nowhere(here)).widened((a.size,), *far)
+    return replace(m, field=field), names
+
+
+def field_of(m: Moments, positions: tuple[int, ...]) -> Field | None:
+    """Return how positions differ; where it is not known they are independent."""
+    if not positions:
+        return None
+    if m.field is not None and m.field.sizes == positions:
+        return m.field
+    alone = spread_alone(m)
+    return fields.white(positions, alone, alone, apart_here(m))
+
+
+def nowhere(here: float) -> Field:
+    """Return the field of one position, at which two examples differ by this much."""
+    return Field(np.ones(()), np.zeros(()), np.full((), here))
+
+
+def spread_alone(m: Moments) -> float:
+    """Return by how much independent entries differ, relative to their second moment: what is not their mean."""
+    return 1 - float((m.mean**2).mean()) / max(float(m.q.mean()), 1e-300)
+
+
+def apart_here(m: Moments) -> float:
+    """Return the mean difference of distinct examples, relative to the second moment."""
+    r = len(m.q)
+    return float(m.d.sum()) / max(r * (r - 1), 1) / max(float(m.q.mean()), 1e-300)
+
+
+def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]) -> tuple[Signal, Dims] | None:
+    """Return the batch, or a function of it, as a signal over positions."""
+    data, examples = value.tensor, run.batch.size
+    pieces = [(a, i in shared) for i, dim in enumerate(dims) for a in reversed(dim)]
+    if value.leading != examples or not data.is_floating_point() or not bool(data.isfinite().all()):
+        return None
+    if math.prod(a.size for a, _ in pieces if a.role == EXAMPLE) != examples:
+        return None
+    order = sorted(range(len(pieces)), key=lambda i: (pieces[i][0].role != EXAMPLE, not pieces[i][1], i))
+    positions = [a.size for a, met in pieces if met and a.role == FEATURE]
+    values = data.double().reshape([a.size for a, _ in pieces]).permute(order).reshape(examples, *positions, -1)
+    moments = moments_of_data(values, run.batch)
+    if positions:
+        moments = replace(moments, field=fields.of_data(values.numpy()))
+    numbers = iter(range(len(positions)))
+    new = []
+    for i, dim in enumerate(dims):
+        named = [a._replace(role=next(numbers)) if i in shared and a.role == FEATURE else a for a in reversed(dim)]
+        new.append(tuple(reversed(named)))
+    return Signal(moments), tuple(new)
+
+
+def positions(axes: Axes | None) -> int:
+    """Return how many positions a storage has."""
+    return math.prod(axis.size for axis in axes if axis.role >= 0) if axes else 1
+
+
+def axes_of(run: Interpreter, dims: Dims, out: torch.Tensor) -> Axes | None:
+    """Return the axes of an outcome whose dimensions are these; None where the plain reading is right."""
+    axes = laid(dims, out.stride())
+    return None if set(axes) == set(default(out.numel(), run.batch.size)) else axes
+
+
+def features(out: torch.Tensor, dims: Dims, examples: int) -> int:
+    """Return how many features a tensor has: its entries at one position of one example."""
+    return max(out.numel() // (examples * math.prod(sizes(dims))), 1)
+
+
+def alike(rule: Rule) -> Rule:
+    """Return the rule with axes told to its outcome, whose dimensions are those of its arguments."""
+
+    @functools.wraps(rule)
+    def told(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        result = rule(run, call)
+        if isinstance(result, Signal) and result.axes is None:
+            return placed(run, call.tensors, result, call.out)
+        if isinstance(result, tuple) and isinstance(result[0], Signal):
+            return placed(run, call.tensors, result[0], call.out[0]), *result[1:]
+        return result
+
+    return told
+
+
+def placed(run: Interpreter, tensors: list[torch.Tensor], x: Signal, out: torch.Tensor) -> Signal:
+    """Return the signal with the axes of an outcome that has the dimensions of one of its arguments."""
+    known = [(t, v) for t in tensors if isinstance(v := run.value(t), Signal)]
+    if all(v.axes is None and t.stride() == out.stride() for t, v in known):
+        return x
+    dims: list[Dimension] = [()] * out.dim()
+    for tensor, value in known:
+        found = run.dims(tensor, value)
+        for i in range(1, len(found) + 1):
+            if not dims[-i] or roles(dims[-i]) == {SPREAD_OUT}:
+                dims[-i] = found[-i]
+    return replace(x, axes=laid(tuple(numbered(dims)), out.stride()))
+
+
+def numbered(dims: list[Dimension]) -> list[Dimension]:
+    """Number the positions that an entry was spread out over."""
+    count = len(sizes(tuple(dims)))
+    new = []
+    for dim in dims:
+        if roles(dim) == {SPREAD_OUT}:
+            dim, count = (dim[0]._replace(role=count),), count + 1
+        new.append(dim)
+    return new
+
+
+def spread_out(run: Interpreter, tensor: torch.Tensor, value: Value) -> Value:
+    """Return a signal that stands at all places of some dimensions with a field that says so."""
+    if not isinstance(value, Signal) or 0 not in tensor.stride():
+        return value
+    dims = run.dims(tensor, value)
+    extra = tuple(dim[0].size for dim in dims if roles(dim) == {SPREAD_OUT})
+    if not extra:
+        return value
+    m = value.moments
+    start = field_of(m, sizes(dims)) or nowhere(apart_here(m))
+    m = replace(m, field=start.widened(extra, 0.0, apart_here(m)))
+    return replace(value, moments=m, wave=None, base=m if value.base is not None else None)
+
+
+def together(
+    run: Interpreter, terms: list[tuple[torch.Tensor, Signal]], out: torch.Tensor
+) -> tuple[list[Moments], Dims]:
+    """Return the moments of terms over the same positions, those of any of them, and the dimensions of the outcome.
+
+    A parameter among them is the same for every example, and independent from position to position where it has
+    entries for each.
+    """
+    if out.dim() <= 2 and all(x.axes is None for _, x in terms):
+        return [x.moments for _, x in terms], ()
+    found = [None if isinstance(run.value(t), Fill) else _broadcast(run.dims(t, x), out) for t, x in terms]
+    shared = [i for i in range(out.dim()) if any(a.role >= 0 for dims in found if dims for a in dims[i])]
+    moments, whole = [x.moments for _, x in terms], next((d for d in found if d), ())
+    for k, dims in enumerate(found):
+        if dims:
+            moments[k], whole = _ordered(moments[k], dims, shared)
+    positions = sizes(whole)
+    for k, (tensor, _) in enumerate(terms):
+        if found[k] is None and positions:
+            moments[k] = replace(moments[k], field=_of_parameter(moments[k], tensor, whole))
+    return moments, whole
+
+
+def _broadcast(dims: Dims, out: torch.Tensor) -> Dims:
+    dims = ((),) * (out.dim() - len(dims)) + dims
+    return tuple(dim if dim or n == 1 else (Axis(SPREAD_OUT, n, 1),) for dim, n in zip(dims, out.shape, strict=True))
+
+
+def _ordered(m: Moments, dims: Dims, shared: list[int]) -> tuple[Moments, Dims]:
+    """Return the moments with the positions numbered in the order of the dimensions."""
+    m, names = _met(m, dims, {i: dims[i] for i in shared})
+    new = tuple(_named(i, dim, names) if i in shared else dim for i, dim in enumerate(dims))
+    order = tuple(a.role for dim in new for a in dim if a.role >= 0)
+    if m.field is None or order == tuple(range(len(order))):
+        return m, new
+    return replace(m, field=m.field.transposed(order)), renamed(new, {role: k for k, role in enumerate(order)})
+
+
+def _of_parameter(m: Moments, tensor: torch.Tensor, whole: Dims) -> Field:
+    """Return the field of a parameter: alike at all positions that share an entry, else independent."""
+    varied = {a.role for dim, n in zip(reversed(whole), reversed(tensor.shape), strict=False) if n > 1 for a in dim}
+    positions = sizes(whole)
+    gap = np.zeros(positions)
+    for role in varied - {EXAMPLE, FEATURE}:
+        gap[(slice(None),) * role + (slice(1, None),)] = spread_alone(m)
+    return Field(np.ones(positions), gap, gap)

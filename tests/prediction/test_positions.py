@@ -1,0 +1,202 @@
+"""Positions: pixels, steps and tokens. What pools, norms, mixes and meets them agrees with draws of the real network.
+
+`slack` is how far, in the log, the assumption that the correlation of two positions depends on their distance alone
+may move the median; the inputs are small, so borders count for much.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from steadygrad.prediction import predict
+
+DRAWS = 30
+
+
+def seeded(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+IMAGES, STEPS = seeded(8, 3, 12, 12), seeded(8, 10, 64)
+TOKENS = torch.randint(0, 40, (16, 12), generator=torch.Generator().manual_seed(0))
+
+
+def he_(model):
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv1d | nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    return model
+
+
+def conv(inputs, outputs, **options):
+    return nn.Conv2d(inputs, outputs, 3, padding=1, **options)
+
+
+def network(*layers):
+    return lambda: he_(nn.Sequential(*(layer() for layer in layers)))
+
+
+def cnn(norm):
+    return network(
+        lambda: conv(3, 64), lambda: norm(64), nn.ReLU, lambda: conv(64, 64, stride=2), lambda: norm(64), nn.ReLU,
+        lambda: nn.AdaptiveAvgPool2d(1), nn.Flatten, lambda: nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+def pooled(pool):
+    return network(lambda: conv(3, 64), nn.ReLU, pool, lambda: conv(64, 64), nn.ReLU)
+
+
+class MeanOver(nn.Module):
+    """Features of an image, averaged by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act, self.head = he_(conv(3, 64)), nn.ReLU(), nn.Linear(64, 32)
+
+    def forward(self, x):
+        return self.head(self.act(self.conv(x)).mean(dim=(2, 3)))
+
+
+class ByHand(nn.Module):
+    """RMS norm and layer norm as people write them."""
+
+    def __init__(self, centred):
+        super().__init__()
+        self.scale, self.centred = nn.Parameter(torch.ones(64)), centred
+
+    def forward(self, x):
+        if self.centred:
+            deviation = x - x.mean(-1, keepdim=True)
+            return self.scale * deviation / torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-5)
+        return self.scale * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
+def normed(norm):
+    return network(lambda: nn.Linear(64, 64), norm, nn.ReLU, lambda: nn.Linear(64, 64), norm, lambda: nn.Linear(64, 64))
+
+
+class Embedded(nn.Module):
+    """Tokens, learned positions, and a feed-forward branch; the mean over positions goes to the head."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.positions = nn.Embedding(40, 64), nn.Embedding(12, 64)
+        self.shift = nn.Parameter(torch.randn(12, 64) * 0.5)
+        self.norm, self.up, self.act, self.down = nn.LayerNorm(64), nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64)
+        self.head = nn.Linear(64, 40)
+
+    def forward(self, tokens):
+        x = self.table(tokens) + self.shift + self.positions(torch.arange(12))
+        x = x + self.down(self.act(self.up(self.norm(x))))
+        return self.head(x.mean(1))
+
+
+class Mixer(nn.Module):
+    """A layer over positions, by transposes, and one over features."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.over_steps, self.act = nn.Linear(64, 64), nn.Linear(10, 10), nn.GELU()
+        self.norm, self.over_features = nn.LayerNorm(64), nn.Linear(64, 64)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x + self.act(self.over_steps(self.norm(x).transpose(1, 2))).transpose(1, 2)
+        return self.over_features(x)
+
+
+def padded():
+    return he_(nn.Sequential(*(m for i in range(6) for m in (conv(64 if i else 3, 64), nn.ReLU()))))
+
+
+class Case(NamedTuple):
+    factory: object
+    inputs: torch.Tensor
+    slack: float = 0.05
+
+
+CASES = {
+    "padded convolutions": Case(padded, IMAGES, 0.1),
+    "max pooling": Case(pooled(lambda: nn.MaxPool2d(2)), IMAGES),
+    "overlapping max pooling": Case(pooled(lambda: nn.MaxPool2d(3, 2, 1)), IMAGES),
+    "mean pooling": Case(pooled(lambda: nn.AvgPool2d(2)), IMAGES),
+    "adaptive pooling": Case(pooled(lambda: nn.AdaptiveAvgPool2d(3)), IMAGES),
+    "mean over pixels": Case(MeanOver, IMAGES),
+    "batch norm": Case(cnn(nn.BatchNorm2d), IMAGES),
+    "group norm": Case(cnn(lambda n: nn.GroupNorm(4, n)), IMAGES, 0.1),
+    "instance norm": Case(cnn(nn.InstanceNorm2d), IMAGES, 0.1),
+    "batch norm in evaluation": Case(lambda: cnn(nn.BatchNorm2d)().eval(), IMAGES, 0.1),
+    "rms norm": Case(normed(lambda: nn.RMSNorm(64)), STEPS),
+    "rms norm by hand": Case(normed(lambda: ByHand(centred=False)), STEPS),
+    "layer norm by hand": Case(normed(lambda: ByHand(centred=True)), STEPS),
+    "layer norm": Case(normed(lambda: nn.LayerNorm(64)), STEPS),
+    "tokens": Case(Embedded, TOKENS),
+    "mixer": Case(Mixer, STEPS),
+}  # fmt: skip
+
+
+def note(grads, place, grad):
+    grads[place] = float(grad.double().square().mean())
+
+
+def draw(factory, inputs, seed):
+    """Second moment of each module's output and of its gradient, rows in the order of execution."""
+    torch.manual_seed(seed)
+    model, rows, grads = factory(), [], {}
+
+    def hook(module, args, out):
+        rows.append(float(out.detach().double().square().mean()))
+        if out.requires_grad:
+            out.register_hook(functools.partial(note, grads, len(rows) - 1))
+
+    for module in model.modules():
+        if not list(module.children()):
+            module.register_forward_hook(hook)
+    out = model(inputs)
+    out.backward(torch.randn_like(out))
+    return [[q, grads.get(i, math.nan)] for i, q in enumerate(rows)]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_signals_and_gradients_agree_with_draws(case):
+    """The median of each row's log lies within four standard errors and the slack of the prediction."""
+    torch.manual_seed(0)
+    profile = predict(case.factory, case.inputs)
+    assert not profile.unknown
+    real = np.log([draw(case.factory, case.inputs, seed) for seed in range(DRAWS)])
+    error = 4 * math.sqrt(math.pi / 2 / DRAWS)
+    for i, row in enumerate(profile):
+        assert row.mark in ("exact", "approximate")
+        for column, predicted in ((0, row.q), (1, row.grad_q)):
+            log = real[:, i, column]
+            off = abs(math.log(predicted) - np.median(log))
+            assert off < error * log.std() + case.slack, (row.path, row.kind, column, off)
+
+
+def test_padding_in_a_deep_network_decays_as_its_largest_eigenvalue():
+    """A 3 x 3 kernel with zero padding on n x n: per layer ((1 + 2 cos(pi/(n+1)))/3)^2 of the second moment is left."""
+    size, width = 12, 2048
+
+    def deep():
+        layers = [m for i in range(24) for m in (nn.Conv2d(3 if i == 0 else width, width, 3, padding=1), nn.ReLU())]
+        return he_(nn.Sequential(*layers))
+
+    profile = predict(deep, (4, 3, size, size))
+    rows = [row for row in profile if row.kind == "Conv2d"]
+    left = ((1 + 2 * math.cos(math.pi / (size + 1))) / 3) ** 2
+    assert rows[-1].q / rows[-2].q == pytest.approx(left, rel=0.01)
+    assert rows[2].grad_q / rows[3].grad_q == pytest.approx(left, rel=0.01)
+
+
+def test_white_pixels_behind_relu_have_the_correlation_of_the_arc_cosine_kernel():
+    """Their mean over p pixels keeps (1 + (p - 1)/pi)/p of the second moment, 1/pi being the correlation of two."""
+    factory = network(lambda: nn.Conv2d(3, 4096, 1), nn.ReLU, lambda: nn.AdaptiveAvgPool2d(1))
+    relu, mean = predict(factory, (4, 3, 6, 6)).layers[1:]
+    assert mean.q / relu.q == pytest.approx((1 + 35 / math.pi) / 36, rel=0.01)

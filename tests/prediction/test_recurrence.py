@@ -1,0 +1,160 @@
+"""Recurrent networks, cells, and what they are made of: memory written in parts, sums that share a term.
+
+Weights are met again at each step; what steps have in common through them, beside the inputs, is not followed. So the
+forward pass is held to 0.1, the gradient at the last step and, for a plain RNN, at all steps.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from steadygrad.prediction import predict
+
+from .test_positions import DRAWS, draw, note, seeded
+
+STEPS = seeded(16, 8, 64)
+
+
+class Last(nn.Module):
+    """A whole network; its last step goes to the head."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.steps, self.head = getattr(nn, kind)(64, 64, batch_first=True), nn.Linear(64, 16)
+
+    def forward(self, x):
+        return self.head(self.steps(x)[0][:, -1])
+
+
+class Cells(nn.Module):
+    """A loop over a cell by hand."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.cell, self.head = getattr(nn, kind)(64, 64), nn.Linear(64, 16)
+        self.mark = nn.Identity()
+
+    def forward(self, x):
+        state = h = torch.zeros(len(x), 64)
+        if isinstance(self.cell, nn.LSTMCell):
+            state = (h, h)
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+            h = self.mark(state[0] if isinstance(state, tuple) else state)
+        return self.head(h)
+
+
+class Written(nn.Module):
+    """An RNN of two layers and a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_input, self.of_state = nn.Linear(64, 64), nn.Linear(64, 64, bias=False)
+        self.head, self.mark = nn.Linear(64, 16), nn.Identity()
+
+    def forward(self, x):
+        h = torch.zeros(len(x), 64)
+        for step in x.unbind(1):
+            h = self.mark(torch.tanh(self.of_input(step) + self.of_state(h)))
+        return self.head(h)
+
+
+def agree(row, real, column, slack=0.1):
+    predicted = (row.q, row.grad_q)[column]
+    with np.errstate(divide="ignore"):
+        log = np.log(real)
+    error = 4 * (np.pi / 2 / len(log)) ** 0.5 * log.std() + slack
+    assert abs(np.log(predicted) - np.median(log)) < error, (row.path, row.kind, column)
+
+
+@pytest.mark.parametrize("kind", ["RNNCell", "GRUCell", "LSTMCell"])
+def test_cells_agree_with_draws(kind):
+    profile = predict(lambda: Cells(kind), STEPS)
+    assert not profile.unknown
+    real = np.array([draw_marks(lambda: Cells(kind), seed) for seed in range(DRAWS)])
+    marks = [row for row in profile if row.kind in ("Identity", "Linear")]
+    for i, row in enumerate(marks):
+        agree(row, real[:, i, 0], 0)
+    agree(marks[-2], real[:, -2, 1], 1)
+
+
+def draw_marks(factory, seed):
+    """Only modules that return one tensor."""
+    torch.manual_seed(seed)
+    model, rows, grads = factory(), [], {}
+
+    def hook(module, args, out):
+        rows.append(float(out.detach().double().square().mean()))
+        out.register_hook(functools.partial(note, grads, len(rows) - 1))
+
+    for module in model.modules():
+        if isinstance(module, nn.Identity | nn.Linear):
+            module.register_forward_hook(hook)
+    out = model(STEPS)
+    out.backward(torch.randn_like(out))
+    return [[q, grads[i]] for i, q in enumerate(rows)]
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_whole_networks_agree_with_draws(kind):
+    profile = predict(lambda: Last(kind), STEPS)
+    assert not profile.unknown
+    head = profile.layers[-1]
+    real = []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        model = Last(kind)
+        real.append(float(model(STEPS).detach().double().square().mean()))
+    agree(head, np.array(real), 0)
+
+
+def test_a_hand_written_network_agrees_with_draws_at_all_steps():
+    profile = predict(Written, STEPS)
+    assert not profile.unknown
+    real = np.array([draw(Written, STEPS, seed) for seed in range(DRAWS)])
+    for i, row in enumerate(profile):
+        if row.q > 0:
+            agree(row, real[:, i, 0], 0)
+        agree(row, real[:, i, 1], 1)
+
+
+def test_what_two_terms_of_a_sum_share_is_counted():
+    """(h - n) z + n with z = 1/2 is the mean of both, of variance (1 + 1)/4."""
+
+    class Gate(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.h, self.n, self.z = (nn.Linear(4096, 4096, bias=False) for _ in range(3))
+            self.end = nn.Identity()
+            for layer in (self.h, self.n):
+                nn.init.normal_(layer.weight, std=1 / 64)
+            nn.init.zeros_(self.z.weight)
+
+        def forward(self, x):
+            h, n, z = self.h(x), self.n(x), torch.sigmoid(self.z(x))
+            return self.end((h - n) * z + n)
+
+    profile = predict(Gate, (4, 4096))
+    assert profile["end"].q == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_gate_that_is_changed_in_place_leaves_the_others_as_they_are():
+    class Gates(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both, self.one, self.two = nn.Linear(4096, 8192, bias=False), nn.Identity(), nn.Identity()
+            nn.init.normal_(self.both.weight, std=1 / 64)
+
+        def forward(self, x):
+            h = self.both(x)
+            a, b = h[:, :4096], h[:, 4096:]
+            a.sigmoid_()
+            return self.one(a) * self.two(b)
+
+    with torch.no_grad():
+        profile = predict(Gates, (4, 4096))
+    assert profile["one"].q == pytest.approx(0.2934, rel=0.01)  # E[sigmoid(z)^2]
+    assert profile["two"].q == pytest.approx(1.0, rel=0.01)
