@@ -12,7 +12,7 @@ import importlib
 from steadygrad.errors import unknown_name
 from steadygrad.study.bench import Study
 
-STUDIES: dict[str, str] = {}
+STUDIES: dict[str, str] = {"foundations": "foundations", "phase-diagram": "phase_diagram", "born-dead": "born_dead"}
 
 
 def study(name: str) -> Study:

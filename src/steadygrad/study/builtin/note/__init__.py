@@ -1,0 +1,1 @@
+"""The foundations as experiments: a section a module, each with `section(bench, effort) -> Section`."""

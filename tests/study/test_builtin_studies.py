@@ -1,0 +1,98 @@
+"""The built-in studies, small: their own code on few networks; and the checks that they make."""
+
+import math
+
+import pytest
+
+from steadygrad.report.study_page import Check, Section, render
+from steadygrad.study import STUDIES, Bench
+from steadygrad.study.builtin import born_dead, foundations, phase_diagram, study
+from steadygrad.study.builtin.marks import panel, point
+from steadygrad.study.builtin.note import clipping, depth, dying, softmax, variance, xavier_relu
+from steadygrad.study.builtin.note.effort import Effort
+
+SMALL = Effort(seeds=3, steps=8, depth=4, width=16)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return Bench(out=tmp_path_factory.mktemp("studies"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_name_has_a_study(name):
+    assert callable(study(name))
+
+
+def failed(section, but=()):
+    return [check.what for check in section.checks if not check.holds and not check.what.startswith(but)]
+
+
+@pytest.mark.parametrize("module", [variance, softmax, clipping])
+def test_what_needs_no_training_holds_at_any_size(module, bench):
+    assert not failed(module.section(bench, SMALL))
+
+
+@pytest.mark.parametrize("module", [depth, xavier_relu])
+def test_signals_as_drawn_hold_at_any_size(module, bench):
+    section = module.section(bench, SMALL)
+    assert sum(check.what.startswith("ln ") for check in section.checks) >= 6
+    assert not failed(section, but="accuracy")  # eight steps teach nothing
+
+
+def test_one_unit_dies_and_recovers_as_predicted_at_any_size(bench):
+    section = dying.section(bench, SMALL)
+    assert not failed(section, but=("accuracy", "more dead", "come back"))
+
+
+def test_foundations_write_a_page_that_needs_nothing_else_and_their_pictures(bench, monkeypatch):
+    monkeypatch.setattr(foundations, "SECTIONS", (variance, softmax))
+    conclusion = foundations.study(bench, SMALL)
+    page = conclusion.files[0].read_text()
+    assert conclusion.holds
+    assert len(conclusion.sentences) == 2
+    assert {file.suffix for file in conclusion.files[1:]} == {".svg", ".png"}
+    assert page.count("<svg") == 2
+    assert "<script" not in page
+    assert "<link" not in page
+    assert all(file.stat().st_size > 1000 for file in conclusion.files)
+
+
+def test_the_phase_diagram_finds_the_edge(bench):
+    grid = phase_diagram.Grid(scales=4, depths=(4, 8), width=16, steps=4, seeds=2)
+    conclusion = phase_diagram.study(bench, grid)
+    assert not conclusion.holds  # four steps: nothing is learned, so nothing is lost, and the study says so
+    assert "?" in conclusion.sentences[0]
+
+
+def test_six_xi_is_infinite_on_the_edge_and_falls_on_both_sides():
+    from steadygrad import theory
+
+    edge = theory.edge_of_chaos("tanh", sigma_b=phase_diagram.SIGMA_B).sigma_w
+    left, nearer, right = (phase_diagram.predicted(edge * factor) for factor in (0.9, 0.99, 1.1))
+    assert left < nearer > right
+
+
+@pytest.mark.parametrize("power", [0, 1, 2])
+def test_the_depth_that_is_lost_lies_between_the_last_above_half_and_the_next(power):
+    depths, accuracies = [4, 8, 16, 32], [0.9, 0.9, 0.9, 0.1]
+    accuracies[power + 1 :] = [0.1] * (3 - power)
+    found = phase_diagram.lost_at(depths, accuracies)
+    assert depths[power] < found < depths[power + 1]
+    assert math.isclose(found, math.sqrt(depths[power] * depths[power + 1]))
+
+
+def test_a_check_that_fails_is_said_first_and_marked():
+    check = Check(what="one", predicted=1.0, measured=2.0, error=0.1, allowed=0.5)
+    chart = panel("t", x="x", y="y", points=[point(1, 1.0, 0.1, "a")])
+    section = Section(name="s", title="T", claim="C", prediction="P", chart=chart, checks=(check,), verdict="v.")
+    assert section.sentence.startswith("T: not all of it is borne out here (one). v. 0 of 1 checks hold")
+    assert 'class="outside"' in render("t", [section])
+    assert not Check(what="one", predicted=1.0, measured=math.nan, error=0.0, allowed=9.0).holds
+
+
+def test_networks_are_born_dead_as_often_as_predicted_and_learn_a_constant(bench):
+    grid = born_dead.Grid(widths=(2, 3), depths=(2, 8), seeds=60, steps=10)
+    conclusion = born_dead.study(bench, grid)
+    assert conclusion.holds, conclusion.sentences
+    assert conclusion.files[0].read_text().count("<tr>") == 1 + len(grid.widths) * len(grid.depths) + 1
