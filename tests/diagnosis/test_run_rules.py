@@ -176,3 +176,15 @@ def test_detectors_are_silent_on_a_noisy_fall_and_each_speaks_of_its_own():
     assert stands_still(Course(losses=(2 + 0.1 * noise()).tolist(), start=start, constant=[2.0]))
     assert spike(Course(losses=[*fall[:100], *[30.0] * 8, *fall[100:]], start=start)) == 100
     assert spike(Course(losses=[*fall[:100], 300.0, *fall[100:]], start=start)) is None
+
+
+def test_targets_far_off_are_the_cause_where_a_trial_comes_to_nothing():
+    """Targets at 500 ± 100 under a rate that moves the outputs by thousandths: their scale is told, not the symptom."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 48), nn.SiLU(), nn.Linear(48, 1))
+    inputs = [torch.randn(64, 10) for _ in range(20)]
+    data = [(x, 100 * torch.sin(x[:, :1]) + 500) for x in inputs]
+    optimizer = torch.optim.RMSprop(model.parameters(), 1e-3)
+    report = check({"model": model, "data": data, "loss_fn": nn.MSELoss(), "optimizer": optimizer})
+    assert report.findings[0].code == "DAT002"
+    assert report.findings[0].level != "info"

@@ -18,7 +18,7 @@ from .configuration import Configuration
 from .data_position import data_position_kept
 from .definitions import located
 from .evidence import Collector, Measured, Predicted, Unavailable
-from .ranking import ranked
+from .ranking import ranked, suspected
 from .report import Report
 from .rules import RULES
 from .selection import selected
@@ -98,6 +98,7 @@ def reported(
     kept, unused = suppressed(findings, (*allowances(model), *settled.suppressions), codes)
     for words in unused:
         collector.note(words)
+    kept = suspected(kept, RULES)
     levelled = [replace(finding, level=settled.level_of(finding.code, finding.level)) for finding in kept]
     return Report(
         findings=tuple(located(finding, model) for finding in ranked(levelled, RULES)),

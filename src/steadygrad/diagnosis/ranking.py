@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from steadygrad.finding import Finding, Rule
 
+_SCALES = ("DAT", "LOS")
+
 
 def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
     """Return the findings that nothing else explains, gravest first, each with what it explains.
@@ -32,6 +34,29 @@ def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Find
     roots.sort(key=lambda f: (f.level.rank, order[f.code]))
     effects.sort(key=lambda f: (f.level.rank, order[f.code]))
     return tuple(_with_consequences(root, roots, effects, causes, rules) for root in roots)
+
+
+def suspected(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding]:
+    """Return the findings, what was worth knowing of data or loss raised to the level of what a trial shows of it.
+
+    A scale that is off may do no harm, and is then `info`; where a trial comes to nothing and nothing graver explains
+    that, what would explain it is its probable cause.
+
+    >>> from steadygrad.diagnosis.rules import RULES
+    >>> from steadygrad.finding import Level
+    >>> scale = Finding(code="DAT002", name="", level=Level.INFO, message="")
+    >>> stuck = Finding(code="RUN004", name="", level=Level.WARN, message="")
+    >>> [str(f.level) for f in suspected([scale, stuck], RULES)]
+    ['warn', 'warn']
+    """
+    given = list(findings)
+    present = {f.code for f in given if f.level != "info"}
+    for symptom in [f for f in given if f.code.startswith("RUN") and f.level != "info"]:
+        causes = rules[symptom.code].explained_by
+        if not present & {code for code in causes if not code.startswith("RUN")}:
+            level, codes = symptom.level, {code for code in causes if code.startswith(_SCALES)}
+            given = [replace(f, level=level) if f.level == "info" and f.code in codes else f for f in given]
+    return given
 
 
 def _cause(code: str, present: set[str], rules: Mapping[str, Rule]) -> str | None:

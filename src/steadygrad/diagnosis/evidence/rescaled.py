@@ -114,7 +114,7 @@ def run_steps(
             y = batch.targets if targets is None or batch.targets is None else targets(batch.targets)
             optimizer.zero_grad()
             loss = loss_fn(model(x), y) * scale
-            losses.append(float(loss) / baseline)
+            losses.append(float(loss.detach()) / baseline)
             if not math.isfinite(losses[-1]):
                 return Steps(losses=tuple(losses), finished=False)
             loss.backward()
