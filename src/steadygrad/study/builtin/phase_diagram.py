@@ -75,7 +75,7 @@ def predicted(sigma_w: float) -> float:
     """Return 6 xi_c at the fixed point of the variance map.
 
     >>> round(predicted(1.0), 1)
-    20.3
+    21.8
     """
     q = theory.fixed_points("tanh", sigma_w=sigma_w, sigma_b=SIGMA_B).points[-1].q
     return theory.trainable_depth("tanh", q=q, sigma_w=sigma_w)
