@@ -110,7 +110,8 @@ def _cuts(traced: Traced, stepped: Stepped, names: list[str]) -> Iterator[Findin
         operation = traced.operations.forward[index]
         where = f" at {operation.line}" if operation.line else ""
         who = f"in {operation.path!r}" if operation.path else "in the model"
-        more = f" {len(groups) - 1} more such cuts are there." if len(groups) > 1 else ""
+        others = len(groups) - 1
+        more = f" There {'is 1 more such cut' if others == 1 else f'are {others} more such cuts'}." if others else ""
         yield Finding(
             code="BWD003",
             name="no-gradient",
