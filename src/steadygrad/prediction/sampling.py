@@ -24,6 +24,7 @@ from .values import Array, Draws, Moments, Signal
 MOST_DRAWS = 512
 FEWEST_DRAWS = 16
 BUDGET = 1 << 21
+LARGEST = 8 * BUDGET  # what an operator may make of samples, as a product of all pairs would: 64 MB
 
 
 def draws_of(signal: Signal, shape: tuple[int, ...], batch: Batch, noises: Noises) -> Draws | None:

@@ -17,7 +17,7 @@ from steadygrad.prediction import hermite
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
 from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import backward, forward
-from steadygrad.prediction.sampling import draws_of
+from steadygrad.prediction.sampling import LARGEST, draws_of
 from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
 
@@ -168,6 +168,9 @@ def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if not draws:
         return Concrete(call.substituted(lambda t: numbers(run.value(t), t)))
     first = next(iter(draws.values()))
+    entries = sum(t.numel() for t in call.outs)
+    if entries * len(first.values) > LARGEST:
+        return run.lost(f"{call.name} of so many entries that they cannot be sampled")
     outs = sampled(call, run, draws)
     if isinstance(outs[0], list | tuple):
         return tuple(_stacked(first, [o[i] for o in outs]) for i in range(len(outs[0])))
