@@ -86,7 +86,7 @@ _ORIGINALS = {name: _copied(name) for name in RECORDED}
 _RUNNING: list[Interpreter] = []
 
 
-def _stand_in(*args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN202
+def _stand_in(*args: Any, **kwargs: Any) -> Any:
     # Runs as the code of another function, in whose globals no name of this file is known.
     import sys
 
