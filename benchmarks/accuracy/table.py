@@ -83,9 +83,10 @@ def _first(line: Line) -> str:
 _PAGE = """# Accuracy
 
 What `check` says of the setups of [benchmarks/cases](../benchmarks/cases/README.md): faulty ones, each with a control
-in which only the fault is removed, and sound ones that look a little like broken ones. The first {seeds} seeds; shares
-with their 95% Wilson intervals. Runs of one case are alike, so that the intervals are narrower than those over new
-cases would be. `make accuracy` writes this page.
+in which only the fault is removed, and sound ones that look a little like broken ones. Number of
+seeds: {seeds}; shares with their 95% Wilson intervals. Runs of one case are alike, so that the
+intervals are narrower than those over new cases would be; and the rules were written beside these cases: how well they
+do on others, only others can tell. `make accuracy` writes this page.
 
 {table}
 
