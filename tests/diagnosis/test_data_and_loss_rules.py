@@ -490,3 +490,24 @@ def test_labels_that_the_loss_refuses_are_a_finding_from_the_first_batch_on(labe
     assert (found.code, found.level) == ("DAT005", "error")
     assert said in found.message
     assert any("the loss raised" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "form"),
+    [
+        (
+            lambda o, y: -(y * torch.sigmoid(o).log() + (1 - y) * (1 - torch.sigmoid(o)).log()).mean(),
+            "log(1 - sigmoid)",
+        ),
+        (lambda o, y: -(1 - torch.softmax(o, 1)).log().mul(1 - y).mean(), "log(1 - softmax)"),
+    ],
+)
+def test_logarithms_of_what_a_probability_leaves_are_unstable_too(loss_fn, form):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    nn.init.constant_(model[2].bias, 40.0)
+    with torch.no_grad():
+        model[2].bias[1:] = 0.0
+    data = [(torch.randn(64, 6), torch.randint(2, (64, 3)).float())]
+    found = [f for f in check({"model": model, "data": data, "loss_fn": loss_fn}, select=["LOS003"]).findings]
+    assert any(form in f.message and f.level == Level.ERROR for f in found)

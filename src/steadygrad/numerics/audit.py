@@ -12,8 +12,6 @@ from steadygrad.tracing import SourceLine
 if TYPE_CHECKING:
     from torch import nn
 
-    from .operator_graph import Operator
-
 
 @dataclass(frozen=True)
 class UnstableForm:
@@ -43,7 +41,7 @@ class UnstableForm:
 def audit(fn_or_module: Callable[..., object], example: Any) -> tuple[UnstableForm, ...]:
     """Return the unstable forms among the operators that a function or module runs on an example.
 
-    It knows: exp over its sum; sigmoid by hand; log of softmax, of sigmoid, of 1 - sigmoid, of a sum of exp; log(1 +
+    It knows: exp over its sum; sigmoid by hand; log of softmax, of sigmoid, of 1 less these, of a sum of exp; log(1 +
     exp); log(1 - exp); 1 - exp; sqrt at zero and division by a norm, both without a guard; where with a NaN branch;
     E[x^2] - E[x]^2. A form is recognized by the operators themselves, however it is written; forms that subtract the
     maximum or add an epsilon are left alone, and so are this package's own functions.
@@ -68,27 +66,14 @@ def audit(fn_or_module: Callable[..., object], example: Any) -> tuple[UnstableFo
     [('exp over its sum', 'steadygrad.numerics.softmax(x)', 'return weights / weights.sum(-1, keepdim=True)')]
     """
     from .operator_graph import operators_of  # here, so that arrays need no torch
+    from .unstable_forms import matches
 
     args = example if isinstance(example, tuple) else () if isinstance(example, dict) else (example,)
     named = example if isinstance(example, dict) else {}
     with _untouched(fn_or_module):
         operators = operators_of(lambda: fn_or_module(*args, **named), _paths(fn_or_module))
-    return tuple(dict.fromkeys(_found(operators)))
-
-
-def _found(operators: tuple[Operator, ...]) -> list[UnstableForm]:
-    """Match from the last operator to the first, so that the widest form wins over those inside it."""
-    from .unstable_forms import match
-
-    covered: set[int] = set()
-    found: list[UnstableForm] = []
-    for op in reversed(operators):
-        matched = None if op.is_own or id(op) in covered else match(op)
-        if matched is not None:
-            form, inside = matched
-            covered.update(id(o) for o in inside)
-            found.append(UnstableForm(form.name, form.use, form.reason, op.source, op.module))
-    return found[::-1]
+    found = (UnstableForm(f.name, f.use, f.reason, op.source, op.module) for op, f, _ in matches(operators))
+    return tuple(dict.fromkeys(found))
 
 
 def _paths(fn_or_module: object) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from .operator_graph import Operand, Operator
@@ -41,6 +41,11 @@ LOG_OF_SIGMOID = Form(
 )
 LOG_OF_ONE_MINUS_SIGMOID = Form(
     "log(1 - sigmoid)", "steadygrad.numerics.log_sigmoid(-x)", "a probability that rounds to 1 has the logarithm -inf"
+)
+LOG_OF_ONE_MINUS_SOFTMAX = Form(
+    "log(1 - softmax)",
+    "steadygrad.numerics.logsumexp of the other classes, less that of all",
+    "a probability that rounds to 1 has the logarithm -inf",
 )
 SIGMOID_BY_HAND = Form(
     "sigmoid by hand", "steadygrad.numerics.sigmoid(x)", "exp overflows, then its gradient, 0 times inf, is NaN"
@@ -111,6 +116,27 @@ def match(op: Operator) -> Match | None:
     return None
 
 
+def matches(operators: Iterable[Operator]) -> list[tuple[Operator, Form, tuple[Operator, ...]]]:
+    """Return every form among operators, in their order: where it ends, what it is, and what it covers.
+
+    From the last operator to the first, so that the widest form wins over those inside it; this package's own
+    functions are left alone.
+
+    >>> softmax = Operator("_softmax", (Operator("input"),))
+    >>> [(op.name, form.name) for op, form, _ in matches([softmax, Operator("log", (softmax,))])]
+    [('log', 'log of softmax')]
+    """
+    covered: set[int] = set()
+    found = []
+    for op in reversed(list(operators)):
+        matched = None if op.is_own or id(op) in covered else match(op)
+        if matched is not None:
+            form, inside = matched
+            covered.update(id(o) for o in inside)
+            found.append((op, form, inside))
+    return found[::-1]
+
+
 def _first(op: Operator) -> Operator | None:
     return op.operands[0] if op.operands and isinstance(op.operands[0], Operator) else None
 
@@ -167,6 +193,8 @@ def _log_of(op: Operator) -> Match | None:
         return LOG_OF_ONE_PLUS_EXP, (raw, inner)
     if _one_minus(raw, "sigmoid") or _one_minus(inner, "sigmoid"):
         return LOG_OF_ONE_MINUS_SIGMOID, (raw, inner, *raw.inputs, *inner.inputs)
+    if _one_minus(raw, "_softmax") or _one_minus(inner, "_softmax"):
+        return LOG_OF_ONE_MINUS_SOFTMAX, (raw, inner, *raw.inputs, *inner.inputs)
     if _one_minus_exp(raw):
         return LOG_OF_ONE_MINUS_EXP, (raw, *raw.inputs)
     if inner.name in ("_softmax", "sigmoid"):

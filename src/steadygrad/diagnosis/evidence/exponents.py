@@ -16,23 +16,30 @@ from steadygrad.measurement.untouched import untouched
 from steadygrad.numerics.operator_graph import Operator, operators_of
 from steadygrad.numerics.unstable_forms import (
     EXP_OVER_SUM,
+    LOG_OF_ONE_MINUS_SIGMOID,
+    LOG_OF_ONE_MINUS_SOFTMAX,
     LOG_OF_ONE_PLUS_EXP,
     LOG_OF_SIGMOID,
     LOG_OF_SOFTMAX,
     LOG_OF_SUM_EXP,
+    SIGMOID_BY_HAND,
     Form,
-    match,
+    matches,
 )
 
 from .collector import Collector, Unavailable
 from .rescaled import Steps, run_steps
 from .sampled import Sampled, examples
 
-_FORMS = (EXP_OVER_SUM, LOG_OF_SOFTMAX, LOG_OF_SIGMOID, LOG_OF_SUM_EXP, LOG_OF_ONE_PLUS_EXP)
-_LOG_OF_COMPLEMENT = Form(
-    "log of 1 - sigmoid",
-    "steadygrad.numerics.log_sigmoid(-x)",
-    "1 - p is exactly 0 once p rounds to 1, and its logarithm -inf",
+_FORMS = (
+    EXP_OVER_SUM,
+    SIGMOID_BY_HAND,
+    LOG_OF_SOFTMAX,
+    LOG_OF_SIGMOID,
+    LOG_OF_ONE_MINUS_SOFTMAX,
+    LOG_OF_ONE_MINUS_SIGMOID,
+    LOG_OF_SUM_EXP,
+    LOG_OF_ONE_PLUS_EXP,
 )
 _SEEN = frozenset(("exp", "log", "log2", "log10", "log1p", "div"))
 # More examples would only make the operators slower.
@@ -156,33 +163,17 @@ def _range_of(name: str, x: Any) -> _Range:
 
 
 def _found(operators: tuple[Operator, ...], ranges: _Ranges) -> list[Exponential]:
-    """From the last operator to the first, so that the widest form wins over those inside it."""
     seen: Counter[str] = Counter()
     of: dict[int, _Range] = {}
     for op in operators:
         if op.name in _SEEN:
             of[id(op)] = ranges.by_name[op.name][seen[op.name]]
             seen[op.name] += 1
-    covered: set[int] = set()
-    found: list[Exponential] = []
-    for op in reversed(operators):
-        matched = None if op.is_own or id(op) in covered else _match(op)
-        if matched is not None:
-            form, inside = matched
-            covered.update(id(o) for o in inside)
-            found.append(_exponential(form, op, [of[id(o)] for o in (op, *inside) if id(o) in of]))
-    return found[::-1]
-
-
-def _match(op: Operator) -> tuple[Form, tuple[Operator, ...]] | None:
-    found = match(op)
-    if found is not None:
-        return found if found[0] in _FORMS else None
-    if op.name == "log" and op.inputs and op.inputs[0].name in ("rsub", "sub") and 1 in op.inputs[0].operands:
-        complement = op.inputs[0]
-        if len(complement.inputs) == 1 and complement.inputs[0].name in ("sigmoid", "_softmax"):
-            return _LOG_OF_COMPLEMENT, (complement,)
-    return None
+    return [
+        _exponential(form, op, [of[id(o)] for o in (op, *inside) if id(o) in of])
+        for op, form, inside in matches(operators)
+        if form in _FORMS
+    ]
 
 
 def _exponential(form: Form, op: Operator, ranges: list[_Range]) -> Exponential:
