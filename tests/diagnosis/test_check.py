@@ -42,7 +42,7 @@ def seeded():
 
 
 def test_the_deep_default_network_is_told_by_its_cause_with_the_consequences_under_it():
-    """Oracle 16: sigma_w² = 1/3 before ReLU, which asks for 2; a sixth of the signal and of the gradient a layer.
+    """sigma_w² = 1/3 before ReLU, which asks for 2; a sixth of the signal and of the gradient a layer.
 
     In double precision: in single what is left at layer 30 is rounding, 3e-18 instead of 6^-30 = 4.5e-24.
     """

@@ -147,7 +147,7 @@ def test_the_first_convolution_is_right_in_the_mean_and_the_next_ones_nearly(opt
 
 
 def test_batch_norm_before_relu_explodes_the_gradient():
-    """Oracle 21: the squared gradient grows by pi/(pi - 1) a layer, going back (Yang et al. 2019)."""
+    """the squared gradient grows by pi/(pi - 1) a layer, going back (Yang et al. 2019)."""
 
     def network():
         layers = [m for _ in range(12) for m in (nn.Linear(1024, 1024), nn.BatchNorm1d(1024), nn.ReLU())]

@@ -74,7 +74,7 @@ def test_moments_of_every_activation_agree_with_draws(activation, inputs):
 
 
 def test_default_linear_before_relu_keeps_q_and_loses_the_signal():
-    """Oracle 16: sigma_w^2 = 1/3, sigma_b^2 = 1/(3n): q stays at 2/(5n), q(1-c) and squared gradients fall by 1/6."""
+    """sigma_w^2 = 1/3, sigma_b^2 = 1/(3n): q stays at 2/(5n), q(1-c) and squared gradients fall by 1/6."""
     n = 4096
     profile = predict(lambda: chain(nn.ReLU, depth=20, width=n, inputs=n), (2, n))
     linear = [layer for layer in profile if layer.kind == "Linear"]
@@ -86,7 +86,7 @@ def test_default_linear_before_relu_keeps_q_and_loses_the_signal():
 
 
 def test_xavier_before_relu_halves():
-    """Oracle 29: Xavier before ReLU, square layers: factor 1/2 a layer."""
+    """Xavier before ReLU, square layers: factor 1/2 a layer."""
 
     def factory():
         model = chain(nn.ReLU, depth=10, width=4096, inputs=4096)
@@ -102,7 +102,7 @@ def test_xavier_before_relu_halves():
 
 
 def test_finite_width_drift_and_spread_of_he_relu():
-    """Oracles 18 and 19: log of the normalised squared norm has mean about -sum 5/(2n) and variance about sum 5/n."""
+    """The log of the normalised squared norm has mean about -sum 5/(2n) and variance about sum 5/n."""
     n, depth = 256, 50
     rows = predict(lambda: he_(chain(nn.ReLU, depth=depth, width=n, inputs=n)), (1, n)).layers
     assert rows[-1].kind == "ReLU"
@@ -112,7 +112,7 @@ def test_finite_width_drift_and_spread_of_he_relu():
 
 
 def test_relu_correlations_are_those_of_the_arc_cosine_kernel():
-    """Oracle 2: iterates of the ReLU correlation map from c = 0."""
+    """iterates of the ReLU correlation map from c = 0."""
     n = 1 << 20
     relu = [
         row for row in predict(lambda: he_(chain(nn.ReLU, depth=10, width=n, inputs=n)), (2, n)) if row.kind == "ReLU"
@@ -168,7 +168,7 @@ class Residual(nn.Module):
 
 
 def test_a_residual_branch_adds_what_it_adds():
-    """Oracle 25: a He branch has the second moment of its input through two layers, so the sum has 1 + 2 of it."""
+    """a He branch has the second moment of its input through two layers, so the sum has 1 + 2 of it."""
     profile = predict(Residual, (4, 64))
     assert profile["end"].q == pytest.approx(3.0, rel=0.02)
     assert profile["end"].grad_q == pytest.approx(1.0)

@@ -30,7 +30,7 @@ def test_the_fate_of_a_scale(total, fate, survives):
 
 
 def test_default_linear_before_relu_loses_a_factor_of_six_a_layer():
-    """Oracle 16: what differs between examples and the squared gradient fall by 1/6 a layer."""
+    """what differs between examples and the squared gradient fall by 1/6 a layer."""
     profile = theory.mlp(depth=60, width=4096, activation="relu", init="torch-default")
     assert [verdict.fate for verdict in verdicts(profile)] == ["vanishes", "vanishes"]
     # Behind the first layers, where examples are not yet all alike and the variance not yet at its fixed point.
@@ -41,13 +41,13 @@ def test_default_linear_before_relu_loses_a_factor_of_six_a_layer():
 
 
 def test_xavier_before_relu_halves_the_gradient_a_layer():
-    """Oracle 29: factor 1/2 a layer, square layers."""
+    """factor 1/2 a layer, square layers."""
     _, backward = verdicts(theory.mlp(depth=40, width=4096, activation="relu", init="xavier-normal"))
     assert backward.total ** (1 / 39) == pytest.approx(1 / 2, rel=0.01)
 
 
 def test_tanh_under_gain_five_thirds_is_chaotic():
-    """Oracle 15: the squared gradient grows 1.4e4 times over 50 layers."""
+    """the squared gradient grows 1.4e4 times over 50 layers."""
     profile = theory.mlp(depth=51, width=4096, activation="tanh", init=(5 / 3, 0.0), q=1.178480)
     assert verdicts(profile)[1].fate == "explodes"
 

@@ -56,6 +56,7 @@ def test_a_grid_is_trained_and_goes_on(command, tmp_path):
         (("spec.toml", "--workers", "two"), "`--workers` must be a whole number, got 'two'"),
         (("spec.toml", "--workers", "-1"), "`workers` is a number of processes"),
         (("nothing", "--extend"), "`--extend` is for a SPEC.toml, got 'nothing'"),
+        (("born-dead", "--out", "memory://x"), "`--out` must be a folder for a built-in study"),
     ],
 )
 def test_what_is_wrong_is_one_line(command, arguments, words):

@@ -47,6 +47,8 @@ def study(
     if not spec.endswith(".toml"):
         if extend:
             raise ValueError(not_allowed("--extend", "is for a SPEC.toml", spec))
+        if out is not None and "://" in out:
+            raise ValueError(not_allowed("--out", "must be a folder for a built-in study, which writes pictures", out))
         return _built_in(spec, Path(out or f"studies/{spec}"), workers=count, ray=ray, device=device)
     made = Spec.read(spec)
     place = out or f"studies/{made.name}"
