@@ -92,8 +92,8 @@ do on others, only others can tell. `make accuracy` writes this page.
 
 A finding counts at warn or error. torchmortem watches 200 steps of a plain loop; torch-audit sees the model with a
 batch before the first step and after one backward pass. Their findings have no codes that could be compared with the
-expected ones, so that only whether they speak is counted. Seconds are those of one thread on the machine that wrote
-the page.
+expected ones, so that only whether they speak is counted. Seconds are processor seconds of one thread on the machine
+that wrote the page.
 
 ## By case
 
