@@ -246,7 +246,7 @@ class _Trace:
         if first.is_floating_point() and first.numel():
             operation.differentiable = True
             operation.largest = _largest(first)
-            operation.q = float(torch.linalg.vector_norm(first, dtype=_wide(first))) ** 2 / first.numel()
+            operation.q = _second_moment(first)
             if self.forward_bad is None and (bad := bad_number(operation.name, given, first)) is not None:
                 self.forward_bad = operation, bad
 
@@ -360,6 +360,13 @@ def _tensors(found: Any) -> list[torch.Tensor]:
 @torch.no_grad()
 def _largest(x: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(x.detach(), math.inf)) if x.numel() else 0.0
+
+
+def _second_moment(x: torch.Tensor) -> float:
+    norm = float(torch.linalg.vector_norm(x, dtype=_wide(x)))
+    if math.isinf(norm):  # squares that single precision cannot hold, of numbers that it can
+        norm = float(torch.linalg.vector_norm(x, dtype=torch.float64))
+    return norm * (norm / x.numel())
 
 
 def _gravity(x: float) -> float:

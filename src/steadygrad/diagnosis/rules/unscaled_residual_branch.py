@@ -7,8 +7,8 @@ blocks), or that begins at zero, keeps it bounded. The rule follows each chain o
 the other, and speaks where the second moment at its last sum is above e^12 times that at its first: twice the six
 depth scales over which networks were seen to train.
 
-What to do: scale each branch, or its last weights, by 1/sqrt(number of blocks); begin its last layer at zero; or put
-a norm at its entrance.
+What to do: scale each branch, or its last weights, by 1/sqrt(number of blocks), and less where a block does more than
+double its stream; begin its last layer at zero; or put a norm at its entrance.
 
 Bad:
 
@@ -92,6 +92,7 @@ def check(residual: ResidualStreams) -> Iterator[Finding]:
 def _finding(logarithm: float, stream: tuple[Operation, ...]) -> Finding:
     blocks, last = len(stream), stream[-1]
     each = written(logarithm / (blocks - 1)) if math.isfinite(logarithm) else "too much"
+    scale = _scale(logarithm, blocks)
     return Finding(
         code="INI005",
         name="unscaled-residual-branch",
@@ -102,7 +103,13 @@ def _finding(logarithm: float, stream: tuple[Operation, ...]) -> Finding:
         measured=last.q,
         expected=stream[0].q * math.exp(LOST),
         count=blocks,
-        fix=f"Scale each branch by 1/sqrt({blocks}) = {blocks**-0.5:.3g}, begin its last layer at zero, or put a norm "
-        "at its entrance.",
+        fix=f"Scale each branch by {scale:.2g}, which leaves a factor of e over all of them, begin its last layer at "
+        "zero, or put a norm at its entrance.",
         line=str(last.line) if last.line else None,
     )
+
+
+def _scale(logarithm: float, blocks: int) -> float:
+    """Return s with (1 + s² (r - 1))^blocks <= e, where each block multiplies by r: 1/sqrt(blocks) where r is 2."""
+    each = math.expm1(logarithm / (blocks - 1)) if math.isfinite(logarithm) else 1.0
+    return (blocks * each) ** -0.5

@@ -172,7 +172,7 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     d = x.d + y.d + sign * (x.mean[:, None] - x.mean) * (y.mean[:, None] - y.mean)
     total = max(float(q.mean()), 1e-300)
     spread = x.spread.scaled(float(x.q.mean()) / total).plus(y.spread.scaled(float(y.q.mean()) / total))
-    meeting = 4 * run.batch.pair_mean(x.product * y.product) / total**2
+    meeting = 4 * run.batch.pair_mean((x.product / total) * (y.product / total))
     field = (
         x.field.mixed(float(x.q.mean()) / total, y.field, float(y.q.mean()) / total) if x.field and y.field else None
     )
