@@ -24,28 +24,29 @@ def results(tool: str, name: str, seeds: int, timeout: float) -> list[dict]:
     file = RESULTS / tool.replace(" ", "") / f"{name}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    missing = [seed for seed in range(seeds) if seed not in {line["seed"] for line in known}]
-    for seed in missing:
-        known += (fresh := _asked(tool, name, seed, timeout))
+    if missing := sorted(set(range(seeds)) - {line["seed"] for line in known}):
+        known += (fresh := _asked(tool, name, missing, timeout))
         with file.open("a") as out:
             out.writelines(json.dumps(line) + "\n" for line in fresh)
     return [line for line in known if line["seed"] < seeds]
 
 
-def _asked(tool: str, name: str, seed: int, timeout: float) -> list[dict]:
-    command = [sys.executable, "-m", "benchmarks.accuracy.worker", tool, name, str(seed)]
+def _asked(tool: str, name: str, seeds: list[int], timeout: float) -> list[dict]:
+    """Ask in a process of its own; what it did not come to say is a crash."""
+    command = [sys.executable, "-m", "benchmarks.accuracy.worker", tool, name, *map(str, seeds)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    wanted = [(seed, faulty) for seed in seeds for faulty in ([True, False] if CASES[name].expect else [False])]
+    limit = len(wanted) * timeout + 60
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=2 * timeout + 60, cwd=ROOT, env=environment, check=False
+            command, capture_output=True, text=True, timeout=limit, cwd=ROOT, env=environment, check=False
         )
         printed, trouble = done.stdout, done.stderr.strip().splitlines()[-1:]
     except subprocess.TimeoutExpired as late:
-        printed, trouble = (late.stdout or b"").decode(), [f"took more than {timeout:g} s"]
+        printed, trouble = (late.stdout or b"").decode(), [f"took more than {limit:g} s"]
     lines = [json.loads(line) for line in printed.splitlines()]
-    variants = [True, False] if CASES[name].expect else [False]
-    missing = {"case": name, "seed": seed, "crash": " ".join(trouble), "seconds": float(timeout)}
-    return [*lines, *({**missing, "faulty": faulty} for faulty in variants[len(lines) :])]
+    missing = {"case": name, "crash": " ".join(trouble), "seconds": float(timeout)}
+    return [*lines, *({**missing, "seed": seed, "faulty": faulty} for seed, faulty in wanted[len(lines) :])]
 
 
 CASES = {name: case for name, (_, case) in cases().items()}
