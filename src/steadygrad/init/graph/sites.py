@@ -96,13 +96,15 @@ class Sites:
                     stack += [] if taker in seen else [taker]
                     seen.add(taker)
                 elif taker in self.flow.signals:
-                    taken.append((taker.index, self.flow.base(Ref(node)).function, self.flow.kind(taker)))
-                    site.gated |= self.flow.kind(taker) == "gate" or taker.name == "glu"
+                    kind = self.flow.kind(taker)
+                    what = taker.name if kind == "other" else kind
+                    taken.append((taker.index, self.flow.base(Ref(node)).function, what))
+                    site.gated |= kind == "gate" or taker.name == "glu"
         found = [one for one in sorted(taken, key=lambda one: one[0]) if not one[1].identity]
         ends = [self.flow.base(Ref(n)).function for n in self.flow.outputs if n in seen]
         functions = [f for _, f, _ in found] + [f for f in ends if not f.identity]
         site.follows = functions[-1] if functions else None
-        site.what = site.follows.words if site.follows else ", ".join(dict.fromkeys(kind for *_, kind in taken))
+        site.what = site.follows.words if site.follows else ", ".join(dict.fromkeys(what for *_, what in taken))
 
     def _chains(self) -> None:
         for site in self.sites.values():
