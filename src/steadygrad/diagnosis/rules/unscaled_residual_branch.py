@@ -112,4 +112,4 @@ def _finding(logarithm: float, stream: tuple[Operation, ...]) -> Finding:
 def _scale(logarithm: float, blocks: int) -> float:
     """Return s with (1 + s² (r - 1))^blocks <= e, where each block multiplies by r: 1/sqrt(blocks) where r is 2."""
     each = math.expm1(logarithm / (blocks - 1)) if math.isfinite(logarithm) else 1.0
-    return (blocks * each) ** -0.5
+    return 1 / math.sqrt(blocks * each)
