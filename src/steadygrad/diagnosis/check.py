@@ -41,7 +41,7 @@ def check(
     accelerator on one without, or for want of memory, is left out and said in a note.
 
     Args:
-        setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`.
+        setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`, and the loop's own `step`.
         select: codes of rules, or prefixes of them; all where it is empty.
         ignore: codes or prefixes to leave out.
         trial: whether to train a short trial, 200 steps or 5 s, on a snapshot that is put
