@@ -56,3 +56,17 @@ def unknown_name(subject: str, name: object, known: Iterable[str]) -> str:
     low = name.lower()
     near = [n for n in names if low and n.lower().startswith(low)] or difflib.get_close_matches(name, names, n=1)
     return message + (f" Did you mean {near[0]!r}?" if near else "")
+
+
+# As much as a note bears; some messages of torch list every backend that there is.
+_SHORT = 200
+
+
+def in_short(error: BaseException) -> str:
+    """Return the first sentence of an error's message, or its type where it has none.
+
+    >>> in_short(RuntimeError("No kernel for 'SparseCPU'. This could be because of many things.")), in_short(KeyError())
+    ("No kernel for 'SparseCPU'", 'KeyError')
+    """
+    first = (str(error).strip().splitlines() or [""])[0].split(". ")[0].rstrip(".")
+    return first if 0 < len(first) <= _SHORT else f"{first[:_SHORT]}..." if first else type(error).__name__

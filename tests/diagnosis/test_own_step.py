@@ -204,7 +204,17 @@ def in_backward() -> dict:
     return parts(trainer.step, model=trainer.model)
 
 
+def centred_and_noisy(model, inputs, targets, loss_fn, optimizer, scaler):
+    optimizer.zero_grad()
+    scaler.scale(loss_fn(model(inputs), targets)).backward()
+    for p in model.parameters():
+        p.grad.sub_(p.grad.mean()).add_(torch.randn_like(p.grad))
+    scaler.step(optimizer)
+    scaler.update()
+
+
 HEALTHY = {
+    "centred and noisy": lambda: parts(centred_and_noisy),
     "zero first": lambda: parts(zero_first),
     "zero last": lambda: parts(zero_last),
     "zero by the model": lambda: parts(zero_by_model),
@@ -380,7 +390,8 @@ def keeps_a_mean_of_losses():
         nonlocal made
         made += 1
         optimizer.zero_grad()
-        loss = loss_fn(model(inputs + 0.1 * torch.randn(inputs.shape, generator=noise)), targets)
+        inputs.add_(0.1 * torch.randn(inputs.shape, generator=noise))
+        loss = loss_fn(model(inputs), targets)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update(scaler.get_scale() / 2)
@@ -391,8 +402,11 @@ def keeps_a_mean_of_losses():
         seen.append(loss.item())
         return loss
 
+    data = batches()
+
     def everything() -> list:
         return [
+            *(x for batch in data for x in batch),
             *model.state_dict().values(),
             *average.state_dict().values(),
             *shadow.values(),
@@ -404,7 +418,7 @@ def keeps_a_mean_of_losses():
             torch.tensor([len(optimizer._optimizer_step_pre_hooks), len(optimizer._optimizer_step_post_hooks)]),
         ]
 
-    return parts(step, model=model, optimizer=optimizer), everything
+    return parts(step, model=model, optimizer=optimizer, data=data), everything
 
 
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")

@@ -105,6 +105,7 @@ class Life:
         late: the same, once it is known that no step came of it.
         scaled: clipping of what was then unscaled.
         adding: a backward pass is about to add to it.
+        other_lines: the user's lines that wrote to a gradient as clipping does not; one set for all parameters.
     """
 
     parameter: torch.Tensor
@@ -119,6 +120,7 @@ class Life:
     late: list[Write] = field(default_factory=list)
     scaled: list[Write] = field(default_factory=list)
     adding: bool = False
+    other_lines: set[SourceLine | None] = field(default_factory=set)
 
     def looked_at(self, call: int, line: SourceLine | None = None) -> bool:
         """Notice that the gradient was wiped or exchanged; return whether there is one."""
@@ -155,11 +157,13 @@ class Life:
 
     def written(self, write: Write) -> None:
         """Keep what may be clipping; anything else that changes it is the user's own way with it."""
-        clipping = write.limit is not None or (write.changes and write.shortens)
-        if clipping:
+        if write.limit is None and not write.changes:
+            return
+        if write.limit is not None or write.shortens:
             (self.after if self.used else self.early).append(write)
-        if write.limit is None and write.changes:
-            self.edited = True
+        else:
+            self.other_lines.add(write.line)
+        self.edited = self.edited or write.limit is None
 
     def unscaled(self) -> None:
         """It was divided by the scale of the loss."""

@@ -99,6 +99,7 @@ class GradientWatch:
     stale: set[int] = field(default_factory=set)
     stepped: set[int] = field(default_factory=set)
     unscaled: float = 1.0
+    other_lines: set[SourceLine | None] = field(default_factory=set)
     owners: dict[int, Life] = field(default_factory=dict)
 
     @classmethod
@@ -106,7 +107,9 @@ class GradientWatch:
     def over(cls, parameters: Iterable[torch.Tensor]) -> Iterator[GradientWatch]:
         """Watch until the end of the block."""
         held = list({id(p): p for p in parameters if p.requires_grad and p.is_leaf}.values())
-        watch = cls(lives={id(p): Life(parameter=p, place=i, gradient=p.grad) for i, p in enumerate(held)})
+        watch = cls(lives={})
+        for place, p in enumerate(held):
+            watch.lives[id(p)] = Life(parameter=p, place=place, gradient=p.grad, other_lines=watch.other_lines)
         with ExitStack() as stack:
             for life in watch.lives.values():
                 stack.callback(life.parameter.register_hook(watch._before_adding(life)).remove)
@@ -134,8 +137,8 @@ class GradientWatch:
             steps=self.steps,
             empty_steps=self.empty_steps,
             unscaled=self.unscaled,
-            late=tuple(_clippings(write for life in lives for write in life.late)),
-            scaled=tuple(_clippings(write for life in lives for write in life.scaled)),
+            late=tuple(self._clippings(write for life in lives for write in life.late)),
+            scaled=tuple(self._clippings(write for life in lives for write in life.scaled)),
             stale_steps=len(self.stale_norms),
             stale_norm=self.stale_norms[0] if self.stale_norms else 0.0,
             stale_numbers=sum(life.parameter.numel() for life in lives if life.place in self.stale),
@@ -153,6 +156,16 @@ class GradientWatch:
             self.unscaled = max(self.unscaled, scale)
             for life in lives:
                 life.unscaled()
+
+    def _clippings(self, writes: Iterable[Write]) -> Iterator[Clipping]:
+        """The lines that clip: by a known function, or always smaller and by a factor that is no constant."""
+        by_line: dict[SourceLine | None, list[Write]] = {}
+        for write in writes:
+            by_line.setdefault(write.line, []).append(write)
+        for line, found in by_line.items():
+            known = any(w.limit is not None for w in found)
+            if known or (line not in self.other_lines and (not all(w.even for w in found) or _varies(found))):
+                yield _clipping(line, found)
 
     def _before_adding(self, life: Life) -> Callable[[torch.Tensor], None]:
         return lambda gradient: life.before_adding(self.call)
@@ -209,20 +222,14 @@ class GradientWatch:
             life.stale = 0.0
 
 
-def _clippings(writes: Iterable[Write]) -> Iterator[Clipping]:
-    """The lines that clip: a known function, or factors that differ; what divides by a constant does not clip."""
-    by_line: dict[str, list[Write]] = {}
-    for write in writes:
-        by_line.setdefault(repr(write.line), []).append(write)
-    for found in by_line.values():
-        if any(w.limit is not None or not w.even for w in found) or _varies(found):
-            yield Clipping(
-                line=found[0].line,
-                limit=found[0].limit,
-                calls=len({w.call for w in found}),
-                parameters=len({w.parameter for w in found}),
-                factor=min((w.lowest for w in found if w.lowest == w.lowest), default=1.0),
-            )
+def _clipping(line: SourceLine | None, found: list[Write]) -> Clipping:
+    return Clipping(
+        line=line,
+        limit=found[0].limit,
+        calls=len({w.call for w in found}),
+        parameters=len({w.parameter for w in found}),
+        factor=min((w.lowest for w in found if not math.isnan(w.lowest)), default=1.0),
+    )
 
 
 def _varies(writes: list[Write]) -> bool:

@@ -162,8 +162,8 @@ def _is_filled(cell: CellType) -> bool:
 
 
 def _is_kept(kind: type) -> bool:
-    """Whether objects of a class are put back: the user's own, and torch's; not files, loggers, threads."""
-    if kind.__module__.split(".")[0] == "torch":
+    """Whether objects of a class are put back: the user's own, torch's and this package's; not files or loggers."""
+    if kind.__module__.split(".")[0] in ("torch", "steadygrad"):
         return True
     module = sys.modules.get(kind.__module__)
     return kind.__module__ != "builtins" and (module is None or _is_the_users(getattr(module, "__file__", None)))

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from steadygrad.errors import in_short
+
 from .foreach_norm import foreach_norm
 from .gradient_edits import Edits
 from .own_loop import OwnLoop
@@ -110,7 +112,8 @@ def train(
                     break
         except Exception as error:
             # Whatever the user's model, loss, data or optimizer raises: the record up to here stands.
-            record.ended = f"{type(error).__name__}: {_first_line(error)}"
+            name, words = type(error).__name__, in_short(error)
+            record.ended = words if words == name else f"{name}: {words}"
         after = () if record.nonfinite else probed(model, probe, loss_fn)
     return Trial(
         losses=tuple(record.losses),
@@ -130,10 +133,6 @@ def _learned(record: Record, before: tuple[float, ...]) -> bool:
     if len(record.losses) < _ENOUGH or not before:
         return False
     return all(0 <= x < min(before) / 10 for x in record.losses[-_IN_A_ROW:])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 def _endless(data: Iterable[Any], record: Record, steps: int) -> Iterator[Any]:
