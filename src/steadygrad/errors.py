@@ -63,10 +63,11 @@ _SHORT = 200
 
 
 def in_short(error: BaseException) -> str:
-    """Return the first sentence of an error's message, or its type where it has none.
+    """Return the first line of an error's message, of a long one the first sentence; its type where it has none.
 
-    >>> in_short(RuntimeError("No kernel for 'SparseCPU'. This could be because of many things.")), in_short(KeyError())
+    >>> in_short(RuntimeError("No kernel for 'SparseCPU'. It is there for: " + "CPU, " * 99)), in_short(KeyError())
     ("No kernel for 'SparseCPU'", 'KeyError')
     """
-    first = (str(error).strip().splitlines() or [""])[0].split(". ")[0].rstrip(".")
-    return first if 0 < len(first) <= _SHORT else f"{first[:_SHORT]}..." if first else type(error).__name__
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    first = line if len(line) <= _SHORT else line.split(". ")[0]
+    return first if len(first) <= _SHORT else f"{first[:_SHORT]}..."

@@ -28,4 +28,5 @@ def _step_kept(setup: Setup, modules: list[nn.Module]) -> AbstractContextManager
     """A block after which what the user's own step holds on to is as it was."""
     if setup.step is None:
         return nullcontext()
-    return Reached.by(setup.step, besides=[*modules, setup.optimizer, setup.loss_fn, setup.data]).kept()
+    data = [setup.data, getattr(setup.data, "dataset", None)]
+    return Reached.by(setup.step, besides=[*modules, setup.optimizer, setup.loss_fn, *data]).kept()

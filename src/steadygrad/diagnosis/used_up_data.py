@@ -8,8 +8,8 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 _NOTE = (
-    "`data` gives its batches only once, so none was drawn from it: nothing that needs data was looked at. Give a list "
-    "or a DataLoader, or a function of the file that makes the iterator anew."
+    "`data` gives its batches only once, so none was drawn from it: nothing that needs data was looked at. Give a "
+    "list, a DataLoader, or an object whose `__iter__` begins anew."
 )
 
 

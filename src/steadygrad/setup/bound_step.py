@@ -14,7 +14,8 @@ from .user_step import parts_of
 def bound_step(setup: Setup) -> Callable[[Any], Any] | None:
     """Return a function that takes a batch and makes one step of the setup's own; None where it has none.
 
-    The batch is copied, since a step may write into it. A step that takes a scaler gets a fresh one of torch's, for the device of the first parameter.
+    The batch is copied, since a step may write into it. A step that takes a scaler gets a fresh one of torch's, for the
+    device of the first parameter.
 
     >>> def step(model, inputs, optimizer):
     ...     optimizer.zero_grad(); model(inputs).sum().backward(); optimizer.step()
@@ -34,7 +35,7 @@ def bound_step(setup: Setup) -> Callable[[Any], Any] | None:
         parts["scaler"] = torch.amp.GradScaler(device)
 
     def of_a_batch(batch: Any) -> Any:
-        batch = _copied(batch)
+        batch = copied(batch)
         inputs, targets = batch if isinstance(batch, Sequence) else (batch, None)
         given = {**parts, "batch": batch, "inputs": inputs, "targets": targets}
         return step(**{name: given[part] for name, part in names.items()})
@@ -42,14 +43,19 @@ def bound_step(setup: Setup) -> Callable[[Any], Any] | None:
     return of_a_batch
 
 
-def _copied(batch: Any) -> Any:
-    """The tensors of a batch in memory of their own."""
+def copied(batch: Any) -> Any:
+    """Return a batch with its tensors in memory of their own.
+
+    >>> x = torch.ones(2)
+    >>> copied([x, "name"])[0].add_(1).tolist(), x.tolist()
+    ([2.0, 2.0], [1.0, 1.0])
+    """
     match batch:
         case torch.Tensor():
             return batch.detach().clone().requires_grad_(batch.requires_grad)
         case tuple() if hasattr(batch, "_fields"):
-            return type(batch)(*map(_copied, batch))
+            return type(batch)(*map(copied, batch))
         case list() | tuple():
-            return type(batch)(map(_copied, batch))
+            return type(batch)(map(copied, batch))
         case _:
             return batch
