@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from steadygrad.diagnosis import check
-from steadygrad.errors import UserCodeError
+from steadygrad.errors import SetupError, UserCodeError
 from steadygrad.setup import Setup
 
 
@@ -295,3 +295,10 @@ def test_what_never_fits_is_said_once(error):
     (note,) = check(parts(network(), loss_fn=Counting(0, error))).notes
     assert note.startswith("Not all could be looked at: the memory did not suffice (")
     assert "\n" not in note
+
+
+def test_a_lazy_model_is_refused_before_it_is_shaped():
+    model = nn.Sequential(nn.Linear(8, 8), nn.LazyLinear(1))
+    with pytest.raises(SetupError, match=r"called once on a batch .*, got '1\.weight' without shape"):
+        check({"model": model, "data": batches(), "loss_fn": nn.MSELoss()})
+    assert type(model[1]) is nn.LazyLinear

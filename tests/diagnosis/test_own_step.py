@@ -239,7 +239,7 @@ HEALTHY = {
 }
 
 
-TRIED = ("amp", "accumulating", "averages and schedule", "lbfgs", "two optimizers")
+TRIED = ("amp", "accumulating", "lbfgs")
 
 
 @pytest.mark.parametrize("name", HEALTHY)
