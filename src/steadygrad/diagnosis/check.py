@@ -122,7 +122,8 @@ def _shaped(setup: Setup) -> Setup:
     lazy = [name for name, p in setup.model.named_parameters() if is_lazy(p)]
     if lazy:
         raise SetupError(
-            f"`model` must have been called once on a batch where it has lazy parameters, got {lazy[0]!r} without shape."
+            "`model` must have been called once on a batch where it has lazy parameters, "
+            f"got {lazy[0]!r} without shape."
         )
     return setup
 
