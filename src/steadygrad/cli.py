@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -162,8 +163,16 @@ def _report(
         with function_of(spec) as make:
             found = diagnosis.check_static(make, inputs=inputs, select=select, ignore=ignore, configuration=settled)
         return found, None
-    loaded = load(spec)
+    notes: list[str] = []
+
+    def prepared(made: object) -> object:
+        given, note = diagnosis.without_used_up_data(made)
+        notes.extend([note] if note else [])
+        return given
+
+    loaded = load(spec, prepare=prepared)
     report = diagnosis.check(loaded, select=select, ignore=ignore, trial=trial, configuration=settled)
+    report = replace(report, notes=(*notes, *report.notes))
     return report, diagnosis.init_plan(loaded) if planned else None
 
 

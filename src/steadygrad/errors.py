@@ -56,3 +56,18 @@ def unknown_name(subject: str, name: object, known: Iterable[str]) -> str:
     low = name.lower()
     near = [n for n in names if low and n.lower().startswith(low)] or difflib.get_close_matches(name, names, n=1)
     return message + (f" Did you mean {near[0]!r}?" if near else "")
+
+
+# As much as a note bears; some messages of torch list every backend that there is.
+_SHORT = 200
+
+
+def in_short(error: BaseException) -> str:
+    """Return the first line of an error's message, of a long one the first sentence; its type where it has none.
+
+    >>> in_short(RuntimeError("No kernel for 'SparseCPU'. It is there for: " + "CPU, " * 99)), in_short(KeyError())
+    ("No kernel for 'SparseCPU'", 'KeyError')
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    first = line if len(line) <= _SHORT else line.split(". ")[0]
+    return first if len(first) <= _SHORT else f"{first[:_SHORT]}..."

@@ -120,7 +120,6 @@ def test_what_the_users_code_prints_does_not_get_into_the_json(run, setup):
         ("1 / 0", "`setup` raised ZeroDivisionError: division by zero ("),
         ("3", "must be a module, a Setup or a mapping with a 'model', got int."),
         ("made(data=[])", "`data` must hold at least one batch, got an empty list."),
-        ("made(data=iter(data))", "which is used up by one pass"),
         ("made(data=[(torch.ones(3, 4), torch.ones(4).long())])", "(3, 4) and targets of shape (4,)"),
         ("made(model=nn.ReLU())", "`model` must have at least one parameter, got ReLU without any."),
         ("made(model=nn.Sequential(nn.Linear(5, 3)))", "shapes cannot be multiplied"),
@@ -136,6 +135,14 @@ def test_a_setup_that_cannot_be_used_is_one_line_and_status_two(run, setup, expr
     assert (status, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["--json", "--sarif"])
+def test_data_that_give_their_batches_once_are_left_alone_and_a_note_says_so(run, setup, form):
+    status, out, _ = run("check", setup("made(data=iter(data))"), form)
+    assert status == 0
+    assert "gives its batches only once" in out
+    json.loads(out)
 
 
 @pytest.mark.parametrize(

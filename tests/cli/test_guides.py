@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from steadygrad.diagnosis import Configuration
+from steadygrad.diagnosis import Configuration, check
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "check.md").read_text()
 
@@ -20,3 +20,12 @@ def test_the_table_in_the_guide_is_a_configuration():
 def test_the_code_in_the_guide_runs():
     for code in re.findall(r"```python\n(.*?)```", GUIDE, re.S):
         exec(code, {})
+
+
+def test_the_setup_with_a_step_of_its_own_is_checked():
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", GUIDE, re.S) if "train_step" in code]
+    scope: dict = {}
+    exec(code, scope)
+    report = check(scope["setup"](), trial=False, select=["OPT"])
+    assert report.findings == ()
+    assert {"OPT008", "OPT009"} <= set(report.checked)

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from steadygrad.diagnosis import check
+from steadygrad.errors import SetupError, UserCodeError
 from steadygrad.setup import Setup
 
 
@@ -241,3 +243,62 @@ def test_a_random_order_is_the_one_that_training_will_see():
 def test_a_setup_given_as_such_is_taken_too():
     setup = parts(network())
     assert check(Setup(**setup)).findings == ()
+
+
+class FailsAfter:
+    """Re-iterable data that raise in the place of a batch, in each pass anew."""
+
+    def __init__(self, count: int) -> None:
+        self.held = batches(count) if count else []
+
+    def __iter__(self):
+        yield from self.held
+        raise OSError("the disk is gone")
+
+
+def test_data_that_raise_later_are_looked_at_up_to_there():
+    notes = notes_of(parts(network(), data=FailsAfter(9)))
+    assert re.search(r"`data` raised OSError: the disk is gone \(.*\) after batch 8, so the 9 up to it were", notes)
+    assert "ended after" not in notes
+
+
+def test_data_that_raise_at_once_are_an_error():
+    with pytest.raises(UserCodeError, match="`data` raised OSError: the disk is gone"):
+        check(parts(network(), data=FailsAfter(0)))
+
+
+class WritesIntoItsInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x.mul_(0.5))
+
+
+def test_a_model_that_works_in_place_leaves_the_data():
+    setup = parts(WritesIntoItsInputs())
+    before = [x.clone() for batch in setup["data"] for x in batch]
+    notes_of(setup)
+    assert all(map(torch.equal, before, [x for batch in setup["data"] for x in batch]))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has a total capacity of"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_what_never_fits_is_said_once(error):
+    (note,) = check(parts(network(), loss_fn=Counting(0, error))).notes
+    assert note.startswith("Not all could be looked at: the memory did not suffice (")
+    assert "\n" not in note
+
+
+def test_a_lazy_model_is_refused_before_it_is_shaped():
+    model = nn.Sequential(nn.Linear(8, 8), nn.LazyLinear(1))
+    with pytest.raises(SetupError, match=r"called once on a batch .*, got '1\.weight' without shape"):
+        check({"model": model, "data": batches(), "loss_fn": nn.MSELoss()})
+    assert type(model[1]) is nn.LazyLinear

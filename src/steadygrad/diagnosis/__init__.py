@@ -7,3 +7,4 @@ from .init_plan import init_plan as init_plan
 from .report import Report as Report
 from .static import check_static as check_static
 from .suppression import allow as allow
+from .used_up_data import without_used_up_data as without_used_up_data

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from steadygrad.errors import UserCodeError
+from steadygrad.errors import SetupError, UserCodeError
 from steadygrad.finding import Finding, Level, Rule
 from steadygrad.measurement.untouched import untouched
 from steadygrad.profile import Profile
@@ -41,7 +42,7 @@ def check(
     accelerator on one without, or for want of memory, is left out and said in a note.
 
     Args:
-        setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`.
+        setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`, and the loop's own `step`.
         select: codes of rules, or prefixes of them; all where it is empty.
         ignore: codes or prefixes to leave out.
         trial: whether to train a short trial, 200 steps or 5 s, on a snapshot that is put
@@ -64,7 +65,9 @@ def check(
     codes = selected(RULES, listed(select) or settled.select, (*settled.ignore, *listed(ignore)))
     rules = {code: RULES[code] for code in codes}
     given, note = without_used_up_data(setup)
-    collector = Collector(Setup.of(given), no_trial="" if trial else ", as asked", notes=[note] if note else [])
+    collector = Collector(
+        _shaped(Setup.of(given)), no_trial="" if trial else ", as asked", notes=[note] if note else []
+    )
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings: list[Finding] = []
         for rule in rules.values():
@@ -112,6 +115,17 @@ def reported(
 def listed(codes: Collection[str]) -> tuple[str, ...]:
     """Return codes that were given, one alone too."""
     return (codes,) if isinstance(codes, str) else tuple(codes)
+
+
+def _shaped(setup: Setup) -> Setup:
+    """The setup, whose parameters all have shapes: those of a lazy module could not be taken away again."""
+    lazy = [name for name, p in setup.model.named_parameters() if is_lazy(p)]
+    if lazy:
+        raise SetupError(
+            "`model` must have been called once on a batch where it has lazy parameters, "
+            f"got {lazy[0]!r} without shape."
+        )
+    return setup
 
 
 def _modules(setup: Setup) -> list[nn.Module]:

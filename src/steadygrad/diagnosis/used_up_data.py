@@ -8,8 +8,8 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 _NOTE = (
-    "`data` gives its batches only once, so none was drawn from it: nothing that needs data was looked at. Give a list "
-    "or a DataLoader, or a function of the file that makes the iterator anew."
+    "`data` gives its batches only once, so none was drawn from it: nothing that needs data was looked at. Give a "
+    "list, a DataLoader, or an object whose `__iter__` begins anew."
 )
 
 
@@ -24,7 +24,7 @@ def without_used_up_data(setup: Any) -> tuple[Any, str]:
     if not _used_up_by_a_pass(data):
         return setup, ""
     if isinstance(setup, Mapping):
-        return {key: value for key, value in setup.items() if key not in ("data", "loss_fn")}, _NOTE
+        return {key: value for key, value in setup.items() if key not in ("data", "loss_fn", "step")}, _NOTE
     return {"model": setup.model, "optimizer": setup.optimizer}, _NOTE
 
 

@@ -42,7 +42,7 @@ def restored(
         # A parameter that the model does not hold may be in the optimizer all the same.
         gradients = [(p, p.grad) for p in tensors]
         stack.callback(_put_back, gradients)
-        stack.callback(_values(tensors))
+        stack.callback(values_back(tensors))
         if optimizer is not None:
             _enter_optimizer(stack, optimizer)
         stack.enter_context(attributes_kept(*others))
@@ -62,7 +62,14 @@ def _tensors(modules: list[nn.Module], optimizer: torch.optim.Optimizer | None) 
     return list({id(p): p for p in [*held, *stepped]}.values())
 
 
-def _values(tensors: Iterable[torch.Tensor]) -> Callable[[], None]:
+def values_back(tensors: Iterable[torch.Tensor]) -> Callable[[], None]:
+    """Copy tensors, and return what puts their values and their memory back.
+
+    >>> x = torch.ones(2)
+    >>> back = values_back([x])
+    >>> _ = x.mul_(3); back(); x.tolist()
+    [1.0, 1.0]
+    """
     kept = [(t, t.data, t.detach().clone()) for t in tensors]
 
     def restore() -> None:
@@ -80,7 +87,7 @@ def _enter_optimizer(stack: ExitStack, optimizer: torch.optim.Optimizer) -> None
     tensors = [v for d in [*entries, *settings] for v in d.values() if isinstance(v, torch.Tensor)]
     stack.enter_context(attributes_kept(optimizer))
     stack.enter_context(attributes_kept(*(_Entries(d) for d in [*entries, *settings])))
-    stack.callback(_values(tensors))
+    stack.callback(values_back(tensors))
 
 
 class _Entries:

@@ -6,15 +6,20 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from steadygrad.errors import in_short
+
 from .foreach_norm import foreach_norm
 from .gradient_edits import Edits
+from .own_loop import OwnLoop
+from .record import Record
 from .scalar_loss import Loss
 
 # A trial that has learned this long and this well has shown what it can.
@@ -55,17 +60,6 @@ class Trial:
         return len(self.losses)
 
 
-@dataclass(kw_only=True)
-class _Record:
-    losses: list[float] = field(default_factory=list)
-    gradient_norms: list[float] = field(default_factory=list)
-    clipped: list[float] = field(default_factory=list)
-    update_ratios: list[float] = field(default_factory=list)
-    batches_per_pass: int | None = None
-    nonfinite: str = ""
-    ended: str = ""
-
-
 def train(
     model: nn.Module,
     data: Iterable[Any],
@@ -76,6 +70,7 @@ def train(
     seconds: float = math.inf,
     probe: Batches = (),
     clip: float | None = None,
+    step: Callable[[Any], Any] | None = None,
 ) -> Trial:
     """Train as a plain loop would: zero the gradients, forward, backward, step; stop where a number is not finite.
 
@@ -91,6 +86,7 @@ def train(
         seconds: begins no step after this time.
         probe: batches whose losses are compared before and after.
         clip: largest global norm that a gradient is shortened to; None leaves it alone.
+        step: the user's own, which takes a batch, in place of the plain loop's.
 
     >>> model = nn.Linear(2, 1)
     >>> data = [(torch.ones(4, 2), torch.ones(4, 1))]
@@ -99,10 +95,12 @@ def train(
     (20, True, '')
     """
     model.train()
-    loop = _Loop(model=model, loss_fn=loss_fn, optimizer=optimizer, clip=clip)
-    probe, record, start = list(probe), _Record(), time.perf_counter()
+    kind = _Loop if step is None else partial(OwnLoop, step=step)
+    loop = kind(model=model, loss_fn=loss_fn, optimizer=optimizer, clip=clip)
+    probe, record, start = list(probe), Record(), time.perf_counter()
     with torch.enable_grad(), ExitStack() as stack:
         loop.edits = stack.enter_context(Edits.watched(loop.parameters))
+        stack.enter_context(loop.watching(record))
         before = probed(model, probe, loss_fn)
         try:
             for batch in _endless(data, record, steps):
@@ -114,7 +112,8 @@ def train(
                     break
         except Exception as error:
             # Whatever the user's model, loss, data or optimizer raises: the record up to here stands.
-            record.ended = f"{type(error).__name__}: {_first_line(error)}"
+            name, words = type(error).__name__, in_short(error)
+            record.ended = words if words == name else f"{name}: {words}"
         after = () if record.nonfinite else probed(model, probe, loss_fn)
     return Trial(
         losses=tuple(record.losses),
@@ -129,18 +128,14 @@ def train(
     )
 
 
-def _learned(record: _Record, before: tuple[float, ...]) -> bool:
+def _learned(record: Record, before: tuple[float, ...]) -> bool:
     """Whether nothing is left to see: after a hundred steps, twenty in a row at less than a tenth of the start."""
     if len(record.losses) < _ENOUGH or not before:
         return False
     return all(0 <= x < min(before) / 10 for x in record.losses[-_IN_A_ROW:])
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
-
-
-def _endless(data: Iterable[Any], record: _Record, steps: int) -> Iterator[Any]:
+def _endless(data: Iterable[Any], record: Record, steps: int) -> Iterator[Any]:
     """As many batches as there are steps, from the data over and over."""
     given = 0
     while True:
@@ -188,7 +183,10 @@ class _Loop:
         self.parameters: list[torch.Tensor] = [p for p in stepped if p.requires_grad]
         self.needs_closure = needs_closure(self.optimizer)
 
-    def step_(self, batch: Any, record: _Record) -> None:
+    def watching(self, record: Record) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def step_(self, batch: Any, record: Record) -> None:
         inputs, targets = batch
         loss = self.backward(inputs, targets)
         value = float(loss)

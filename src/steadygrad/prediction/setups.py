@@ -25,7 +25,7 @@ def interpret_setup(make: Callable[[], object], *, inputs: Sequence[int] | None 
 
     Args:
         make: returns a module, a `Setup`, or a mapping with `model`, which may be a factory too, and any of `data`,
-            `loss_fn`, `optimizer`.
+            `loss_fn`, `optimizer`, `step`.
         inputs: the shape of a batch of standard normal entries, in place of the data.
 
     Raises:

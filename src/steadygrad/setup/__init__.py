@@ -3,6 +3,8 @@
 from .batch import Batch as Batch
 from .batch import checked_batch as checked_batch
 from .batch import first_batch as first_batch
+from .bound_step import bound_step as bound_step
+from .bound_step import copied as copied
 from .loading import file_of as file_of
 from .loading import function_of as function_of
 from .loading import load as load

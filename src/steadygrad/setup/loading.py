@@ -21,7 +21,7 @@ from .user_code import user_code
 DEFAULT_NAME = "setup"
 
 
-def load(spec: str) -> Setup:
+def load(spec: str, *, prepare: Callable[[object], object] | None = None) -> Setup:
     """Run a file, call one of its functions, and return the setup that it gives.
 
     The file runs as a module of its own with its folder first on `sys.path`, so that its neighbours can be imported;
@@ -29,6 +29,7 @@ def load(spec: str) -> Setup:
 
     Args:
         spec: ``"file.py:name"``, or ``"file.py"`` for the function called `setup`.
+        prepare: what to do with what the function returns, before it is read as a setup.
 
     Raises:
         SetupError: there is no such file or name, the name is no function without arguments, or what it returns
@@ -43,7 +44,7 @@ def load(spec: str) -> Setup:
     with function_of(spec) as make:
         with user_code(f"`{name}`"):
             made = make()
-        return _setup_from(made, name)
+        return _setup_from(made if prepare is None else prepare(made), name)
 
 
 def file_of(spec: str) -> Path:

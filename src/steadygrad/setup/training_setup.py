@@ -1,4 +1,4 @@
-"""What a training run is made of: model, data, loss function, optimizer."""
+"""What a training run is made of: model, data, loss function, optimizer, and its own step where it has one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import nn
 
 from steadygrad.errors import SetupError, unknown_name
 
+from .user_step import parts_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -21,10 +23,13 @@ class Setup:
         data: re-iterable of batches (inputs, targets), such as a DataLoader or a list; None where there is none.
         loss_fn: takes (outputs, targets), returns a scalar tensor.
         optimizer: over the model's parameters.
+        step: one step of training as the user's loop makes it: it zeroes gradients, runs forward and backward, clips,
+            steps. Its parameters are matched by name: `model`, `batch` (as the data give it), `inputs`, `targets`,
+            `loss_fn`, `optimizer`, `scaler` (a fresh `torch.amp.GradScaler`); what it returns is not looked at.
 
     Raises:
         SetupError: a part is of the wrong type, the model has no parameters, the data are empty or an iterator that
-            would be used up, or there is a loss function without data.
+            would be used up, there is a loss function without data, or the step takes what there is not.
 
     >>> Setup(model=nn.Linear(2, 1), data=[(torch.ones(3, 2), torch.ones(3, 1))], loss_fn=nn.MSELoss()).optimizer
     """
@@ -33,6 +38,7 @@ class Setup:
     data: Iterable[Any] | None = None
     loss_fn: Callable[[Any, Any], torch.Tensor] | None = None
     optimizer: torch.optim.Optimizer | None = None
+    step: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         _check_model(self.model)
@@ -43,13 +49,18 @@ class Setup:
             raise SetupError(f"`loss_fn` must be an instance, got the class {self.loss_fn.__name__}.")
         if self.optimizer is not None and not isinstance(self.optimizer, torch.optim.Optimizer):
             raise SetupError(_must_be("optimizer", "a torch.optim.Optimizer", self.optimizer))
+        if self.step is not None:
+            for name, part in parts_of(self.step).items():
+                if part in ("loss_fn", "optimizer") and getattr(self, part) is None:
+                    raise SetupError(f"`setup` must have `{part}`, which `step` takes as `{name}`, got none.")
 
     @classmethod
     def of(cls, subject: object) -> Setup:
         """Return the setup that `subject` describes.
 
         Args:
-            subject: a `Setup`, a mapping with `model` and any of `data`, `loss_fn`, `optimizer`, or a module.
+            subject: a `Setup`, a mapping with `model` and any of `data`, `loss_fn`, `optimizer`, `step`, or a
+                module.
 
         Raises:
             SetupError: it is none of these, or a part of it cannot be used.

@@ -29,6 +29,7 @@ from .mended_scales import InputScale as InputScale
 from .mended_scales import TargetScale as TargetScale
 from .nonfinite_origin import NonfiniteOrigin as NonfiniteOrigin
 from .optimized import Optimized as Optimized
+from .own_step import OwnStep as OwnStep
 from .predicted import Predicted as Predicted
 from .probe import Probe as Probe
 from .rates import Rates as Rates

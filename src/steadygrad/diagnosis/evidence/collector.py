@@ -15,6 +15,10 @@ class Unavailable(SteadygradError):
     """Evidence that a setup does not give; the message says why."""
 
 
+class Limited(Unavailable):
+    """Evidence that this machine does not give."""
+
+
 class Evidence(Protocol):
     """A frozen record that knows how to collect itself."""
 
@@ -64,6 +68,11 @@ class Collector:
         found = self._found.get(kind)
         return None if isinstance(found, Unavailable) else found
 
+    def limit(self, kind: type[Evidence]) -> Limited | None:
+        """Return why this machine does not give a type of evidence; None where it does, or was not asked."""
+        found = self._found.get(kind)
+        return found if isinstance(found, Limited) else None
+
     def note(self, words: str) -> None:
         """Say once what could not be looked at."""
         if words not in self.notes:
@@ -72,11 +81,11 @@ class Collector:
     def _collected(self, kind: type[Evidence]) -> Any:
         try:
             return kind.collect(self)
-        except Unavailable as error:
-            self.note(str(error))
-            return error
         except (SteadygradError, RuntimeError, AssertionError, MemoryError) as error:
-            if (limit := machine_limit(error)) is None:
+            # One note for all that a limit of the machine keeps from being seen.
+            limit = machine_limit(error.__cause__ if isinstance(error, Unavailable) else error)
+            if limit is None and not isinstance(error, Unavailable):
                 raise
-            self.note(f"{kind.__name__} evidence was not collected: {limit}.")
-            return Unavailable(limit)
+            found = error if limit is None else Limited(f"Not all could be looked at: {limit}.")
+            self.note(str(found))
+            return found

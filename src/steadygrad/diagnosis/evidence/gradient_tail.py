@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from steadygrad.diagnosis.runs.level import level
+from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.trial import probed, train
-from steadygrad.setup import Batch, Setup
+from steadygrad.setup import Batch, Setup, bound_step
 
 from .collector import Collector, Unavailable
 from .probe import Probe
-from .trained import direction, trial_of
+from .trained import direction
 
 # The median absolute deviation of fewer numbers says little.
 LEAST_BATCHES = 8
@@ -96,7 +97,7 @@ def _after(setup: Setup, batch: Batch | None, others: list[Batch]) -> float:
     with trial_of(setup):
         if batch is not None and setup.optimizer is not None:
             data = [(batch.inputs, batch.targets)]
-            if train(setup.model, data, loss_fn, setup.optimizer, steps=1).nonfinite:
+            if train(setup.model, data, loss_fn, setup.optimizer, steps=1, step=bound_step(setup)).nonfinite:
                 return math.inf
         losses = probed(setup.model.train(), pairs, loss_fn)
         return level([direction(setup) * x for x in losses]).value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from steadygrad.errors import in_short
 from steadygrad.prediction import predict
 from steadygrad.profile import Profile
 
@@ -32,8 +33,7 @@ class Predicted:
             profile = predict(setup.model, batch.inputs, batch.targets, loss_fn=setup.loss_fn)
         except Exception as error:
             # Code that runs on numbers may still need them where the prediction has none: measurement goes on alone.
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Unavailable(f"No prediction could be made: {reason}") from error
+            raise Unavailable(f"No prediction could be made: {in_short(error)}.") from error
         for words in profile.unknown:
             collector.note(f"Prediction: {words}.")
         return cls(profile=profile)

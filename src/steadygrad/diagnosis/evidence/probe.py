@@ -12,6 +12,8 @@ from steadygrad.diagnosis.data_position import data_position_kept
 from steadygrad.setup import Batch
 
 from .collector import Collector, Unavailable
+from .measured import Measured
+from .own_step import OwnStep
 from .scanned import Scanned
 
 # Tells the level of the loss within a fifth of its spread between batches: five standard errors of 64 medians.
@@ -34,6 +36,9 @@ class Probe:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Keep batches, up to a number and a size."""
+        if limit := collector.limit(Measured):
+            raise limit  # what cannot run once cannot be trained either
+        collector.get(OwnStep)  # without which a step that raises would be tried again and again
         setup, scanned = collector.setup, collector.get(Scanned)
         missing = [name for name in ("loss_fn", "optimizer") if getattr(setup, name) is None]
         if missing:

@@ -8,13 +8,15 @@ from typing import Any, Self
 
 import torch
 
+from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.sharpness import Sharpness, sharpness
 from steadygrad.measurement.trial import Trial, train
 from steadygrad.measurement.untouched import untouched
+from steadygrad.setup import bound_step
 
 from .collector import Collector, Unavailable
 from .probe import Probe
-from .trained import direction, trial_of
+from .trained import direction
 
 # One step may lower the loss of a batch by a lucky overshoot; of three that all raise it none was lucky.
 STEPS = 3
@@ -52,7 +54,16 @@ class Rates:
             raise Unavailable(f"{type(setup.optimizer).__name__} has no learning rate, so none was looked at.")
         pair = probe.pairs[:1]
         with trial_of(setup):
-            steps = train(setup.model, pair, setup.loss_fn, setup.optimizer, steps=STEPS, seconds=SECONDS, probe=pair)  # type: ignore[arg-type]
+            steps = train(
+                setup.model,
+                pair,
+                setup.loss_fn,  # type: ignore[arg-type]
+                setup.optimizer,
+                steps=STEPS,
+                seconds=SECONDS,
+                probe=pair,
+                step=bound_step(setup),
+            )
         if not steps.losses:
             raise Unavailable(f"No step could be tried: {steps.ended}.")
         plain = isinstance(setup.optimizer, torch.optim.SGD) and not any(group["nesterov"] for group in groups)

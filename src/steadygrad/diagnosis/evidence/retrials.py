@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from steadygrad.diagnosis.runs.outcome import Course, diverges, oscillates, spike
+from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.trial import Trial
 from steadygrad.setup import Setup
 
@@ -17,7 +18,7 @@ from .collector import Collector, EvidenceT, Unavailable
 from .gradient_tail import GradientTail
 from .probe import Probe
 from .rates import Rates
-from .trained import Trained, course_of, direction, run, trial_of
+from .trained import Trained, course_of, direction, run
 
 # Half of the trial: enough to see a loss fall.
 STEPS = 100

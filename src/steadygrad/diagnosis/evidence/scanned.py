@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Self
 
 import torch
 
-from steadygrad.setup import Batch, checked_batch, first_batch, user_code
+from steadygrad.diagnosis.own_copies import OwnCopies
+from steadygrad.errors import UserCodeError
+from steadygrad.setup import Batch, checked_batch, copied, first_batch, user_code
 
 from .collector import Collector, Unavailable
 
@@ -65,19 +67,26 @@ class Scanned:
             bad = [b for part, x in parts.items() if (b := _nonfinite(index, part, x)) is not None]
             found += bad
             if not bad and clean is None:
-                clean = batch
+                clean = Batch(inputs=copied(batch.inputs), targets=copied(batch.targets))
             count, entries = index + 1, entries + sum(x.numel() for x in parts.values())
         return cls(batches=count, entries=entries, nonfinite=tuple(found), clean=clean)
 
 
 def _batches(collector: Collector) -> Iterator[Batch]:
-    data: Any = collector.setup.data
-    with user_code("`data`"):
-        for index, batch in enumerate(islice(data, MOST_BATCHES + 1)):
-            if index == MOST_BATCHES:
-                collector.note(f"Only the first {MOST_BATCHES} batches of the data were looked at.")
-                return
-            yield checked_batch(collector.setup, batch, index)
+    setup, index = collector.setup, 0
+    data: Any = setup.data
+    collector.setup = replace(setup, data=OwnCopies(data))
+    try:
+        with user_code("`data`"):
+            for index, batch in enumerate(islice(data, MOST_BATCHES + 1)):
+                if index == MOST_BATCHES:
+                    collector.note(f"Only the first {MOST_BATCHES} batches of the data were looked at.")
+                    return
+                yield checked_batch(setup, batch, index)
+    except UserCodeError as error:
+        # What raises in place of a first batch was told before; what came before a later one is there to be looked at.
+        collector.note(f"{error} after batch {index}, so the {index + 1} up to it were looked at.")
+        collector.setup = replace(setup, data=OwnCopies(data, most=index + 1))
 
 
 def _parts(batch: Batch) -> dict[str, torch.Tensor]:

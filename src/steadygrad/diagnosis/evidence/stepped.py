@@ -8,6 +8,7 @@ from typing import Self
 
 from torch import nn
 
+from steadygrad.errors import in_short
 from steadygrad.fans import weight_fans
 from steadygrad.measurement import VirtualSteps, virtual_steps
 from steadygrad.measurement.virtual_steps import STEPS
@@ -42,8 +43,7 @@ class Stepped:
         try:
             found = virtual_steps(setup.model, [(b.inputs, b.targets) for b in batches], setup.loss_fn)
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Unavailable(f"No virtual step could be taken: {reason}") from error
+            raise Unavailable(f"No virtual step could be taken: {in_short(error)}.") from error
         return cls(
             model=setup.model,
             steps=found,

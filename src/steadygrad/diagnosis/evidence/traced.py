@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from steadygrad.errors import in_short
 from steadygrad.measurement import Operation, Operations, operations
 
 from .clean_batches import clean_batches
@@ -33,8 +34,7 @@ class Traced:
             found = operations(setup.model, batch.inputs, batch.targets, setup.loss_fn)
         except Exception as error:
             # Some code refuses to be watched: compiled or fused by hand. What measures by hooks goes on alone.
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Unavailable(f"The operators could not be traced: {reason}") from error
+            raise Unavailable(f"The operators could not be traced: {in_short(error)}.") from error
         return cls(operations=found, batch_size=batch.size)
 
     @property

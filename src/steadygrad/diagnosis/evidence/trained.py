@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
-from torch import nn
-
-from steadygrad.diagnosis.data_position import data_position_kept
 from steadygrad.diagnosis.runs.outcome import Course
+from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement import observe
 from steadygrad.measurement.constant_guess import constant_guess
-from steadygrad.measurement.restored import restored
 from steadygrad.measurement.trial import Trial, train
-from steadygrad.setup import Batch, Setup
+from steadygrad.setup import Batch, Setup, bound_step
 
 from .collector import Collector, Unavailable
 from .probe import Probe
@@ -102,15 +96,6 @@ def course_of(trial: Trial, constant: tuple[float, ...] = (), *, sign: int = 1) 
     )
 
 
-@contextmanager
-def trial_of(setup: Setup) -> Iterator[None]:
-    """A block that may train the setup, always with the same random numbers, and leaves it as it was."""
-    modules = [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
-    with restored(modules, setup.optimizer), data_position_kept(setup.data):
-        torch.manual_seed(0)
-        yield
-
-
 def direction(setup: Setup) -> int:
     """Return what a loss is multiplied by so that a step should lower it: -1 where the optimizer climbs.
 
@@ -134,6 +119,7 @@ def run(setup: Setup, probe: Probe, *, steps: int, seconds: float, clip: float |
         seconds=seconds,
         probe=probe.pairs,
         clip=clip,
+        step=bound_step(setup),
     )
 
 

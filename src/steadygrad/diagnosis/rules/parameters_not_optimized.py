@@ -4,7 +4,8 @@ An optimizer moves what it was given. One that was built over part of the model,
 copy of the model, leaves the rest as it was drawn; so does a group whose rate is zero. The rule compares the trainable
 parameters that get a gradient with the optimizer's groups. Weights that are left out are an error where they are more
 than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate
-zero under a schedule that raises it is left in peace.
+zero under a schedule that raises it is left in peace. Of a setup's own `step` it also says where no weight moves,
+because no optimizer steps in 32 calls, or because gradients are zeroed between the backward pass and every step.
 
 What to do: give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -44,7 +45,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Optimized, Stepped
+from steadygrad.diagnosis.evidence import Optimized, OwnStep, Stepped
+from steadygrad.diagnosis.evidence.own_step import CALLS
 from steadygrad.diagnosis.paths import listed
 from steadygrad.finding import Finding, Level
 
@@ -55,12 +57,39 @@ _HALF = 0.5
 _MATRICES_ALONE = {"Muon"}
 
 
-def check(stepped: Stepped, optimized: Optimized) -> Iterator[Finding]:
-    """One finding for what is left out, one for what belongs to another model."""
+def check(stepped: Stepped, optimized: Optimized, own: OwnStep) -> Iterator[Finding]:
+    """One finding for a loop that moves nothing, one for what is left out or belongs to another model."""
     steps = stepped.steps
+    if reason := _still(own):
+        yield _of_the_loop(stepped, reason, own)
     left = [n for n, size in steps.gradient.items() if steps.reached[n] and size != 0 and not optimized.moves(n)]
     if left:
         yield _finding(stepped, optimized, left)
+
+
+def _still(own: OwnStep) -> str:
+    """Why no call of the user's step moves a weight; "" where one does, or may yet."""
+    log = own.log
+    if log is None or own.moved:
+        return ""
+    if log.steps:
+        return "gradients are zeroed between the backward pass and the step" if log.empty_steps == log.steps else ""
+    return f"no optimizer steps in {log.calls} calls of it" if log.calls >= CALLS else ""
+
+
+def _of_the_loop(stepped: Stepped, reason: str, own: OwnStep) -> Finding:
+    assert own.log is not None
+    return Finding(
+        code="OPT005",
+        name="parameters-not-optimized",
+        level=Level.ERROR,
+        message=f"`step` leaves every weight as it is: {reason}.",
+        module="",
+        measured=float(len(stepped.steps.reached)),
+        expected=0.0,
+        count=own.log.calls,
+        fix="Zero the gradients before the backward pass, and call `optimizer.step()` after it.",
+    )
 
 
 def _finding(stepped: Stepped, optimized: Optimized, left: list[str]) -> Finding:

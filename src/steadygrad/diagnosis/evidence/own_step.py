@@ -1,0 +1,107 @@
+"""What the user's own training step does with gradients, seen over a few calls that are put back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from steadygrad.diagnosis.trial_block import trial_of
+from steadygrad.errors import SteadygradError
+from steadygrad.measurement.gradient_watch import GradientLog, GradientWatch
+from steadygrad.measurement.reached import Reached
+from steadygrad.setup import Setup, bound_step, checked_batch, user_code
+
+from .collector import Collector, Unavailable
+from .machine_limit import machine_limit
+from .scanned import Scanned
+
+# The second step shows what stands from the first, and further ones whether a factor is a constant.
+_STEPS = 4
+
+# A loop that gathers gradients over eight batches makes as many steps in so many calls.
+CALLS = 32
+
+_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnStep:
+    """The record of the step's calls.
+
+    Attributes:
+        log: None where the setup has no step of its own, or none of its calls came to its end.
+        moved: whether a parameter was another afterwards.
+    """
+
+    log: GradientLog | None
+    moved: bool = False
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Call the step on the first batches; one that raises at once is left out of all that is tried later."""
+        setup = collector.setup
+        if setup.step is None:
+            return cls(log=None)
+        if collector.get(Scanned).clean is None:
+            raise Unavailable("No batch is free of NaN and infinity, so the `step` was not looked at.")
+        held = list(_parameters(setup))
+        with trial_of(setup):
+            before = [p.detach().clone() for p in held]
+            with GradientWatch.over(held) as watch:
+                failure = _called(setup, watch)
+            moved = not all(map(torch.equal, before, held))
+        if failure and watch.call <= 0:
+            collector.setup = replace(setup, step=None)
+            collector.note(f"{failure}. A plain loop takes its place in what is tried.")
+            return cls(log=None)
+        if failure:
+            collector.note(f"{failure}, in its call {watch.call + 1}; what it did before was looked at.")
+        return cls(log=watch.log(), moved=moved)
+
+
+def _called(setup: Setup, watch: GradientWatch) -> str:
+    """Why the calls ended before their time; "" where they did not."""
+    step, start = bound_step(setup), time.perf_counter()
+    assert step is not None
+    setup.model.train()
+    try:
+        for batch in islice(cycle(_batches(setup)), CALLS):
+            watch.begin()
+            with user_code("`step`"), torch.enable_grad():
+                step(batch)
+            watch.end()
+            if watch.steps >= _STEPS or time.perf_counter() - start > _SECONDS:
+                break
+    except SteadygradError as error:
+        limit = machine_limit(error)
+        return f"`step` could not be run: {limit}" if limit else str(error).rstrip(".")
+    return ""
+
+
+def _batches(setup: Setup) -> Iterator[Any]:
+    """The first batches that are finite, as the data give them."""
+    assert setup.data is not None
+    with user_code("`data`"):
+        for index, batch in enumerate(islice(setup.data, CALLS)):
+            checked = checked_batch(setup, batch, index)
+            if all(bool(x.isfinite().all()) for x in (checked.inputs, checked.targets) if x is not None):
+                yield batch
+
+
+def _parameters(setup: Setup) -> Iterator[torch.Tensor]:
+    """Those of the model, of the optimizer, and of what the step reaches beside them."""
+    assert setup.step is not None
+    reached = Reached.by(setup.step)
+    modules: list[Any] = [setup.model, setup.loss_fn, *reached.modules]
+    for module in modules:
+        if isinstance(module, nn.Module):
+            yield from module.parameters()
+    for optimizer in (setup.optimizer, *reached.optimizers):
+        for group in [] if optimizer is None else optimizer.param_groups:
+            yield from group["params"]
