@@ -74,7 +74,9 @@ def main() -> None:
         measured, plain = sides(mlp(depth, width, activation), width)
         medians, minima, ms = interleaved(measured, plain, repeats * times)
         name = f"{depth} x {width} MLP, {activation.__name__}"
-        print(f"{name:30} {medians:8.3f} {minima:8.3f} {bound:6.2f} {ms:10.2f}  {verdict(medians <= bound)}", flush=True)
+        print(
+            f"{name:30} {medians:8.3f} {minima:8.3f} {bound:6.2f} {ms:10.2f}  {verdict(medians <= bound)}", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
 
-from .norms import in_range, row_norms, squared_norm
+from .norms import in_range, row_norms
+
+# Smaller tensors wait, copied, for others of their shape, until so many entries are together: calls cost more than
+# their entries. A megabyte of single precision stays in a core's cache.
+_SMALL = 2**16
+_TOGETHER = 2**18
 
 # Of a sum of squares at least this share must be left when the squared common part is taken off: no more than three of
 # the bits of the sum are lost then.
@@ -23,12 +28,14 @@ class BatchMoments(NamedTuple):
         q: second moment over all entries.
         q_error: standard error of `q` over examples; NaN for one example.
         signal: q(1 - c): the unbiased variance of an entry over examples, averaged over entries.
+        balanced: entries of an example that add up to zero over the examples; None where they were not added up.
     """
 
     mean: float = math.nan
     q: float = math.nan
     q_error: float = math.nan
     signal: float = math.nan
+    balanced: int | None = None
 
 
 def batch_moments(tensor: torch.Tensor, batch_size: int) -> BatchMoments:
@@ -38,38 +45,17 @@ def batch_moments(tensor: torch.Tensor, batch_size: int) -> BatchMoments:
         tensor: [examples, ...]; a first dimension that is a multiple of `batch_size` holds several rows an example.
         batch_size: examples in the batch.
 
-    >>> batch_moments(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), 2)._replace(q_error=0.0)
-    BatchMoments(mean=2.0, q=4.5, q_error=0.0, signal=1.0)
+    >>> found = batch_moments(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), 2)
+    >>> found.mean, found.q, found.signal
+    (2.0, 4.5, 1.0)
     """
     moments = Moments(batch_size)
     place = moments.add(tensor)
     return moments.read()[place]
 
 
-class _Sums(NamedTuple):
-    """What two passes over a tensor leave.
-
-    Attributes:
-        norms: of each example.
-        common: the sum of all examples; where that is long, its entries added up.
-        squares: the sum of all squares.
-        between: the sum of squares about the mean example.
-        entries: of an example.
-    """
-
-    norms: torch.Tensor
-    common: torch.Tensor
-    squares: float
-    between: float
-    entries: int
-
-
-# A longer sum of examples is not kept.
-_KEPT = 4096
-
-
 class Moments:
-    """Moments of many tensors whose first dimension runs over examples, finished together and read once.
+    """Moments of many tensors whose first dimension runs over examples.
 
     With c = E[xy]/q over pairs of distinct examples, q(1 - c) = sum_d sum_b (x_bd - m_d)² / (D (B - 1)), where m_d is
     the mean of entry d. On the CPU it comes from two passes in the tensor's own precision, the norm of each example and
@@ -89,76 +75,101 @@ class Moments:
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self._quick: list[tuple[int, _Sums]] = []
-        self._exact: list[tuple[int, torch.Tensor]] = []
-        self._places = 0
+        self._found: list[BatchMoments] = []
+        self._waiting: dict[tuple[int, torch.dtype], _Stack] = {}
+        self._on_devices: list[tuple[int, torch.Tensor]] = []
 
     def add(self, tensor: torch.Tensor) -> int:
         """Look at a tensor, which may change afterwards; return where its moments will be found."""
-        x = _real(tensor.detach())
-        place = self._places
-        self._places += 1
-        if not x.numel():
-            return place
-        if x.dim() == 0 or x.shape[0] % self.batch_size:
-            self._exact.append((place, _of_entries(x)))
+        x = tensor.detach() if tensor.requires_grad else tensor
+        place = len(self._found)
+        self._found.append(BatchMoments())
+        if not self.adds_up(x):
+            self._on_devices.append((place, _exact(_real(x), self.batch_size if self._has_examples(x) else 0)))
+        elif x.numel() <= _SMALL:
+            self._wait(place, x)
         else:
-            examples = x if x.dim() == 2 and x.shape[0] == self.batch_size else x.reshape(self.batch_size, -1)
-            sums = _sums(examples) if self.batch_size > 1 and x.device.type == "cpu" else None
-            if sums:
-                self._quick.append((place, sums))
-            else:
-                self._exact.append((place, _exact(examples)))
+            self._look([place], _real(x).reshape(1, self.batch_size, -1), overwrite=False)
         return place
 
+    def adds_up(self, x: torch.Tensor) -> bool:
+        """Whether `balanced` will be known of a tensor."""
+        return self._has_examples(x) and self.batch_size > 1 and x.device.type == "cpu" and not x.is_complex()
+
+    def _has_examples(self, x: torch.Tensor) -> bool:
+        return x.dim() > 0 and x.numel() > 0 and x.shape[0] % self.batch_size == 0
+
     def read(self) -> list[BatchMoments]:
-        """Return the moments of all tensors, in the order in which they were added."""
-        found = [BatchMoments()] * self._places
-        alike = defaultdict(list)
-        for place, sums in self._quick:
-            alike[sums.common.dtype, sums.entries].append((place, sums))
-        for group in alike.values():
-            for (place, _), moments in zip(group, _finished([sums for _, sums in group]), strict=True):
-                found[place] = moments
-        for device in {x.device for _, x in self._exact}:
-            here = [(place, x) for place, x in self._exact if x.device == device]
+        """Return the moments of all tensors, in the order in which they were added; wait once for each device."""
+        for stack in filter(attrgetter("places"), self._waiting.values()):
+            self._look(stack.places, stack.entries[: len(stack.places)], overwrite=True)
+        self._waiting.clear()
+        for device in {x.device for _, x in self._on_devices}:
+            here = [(place, x) for place, x in self._on_devices if x.device == device]
             for (place, _), values in zip(here, torch.stack([x for _, x in here]).tolist(), strict=True):
-                found[place] = BatchMoments(*values)
-        return found
+                self._found[place] = BatchMoments(*values)
+        self._on_devices.clear()
+        return self._found
+
+    def _wait(self, place: int, x: torch.Tensor) -> None:
+        key = (x.numel(), torch.float64 if x.dtype == torch.float64 else torch.float32)
+        stack = self._waiting.get(key)
+        if stack is None:
+            stack = self._waiting[key] = _Stack(*key, self.batch_size)
+        stack.room[len(stack.places)].copy_(x if x.shape == stack.room[0].shape else x.reshape(self.batch_size, -1))
+        stack.places.append(place)
+        if len(stack.places) == len(stack.room):
+            self._look(stack.places, stack.entries, overwrite=True)
+            stack.places.clear()
+
+    def _look(self, places: list[int], x: torch.Tensor, *, overwrite: bool) -> None:
+        for place, moments in zip(places, _moments(x, overwrite=overwrite), strict=True):
+            self._found[place] = moments
 
 
-def _sums(x: torch.Tensor) -> _Sums | None:
-    """In the precision of the entries; None where it would not do."""
-    norms, common = row_norms(x), x.sum(0)
-    squares = squared_norm(norms)
-    between = _between(common, squares, x)
-    if between is None and in_range(squares, x.numel(), len(x), x.dtype):
-        apart = x - x[0]
-        between = _between(apart.sum(0), squared_norm(row_norms(apart)), x)
-    if between is None:
-        return None
-    kept = common if len(common) <= _KEPT else common.sum(0, keepdim=True)
-    return _Sums(norms, kept, squares, between, x.shape[1])
+class _Stack:
+    """Room for small tensors of one size."""
+
+    def __init__(self, size: int, dtype: torch.dtype, batch_size: int) -> None:
+        self.entries = torch.empty(_TOGETHER // size, batch_size, size // batch_size, dtype=dtype)
+        self.room = self.entries.unbind()
+        self.places: list[int] = []
 
 
-def _finished(group: list[_Sums]) -> list[BatchMoments]:
-    """Of tensors of one shape."""
-    entries, examples = group[0].entries, len(group[0].norms)
-    size = entries * examples
-    errors = torch.stack([sums.norms for sums in group]).double().square().std(1) / (entries * examples**0.5)
-    totals = torch.stack([sums.common for sums in group]).sum(1, dtype=torch.float64)
+@torch.no_grad()
+def _moments(x: torch.Tensor, *, overwrite: bool) -> list[BatchMoments]:
+    """Of tensors of one shape, [tensors, examples, entries], on the CPU."""
+    _, examples, entries = x.shape
+    norms, common = row_norms(x), x.sum(1)
+    squares, between = _between(norms, common)
+    trusted = [in_range(s, examples * entries, examples, x.dtype) for s in squares]
+    exact = {t: BatchMoments(*_exact(x[t], examples).tolist()) for t, safe in enumerate(trusted) if not safe}
+    if any(b < _LEFT * s for t, (s, b) in enumerate(zip(squares, between, strict=True)) if trusted[t]):
+        between = _from_first(x.sub_(x[:, :1].clone()) if overwrite else x - x[:, :1])
+    errors = (norms.double().square_().std(1) / (entries * examples**0.5)).tolist()
+    totals, balanced = common.sum(1).tolist(), (common == 0).sum(1).tolist()
+    size = examples * entries
     return [
-        BatchMoments(total / size, sums.squares / size, error, sums.between / (size - entries))
-        for sums, total, error in zip(group, totals.tolist(), errors.tolist(), strict=True)
+        exact.get(t, BatchMoments(totals[t] / size, s / size, errors[t], between[t] / (size - entries)))._replace(
+            balanced=balanced[t]
+        )
+        for t, s in enumerate(squares)
     ]
 
 
-def _between(total: torch.Tensor, squares: float, x: torch.Tensor) -> float | None:
-    """Sum of squares about the mean example, from that about zero and from the sum of all; None where it cancels."""
-    if not in_range(squares, x.numel(), len(x), x.dtype):
-        return None
-    between = squares - squared_norm(total) / len(x)
-    return between if between >= _LEFT * squares else None
+def _between(norms: torch.Tensor, common: torch.Tensor) -> tuple[list[float], list[float]]:
+    """Sums of squares about zero and about the mean example."""
+    about_zero, shared = torch.stack([row_norms(norms), row_norms(common)]).double().square_().tolist()
+    return about_zero, [s - c / norms.shape[1] for s, c in zip(about_zero, shared, strict=True)]
+
+
+def _from_first(apart: torch.Tensor) -> list[float]:
+    """Sums of squares about the mean example, from each example less the first one."""
+    squares, between = _between(row_norms(apart), apart.sum(1))
+    return [
+        b if b >= _LEFT * s and in_range(s, x.numel(), len(x), x.dtype) else _about_mean(x).item()
+        for s, b, x in zip(squares, between, apart, strict=True)
+    ]
 
 
 def _real(x: torch.Tensor) -> torch.Tensor:
@@ -168,26 +179,22 @@ def _real(x: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _exact(x: torch.Tensor) -> torch.Tensor:
-    """Mean, q, its error and the signal, on the device."""
-    each = _squares(x) / x.shape[1]
-    mean, q = x.sum(dtype=torch.float64) / x.numel(), each.mean()
-    if len(x) == 1:
-        return torch.stack([mean, q, q * math.nan, q * math.nan])
-    shifted = x - x[:1]
-    shifted -= shifted.mean(0, keepdim=True)
-    signal = _squares(shifted).sum() / (x.shape[1] * (len(x) - 1))
-    return torch.stack([mean, q, each.std() / len(x) ** 0.5, signal])
+def _exact(x: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Mean, q, its error and the signal, in double precision on the device; without examples the first two alone."""
+    mean, nan = x.sum(dtype=torch.float64) / x.numel(), x.new_full((), math.nan, dtype=torch.float64)
+    if batch_size < 2:
+        return torch.stack([mean, _squares(x.reshape(1, x.numel())).sum() / x.numel(), nan, nan])
+    examples = x.reshape(batch_size, -1)
+    each = _squares(examples) / examples.shape[1]
+    signal = _about_mean(examples - examples[:1]) / (examples.shape[1] * (batch_size - 1))
+    return torch.stack([mean, each.mean(), each.std() / batch_size**0.5, signal])
 
 
-def _of_entries(x: torch.Tensor) -> torch.Tensor:
-    """Without examples: mean and q alone."""
-    mean, q = x.sum(dtype=torch.float64) / x.numel(), _squares(x).sum() / x.numel()
-    return torch.stack([mean, q, q * math.nan, q * math.nan])
+def _about_mean(x: torch.Tensor) -> torch.Tensor:
+    return _squares(x - x.mean(0, keepdim=True)).sum()
 
 
-def _squares(x: torch.Tensor) -> torch.Tensor:
+def _squares(rows: torch.Tensor) -> torch.Tensor:
     """Sum of squares of each row, in double precision."""
-    rows = x.reshape(x.shape[0] if x.dim() else 1, -1)
     norms: torch.Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     return norms.square()

@@ -23,7 +23,8 @@ from .unit_health import UnitHealth, unit_health
 class Running:
     """One call of a module without children; `output`, `entering` and `gradient` are places among the moments.
 
-    `fans` are those of its weights; None where its layout is not known.
+    `fans` are those of its weights; None where its layout is not known. `rectified` says that the output is a ReLU's, a
+    row an example: a unit is dead where its outputs add up to zero.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Running:
     entries: int
     sources: tuple[int, ...]
     fans: Mapping[str, Fans] | None
+    rectified: bool
     entering: int | None = None
     health: UnitHealth | None = None
     gradient: int | None = None
@@ -129,6 +131,7 @@ class Calls:
         if weighted:
             self._channel_axis = 1 if isinstance(module, _ConvNd) else -1
         made = self._maker(given)
+        rectified = _is_rectified(module) and y.shape[:-1] == (self.batch_size,) and self.moments.adds_up(y)
         row = Running(
             path=path,
             module=module,
@@ -137,8 +140,9 @@ class Calls:
             entries=y.numel() // self.batch_size,
             sources=() if made is None else (made.row,),
             fans=table,
+            rectified=rectified,
             entering=self.entering(x) if weighted and x is not None else None,
-            health=None if weighted or x is None else unit_health(module, x, self._axis(x)),
+            health=None if weighted or rectified or x is None else unit_health(module, x, self._axis(x)),
         )
         self._made_by[id(y)] = _Made(weakref.ref(y), len(self.rows), _version(y))
         self.rows.append(row)
@@ -182,6 +186,11 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None
     if args and isinstance(args[0], torch.Tensor):
         return args[0]
     return first_tensor([*args, *kwargs.values()])
+
+
+def _is_rectified(module: nn.Module) -> bool:
+    """Whether a ReLU makes the output, and no other hook than the one that watches has a hand in it."""
+    return type(module) is nn.ReLU and len(module._forward_hooks) == 1
 
 
 def _version(x: torch.Tensor) -> int | None:

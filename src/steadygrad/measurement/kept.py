@@ -15,6 +15,7 @@ import torch
 # Contents of containers are put back too; what lies deeper is not looked at.
 _Entries = tuple[Sequence[Any], Sequence[Any]]
 
+_CONTAINERS = (dict, list, set, deque)
 _PLAIN = frozenset((bool, int, float, str, type(None), tuple, type(lambda: None)))
 
 
@@ -39,40 +40,44 @@ def attributes_kept(*holders: Any, tensors: bool = True) -> Iterator[None]:
     {'calls': 0, 'seen': []}
     """
     contents: list[tuple[Any, _Entries]] = []
+    empty: list[Any] = []
     with ExitStack() as stack:
         stack.callback(_put_back, contents)
+        stack.callback(_empty_again, empty)
         for attributes in (getattr(holder, "__dict__", None) for holder in holders):
             if isinstance(attributes, dict):
                 contents.append((attributes, _entries(attributes)))
-                _keep(attributes, contents, stack, tensors=tensors)
+                values = [value for value in attributes.values() if type(value) not in _PLAIN]
+                held = [value for value in values if isinstance(value, _CONTAINERS)]
+                empty += [value for value in held if not value]
+                contents += [(value, _entries(value)) for value in held if value]
+                for value in values:
+                    if not isinstance(value, _CONTAINERS):
+                        _keep(value, stack, tensors=tensors)
         yield
 
 
-def _keep(
-    attributes: dict[str, Any], contents: list[tuple[Any, _Entries]], stack: ExitStack, *, tensors: bool
-) -> None:
-    for value in attributes.values():
-        if type(value) in _PLAIN:
-            continue
-        match value:
-            case dict() | list() | set() | deque():
-                contents.append((value, _entries(value)))
-            case torch.Tensor():
-                for restore in _tensor(value) if tensors else ():
-                    stack.callback(restore)
-            case torch.Generator():
-                stack.callback(_generator(value))
-            case random.Random():
-                stack.callback(_python(value))
-            case np.random.Generator() | np.random.RandomState():
-                stack.callback(_numpy(value))
+def _keep(value: Any, stack: ExitStack, *, tensors: bool) -> None:
+    match value:
+        case torch.Tensor():
+            for restore in _tensor(value) if tensors else ():
+                stack.callback(restore)
+        case torch.Generator():
+            stack.callback(_generator(value))
+        case random.Random():
+            stack.callback(_python(value))
+        case np.random.Generator() | np.random.RandomState():
+            stack.callback(_numpy(value))
 
 
 def _entries(container: Any) -> _Entries:
     """A container's own entries, in their order: keys apart from values, to make few objects of many."""
-    if not container:
-        return (), ()
     return (list(container), list(container.values())) if isinstance(container, dict) else (list(container), ())
+
+
+def _empty_again(containers: list[Any]) -> None:
+    for container in filter(None, containers):
+        container.clear()
 
 
 def _put_back(contents: list[tuple[Any, _Entries]]) -> None:

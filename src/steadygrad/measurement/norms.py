@@ -14,38 +14,28 @@ _PIECE = 4096
 
 
 def row_norms(rows: torch.Tensor) -> torch.Tensor:
-    """Return the Euclidean norm of each row, added up in pieces.
+    """Return the Euclidean norm along the last dimension, added up in pieces.
 
     Args:
-        rows: [rows, entries], of single or double precision.
+        rows: [..., entries], of single or double precision.
 
     >>> row_norms(torch.tensor([[3.0, 4.0], [0.0, 2.0]])).tolist()
     [5.0, 2.0]
     """
-    entries = rows.shape[1]
+    norms: torch.Tensor = torch.linalg.vector_norm(_pieces(rows), dim=-1)
+    return norms
+
+
+def _pieces(rows: torch.Tensor) -> torch.Tensor:
+    """Norms of pieces of rows, few enough to be added up at once."""
+    entries = rows.shape[-1]
     if entries <= _PIECE:
-        norms: torch.Tensor = torch.linalg.vector_norm(rows, dim=1)
-        return norms
+        return rows
     whole = entries // _PIECE * _PIECE
-    pieces = torch.linalg.vector_norm(rows[:, :whole].unflatten(1, (-1, _PIECE)), dim=2)
+    pieces = torch.linalg.vector_norm(rows[..., :whole].reshape(*rows.shape[:-1], -1, _PIECE), dim=-1)
     if whole < entries:
-        pieces = torch.cat([pieces, torch.linalg.vector_norm(rows[:, whole:], dim=1, keepdim=True)], 1)
-    return row_norms(pieces)
-
-
-def squared_norm(vector: torch.Tensor) -> float:
-    """Return the sum of squares.
-
-    Args:
-        vector: [entries], of single or double precision, on the CPU.
-
-    >>> squared_norm(torch.tensor([3.0, 4.0]))
-    25.0
-    """
-    if vector.numel() <= _PIECE:
-        return torch.dot(vector, vector).item()
-    norm = row_norms(vector[None]).item()
-    return norm * norm
+        pieces = torch.cat([pieces, torch.linalg.vector_norm(rows[..., whole:], dim=-1, keepdim=True)], -1)
+    return _pieces(pieces)
 
 
 def in_range(squares: float, entries: int, terms: int, dtype: torch.dtype) -> bool:
@@ -82,7 +72,7 @@ def norms_of(tensors: Iterable[torch.Tensor]) -> list[float]:
     """
     entries = [_entries(tensor.detach()) for tensor in tensors]
     plain = {i: x for i, x in enumerate(entries) if x.device.type == "cpu" and x.dtype in _ENDS and x.numel()}
-    quick = torch._foreach_norm([x if x.numel() <= _PIECE else row_norms(x[None]) for x in plain.values()])
+    quick = torch._foreach_norm([_pieces(x) for x in plain.values()])
     found = {
         i: norm
         for (i, x), norm in zip(plain.items(), read_scalars(quick), strict=True)

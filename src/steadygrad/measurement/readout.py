@@ -63,7 +63,7 @@ def _call(row: Running, moments: list[BatchMoments]) -> Call:
         sources=row.sources,
         entering_q=entering.q,
         entering_signal=entering.signal,
-        units=row.health.units if row.health else 0,
+        units=row.shape[1] if row.rectified else row.health.units if row.health else 0,
     )
 
 
@@ -71,6 +71,8 @@ def _layer(row: Running, moments: list[BatchMoments], weight_norm: float, health
     output, gradient = moments[row.output], _at(moments, row.gradient)
     fan_in, fan_out = next(iter(row.fans.values())) if row.fans else (None, None)
     dead, saturated = (next(health), next(health)) if row.health else (math.nan, math.nan)
+    if row.rectified and output.balanced is not None:
+        dead, saturated = output.balanced / row.shape[1], 0.0
     return LayerSignal(
         path=row.path,
         kind=type(row.module).__name__,

@@ -46,7 +46,7 @@ def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHe
 
     The module is called again on the same input and differentiated by autograd, so any pointwise module will do. It is pointwise where its Jacobian is diagonal: then a product with
     random signs is the product with ones, times those signs. A ReLU's unit is dead where its largest pre-activation is
-    not above zero, and none is ever saturated. Of torch's other activations a few examples are looked at first, on the
+    not above zero, and none is ever saturated: `Calls` does not ask where the sums over its outputs tell. Of torch's other activations a few examples are looked at first, on the
     CPU: where they leave no unit that might be dead or saturated, the others cannot add one.
 
     Args:
