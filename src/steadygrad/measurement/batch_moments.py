@@ -38,6 +38,9 @@ class BatchMoments(NamedTuple):
     balanced: int | None = None
 
 
+_UNKNOWN = BatchMoments()
+
+
 def batch_moments(tensor: torch.Tensor, batch_size: int) -> BatchMoments:
     """Return the moments of one tensor: see `Moments`.
 
@@ -83,11 +86,11 @@ class Moments:
         """Look at a tensor, which may change afterwards; return where its moments will be found."""
         x = tensor.detach() if tensor.requires_grad else tensor
         place = len(self._found)
-        self._found.append(BatchMoments())
+        self._found.append(_UNKNOWN)
         if not self.adds_up(x):
             self._on_devices.append((place, _exact(_real(x), self.batch_size if self._has_examples(x) else 0)))
-        elif x.numel() <= _SMALL:
-            self._wait(place, x)
+        elif (size := x.numel()) <= _SMALL:
+            self._wait(place, x, size)
         else:
             self._look([place], _real(x).reshape(1, self.batch_size, -1), overwrite=False)
         return place
@@ -111,12 +114,12 @@ class Moments:
         self._on_devices.clear()
         return self._found
 
-    def _wait(self, place: int, x: torch.Tensor) -> None:
-        key = (x.numel(), torch.float64 if x.dtype == torch.float64 else torch.float32)
+    def _wait(self, place: int, x: torch.Tensor, size: int) -> None:
+        key = (size, torch.float64 if x.dtype == torch.float64 else torch.float32)
         stack = self._waiting.get(key)
         if stack is None:
             stack = self._waiting[key] = _Stack(*key, self.batch_size)
-        stack.room[len(stack.places)].copy_(x if x.shape == stack.room[0].shape else x.reshape(self.batch_size, -1))
+        stack.room[len(stack.places)].copy_(x if x.shape == stack.shape else x.reshape(stack.shape))
         stack.places.append(place)
         if len(stack.places) == len(stack.room):
             self._look(stack.places, stack.entries, overwrite=True)
@@ -131,7 +134,8 @@ class _Stack:
     """Room for small tensors of one size."""
 
     def __init__(self, size: int, dtype: torch.dtype, batch_size: int) -> None:
-        self.entries = torch.empty(_TOGETHER // size, batch_size, size // batch_size, dtype=dtype)
+        self.shape = (batch_size, size // batch_size)
+        self.entries = torch.empty(_TOGETHER // size, *self.shape, dtype=dtype)
         self.room = self.entries.unbind()
         self.places: list[int] = []
 
@@ -149,12 +153,13 @@ def _moments(x: torch.Tensor, *, overwrite: bool) -> list[BatchMoments]:
     errors = (norms.double().square_().std(1) / (entries * examples**0.5)).tolist()
     totals, balanced = common.sum(1).tolist(), (common == 0).sum(1).tolist()
     size = examples * entries
-    return [
-        exact.get(t, BatchMoments(totals[t] / size, s / size, errors[t], between[t] / (size - entries)))._replace(
-            balanced=balanced[t]
-        )
-        for t, s in enumerate(squares)
+    found = [
+        BatchMoments(total / size, s / size, error, b / (size - entries), zeros)
+        for total, s, error, b, zeros in zip(totals, squares, errors, between, balanced, strict=True)
     ]
+    for t, moments in exact.items():
+        found[t] = moments._replace(balanced=balanced[t])
+    return found
 
 
 def _between(norms: torch.Tensor, common: torch.Tensor) -> tuple[list[float], list[float]]:

@@ -91,19 +91,20 @@ class Calls:
         handles = []
         try:
             for path, module in self.model.named_modules():
-                handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
+                inplace = bool(vars(module).get("inplace") or getattr(type(module), "inplace", False))
+                handles.append(module.register_forward_pre_hook(self._enter(path, inplace=inplace), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._leave(path), with_kwargs=True))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _enter(self, path: str) -> Any:
+    def _enter(self, path: str, *, inplace: bool) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = _given(args, kwargs)
             self.running.append((path, module))
             # A module that works in place leaves nothing of its input to look at afterwards.
-            self._entered.append(x.detach().clone() if x is not None and getattr(module, "inplace", False) else x)
+            self._entered.append(x.detach().clone() if x is not None and inplace else x)
 
         return hook
 
@@ -112,7 +113,7 @@ class Calls:
             self.running.pop()
             x = self._entered.pop()
             y = first_tensor(output)
-            if y is not None and next(module.children(), None) is None:
+            if y is not None and not any(child is not None for child in module._modules.values()):
                 self._record(path, module, _given(args, kwargs), x, y)
             elif y is not None and y.is_floating_point():
                 # A sum in double precision is finite where every single precision number in it is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 # Contents of containers are put back too; what lies deeper is not looked at.
 _Entries = tuple[Sequence[Any], Sequence[Any]]
 
-_CONTAINERS = (dict, list, set, deque)
+_CONTAINERS = (OrderedDict, dict, list, set, deque)
 _PLAIN = frozenset((bool, int, float, str, type(None), tuple, type(lambda: None)))
 
 
@@ -47,13 +47,15 @@ def attributes_kept(*holders: Any, tensors: bool = True) -> Iterator[None]:
         for attributes in (getattr(holder, "__dict__", None) for holder in holders):
             if isinstance(attributes, dict):
                 contents.append((attributes, _entries(attributes)))
-                values = [value for value in attributes.values() if type(value) not in _PLAIN]
-                held = [value for value in values if isinstance(value, _CONTAINERS)]
-                empty += [value for value in held if not value]
-                contents += [(value, _entries(value)) for value in held if value]
-                for value in values:
-                    if not isinstance(value, _CONTAINERS):
+                for value in attributes.values():
+                    if (kind := type(value)) in _PLAIN:
+                        continue
+                    if kind not in _CONTAINERS and not isinstance(value, _CONTAINERS):
                         _keep(value, stack, tensors=tensors)
+                    elif value:
+                        contents.append((value, _entries(value)))
+                    else:
+                        empty.append(value)
         yield
 
 
@@ -84,12 +86,15 @@ def _put_back(contents: list[tuple[Any, _Entries]]) -> None:
     """Give each container its entries again; it stays the object that it is."""
     with ExitStack() as stack:
         for container, before in contents:
-            if not all(map(_same, before, _entries(container))):
+            if not _holds(container, before):
                 stack.callback(_refill, container, before)
 
 
-def _same(a: Sequence[Any], b: Sequence[Any]) -> bool:
-    return len(a) == len(b) and all(map(operator.is_, a, b))
+def _holds(container: Any, before: _Entries) -> bool:
+    entries, values = before
+    if len(container) != len(entries) or not all(map(operator.is_, container, entries)):
+        return False
+    return not isinstance(container, dict) or all(map(operator.is_, container.values(), values))
 
 
 def _refill(container: Any, before: _Entries) -> None:

@@ -32,7 +32,8 @@ def _pieces(rows: torch.Tensor) -> torch.Tensor:
     if entries <= _PIECE:
         return rows
     whole = entries // _PIECE * _PIECE
-    pieces = torch.linalg.vector_norm(rows[..., :whole].reshape(*rows.shape[:-1], -1, _PIECE), dim=-1)
+    pieces = (rows if whole == entries else rows[..., :whole]).reshape(*rows.shape[:-1], -1, _PIECE)
+    pieces = torch.linalg.vector_norm(pieces, dim=-1)
     if whole < entries:
         pieces = torch.cat([pieces, torch.linalg.vector_norm(rows[..., whole:], dim=-1, keepdim=True)], -1)
     return _pieces(pieces)
@@ -61,6 +62,7 @@ _ENDS = {
 }
 
 
+@torch.no_grad()
 def norms_of(tensors: Iterable[torch.Tensor]) -> list[float]:
     """Return the norm of each of many tensors, read from each device at once.
 
@@ -70,13 +72,11 @@ def norms_of(tensors: Iterable[torch.Tensor]) -> list[float]:
     >>> norms_of([torch.tensor([[3.0, 4.0]]), torch.tensor(2.0)])
     [5.0, 2.0]
     """
-    entries = [_entries(tensor.detach()) for tensor in tensors]
-    plain = {i: x for i, x in enumerate(entries) if x.device.type == "cpu" and x.dtype in _ENDS and x.numel()}
-    quick = torch._foreach_norm([_pieces(x) for x in plain.values()])
+    entries = [_entries(tensor) for tensor in tensors]
+    plain = {i: x for i, x in enumerate(entries) if x.dtype in _ENDS and x.device.type == "cpu"}
+    quick = read_scalars(torch._foreach_norm([_pieces(x) for x in plain.values()]) if plain else ())
     found = {
-        i: norm
-        for (i, x), norm in zip(plain.items(), read_scalars(quick), strict=True)
-        if in_range(norm * norm, x.numel(), 1, x.dtype)
+        i: norm for (i, x), norm in zip(plain.items(), quick, strict=True) if in_range(norm * norm, len(x), 1, x.dtype)
     }
     rest = {i: torch.linalg.vector_norm(x, dtype=torch.float64) for i, x in enumerate(entries) if i not in found}
     found.update(zip(rest, read_scalars(rest.values()), strict=True))
@@ -84,5 +84,5 @@ def norms_of(tensors: Iterable[torch.Tensor]) -> list[float]:
 
 
 def _entries(tensor: torch.Tensor) -> torch.Tensor:
-    values = tensor.coalesce().values() if tensor.is_sparse else tensor
+    values = tensor if tensor.layout == torch.strided else tensor.coalesce().values()
     return (torch.view_as_real(values) if values.is_complex() else values).reshape(-1)

@@ -18,8 +18,8 @@ SMALL_SLOPE = math.exp(-3.0)
 _USUAL = 3.0
 
 
-# A slope within this factor of a small one is looked at again among all examples: none of torch's activations is this much
-# steeper anywhere than on the usual pre-activations, or it has no small slope there.
+# A slope within this factor of a small one is looked at again among all examples: none of torch's activations is this
+# much steeper anywhere than on the usual pre-activations, unless it is flat on all of them.
 _MARGIN = 2.0
 
 # Units that are off for half the examples pass for dead on n of them with a chance of 2^-n: with this many beyond
@@ -44,10 +44,11 @@ class UnitHealth(NamedTuple):
 def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHealth | None:
     """Return how many units are dead and saturated; None where the module is not a pointwise activation.
 
-    The module is called again on the same input and differentiated by autograd, so any pointwise module will do. It is pointwise where its Jacobian is diagonal: then a product with
-    random signs is the product with ones, times those signs. A ReLU's unit is dead where its largest pre-activation is
-    not above zero, and none is ever saturated: `Calls` does not ask where the sums over its outputs tell. Of torch's other activations a few examples are looked at first, on the
-    CPU: where they leave no unit that might be dead or saturated, the others cannot add one.
+    The module is called again on the same input and differentiated by autograd, so any pointwise module will do. It is
+    pointwise where its Jacobian is diagonal: then a product with random signs is the product with ones, times those
+    signs. A ReLU's unit is dead where its largest pre-activation is not above zero, and none is ever saturated:
+    `Calls` does not ask where the sums over its outputs tell. Of torch's other activations a few examples are looked
+    at first, on the CPU: where they leave no unit that might be dead or saturated, the others cannot add one.
 
     Args:
         module: a module without children, weights or buffers.
