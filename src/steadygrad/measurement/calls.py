@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from steadygrad.fans import weight_fans
+from steadygrad.fans import Fans, weight_fans
 
-from .batch_moments import BatchMoments, batch_moments
+from .batch_moments import Moments
 from .unit_health import UnitHealth, unit_health
 
 
 @dataclass(kw_only=True, eq=False)
 class Running:
-    """One call of a module without children, its numbers still on the device."""
+    """One call of a module without children; `output`, `entering` and `gradient` are places among the moments.
+
+    `fans` are those of its weights; None where its layout is not known. `rectified` says that the output is a ReLU's, a
+    row an example: a unit is dead where its outputs add up to zero.
+    """
 
     path: str
     module: nn.Module
-    output: BatchMoments
+    output: int
     shape: tuple[int, ...]
     entries: int
     sources: tuple[int, ...]
-    entering: BatchMoments | None = None
+    fans: Mapping[str, Fans] | None
+    rectified: bool
+    entering: int | None = None
     health: UnitHealth | None = None
-    gradient: BatchMoments | None = None
+    gradient: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +50,14 @@ class Composite:
     rows_before: int
 
 
+class _Made(NamedTuple):
+    """An output, the row of the call that made it, and how often it had been written to by then."""
+
+    tensor: weakref.ref[torch.Tensor]
+    row: int
+    version: int | None
+
+
 @dataclass(kw_only=True, eq=False)
 class Calls:
     """Watches a model: rows in the order in which calls end, and the modules that are running.
@@ -52,6 +67,7 @@ class Calls:
         batch_size: examples in the batch.
         rows: a row for every call of a module without children whose output holds a tensor.
         composites: a record for every call of a module with children whose output holds real numbers.
+        moments: of inputs, outputs and gradients.
         running: modules that were entered and not yet left, with their paths; after an error the last one raised it.
     """
 
@@ -60,9 +76,14 @@ class Calls:
     rows: list[Running] = field(default_factory=list)
     composites: list[Composite] = field(default_factory=list)
     running: list[tuple[str, nn.Module]] = field(default_factory=list)
-    _made_by: Any = field(default_factory=WeakTensorKeyDictionary)
+    moments: Moments = field(init=False)
+    _made_by: dict[int, _Made] = field(default_factory=dict)
     _entered: list[torch.Tensor | None] = field(default_factory=list)
+    _fans: dict[nn.Module, Mapping[str, Fans] | None] = field(default_factory=dict)
     _channel_axis: int = -1
+
+    def __post_init__(self) -> None:
+        self.moments = Moments(self.batch_size)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -70,19 +91,20 @@ class Calls:
         handles = []
         try:
             for path, module in self.model.named_modules():
-                handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
+                inplace = bool(vars(module).get("inplace") or getattr(type(module), "inplace", False))
+                handles.append(module.register_forward_pre_hook(self._enter(path, inplace=inplace), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._leave(path), with_kwargs=True))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _enter(self, path: str) -> Any:
+    def _enter(self, path: str, *, inplace: bool) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = first_tensor([*args, *kwargs.values()])
+            x = _given(args, kwargs)
             self.running.append((path, module))
             # A module that works in place leaves nothing of its input to look at afterwards.
-            self._entered.append(x.detach().clone() if x is not None and getattr(module, "inplace", False) else x)
+            self._entered.append(x.detach().clone() if x is not None and inplace else x)
 
         return hook
 
@@ -91,8 +113,8 @@ class Calls:
             self.running.pop()
             x = self._entered.pop()
             y = first_tensor(output)
-            if y is not None and next(module.children(), None) is None:
-                self._record(path, module, first_tensor([*args, *kwargs.values()]), x, y)
+            if y is not None and not any(child is not None for child in module._modules.values()):
+                self._record(path, module, _given(args, kwargs), x, y)
             elif y is not None and y.is_floating_point():
                 # A sum in double precision is finite where every single precision number in it is.
                 total = y.detach().sum(dtype=torch.float64)
@@ -103,31 +125,47 @@ class Calls:
     def _record(
         self, path: str, module: nn.Module, given: torch.Tensor | None, x: torch.Tensor | None, y: torch.Tensor
     ) -> None:
-        weighted = _has_weight(module)
+        if module not in self._fans:
+            self._fans[module] = _fans(module)
+        table = self._fans[module]
+        weighted = table is None or bool(table)  # a layer of unknown layout has parameters of its own
         if weighted:
             self._channel_axis = 1 if isinstance(module, _ConvNd) else -1
-        sources = () if given is None or given not in self._made_by else (self._made_by[given],)
+        made = self._maker(given)
+        rectified = _is_rectified(module) and y.shape[:-1] == (self.batch_size,) and self.moments.adds_up(y)
         row = Running(
             path=path,
             module=module,
-            output=batch_moments(y, self.batch_size),
+            output=self.moments.add(y),
             shape=tuple(y.shape),
             entries=y.numel() // self.batch_size,
-            sources=sources,
-            entering=batch_moments(x, self.batch_size) if weighted and x is not None else None,
-            health=None if weighted or x is None else unit_health(module, x, self._axis(x)),
+            sources=() if made is None else (made.row,),
+            fans=table,
+            rectified=rectified,
+            entering=self.entering(x) if weighted and x is not None else None,
+            health=None if weighted or rectified or x is None else unit_health(module, x, self._axis(x)),
         )
-        self._made_by[y] = len(self.rows)
+        self._made_by[id(y)] = _Made(weakref.ref(y), len(self.rows), _version(y))
         self.rows.append(row)
         if y.requires_grad:
-            y.register_hook(lambda gradient: self._backward(row, gradient))
+            y.register_hook(partial(self._backward, row))
+
+    def _maker(self, x: torch.Tensor | None) -> _Made | None:
+        made = self._made_by.get(id(x))
+        return made if made is not None and made.tensor() is x else None
+
+    def entering(self, x: torch.Tensor) -> int:
+        """Return the place of an input's moments: those of the row that made it, where nothing has written to it."""
+        made = self._maker(x)
+        unwritten = made is not None and made.version is not None and made.version == _version(x)
+        return self.rows[made.row].output if made and unwritten else self.moments.add(x)
 
     def _axis(self, x: torch.Tensor) -> int:
         """Units are channels after a convolution, features after anything else."""
         return self._channel_axis if x.dim() > 2 else -1
 
     def _backward(self, row: Running, gradient: torch.Tensor) -> None:
-        row.gradient = batch_moments(gradient, self.batch_size)
+        row.gradient = self.moments.add(gradient)
 
 
 def first_tensor(found: Any) -> torch.Tensor | None:
@@ -145,9 +183,24 @@ def first_tensor(found: Any) -> torch.Tensor | None:
     return None
 
 
-def _has_weight(module: nn.Module) -> bool:
-    """A layer whose layout is not known counts as weighted: it has parameters of its own."""
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    if args and isinstance(args[0], torch.Tensor):
+        return args[0]
+    return first_tensor([*args, *kwargs.values()])
+
+
+def _is_rectified(module: nn.Module) -> bool:
+    """Whether a ReLU makes the output, and no other hook than the one that watches has a hand in it."""
+    return type(module) is nn.ReLU and len(module._forward_hooks) == 1
+
+
+def _version(x: torch.Tensor) -> int | None:
+    """How often it was written to, as far as that is counted."""
+    return None if x.is_inference() else x._version
+
+
+def _fans(module: nn.Module) -> Mapping[str, Fans] | None:
     try:
-        return bool(weight_fans(module))
+        return weight_fans(module)
     except TypeError:
-        return True
+        return None

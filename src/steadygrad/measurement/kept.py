@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import random
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,6 +13,10 @@ import numpy as np
 import torch
 
 # Contents of containers are put back too; what lies deeper is not looked at.
+_Entries = tuple[Sequence[Any], Sequence[Any]]
+
+_CONTAINERS = (OrderedDict, dict, list, set, deque)
+_PLAIN = frozenset((bool, int, float, str, type(None), tuple, type(lambda: None)))
 
 
 @contextmanager
@@ -34,49 +39,71 @@ def attributes_kept(*holders: Any, tensors: bool = True) -> Iterator[None]:
     >>> vars(counts)
     {'calls': 0, 'seen': []}
     """
+    contents: list[tuple[Any, _Entries]] = []
+    empty: list[Any] = []
     with ExitStack() as stack:
-        for holder in holders:
-            if isinstance(getattr(holder, "__dict__", None), dict):
-                for restore in _restorers(vars(holder), tensors=tensors):
-                    stack.callback(restore)
+        stack.callback(_put_back, contents)
+        stack.callback(_empty_again, empty)
+        for attributes in (getattr(holder, "__dict__", None) for holder in holders):
+            if isinstance(attributes, dict):
+                contents.append((attributes, _entries(attributes)))
+                for value in attributes.values():
+                    if (kind := type(value)) in _PLAIN:
+                        continue
+                    if kind not in _CONTAINERS and not isinstance(value, _CONTAINERS):
+                        _keep(value, stack, tensors=tensors)
+                    elif value:
+                        contents.append((value, _entries(value)))
+                    else:
+                        empty.append(value)
         yield
 
 
-def _restorers(attributes: dict[str, Any], *, tensors: bool) -> Iterator[Callable[[], None]]:
-    """What puts the attributes back; called in the reverse of this order."""
-    for value in list(attributes.values()):
-        match value:
-            case torch.Tensor() if tensors:
-                yield from _tensor(value)
-            case torch.Generator():
-                yield _generator(value)
-            case random.Random():
-                yield _python(value)
-            case np.random.Generator() | np.random.RandomState():
-                yield _numpy(value)
-            case dict() | list() | set() | deque():
-                yield _contents(value)
-    yield _contents(attributes)
+def _keep(value: Any, stack: ExitStack, *, tensors: bool) -> None:
+    match value:
+        case torch.Tensor():
+            for restore in _tensor(value) if tensors else ():
+                stack.callback(restore)
+        case torch.Generator():
+            stack.callback(_generator(value))
+        case random.Random():
+            stack.callback(_python(value))
+        case np.random.Generator() | np.random.RandomState():
+            stack.callback(_numpy(value))
 
 
-def _contents(container: Any) -> Callable[[], None]:
-    """A container's own entries, in their order; it stays the object that it is."""
-    before = list(container.items()) if isinstance(container, dict) else list(container)
+def _entries(container: Any) -> _Entries:
+    """A container's own entries, in their order: keys apart from values, to make few objects of many."""
+    return (list(container), list(container.values())) if isinstance(container, dict) else (list(container), ())
 
-    def restore() -> None:
-        now = list(container.items()) if isinstance(container, dict) else list(container)
-        if len(now) == len(before) and all(_same(a, b) for a, b in zip(now, before, strict=True)):
-            return
+
+def _empty_again(containers: list[Any]) -> None:
+    for container in filter(None, containers):
         container.clear()
-        (container.extend if isinstance(container, list | deque) else container.update)(before)
-
-    return restore
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) == 2:
-        return a[0] is b[0] and a[1] is b[1]
-    return a is b
+def _put_back(contents: list[tuple[Any, _Entries]]) -> None:
+    """Give each container its entries again; it stays the object that it is."""
+    with ExitStack() as stack:
+        for container, before in contents:
+            if not _holds(container, before):
+                stack.callback(_refill, container, before)
+
+
+def _holds(container: Any, before: _Entries) -> bool:
+    entries, values = before
+    if len(container) != len(entries) or not all(map(operator.is_, container, entries)):
+        return False
+    return not isinstance(container, dict) or all(map(operator.is_, container.values(), values))
+
+
+def _refill(container: Any, before: _Entries) -> None:
+    container.clear()
+    entries, values = before
+    if isinstance(container, dict):
+        container.update(zip(entries, values, strict=True))
+    else:
+        (container.extend if isinstance(container, list | deque) else container.update)(entries)
 
 
 def _tensor(tensor: torch.Tensor) -> Iterator[Callable[[], None]]:

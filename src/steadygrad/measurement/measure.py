@@ -22,7 +22,8 @@ def measure(
     """Measure the signal and the gradient of every layer on one batch, and leave the model as it was.
 
     Training flags, buffers, `.grad`s and the states of the random number generators are put back, hooks removed, also
-    after an error. The model runs in the mode that it is in. Statistics stay on the device and are read once.
+    after an error. The model runs in the mode that it is in. Statistics stay on an accelerator and are read once; on
+    the CPU moments take two to five passes in the tensors' own precision, more only where these cannot be trusted.
 
     Args:
         model: a module.

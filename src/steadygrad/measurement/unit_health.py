@@ -18,8 +18,17 @@ SMALL_SLOPE = math.exp(-3.0)
 _USUAL = 3.0
 
 
+# A slope within this factor of a small one is looked at again among all examples: none of torch's activations is this
+# much steeper anywhere than on the usual pre-activations, unless it is flat on all of them.
+_MARGIN = 2.0
+
+# Units that are off for half the examples pass for dead on n of them with a chance of 2^-n: with this many beyond
+# log2(units), 1 layer in 256 has a unit that makes a second look necessary.
+_BEYOND = 8
+
+
 class UnitHealth(NamedTuple):
-    """Shares of units, as scalars on the device, and how many units there are.
+    """Shares of units, numbers or scalars on the device, and how many units there are.
 
     Attributes:
         dead: zero with zero derivative on every example.
@@ -27,17 +36,19 @@ class UnitHealth(NamedTuple):
         units: how many there are.
     """
 
-    dead: torch.Tensor
-    saturated: torch.Tensor
+    dead: torch.Tensor | float
+    saturated: torch.Tensor | float
     units: int
 
 
 def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHealth | None:
     """Return how many units are dead and saturated; None where the module is not a pointwise activation.
 
-    The module is called again on the same input and differentiated
-    by autograd, so any pointwise module will do. It is pointwise where its Jacobian is diagonal: then a product with
-    random signs is the product with ones, times those signs.
+    The module is called again on the same input and differentiated by autograd, so any pointwise module will do. It is
+    pointwise where its Jacobian is diagonal: then a product with random signs is the product with ones, times those
+    signs. A ReLU's unit is dead where its largest pre-activation is not above zero, and none is ever saturated:
+    `Calls` does not ask where the sums over its outputs tell. Of torch's other activations a few examples are looked
+    at first, on the CPU: where they leave no unit that might be dead or saturated, the others cannot add one.
 
     Args:
         module: a module without children, weights or buffers.
@@ -45,24 +56,50 @@ def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHe
         channel_axis: the axis of units; all other axes are seen as examples.
 
     >>> x = torch.tensor([[-1.0, -1.0], [-2.0, 3.0]])
-    >>> unit_health(nn.ReLU(), x, -1).dead.item()
+    >>> unit_health(nn.ReLU(), x, -1).dead
     0.5
     >>> unit_health(nn.Softmax(dim=-1), x, -1) is None
     True
     """
     if not _may_be_pointwise(module) or not x.is_floating_point() or x.numel() == 0 or x.dim() < 2:
         return None
+    axis = channel_axis % x.dim()
+    others = [i for i in range(x.dim()) if i != axis]
+    if type(module) is nn.ReLU:
+        return UnitHealth(_share(x.detach().amax(others) <= 0), 0.0, x.shape[axis])
+    few = _BEYOND + math.ceil(math.log2(x.shape[axis]))
+    quick = few < len(x) and x.device.type == "cpu" and type(module).__module__ == nn.ReLU.__module__
+    if quick and _all_well(module, x[:few], others):
+        return UnitHealth(0.0, 0.0, x.shape[axis])
+    return _health(module, x, axis, others)
+
+
+def _health(module: nn.Module, x: torch.Tensor, axis: int, others: list[int]) -> UnitHealth | None:
     found = slopes(module, x)
     if found is None:
         return None
     y, slope = found
-    others = [axis for axis in range(x.dim()) if axis != channel_axis % x.dim()]
     steepest = torch.maximum(slope.abs().max(), _steepest_usual(module, x))
     if not steepest:
         return None  # flat everywhere, as a softmax over one entry: not a unit's doing
     dead = ((y == 0) & (slope == 0)).all(others)
     saturated = (slope.abs() <= SMALL_SLOPE * steepest).all(others) & ~dead
-    return UnitHealth(dead.double().mean(), saturated.double().mean(), x.shape[channel_axis])
+    return UnitHealth(_share(dead), _share(saturated), x.shape[axis])
+
+
+def _share(units: torch.Tensor) -> torch.Tensor | float:
+    count = torch.count_nonzero(units)
+    return (count.item() if units.device.type == "cpu" else count.double()) / units.numel()
+
+
+def _all_well(module: nn.Module, few: torch.Tensor, others: list[int]) -> bool:
+    """Whether every unit of a pointwise activation has a slope that is not small on some of a few examples."""
+    found = slopes(module, torch.cat([few.detach(), _usual(few)]))
+    if found is None:
+        return False
+    steep = found[1].abs()
+    here = steep[: len(few)].amax(others) > _MARGIN * SMALL_SLOPE * steep.max()
+    return bool(here.all())  # a NaN is not
 
 
 def _may_be_pointwise(module: nn.Module) -> bool:
@@ -94,6 +131,9 @@ def _pulled_back(y: torch.Tensor, z: torch.Tensor, direction: torch.Tensor) -> t
 
 
 def _steepest_usual(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    usual = torch.linspace(-_USUAL, _USUAL, x.numel(), dtype=x.dtype, device=x.device).view(x.shape)
-    found: Any = slopes(module, usual)
+    found: Any = slopes(module, _usual(x))
     return x.new_zeros(()) if found is None else found[1].abs().max()
+
+
+def _usual(x: torch.Tensor) -> torch.Tensor:
+    return torch.linspace(-_USUAL, _USUAL, x.numel(), dtype=x.dtype, device=x.device).view(x.shape)

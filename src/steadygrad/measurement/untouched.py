@@ -65,7 +65,8 @@ def _module(module: nn.Module) -> Iterator[None]:
         for part in parts
         for name, buffer in part._buffers.items()
     ]
-    parameters = [(p, p.grad, p.requires_grad) for p in module.parameters()]
+    held = [p for part in parts for p in part._parameters.values() if p is not None]
+    parameters = [(p, p.grad, p.requires_grad) for p in held]
     # A scripted module keeps its parts in C++: it has no attributes that Python could put back.
     holders = [part for part in parts if not isinstance(part, torch.jit.ScriptModule)]
     with attributes_kept(*holders):
@@ -73,12 +74,15 @@ def _module(module: nn.Module) -> Iterator[None]:
             yield
         finally:
             for part, training in flags:
-                part.training = training
+                if part.training is not training:
+                    part.training = training
             for part, name, buffer, value in buffers:
                 _put_back(part, name, buffer, value)
             for parameter, grad, requires_grad in parameters:
-                parameter.requires_grad_(requires_grad)
-                parameter.grad = grad
+                if parameter.requires_grad is not requires_grad:
+                    parameter.requires_grad_(requires_grad)
+                if parameter.grad is not grad:
+                    parameter.grad = grad
 
 
 @torch.no_grad()
