@@ -6,6 +6,8 @@ known of each tensor stands in a `Memory`; an operator's rule is looked up in th
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +18,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from steadygrad.errors import SteadygradError
 from steadygrad.tracing import source_line
 
 from . import demands, writes
@@ -33,6 +36,10 @@ DEVICE = torch.ops.prim.device.default
 UNSAFE_VIEWS = (aten._unsafe_view, aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unsafe_chunk)
 REAL = (torch.Tensor, torch.nn.Parameter)
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
+
+
+class OutOfTime(SteadygradError):
+    """The interpreter was given so many seconds, and they are over; raised at every operator from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,14 @@ class Interpreter(TorchDispatchMode):
         self.calls: list[Seen] | None = None
         self._where: Callable[[], str] = str
         self._fills = 0
+        self._seconds, self._end = math.inf, math.inf
+
+    def allow(self, seconds: float) -> None:
+        """From now on follow operators for so many seconds of this thread's own time, whatever else the machine does.
+
+        What the user's code does between two operators, and an operator's own rule, is not interrupted.
+        """
+        self._seconds, self._end = seconds, time.thread_time() + seconds
 
     def record(self, where: Callable[[], str] | None) -> None:
         """From now on keep what each operator gave, under the path that `where` says; None keeps nothing."""
@@ -147,6 +162,8 @@ class Interpreter(TorchDispatchMode):
         """Run the operator on fake tensors, then follow its moments."""
         if func is DEVICE and type(args[0]) is FakeTensor:
             return args[0].fake_device  # autograd asks for it at every step
+        if self._end < math.inf and time.thread_time() > self._end:
+            raise OutOfTime(f"not predicted within {self._seconds:.3g} s")
         kwargs = kwargs or {}
         with outside():
             key = self.fakes.key(func, args, kwargs)
