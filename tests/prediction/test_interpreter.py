@@ -251,3 +251,9 @@ def test_shared_modules_and_tied_weights_are_put_back():
     assert predict(model, torch.randn(16, 8))["3"].mark == "approximate"
     after = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     assert all(after[name] is tensor for name, tensor in before.items())
+
+
+def test_a_loss_over_the_batch_is_no_row_of_operators():
+    profile = predict(small, torch.randn(6, 8), torch.randint(4, (6,)), loss_fn=nn.CrossEntropyLoss(), per="operator")
+    assert [row.kind for row in profile][:3] == ["aten.addmm", "aten.relu", "aten.addmm"]
+    assert "aten.nll_loss_forward" not in {row.kind for row in profile}

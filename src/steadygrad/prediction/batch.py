@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .values import Array, Moments
 
 MOST = 24
+AT_ONCE = 1 << 21  # entries of data that are looked at in double precision at a time: 16 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Batch:
         q = float(m.q.sum()) / len(m.q)
         if q <= 0:
             return 0.0
-        return min(self.pair_mean(m.product**2) / (q * q) + self.pair_mean(self.off_diagonal(m.excess)), 1.0)
+        return min(self.pair_mean((m.product / q) ** 2) + self.pair_mean(self.off_diagonal(m.excess)), 1.0)
 
     def bounded(self, excess: Array | float, product: Array, q: Array) -> Array:
         """Return the excess of products of examples, no more than what is left of q q': E[(x·y)²] <= E[|x|² |y|²]."""
@@ -91,7 +92,10 @@ def exchangeable(size: int) -> Batch:
 def representatives(x: torch.Tensor) -> Batch:
     """Return a batch of data, [examples, ...]: up to 24 examples, evenly spaced in the order of their norms."""
     size = len(x)
-    order = np.argsort(x.reshape(size, -1).double().square().sum(1).numpy(), kind="stable")
+    rows = x.reshape(size, -1)
+    parts = rows.split(max(AT_ONCE // rows.shape[1], 1))
+    norms = torch.cat([part.double().square().sum(1) for part in parts])
+    order = np.argsort(norms.numpy(), kind="stable")
     r = min(size, MOST)
     place = ((np.arange(r) + 0.5) * size / r).astype(np.intp)
     rank = np.empty(size, dtype=np.intp)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -17,11 +17,12 @@ from torch.nn.parameter import is_lazy
 
 from steadygrad.errors import SetupError, UserCodeError, not_allowed
 
+from .batch import AT_ONCE
 from .demands import UnknownNumber
 from .interpreter import Interpreter
 from .outside import outside
 from .users_code import users_code
-from .values import Concrete, Fill, Unknown
+from .values import Array, Concrete, Fill, Unknown
 
 FEW = 32
 
@@ -150,13 +151,19 @@ def measured_fill(weight: torch.Tensor, source: int) -> Fill | Unknown:
 
     Of few entries the standard error itself is too uncertain for that: their mean counts where they are all alike.
     """
-    values = weight.double().numpy().ravel() if weight.numel() and weight.device.type == "cpu" else None
-    if values is None:
+    if not weight.numel() or weight.device.type != "cpu":
         return Unknown("a parameter that is not on the CPU")
-    if not np.isfinite(values).all():
+    if not all(bool(part.isfinite().all()) for part in weight.reshape(-1).split(AT_ONCE)):
         return Unknown("weights that are not finite")
-    mean, variance = float(values.mean()), float(values.var())
-    if variance > 0 and (values.size < FEW or abs(mean) <= 5 * (variance / values.size) ** 0.5):
+    mean, count = _mean(weight, lambda x: x), weight.numel()
+    variance = _mean(weight, lambda x: (x - mean) ** 2)
+    if variance > 0 and (count < FEW or abs(mean) <= 5 * (variance / count) ** 0.5):
         mean, variance = 0.0, variance + mean**2
-    fourth = float(((values - mean) ** 4).mean())
+    fourth = _mean(weight, lambda x: ((x - mean) ** 2) ** 2)
     return Fill(mean, variance, source, fourth / variance**2 if variance > 0 else 3.0, "approximate")
+
+
+def _mean(weight: torch.Tensor, of: Callable[[Array], Array]) -> float:
+    """Return the mean of a function of all entries, in double precision and a part at a time, for want of memory."""
+    parts = weight.reshape(-1).split(AT_ONCE)
+    return math.fsum(float(of(part.double().numpy()).sum()) for part in parts) / weight.numel()

@@ -18,6 +18,7 @@ from .hermite import decay
 
 Array = NDArray[np.float64]
 DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
+MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 256 MB
 GRID = 2 * np.linspace(0, 1, 257) ** 2
 
 
@@ -155,7 +156,8 @@ def decayed(gaps: Array, masses: Array) -> Array:
 
 
 def of_data(values: Array) -> Field:
-    """Return the field of data, [examples, *positions, features]."""
+    """Return the field of data, [examples, *positions, features]; of many entries, from some of the examples."""
+    values = values[:: max(min(values.size // MOST, len(values) // 2), 1)]
     sizes = values.shape[1:-1]
     q = max(float((values**2).mean()), 1e-300)
     share = (values**2).mean((0, -1)) / q

@@ -6,20 +6,25 @@ known of each tensor stands in a `Memory`; an operator's rule is looked up in th
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, TypeGuard
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from steadygrad.errors import SteadygradError
 from steadygrad.tracing import source_line
 
 from . import demands, writes
 from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
+from .fakes import UNSEEN, Fakes
 from .memory import Memory
 from .outside import outside
 from .source import Source
@@ -27,9 +32,14 @@ from .spread import Noises
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 aten = torch.ops.aten
+DEVICE = torch.ops.prim.device.default
 UNSAFE_VIEWS = (aten._unsafe_view, aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unsafe_chunk)
 REAL = (torch.Tensor, torch.nn.Parameter)
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
+
+
+class OutOfTime(SteadygradError):
+    """The interpreter was given so many seconds, and they are over; raised at every operator from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,7 @@ class Interpreter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.batch = batch
         self.fake = fake
+        self.fakes = Fakes(fake)
         self.rules = rules
         self.memory = Memory(batch.size)
         self.noises = Noises()
@@ -117,6 +128,14 @@ class Interpreter(TorchDispatchMode):
         self.calls: list[Seen] | None = None
         self._where: Callable[[], str] = str
         self._fills = 0
+        self._seconds, self._end = math.inf, math.inf
+
+    def allow(self, seconds: float) -> None:
+        """From now on follow operators for so many seconds of this thread's own time, whatever else the machine does.
+
+        What the user's code does between two operators, and an operator's own rule, is not interrupted.
+        """
+        self._seconds, self._end = seconds, time.thread_time() + seconds
 
     def record(self, where: Callable[[], str] | None) -> None:
         """From now on keep what each operator gave, under the path that `where` says; None keeps nothing."""
@@ -141,13 +160,25 @@ class Interpreter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator on fake tensors, then follow its moments."""
-        try:
-            out = func(*args, **(kwargs or {}))
-        except demands.NEEDS_NUMBERS:
-            return self._told(Call(func, args, kwargs or {}, None))
+        if func is DEVICE and type(args[0]) is FakeTensor:
+            return args[0].fake_device  # autograd asks for it at every step
+        if self._end < math.inf and time.thread_time() > self._end:
+            raise OutOfTime(f"not predicted within {self._seconds:.3g} s")
+        kwargs = kwargs or {}
+        with outside():
+            key = self.fakes.key(func, args, kwargs)
+            out = UNSEEN if key is None else self.fakes.answer(key, args)
+        if out is UNSEEN:
+            try:
+                out = func(*args, **kwargs)
+            except demands.NEEDS_NUMBERS:
+                return self._told(Call(func, args, kwargs, None))
+            if key is not None:
+                with outside():
+                    self.fakes.learn(key, args, kwargs, out)
         if func.namespace != "prim" and (not _is_view(func) or type(args[0]) in REAL):
             with outside(), torch.no_grad(), np.errstate(all="ignore"):  # overflow is a finding, not a warning
-                self._follow(Call(func, args, kwargs or {}, out))
+                self._follow(Call(func, args, kwargs, out))
         return out
 
     def _told(self, call: Call) -> Any:
@@ -238,6 +269,7 @@ class Interpreter(TorchDispatchMode):
         return Unknown(said)
 
 
+@cache
 def _is_view(func: Any) -> bool:
     return bool(func.is_view) or torch.Tag.inplace_view in func.tags or func.overloadpacket in UNSAFE_VIEWS
 

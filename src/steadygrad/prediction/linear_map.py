@@ -70,7 +70,7 @@ def _unit_variance(mean: Array, std: Array, gap: Array, bias: Fill | None, batch
     fourth = 2 * product**2 + 4 * np.outer(mean, mean) * product
     excess = (bias.kurtosis - 3) * bias.variance**2 if bias else 0.0
     q = float((std**2 + mean**2).mean())
-    return max(batch.pair_mean(fourth) + excess, 0.0) / (q * q) if q > 0 else 0.0
+    return max(batch.pair_mean(fourth) + excess, 0.0) / (q * q) if q * q > 0 else 0.0
 
 
 def backward(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ def predict(
     loss_fn: Loss | None = None,
     given: Profile | None = None,
     per: Literal["module", "operator"] = "module",
+    seconds: float = math.inf,
 ) -> Profile:
     """Predict the signal and the gradient of every layer by running the user's code on moments instead of numbers.
 
@@ -42,6 +44,8 @@ def predict(
         given: a measured profile of the model. Where a module asks for a number that no theory gives, such as a branch
             on the signal, the prediction goes on from what was measured there.
         per: "module", or "operator" for a row a call of an operator, forward and backward.
+        seconds: how long operators are followed, of this thread's own time; when they are over, what comes after is
+            unknown, and `unknown` says where it stopped. Building the model is not counted.
 
     Returns:
         A `Profile` with a row for each call of a module without children, in the order of execution. `q` and `grad_q`
@@ -66,11 +70,19 @@ def predict(
     """
     if per not in PER:
         raise ValueError(unknown_name("per", per, PER))
+    if not seconds > 0:
+        raise ValueError(not_allowed("seconds", "must be positive", seconds))
     if given is not None and not isinstance(given, Profile):
         raise ValueError(not_allowed("given", "must be a measured Profile", type(given).__name__))
     examples = examples_of(inputs, targets)
     with interpreting(examples.batch) as run:
         found = interpreted(
-            model_or_factory, examples, run, loss_fn=loss_fn, given=given, per_operator=per == "operator"
+            model_or_factory,
+            examples,
+            run,
+            loss_fn=loss_fn,
+            given=given,
+            per_operator=per == "operator",
+            seconds=seconds,
         )
     return found.profile

@@ -99,7 +99,9 @@ def loss_of(value: Value) -> float:
 
 
 def operator_signal(call: Seen, run: Interpreter) -> LayerSignal | None:
-    """Return a row of the profile per operator; None for what is no signal, such as a parameter."""
+    """Return a row of the profile per operator; None for what is no signal, such as a parameter or the loss."""
+    if isinstance(call.value, Draws) and call.value.values[0].numel() % run.batch.size:
+        return None  # one number for the whole batch
     known = as_signal(run, call.value)
     if known is None and not isinstance(call.value, Unknown):
         return None

@@ -23,7 +23,7 @@ from .construction import Built, constructed
 from .demands import UnknownNumber
 from .initializers import recorded
 from .inputs import Examples, Inputs
-from .interpreter import Interpreter
+from .interpreter import Interpreter, OutOfTime
 from .lazy_parameters import fake_lazy_parameters
 from .normal import gaussian
 from .operators import TABLE
@@ -31,7 +31,7 @@ from .operators.positions import as_signal
 from .outside import outside, unfused
 from .readout import gradient_norm, layer_signal, loss_of, operator_signal
 from .rows import Row, Rows, first_tensor
-from .source import Wave
+from .source import Wave, forget_decays
 from .spread import CERTAIN
 from .users_code import users_code
 from .values import Fill, Moments, Signal, Unknown
@@ -62,6 +62,7 @@ def interpreting(batch: Batch) -> Iterator[Interpreter]:
         stack.enter_context(fake_lazy_parameters())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.enable_grad())
+        stack.callback(forget_decays)
         yield run
 
 
@@ -86,11 +87,13 @@ def interpreted(
     loss_fn: Loss | None = None,
     given: Profile | None = None,
     per_operator: bool = False,
+    seconds: float = math.inf,
 ) -> Interpretation:
     """Build a model, run it forward and backward, and return what is known of every call."""
     model = constructed(model_or_factory, run)
     rows = Rows(run, given)
     rows.name(model.model)
+    run.allow(seconds)
     args = [_input(part, model.model, run) for part in examples.args]
     kwargs = {name: _input(part, model.model, run) for name, part in examples.kwargs.items()}
     y = _like_data(examples.targets, run)
@@ -98,8 +101,8 @@ def interpreted(
     with model.standing_in(), rows.watching(), _stopping(rows, run):
         output = _called(rows, lambda: model.model(*args, **kwargs))
         loss = _called(rows, lambda: _loss(output, y, loss_fn))
-        _called(rows, lambda: _back(loss, output, run))
         rows.loss = loss
+        _called(rows, lambda: _back(loss, output, run))
     entered = first_tensor([*args, *kwargs.values()])
     with outside(), torch.no_grad():
         return _read(model, rows, run, None if entered is None else as_signal(run, run.value(entered)))
@@ -113,6 +116,12 @@ def _stopping(rows: Rows, run: Interpreter) -> Iterator[None]:
     except UnknownNumber as error:
         rows.stopped = rows.stopped or str(error)
         run.note(f"{rows.stopped}; what comes after is unknown: a measured profile, `given`, would let it go on")
+    except OutOfTime as error:
+        rows.stopped = str(error)
+        where = "going backward" if run.backward else f"at module {rows.where()!r}"
+        run.note(f"{error}: it stopped {where}, and what comes after has no prediction to be held against")
+    finally:
+        run.allow(math.inf)
 
 
 def _input(part: Any, model: nn.Module, run: Interpreter) -> Any:

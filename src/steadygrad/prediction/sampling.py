@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from . import hermite
-from .batch import Batch
+from .batch import AT_ONCE, Batch
 from .source import Source
 from .spread import CERTAIN, Bend, Noises, Spread, matched, quantile
 from .values import Array, Draws, Moments, Signal
@@ -112,9 +113,18 @@ def _alignment(gradient: Array, signal: Array) -> float:
     """Return E[(g·z)²]/E[g² z²] over draws and over all pairs of examples; 1/n where the shapes do not meet."""
     if gradient.shape != signal.shape:
         return 1.0 / int(gradient.shape[2])
-    met = np.einsum("sbf,scf->sbc", gradient, signal)
     sizes = (gradient**2).sum((1, 2)) * (signal**2).sum((1, 2))
-    return float((met**2).sum() / sizes.sum()) if sizes.sum() > 0 else 0.0
+    return float(_met(gradient, signal).sum() / sizes.sum()) if sizes.sum() > 0 else 0.0
+
+
+def _met(a: Array, b: Array) -> Array:
+    """Return Σ (a_i·b_j)² over all pairs of examples, for each draw of [draws, examples, features].
+
+    It is the product of the two Gram matrices of the features as well: the smaller ones are made, a draw at a time.
+    """
+    if a.shape[1] <= a.shape[2]:
+        return np.array([float(((x @ y.T) ** 2).sum()) for x, y in zip(a, b, strict=True)])
+    return np.array([float(((x.T @ x) * (y.T @ y)).sum()) for x, y in zip(a, b, strict=True)])
 
 
 def _excess(values: Array, moments: Moments, batch: Batch) -> Array:
@@ -124,17 +134,15 @@ def _excess(values: Array, moments: Moments, batch: Batch) -> Array:
     if square == 0:
         return np.zeros_like(moments.d)
     second = ((np.einsum("sif,sjf->sij", x, x) / x.shape[2]) ** 2).mean(0) / square
-    gram = np.einsum("sbf,sbg->sfg", values, values) / (values.shape[1] * values.shape[2])
-    whole = float((gram**2).sum((1, 2)).mean()) / square
+    whole = float(_met(values, values).mean()) / (values.shape[1] * values.shape[2]) ** 2 / square
     expected = (moments.product / float(moments.q.mean())) ** 2
     return np.asarray(np.maximum(second * whole / batch.pair_mean(second) - expected, 0.0))
 
 
 def _overlaps(values: Array) -> Array:
     """Return Σ (x·y)² / (Σ x·x)² over the pairs of the whole batch, for each draw."""
-    gram = np.einsum("sbf,sbg->sfg", values, values)
-    trace = np.einsum("sff->s", gram)
-    return np.asarray((gram**2).sum((1, 2)) / np.maximum(trace**2, 1e-300))
+    trace = (values**2).sum((1, 2))
+    return np.asarray(_met(values, values) / np.maximum(trace**2, 1e-300))
 
 
 def _fitted(draws: Draws, log: Array, overlaps: Array, along: Array, noises: Noises) -> Spread:
@@ -168,11 +176,18 @@ def followed(values: Array, batch: Batch) -> tuple[Array, Array, Array]:
 
     They are scaled so that their averages, q and the mean of d over pairs, are those of the whole batch.
     """
+    return _as_whole(_here_and_whole(values, batch), batch)
+
+
+def _here_and_whole(values: Array, batch: Batch) -> tuple[Any, ...]:
+    """Return mean, q and d of the followed examples, and mean q and mean d of all: means over features, all of them."""
     x = values[:, batch.chosen]
-    mean, q = x.mean((0, 2)), (x**2).mean((0, 2))
-    d = _half_squared_distance(x)
-    whole_q = float((values**2).mean())
     whole_d = float(values.var(axis=1, ddof=1).mean()) if batch.size > 1 else 0.0
+    return x.mean((0, 2)), (x**2).mean((0, 2)), _half_squared_distance(x), float((values**2).mean()), whole_d
+
+
+def _as_whole(found: tuple[Any, ...], batch: Batch) -> tuple[Array, Array, Array]:
+    mean, q, d, whole_q, whole_d = found
     here_d = batch.distinct_mean(d) if batch.followed > 1 else 0.0
     q = q * _scale(whole_q, float(q.mean()))
     return mean, q, d * _scale(whole_d, here_d)
@@ -195,5 +210,9 @@ def _half_squared_distance(x: Array) -> Array:
 
 def moments_of_data(x: torch.Tensor, batch: Batch) -> Moments:
     """Return the moments of the batch itself."""
-    values = x.detach().double().reshape(1, len(x), -1).numpy()
-    return Moments(*followed(values, batch), CERTAIN)
+    values = x.detach().reshape(1, len(x), -1)
+    parts = values.split(max(AT_ONCE // len(x), 1), dim=2)
+    found = [_here_and_whole(part.double().numpy(), batch) for part in parts]
+    shares = [part.shape[2] / values.shape[2] for part in parts]
+    means = tuple(sum(s * x for s, x in zip(shares, column, strict=True)) for column in zip(*found, strict=True))
+    return Moments(*_as_whole(means, batch), CERTAIN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,24 +80,18 @@ class Source:
         """Index pairs of distinct examples."""
         return np.triu_indices(len(self.mean), 1)
 
-    @cached_property
+    @property
     def decay(self) -> Array:
         """1 - c^n for the pairs of distinct examples."""
-        return hermite.decay(self.gap[self.pairs])
+        return decay_of(self)
 
-    @cached_property
+    @property
     def decay_of_squares(self) -> Array:
         """1 - E[c^n] for the pairs of distinct examples, where c varies over draws by what `excess` says.
 
         Its first order is the mean's own; the others are taken at the root of its mean square.
         """
-        if not np.any(self.excess):
-            return self.decay
-        c = 1 - self.gap[self.pairs]
-        excess = np.broadcast_to(self.excess, self.gap.shape)[self.pairs]
-        decay = hermite.decay(1 - np.sqrt(np.minimum(c * c + excess, 1.0)))
-        decay[:, 1] = self.decay[:, 1]
-        return decay
+        return decay_of_squares_of(self)
 
     def rows(self, per_row: Array) -> Array:
         """Return one value an example from one value a row of `nodes`."""
@@ -133,6 +127,32 @@ class Source:
 
 
 _ZERO = np.zeros(1)
+RECENT = 64  # sources whose decays, up to half a megabyte each, are at hand; of others they are computed again
+
+
+@lru_cache(maxsize=RECENT)
+def decay_of(source: Source) -> Array:
+    """Return 1 - c^n, [pairs, terms + blocks]."""
+    return hermite.decay(source.gap[source.pairs])
+
+
+@lru_cache(maxsize=RECENT)
+def decay_of_squares_of(source: Source) -> Array:
+    """Return 1 - E[c^n], [pairs, terms + blocks]."""
+    decay = decay_of(source)
+    if not np.any(source.excess):
+        return decay
+    c = 1 - source.gap[source.pairs]
+    excess = np.broadcast_to(source.excess, source.gap.shape)[source.pairs]
+    squares = hermite.decay(1 - np.sqrt(np.minimum(c * c + excess, 1.0)))
+    squares[:, 1] = decay[:, 1]
+    return squares
+
+
+def forget_decays() -> None:
+    """Let go of all that is at hand."""
+    decay_of.cache_clear()
+    decay_of_squares_of.cache_clear()
 
 
 @dataclass(frozen=True, slots=True)

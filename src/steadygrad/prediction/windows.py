@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array, csr_array
 
 from .field import Array, Field
 from .values import Moments
@@ -25,39 +26,55 @@ class Window(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _lags(window: Window) -> Array:
+def _lags(window: Window) -> csr_array:
     """Return [lags of windows, lags of positions]: how many of the pairs of positions in two windows are that far."""
     k, n = min(window.kernel, window.size), window.size
-    table = np.zeros((window.out, n))
     apart = np.abs(np.arange(-(k - 1), k)[None] + window.stride * np.arange(window.out)[:, None])
     weight = (k - np.abs(np.arange(-(k - 1), k))) / k**2
-    for lag, row in enumerate(apart):
-        np.add.at(table[lag], np.minimum(row, n - 1), weight)
-    return table
+    return _table(np.arange(window.out)[:, None], np.minimum(apart, n - 1), weight, (window.out, n))
+
+
+def _table(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> csr_array:
+    """Return a matrix, of which nearly all entries are zero, from its terms: what falls on one place is added."""
+    i, j, v = (x.ravel() for x in np.broadcast_arrays(rows, columns, values))
+    return coo_array((v, (i, j)), shape=shape).tocsr()
 
 
 @lru_cache(maxsize=256)
-def _places(window: Window) -> Array:
+def _places(window: Window) -> csr_array:
     """Return [windows, positions]: the share of each position in each window's mean."""
     start = window.stride * np.arange(window.out)[:, None] - window.padding
-    place = np.arange(window.size)[None]
-    held = ((place >= start) & (place < start + window.kernel)).astype(float)
-    return np.asarray(held / np.maximum(held.sum(1, keepdims=True), 1))
+    place = start + np.arange(window.kernel)
+    held = (place >= 0) & (place < window.size)
+    share = held / np.maximum(held.sum(1, keepdims=True), 1)
+    return _table(np.arange(window.out)[:, None], np.clip(place, 0, window.size - 1), share, (window.out, window.size))
 
 
 @lru_cache(maxsize=256)
-def _back(window: Window) -> Array:
-    """Return [lags of positions, lags of windows]: how far the windows of two positions are apart."""
-    table = np.zeros((window.size, window.out))
-    of = np.minimum(np.arange(window.size) // window.stride, window.out - 1)
-    for lag in range(window.size):
-        np.add.at(table[lag], of[lag:] - of[: window.size - lag], 1 / (window.size - lag))
-    return table
+def _back(window: Window) -> csr_array:
+    """Return [lags of positions, lags of windows]: how far the windows of two positions are apart.
+
+    Of the positions before `end`, whose windows are a stride apart, those that cross into one window more are counted;
+    the last ones, which all belong to the last window, are looked at one by one.
+    """
+    n, s = window.size, window.stride
+    end = min(n, window.out * s)
+    lag = np.arange(end)
+    whole, rest = np.divmod(end - lag, s)
+    more = whole * (lag % s) + np.maximum(rest - (s - lag % s), 0)
+    terms = [(lag, lag // s, (end - lag - more) / (n - lag)), (lag, lag // s + 1, more / (n - lag))]
+    for place in range(end, n):
+        lag = np.arange(place + 1)
+        terms.append((lag, window.out - 1 - np.minimum((place - lag) // s, window.out - 1), 1 / (n - lag)))
+    rows, columns, values = (np.concatenate(x) for x in zip(*terms, strict=True))
+    return _table(rows, np.minimum(columns, window.out - 1), values, (n, window.out))
 
 
-def _along(values: Array, tables: Iterable[Array]) -> Array:
+def _along(values: Array, tables: Iterable[csr_array]) -> Array:
     for axis, table in enumerate(tables):
-        values = np.moveaxis(np.tensordot(table, values, axes=(1, axis)), 0, axis)
+        first = np.moveaxis(values, axis, 0)
+        summed = (table @ first.reshape(len(first), -1)).reshape(-1, *first.shape[1:])
+        values = np.moveaxis(summed, 0, axis)
     return values
 
 

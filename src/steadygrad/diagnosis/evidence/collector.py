@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -39,6 +40,7 @@ class Collector:
         setup: what is checked.
         no_trial: why no trial of training is made; "" where one may be.
         notes: what could not be looked at, in words.
+        started: this thread's own time when the check began.
 
     >>> import torch
     >>> collector = Collector(Setup(model=torch.nn.Linear(1, 1)))
@@ -49,6 +51,7 @@ class Collector:
     setup: Setup
     no_trial: str = ""
     notes: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.thread_time)
     _found: dict[type, Any] = field(default_factory=dict)
 
     def get(self, kind: type[EvidenceT]) -> EvidenceT:

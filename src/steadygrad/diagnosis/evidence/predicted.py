@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +12,12 @@ from steadygrad.profile import Profile
 
 from .collector import Collector, Unavailable
 from .scanned import Scanned
+
+# A check may take 15 s. A prediction comes last and gets what is left of them, less a margin for the one operator that
+# is being followed when time is over and for what torch loads at its first fake tensor, about a second each. It gets at
+# least that much, so that a small model is always predicted.
+SECONDS = 13.0
+LEAST = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +37,17 @@ class Predicted:
         if batch is None:
             raise Unavailable("No batch is free of NaN and infinity, so nothing was predicted.")
         try:
-            profile = predict(setup.model, batch.inputs, batch.targets, loss_fn=setup.loss_fn)
+            profile = predict(
+                setup.model, batch.inputs, batch.targets, loss_fn=setup.loss_fn, seconds=seconds_left(collector)
+            )
         except Exception as error:
             # Code that runs on numbers may still need them where the prediction has none: measurement goes on alone.
             raise Unavailable(f"No prediction could be made: {in_short(error)}.") from error
         for words in profile.unknown:
             collector.note(f"Prediction: {words}.")
         return cls(profile=profile)
+
+
+def seconds_left(collector: Collector) -> float:
+    """Return how long a prediction may take, after what the check took before it."""
+    return max(SECONDS - (time.thread_time() - collector.started), LEAST)

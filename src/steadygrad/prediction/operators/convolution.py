@@ -84,7 +84,9 @@ def _common_taps(size: int, out: int, kernel: int, stride: int, padding: int, di
     o, k = np.arange(out)[:, None], np.arange(kernel) * dilation
     place = o + padding - k if transposed else o * stride - padding + k
     inside = (place >= 0) & (place < size * (stride if transposed else 1)) & ((place % stride == 0) | (not transposed))
-    met = np.array([(inside[lag:] & inside[: out - lag]).sum() / (out - lag) for lag in range(out)])
+    power = np.abs(np.fft.rfft(inside.astype(float), n=2 * out, axis=0)) ** 2
+    counts = np.rint(np.fft.irfft(power.sum(1), n=2 * out)[:out])  # whole numbers: of pairs that far apart
+    met = counts / (out - np.arange(out))
     return np.asarray(met / max(met[0], 1e-300))
 
 
