@@ -68,7 +68,7 @@ def kept_gain(activation: str) -> float:
 def variances(activation: str, q: float, layers: int, *, sigma_w: float, sigma_b: float = 0.0) -> list[float]:
     """Return q_1 = q and what the variance map makes of it, a number a layer.
 
-    >>> variances("relu", 0.5, 3, sigma_w=1.0)
+    >>> [round(q, 9) for q in variances("relu", 0.5, 3, sigma_w=1.0)]
     [0.5, 0.25, 0.125]
     """
     out = [q]

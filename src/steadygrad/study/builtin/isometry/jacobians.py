@@ -42,7 +42,7 @@ def squared_singular_values(setting: Setting, weights: Weights, *, depth: int, d
 
     >>> from .effort import settings
     >>> values = squared_singular_values(settings()[0], "orthogonal", depth=3, draws=2)
-    >>> values.shape, round(float(values.max()), 6)
+    >>> values.shape, round(float(values.max()), 4)
     ((2, 64), 1.0)
     """
     return np.array([_values(setting, weights, depth, seed) for seed in range(draws)])
