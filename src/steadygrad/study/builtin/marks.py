@@ -15,6 +15,8 @@ _NUMBER = (
     "datum.value != 0 && (abs(datum.value) < 1e-3 || abs(datum.value) >= 1e5)"
     " ? format(datum.value, '.0e') : format(datum.value, '~r')"
 )
+# On a logarithmic axis 1, 2, 3 and 5 of each power have room.
+_LABELLED = "indexof([1, 2, 3, 5], round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))) >= 0"
 # What stands at the end of an axis is drawn whole.
 _PADDING = 8
 
@@ -36,8 +38,8 @@ def point(x: float | str, mean: float, error: float, of: str) -> Row:
     return {"x": x, "y": mean, "low": mean - error, "high": mean + error, "of": of}
 
 
-def _axis() -> alt.Axis:
-    return alt.Axis(tickCount=6, labelExpr=_NUMBER, labelOverlap="greedy", labelSeparation=4)
+def _axis(*, log: bool) -> alt.Axis:
+    return alt.Axis(tickCount=6, labelExpr=f"{_LABELLED} ? ({_NUMBER}) : ''" if log else _NUMBER)
 
 
 def _drawn(y: float, *, log: bool) -> bool:
@@ -78,8 +80,8 @@ def panel(
         row["low"] = max(row["low"], 1e-3 * row["y"]) if y_log else row["low"]
     names = list(dict.fromkeys(row["of"] for row in [*predicted, *measured]))
     color = alt.Color("of:N", title=legend or None, scale=alt.Scale(domain=names))
-    across = alt.X("x:Q", title=x, scale=_scale(log=x_log, empty=empty), axis=_axis())
-    up = alt.Y("y:Q", title=y, scale=_scale(log=y_log, empty=empty), axis=_axis())
+    across = alt.X("x:Q", title=x, scale=_scale(log=x_log, empty=empty), axis=_axis(log=x_log))
+    up = alt.Y("y:Q", title=y, scale=_scale(log=y_log, empty=empty), axis=_axis(log=y_log))
     line = alt.Chart({"values": predicted}).mark_line().encode(x=across, y=up, color=color)
     base = alt.Chart({"values": measured}).encode(x=across, color=color)
     layers = [line, base.mark_rule().encode(y=alt.Y("low:Q", title=y), y2="high:Q")]
