@@ -1,7 +1,7 @@
-"""Records as append-only Parquet parts, each written to a temporary name, synced and renamed into place.
+"""Folders, local or behind an fsspec URL: each file written to a temporary name, synced and renamed into place.
 
-A store is a folder, local or behind an fsspec URL. A part is there whole or not at all, whatever ends the writer; what
-a killed writer leaves is a temporary file that nobody reads.
+A file is there whole or not at all, whatever ends the writer; what a killed writer leaves is a temporary file that
+nobody reads. A store is such a folder with records, as append-only Parquet parts.
 """
 
 from __future__ import annotations
@@ -30,97 +30,53 @@ class StoreError(SteadygradError, OSError):
     """A store that cannot be opened, read or written; what it holds stays as it is."""
 
 
-class Store:
-    """Records of one purpose in one folder.
+class Place:
+    """A folder, local or behind an fsspec URL.
 
     Args:
         location: a path, or an fsspec URL such as "s3://bucket/study".
-        schema: the columns of every record.
+
+    Raises:
+        StoreError: it names no place, or one whose file system is not installed.
 
     >>> import tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> store = Store(folder, pa.schema([("id", pa.string()), ("loss", pa.float64())]))
-    >>> store.claim({"study": "example"})
-    >>> store.append([{"id": "a", "loss": 0.5}])
-    >>> store.read().to_pylist()
-    [{'id': 'a', 'loss': 0.5}]
+    >>> place = Place(tempfile.mkdtemp())
+    >>> written = place.write("page.html", b"<p>")
+    >>> with open(written) as page:
+    ...     page.read()
+    '<p>'
     """
 
-    def __init__(self, location: str | os.PathLike[str], schema: pa.Schema) -> None:
-        self.location, self.schema = os.fspath(location), schema
+    def __init__(self, location: str | os.PathLike[str]) -> None:
+        self.location = os.fspath(location)
         try:
             self._files, root = fsspec.core.url_to_fs(self.location)
         except (ValueError, ImportError) as error:
-            raise StoreError(f"{self.location!r} is no place to keep records: {error}.") from error
+            raise StoreError(f"{self.location!r} is no place to write to: {error}.") from error
         self._root = PurePosixPath(root)
         self._local = "file" in _protocols(self._files)
 
-    def manifest(self) -> dict[str, Any] | None:
-        """Return what the store was claimed for; None where it was not."""
-        path = str(self._root / MANIFEST)
-        with self._said("read"):
-            if not self._files.exists(path):
-                return None
-            with self._files.open(path, "rb") as file:
-                raw = file.read()
-        try:
-            found: dict[str, Any] = json.loads(raw)
-        except ValueError as error:
-            raise StoreError(f"{path} is not JSON: {error}.") from error
-        return found
-
-    def claim(self, manifest: Mapping[str, Any]) -> None:
-        """Make the folder, where there is none, and write what it is for.
+    def make(self) -> None:
+        """Make the folder, and see that it can be written to: before a long computation, not after it.
 
         Raises:
-            StoreError: it cannot be written, or holds files that are no store's.
+            StoreError: it cannot.
         """
         with self._said("written"):
-            if self.manifest() is None and self._files.exists(str(self._root)) and self._files.ls(str(self._root)):
-                raise StoreError(f"{self.location} holds other files and no {MANIFEST}: choose an empty folder.")
             self._files.makedirs(str(self._root), exist_ok=True)
-            self._write(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode())
+            probe = str(self._root / f"{_TEMPORARY}-{uuid.uuid4().hex}")
+            self._files.pipe_file(probe, b"\n")
+            self._files.rm_file(probe)
 
-    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write records as one part.
+    def write(self, name: str, content: bytes) -> str:
+        """Write a file, whole or not at all, and return where it is.
 
         Raises:
-            StoreError: there is no space, or the folder cannot be written; nothing is half-written.
+            StoreError: there is no space, or the folder cannot be written to.
         """
-        if not records:
-            return
-        buffer = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(list(records), schema=self.schema), buffer, compression="zstd")
         with self._said("written"):
-            self._write(f"part-{uuid.uuid4().hex}.parquet", buffer.getvalue().to_pybytes())
-
-    def parts(self) -> list[str]:
-        """Return the paths of the parts, sorted."""
-        with self._said("read"):
-            if not self._files.exists(str(self._root)):
-                return []
-            found = self._files.ls(str(self._root), detail=False)
-        return sorted(path for path in found if PurePosixPath(path).name.startswith("part-"))
-
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all records, in no order.
-
-        Args:
-            columns: to read; all by default.
-        """
-        names = self.schema.names if columns is None else list(columns)
-        schema = pa.schema([self.schema.field(name) for name in names])
-        tables = [self._part(path, schema) for path in self.parts()]
-        return pa.concat_tables(tables) if tables else schema.empty_table()
-
-    def _part(self, path: str, schema: pa.Schema) -> pa.Table:
-        try:
-            with self._said("read"), self._files.open(path, "rb") as file:
-                parquet = pq.ParquetFile(file)
-                known = [name for name in schema.names if name in parquet.schema_arrow.names]
-                return _with_all_columns(parquet.read(columns=known), schema)
-        except pa.ArrowInvalid as error:
-            raise StoreError(f"{path} is no part that this version can read: {error}.") from error
+            self._write(name, content)
+        return f"{self.location.rstrip('/')}/{name}"
 
     def _write(self, name: str, content: bytes) -> None:
         """To a name that no reader looks at, then by renaming: a reader sees all of it or nothing."""
@@ -161,6 +117,93 @@ class Store:
             else:
                 words = f"{error.strerror or error}."
             raise StoreError(f"{self.location} cannot be {done}: {words}") from error
+
+
+class Store(Place):
+    """Records of one purpose in one folder.
+
+    Args:
+        location: a path, or an fsspec URL such as "s3://bucket/study".
+        schema: the columns of every record.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> store = Store(folder, pa.schema([("id", pa.string()), ("loss", pa.float64())]))
+    >>> store.claim({"study": "example"})
+    >>> store.append([{"id": "a", "loss": 0.5}])
+    >>> store.read().to_pylist()
+    [{'id': 'a', 'loss': 0.5}]
+    """
+
+    def __init__(self, location: str | os.PathLike[str], schema: pa.Schema) -> None:
+        super().__init__(location)
+        self.schema = schema
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Return what the store was claimed for; None where it was not."""
+        path = str(self._root / MANIFEST)
+        with self._said("read"):
+            if not self._files.exists(path):
+                return None
+            with self._files.open(path, "rb") as file:
+                raw = file.read()
+        try:
+            found: dict[str, Any] = json.loads(raw)
+        except ValueError as error:
+            raise StoreError(f"{path} is not JSON: {error}.") from error
+        return found
+
+    def claim(self, manifest: Mapping[str, Any]) -> None:
+        """Make the folder, where there is none, and write what it is for.
+
+        Raises:
+            StoreError: it cannot be written, or holds files that are no store's.
+        """
+        with self._said("written"):
+            if self.manifest() is None and self._files.exists(str(self._root)) and self._files.ls(str(self._root)):
+                raise StoreError(f"{self.location} holds other files and no {MANIFEST}: choose an empty folder.")
+            self._files.makedirs(str(self._root), exist_ok=True)
+            self._write(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode())
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write records as one part.
+
+        Raises:
+            StoreError: there is no space, or the folder cannot be written; nothing is half-written.
+        """
+        if not records:
+            return
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(list(records), schema=self.schema), buffer, compression="zstd")
+        self.write(f"part-{uuid.uuid4().hex}.parquet", buffer.getvalue().to_pybytes())
+
+    def parts(self) -> list[str]:
+        """Return the paths of the parts, sorted."""
+        with self._said("read"):
+            if not self._files.exists(str(self._root)):
+                return []
+            found = self._files.ls(str(self._root), detail=False)
+        return sorted(path for path in found if PurePosixPath(path).name.startswith("part-"))
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all records, in no order.
+
+        Args:
+            columns: to read; all by default.
+        """
+        names = self.schema.names if columns is None else list(columns)
+        schema = pa.schema([self.schema.field(name) for name in names])
+        tables = [self._part(path, schema) for path in self.parts()]
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+
+    def _part(self, path: str, schema: pa.Schema) -> pa.Table:
+        try:
+            with self._said("read"), self._files.open(path, "rb") as file:
+                parquet = pq.ParquetFile(file)
+                known = [name for name in schema.names if name in parquet.schema_arrow.names]
+                return _with_all_columns(parquet.read(columns=known), schema)
+        except pa.ArrowInvalid as error:
+            raise StoreError(f"{path} is no part that this version can read: {error}.") from error
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """The built-in studies, small: their own code on few networks; and the checks that they make."""
 
 import math
+from pathlib import Path
 
+import fsspec
 import pytest
 
 from steadygrad.report.study_page import Check, Section, render
@@ -10,13 +12,14 @@ from steadygrad.study.builtin import born_dead, foundations, phase_diagram, stud
 from steadygrad.study.builtin.marks import panel, point
 from steadygrad.study.builtin.note import clipping, depth, dying, softmax, variance, xavier_relu
 from steadygrad.study.builtin.note.effort import Effort
+from steadygrad.study.runners import in_process
 
 SMALL = Effort(seeds=3, steps=8, depth=4, width=16)
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    return Bench(out=tmp_path_factory.mktemp("studies"))
+    return Bench(out=str(tmp_path_factory.mktemp("studies")))
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -48,14 +51,14 @@ def test_one_unit_dies_and_recovers_as_predicted_at_any_size(bench):
 def test_foundations_write_a_page_that_needs_nothing_else_and_their_pictures(bench, monkeypatch):
     monkeypatch.setattr(foundations, "SECTIONS", (variance, softmax))
     conclusion = foundations.study(bench, SMALL)
-    page = conclusion.files[0].read_text()
+    page = Path(conclusion.files[0]).read_text()
     assert conclusion.holds
     assert len(conclusion.sentences) == 2
-    assert {file.suffix for file in conclusion.files[1:]} == {".svg", ".png"}
+    assert {Path(file).suffix for file in conclusion.files[1:]} == {".svg", ".png"}
     assert page.count("<svg") == 2
     assert "<script" not in page
     assert "<link" not in page
-    assert all(file.stat().st_size > 1000 for file in conclusion.files)
+    assert all(Path(file).stat().st_size > 1000 for file in conclusion.files)
 
 
 def test_the_phase_diagram_finds_the_edge(bench):
@@ -91,8 +94,23 @@ def test_a_check_that_fails_is_said_first_and_marked():
     assert not Check(what="one", predicted=1.0, measured=math.nan, error=0.0, allowed=9.0).holds
 
 
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_page_pictures_and_records_go_where_a_url_says(scheme, tmp_path, monkeypatch):
+    place = f"{scheme}://{tmp_path}/born-dead"
+    grid = born_dead.Grid(widths=(2,), depths=(2,), seeds=8, steps=2)
+    files, root = fsspec.core.url_to_fs(place)
+    made = born_dead.study(Bench(out=place), grid)
+    assert made.files == tuple(f"{place}/born-dead.{kind}" for kind in ("html", "svg", "png"))
+    assert [fsspec.open(file, "rb").open().read(4) for file in made.files] == [b"<!do", b"<svg", b"\x89PNG"]
+    assert sorted(name.rsplit("/", 1)[1] for name in files.ls(root, detail=False)) == sorted(
+        ["born-dead.html", "born-dead.svg", "born-dead.png", "digits", "one-example"]
+    )
+    monkeypatch.setattr(in_process, "train", None)  # what is there is not computed again
+    assert born_dead.study(Bench(out=place), grid).sentences == made.sentences
+
+
 def test_networks_are_born_dead_as_often_as_predicted_and_learn_a_constant(bench):
     grid = born_dead.Grid(widths=(2, 3), depths=(2, 8), seeds=60, steps=10)
     conclusion = born_dead.study(bench, grid)
     assert conclusion.holds, conclusion.sentences
-    assert conclusion.files[0].read_text().count("<tr>") == 1 + len(grid.widths) * len(grid.depths) + 1
+    assert Path(conclusion.files[0]).read_text().count("<tr>") == 1 + len(grid.widths) * len(grid.depths) + 1

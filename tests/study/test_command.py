@@ -23,6 +23,7 @@ depth = [1, 2]
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
     (tmp_path / "spec.toml").write_text(SPEC)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
@@ -56,7 +57,12 @@ def test_a_grid_is_trained_and_goes_on(command, tmp_path):
         (("spec.toml", "--workers", "two"), "`--workers` must be a whole number, got 'two'"),
         (("spec.toml", "--workers", "-1"), "`workers` is a number of processes"),
         (("nothing", "--extend"), "`--extend` is for a SPEC.toml, got 'nothing'"),
-        (("born-dead", "--out", "memory://x"), "`--out` must be a folder for a built-in study"),
+        (("born-dead", "--out", "nosuch://x"), "'nosuch://x' is no place to write to: Protocol not known: nosuch"),
+        (("born-dead", "--out", "/proc/nothing"), "/proc/nothing cannot be written: No such file or directory"),
+        (("born-dead", "--device", "cuda:99"), "`device` must be one that torch has here .*, got 'cuda:99'"),
+        (("spec.toml", "--device", "nowhere"), "`device` must be one that torch has here .*, got 'nowhere'"),
+        (("binary.toml",), "binary.toml cannot be read: TOML is UTF-8 text, and its byte 0 is not"),
+        (("born-dead", "--out", "spec.toml"), "spec.toml cannot be written: File exists"),
     ],
 )
 def test_what_is_wrong_is_one_line(command, arguments, words):

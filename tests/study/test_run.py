@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from steadygrad.store import StoreError
-from steadygrad.study import Spec, run
+from steadygrad.study import Spec, TooLargeError, run
 from steadygrad.study.population import lockstep
 from steadygrad.study.runners import in_process
 
@@ -63,6 +63,13 @@ def test_nothing_is_computed_twice(tmp_path, trained):
         run(more, out=tmp_path / "s")
     assert len(run(more, out=tmp_path / "s", extend=True)) == 16
     assert {point.seed for point in trained[12:]} == {3}
+
+
+def test_a_folder_without_records_takes_another_spec(tmp_path):
+    wide = Spec.of(name="small", fixed={**FIXED, "width": 200_000})
+    with pytest.raises(TooLargeError, match=r"one network of depth 2 and width 200000 needs \d+\.\d GiB"):
+        run(wide, out=tmp_path / "s")
+    assert len(run(SPEC, out=tmp_path / "s")) == 12
 
 
 def test_results_without_a_folder_are_those_with_one(tmp_path):

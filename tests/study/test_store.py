@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 
+import fsspec
 import pyarrow as pa
 import pytest
 
-from steadygrad.store import Store, StoreError
+from steadygrad.store import Place, Store, StoreError
 
 SCHEMA = pa.schema([("id", pa.string()), ("loss", pa.float64()), ("curve", pa.list_(pa.float64()))])
 RECORDS = [{"id": "a", "loss": 0.5, "curve": [1.0, 2.0]}, {"id": "b", "loss": None, "curve": []}]
@@ -52,6 +53,18 @@ def test_a_folder_with_other_files_is_not_taken(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_place_is_written_to_or_said_at_once(place, tmp_path):
+    made = Place(place)
+    made.make()
+    made.make()  # what is there is no error
+    assert made.write("a.txt", b"one") == made.write("a.txt", b"two") == f"{place}/a.txt"
+    with fsspec.open(f"{place}/a.txt", "rb") as file:
+        assert file.read() == b"two"
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match="file cannot be written: File exists"):
+        Place(tmp_path / "file").make()
+
+
 @pytest.mark.parametrize(
     ("place", "words"), [("nosuch://x", "is no place"), ("/proc/nothing/here", "cannot be written")]
 )
@@ -79,6 +92,8 @@ def test_where_there_is_no_space_nothing_is_lost(tmp_path):
         noise = [{"id": os.urandom(32).hex(), "loss": 0.0, "curve": []} for _ in range(1000)]
         with pytest.raises(StoreError, match="there is no space left; what was written before stays"):
             store.append(noise)
+        with pytest.raises(StoreError, match="there is no space left"):
+            store.write("page.html", os.urandom(5000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
         signal.signal(signal.SIGXFSZ, before[0])

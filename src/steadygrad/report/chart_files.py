@@ -28,6 +28,18 @@ def themed_svg(chart: alt.TopLevelMixin) -> str:
     return _colored(vl_convert.vegalite_to_svg(_styled(chart, "transparent"), vl_version=_VERSION), _VARIABLES)
 
 
+def svg_and_png(chart: alt.TopLevelMixin) -> tuple[str, bytes]:
+    """Return the chart on white, as SVG and as PNG of twice its size.
+
+    >>> svg, png = svg_and_png(alt.Chart({"values": [{"a": 1}]}).mark_point().encode(x="a:Q"))
+    >>> svg[:4], png[1:4]
+    ('<svg', b'PNG')
+    """
+    drawn = _colored(vl_convert.vegalite_to_svg(_styled(chart, "white"), vl_version=_VERSION), _LIGHT)
+    svg = re.sub(r"<[^>]+>", lambda tag: _smaller(tag[0]), drawn)
+    return svg, vl_convert.svg_to_png(svg, scale=2.0)
+
+
 def save_chart(chart: alt.TopLevelMixin, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Write the chart as STEM.svg and STEM.png, on white, and return their paths.
 
@@ -36,11 +48,10 @@ def save_chart(chart: alt.TopLevelMixin, stem: str | os.PathLike[str]) -> tuple[
     >>> [path.name for path in made]
     ['a.svg', 'a.png']
     """
-    drawn = _colored(vl_convert.vegalite_to_svg(_styled(chart, "white"), vl_version=_VERSION), _LIGHT)
-    svg = re.sub(r"<[^>]+>", lambda tag: _smaller(tag[0]), drawn)
+    svg, raster = svg_and_png(chart)
     png = Path(f"{stem}.png")
     part = png.with_suffix(".png.part")
-    part.write_bytes(vl_convert.svg_to_png(svg, scale=2.0))
+    part.write_bytes(raster)
     part.replace(png)
     return save(f"{stem}.svg", svg), png
 

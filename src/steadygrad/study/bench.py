@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from .results import Results
 from .run import Progress, run
@@ -16,14 +15,14 @@ class Bench:
     """Where a built-in study trains its grids and leaves its pages.
 
     Attributes:
-        out: the study's folder; the records of a spec are kept in a folder of its name below it.
+        out: the study's folder, or an fsspec URL; the records of a spec are kept in a folder of its name below it.
         workers: processes on this machine; 0 trains in this process.
         ray: the address of a Ray cluster.
         device: where each worker trains.
         progress: called with (networks done, networks in all) of the grid that runs.
     """
 
-    out: Path
+    out: str
     workers: int = 0
     ray: str | None = None
     device: str = "cpu"
@@ -33,7 +32,7 @@ class Bench:
         """Return the records of a spec; what is there already is not computed again."""
         return run(
             spec,
-            out=self.out / spec.name,
+            out=f"{self.out.rstrip('/')}/{spec.name}",
             workers=self.workers,
             ray=self.ray,
             device=self.device,
@@ -48,12 +47,12 @@ class Conclusion:
     Attributes:
         sentences: what holds, with what limits, and how far off; a line each.
         holds: whether every prediction that the study checks itself against holds.
-        files: what was written: the page first.
+        files: where what was written is: the page first.
     """
 
     sentences: tuple[str, ...]
     holds: bool
-    files: tuple[Path, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 Study = Callable[[Bench], Conclusion]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from steadygrad.errors import SteadygradError, not_allowed
+from steadygrad.store import Place
 
 from . import builtin
 from .bench import Bench, Conclusion
 from .progress import bar
 from .run import run
+from .runners import check_device
 from .spec import Spec
 from .summary import summarize
 
@@ -47,9 +48,7 @@ def study(
     if not spec.endswith(".toml"):
         if extend:
             raise ValueError(not_allowed("--extend", "is for a SPEC.toml", spec))
-        if out is not None and "://" in out:
-            raise ValueError(not_allowed("--out", "must be a folder for a built-in study, which writes pictures", out))
-        return _built_in(spec, Path(out or f"studies/{spec}"), workers=count, ray=ray, device=device)
+        return _built_in(spec, out or f"studies/{spec}", workers=count, ray=ray, device=device)
     made = Spec.read(spec)
     place = out or f"studies/{made.name}"
     with _kept_on_interrupt(place), bar(made.name) as progress:
@@ -64,9 +63,12 @@ def _cores(ray: str | None, device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _built_in(name: str, place: Path, *, workers: int, ray: str | None, device: str) -> tuple[str, bool]:
+def _built_in(name: str, place: str, *, workers: int, ray: str | None, device: str) -> tuple[str, bool]:
     found = builtin.study(name)
-    with _kept_on_interrupt(str(place)), bar(name) as progress:
+    if ray is None:
+        check_device(device)
+    Place(place).make()
+    with _kept_on_interrupt(place), bar(name) as progress:
         conclusion = found(Bench(out=place, workers=workers, ray=ray, device=device, progress=progress))
     return _words(conclusion), conclusion.holds
 

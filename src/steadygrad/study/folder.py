@@ -51,8 +51,10 @@ class Folder:
         found = self._store.manifest()
         if found != manifest:
             if found is not None:
-                self._check(found, manifest, extend=extend)
-                manifest["data"] = {**found["data"], **manifest["data"]}
+                self._check_format(found)
+                if self._store.parts():  # where nothing is kept there is nothing to mix
+                    self._check(found, manifest, extend=extend)
+                    manifest["data"] = {**found["data"], **manifest["data"]}
             self._store.claim(manifest)
 
     def done(self) -> set[str]:
@@ -75,10 +77,13 @@ class Folder:
         """Return all records that are written."""
         return self._store.read()
 
+    def _check_format(self, found: dict[str, Any]) -> None:
+        if found.get("format") != FORMAT:
+            place = self._store.location
+            raise StoreError(f"{place} is of format {found.get('format')!r}, and this version writes {FORMAT}.")
+
     def _check(self, found: dict[str, Any], wanted: dict[str, Any], *, extend: bool) -> None:
         place = self._store.location
-        if found.get("format") != FORMAT:
-            raise StoreError(f"{place} is of format {found.get('format')!r}, and this version writes {FORMAT}.")
         for name in sorted(set(found["data"]) & set(wanted["data"])):
             if found["data"][name] != wanted["data"][name]:
                 raise StoreError(f"{place} holds results on other data: {name!r} has changed. Choose another folder.")

@@ -92,9 +92,11 @@ class Spec(BaseModel):
     def read(cls, path: str | Path) -> Spec:
         """Return the spec that a TOML file holds."""
         try:
-            text = Path(path).read_text()
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             raise SpecError(f"{path} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise SpecError(f"{path} cannot be read: TOML is UTF-8 text, and its byte {error.start} is not.") from error
         return cls.from_toml(text, source=str(path))
 
     @classmethod

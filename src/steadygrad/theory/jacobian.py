@@ -39,11 +39,14 @@ class Spectrum:
     relative_variance: float
 
 
-def jacobian_spectrum(phi: Spec, *, q: float, sigma_w: float, depth: int, weights: Weights = "gaussian") -> Spectrum:
-    """Return mean and variance of the squared singular values of a square, wide network's Jacobian at fixed q.
+def jacobian_spectrum(
+    phi: Spec, *, q: float, sigma_w: float, depth: int, weights: Weights = "gaussian", width: int | None = None
+) -> Spectrum:
+    """Return mean and variance of the squared singular values of a square network's Jacobian at fixed q.
 
     mean = (sigma_w^2 mu_1)^L and variance/mean^2 = L (mu_2/mu_1^2 - 1 - s_1), mu_k = E[phi'^(2k)], s_1 = -1 for
-    Gaussian, 0 for orthogonal weights.
+    Gaussian, 0 for orthogonal weights, in the wide limit. At a width N both are expectations over draws, exact where
+    slopes do not depend on the weights: in linear networks, and for ReLU, whose units the signs of W switch on and off.
 
     Args:
         phi: a name, an `Activation` or a callable.
@@ -51,17 +54,43 @@ def jacobian_spectrum(phi: Spec, *, q: float, sigma_w: float, depth: int, weight
         sigma_w: the weight's standard deviation times sqrt(fan_in); for orthogonal weights their scale.
         depth: layers L, >= 1.
         weights: "gaussian" or "orthogonal".
+        width: units of every layer; the wide limit by default.
 
-    References: Pennington, Schoenholz and Ganguli, "The emergence of spectral universality", 2018, eq. 21 to 24.
+    References: Pennington, Schoenholz and Ganguli, "The emergence of spectral universality", 2018, eq. 21 to 24; Hanin
+        and Nica, "Products of many large random matrices", 2019, section 1.
 
     >>> round(jacobian_spectrum("relu", q=1.0, sigma_w=2**0.5, depth=10).relative_variance, 9)
     20.0
+    >>> round(jacobian_spectrum("relu", q=1.0, sigma_w=2**0.5, depth=10, width=100).relative_variance, 1)
+    24.5
     """
     _check(sigma_w, depth, weights)
+    if width is not None and width < 1:
+        raise ValueError(not_allowed("width", "is a number of units and must be >= 1", width))
     m = moments(activation(phi), q)
     mean = (sigma_w**2 * m.derivative_second) ** depth
-    relative = depth * (m.derivative_kappa + (1 if weights == "gaussian" else 0))
+    if width is None:
+        relative = depth * (m.derivative_kappa + (1 if weights == "gaussian" else 0))
+    else:
+        relative = _relative_at_width(m.derivative_kappa, depth, weights, width)
     return Spectrum(mean=mean, variance=relative * mean**2, relative_variance=relative)
+
+
+def _relative_at_width(kappa: float, depth: int, weights: Weights, n: int) -> float:
+    """E[tr A^2]/N - 1 of A = JJ^T with E[tr A]/N = 1, layer by layer: A -> D W A W^T D.
+
+    With G = W A W^T, second = E[tr G^2]/N, trace = E[(tr G)^2]/N^2 and diagonal = E[sum G_ii^2]/N follow from A by the
+    fourth moments of W's entries; independent D^2 of mean 1 and variance kappa then add to the diagonal alone.
+    """
+    second = trace = 1.0
+    for _ in range(depth):
+        if weights == "gaussian":
+            diagonal = trace + 2 * second / n
+            second, trace = (1 + 1 / n) * second + trace, trace + 2 * second / n**2
+        else:
+            diagonal = (2 * second + n * trace) / (n + 2)
+        second, trace = second + kappa * diagonal, trace + kappa * diagonal / n
+    return second - 1
 
 
 def _check(sigma_w: float, depth: int, weights: str) -> None:

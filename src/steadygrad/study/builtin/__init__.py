@@ -12,7 +12,14 @@ import importlib
 from steadygrad.errors import unknown_name
 from steadygrad.study.bench import Study
 
-STUDIES: dict[str, str] = {"foundations": "foundations", "phase-diagram": "phase_diagram", "born-dead": "born_dead"}
+STUDIES: dict[str, str] = {
+    "foundations": "foundations",
+    "phase-diagram": "phase_diagram",
+    "trainable-depth": "trainable_depth",
+    "born-dead": "born_dead",
+    "critical-gain": "critical_gain",
+    "dynamical-isometry": "dynamical_isometry",
+}
 
 
 def study(name: str) -> Study:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 
 Row = dict[str, Any]
+
+# Powers of ten where zeros would have to be counted.
+_NUMBER = (
+    "datum.value != 0 && (abs(datum.value) < 1e-3 || abs(datum.value) >= 1e5)"
+    " ? format(datum.value, '.0e') : format(datum.value, '~r')"
+)
+# On a logarithmic axis 1, 2, 3 and 5 of each power have room.
+_LABELLED = "indexof([1, 2, 3, 5], round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))) >= 0"
+# What stands at the end of an axis is drawn whole.
+_PADDING = 8
+
+
+def _scale(*, log: bool, empty: bool) -> alt.Scale:
+    kind: Literal["log", "linear"] = "log" if log else "linear"
+    if empty:  # no rows, no extent: the picture would have none either
+        return alt.Scale(type=kind, domain=[1, 10])
+    return alt.Scale(type=kind, zero=False, nice=False, padding=_PADDING)
 
 
 def point(x: float | str, mean: float, error: float, of: str) -> Row:
@@ -18,6 +36,14 @@ def point(x: float | str, mean: float, error: float, of: str) -> Row:
     """
     error = error if error == error else 0.0
     return {"x": x, "y": mean, "low": mean - error, "high": mean + error, "of": of}
+
+
+def _axis(*, log: bool) -> alt.Axis:
+    return alt.Axis(tickCount=6, labelExpr=f"{_LABELLED} ? ({_NUMBER}) : ''" if log else _NUMBER)
+
+
+def _drawn(y: float, *, log: bool) -> bool:
+    return math.isfinite(y) and (y > 0 or not log)
 
 
 def panel(
@@ -41,28 +67,21 @@ def panel(
         lines: predictions.
         points: measurements.
         x_log: whether the horizontal axis is logarithmic.
-        y_log: whether the vertical axis is; rows that are not above 0 are left out.
+        y_log: whether the vertical axis is; rows that are not above 0 are left out, as are those not finite.
         legend: its title.
         width: of the panel.
 
     >>> panel("t", x="depth", y="q", points=[point(1, 2.0, 0.5, "he")]).to_dict()["title"]
     't'
     """
-    predicted, measured = ([r for r in rows if not y_log or r["y"] > 0] for rows in (lines, points))
+    predicted, measured = ([r for r in rows if _drawn(r["y"], log=y_log)] for rows in (lines, points))
+    empty = not predicted and not measured
     for row in measured:
         row["low"] = max(row["low"], 1e-3 * row["y"]) if y_log else row["low"]
     names = list(dict.fromkeys(row["of"] for row in [*predicted, *measured]))
     color = alt.Color("of:N", title=legend or None, scale=alt.Scale(domain=names))
-    across = alt.X(
-        "x:Q", title=x, scale=alt.Scale(type="log" if x_log else "linear", zero=False), axis=alt.Axis(tickCount=6)
-    )
-    format_ = "~g" if y_log else "~r"
-    up = alt.Y(
-        "y:Q",
-        title=y,
-        scale=alt.Scale(type="log" if y_log else "linear", zero=False),
-        axis=alt.Axis(format=format_, tickCount=6),
-    )
+    across = alt.X("x:Q", title=x, scale=_scale(log=x_log, empty=empty), axis=_axis(log=x_log))
+    up = alt.Y("y:Q", title=y, scale=_scale(log=y_log, empty=empty), axis=_axis(log=y_log))
     line = alt.Chart({"values": predicted}).mark_line().encode(x=across, y=up, color=color)
     base = alt.Chart({"values": measured}).encode(x=across, color=color)
     layers = [line, base.mark_rule().encode(y=alt.Y("low:Q", title=y), y2="high:Q")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from steadygrad.errors import not_allowed
+from steadygrad.errors import SetupError, not_allowed
 from steadygrad.study.outcome import Outcome
 from steadygrad.study.point import Point
 
@@ -25,11 +25,26 @@ class Runner(Protocol):
         """Yield outcomes as they come."""
 
 
+def check_device(device: str) -> None:
+    """Raise a `SetupError` unless torch has this device here.
+
+    >>> check_device("cpu")
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        why = str(error).splitlines()[0].rstrip(".")
+        raise SetupError(not_allowed("device", f"must be one that torch has here ({why})", device)) from error
+
+
 def runner(*, workers: int = 0, ray: str | None = None, device: str = "cpu") -> Runner:
     """Return the runner that these arguments of `run` choose.
 
     Raises:
         ValueError: `workers` is below 0, or given together with `ray`.
+        SetupError: torch has no such device here; what a cluster has is for its nodes to say.
     """
     if workers < 0:
         raise ValueError(not_allowed("workers", "is a number of processes and must be >= 0", workers))
@@ -39,6 +54,7 @@ def runner(*, workers: int = 0, ray: str | None = None, device: str = "cpu") -> 
         from .on_ray import OnRay
 
         return OnRay(ray, device)
+    check_device(device)
     if workers:
         from .processes import Processes
 

@@ -109,4 +109,7 @@ def _curve() -> Any:
             top = float(_as_written(np.array([z, 0.0], dtype=precision))[0])
             if math.isfinite(top):
                 rows.append({"x": z, "y": top, "of": precision})
-    return panel("As written: ends where it is NaN", x="logit z", y="softmax([z, 0])", lines=rows, x_log=True)
+    # The curves lie on each other: where each ends is marked.
+    ends = [point(row["x"], row["y"], 0.0, row["of"]) for row in {row["of"]: row for row in rows}.values()]
+    title = "As written: ends where it is NaN"
+    return panel(title, x="logit z", y="softmax([z, 0])", lines=rows, points=ends, x_log=True)
