@@ -205,8 +205,8 @@ class Interpreter(TorchDispatchMode):
         name = call.operator.overloadpacket.__name__
         return self.rules.get(getattr(torch.ops.aten, name[:-1], None)) if name.endswith("_") else None
 
-    def _general(self, call: Call) -> Rule | None:
-        return self.rules.get("pointwise") if torch.Tag.pointwise in call.operator.tags else None
+    def _general(self, call: Call) -> Rule:
+        return self.rules["pointwise" if torch.Tag.pointwise in call.operator.tags else "taken apart"]
 
     def _inferred(self, rule: Rule | None, call: Call, values: list[Value]) -> Value | tuple[Value, ...]:
         """What a rule says; of parameters that no rule follows, what one draw of them gives."""

@@ -226,26 +226,8 @@ def _gathered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     return on_draws(run, call)
 
 
-def reordered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """The same entries in another order along a dimension: rolled or flipped."""
-    value = run.value(call.args[0])
-    if not isinstance(value, Signal):
-        return on_draws(run, call) if not isinstance(value, Fill) else value
-    dims = run.dims(call.args[0], value)
-    axes = axes_of(run, dims, call.out)
-    wave = value.wave
-    if value.base is not None:
-        return Signal(value.moments, None, value.moments, value.ancestors, None, "approximate", axes)
-    if wave is None or wave.source is None:
-        return replace(value, axes=axes, mark="approximate")
-    place = (str(call.operator), str(call.args[1:]))
-    source = wave.source.part(place, 1.0, wave.source.field)
-    return replace(value, wave=Wave(source, wave.values, wave.gaussian), axes=axes, mark="approximate")
-
-
 RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.cat, aten.stack), cat),
     **dict.fromkeys((aten.slice_backward, aten.select_backward, aten.constant_pad_nd), within_zeros),
     **dict.fromkeys((aten.index_select, aten.index, aten.gather), chosen),
-    **dict.fromkeys((aten.roll, aten.flip), reordered),
 }

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import hermite
+from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, factor_of, shortened
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
+from steadygrad.prediction.law import law_of, values_of
 from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import backward, forward
-from steadygrad.prediction.sampling import LARGEST, draws_of
 from steadygrad.prediction.source import ONE, Source, Wave
+from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
 
 from .levels import levelled
@@ -155,26 +157,52 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
 
 
 def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """Run the operator on every draw; a signal among its arguments is drawn first."""
-    draws: dict[int, Draws] = {}
-    for t in call.tensors:
-        value = run.value(t)
-        if isinstance(value, Signal):
-            value = draws_of(value, tuple(t.shape), run.batch, run.noises) or value
-        if isinstance(value, Draws):
-            draws[id(t)] = value
-        elif isinstance(value, Signal) or (isinstance(value, Fill) and value.variance > 0):
-            return run.lost(f"{call.name} of a tensor that cannot be sampled")
-    if not draws:
+    """Run the operator on every draw; a signal, or a parameter, among its arguments is drawn first."""
+    known = {id(t): (t, run.value(t)) for t in call.tensors}
+    moving = {key: (t, v) for key, (t, v) in known.items() if isinstance(v, Draws | Signal) or _is_drawn(v)}
+    if not moving:
         return Concrete(call.substituted(lambda t: numbers(run.value(t), t)))
-    first = next(iter(draws.values()))
-    entries = sum(t.numel() for t in call.outs)
-    if entries * len(first.values) > LARGEST:
-        return run.lost(f"{call.name} of so many entries that they cannot be sampled")
+    entries = max([t.numel() for t, _ in moving.values()] + [t.numel() for t in call.outs])
+    count = min([draws_within(BUDGET, entries), *(len(v.values) for _, v in moving.values() if isinstance(v, Draws))])
+    drawn = {key: _drawn(run, t, v, count) for key, (t, v) in moving.items()}
+    draws = {key: v for key, v in drawn.items() if v is not None}
+    if len(draws) < len(drawn):
+        return run.lost(f"{call.name} of a tensor that cannot be sampled")
     outs = sampled(call, run, draws)
+    like = _like(list(draws.values()))
     if isinstance(outs[0], list | tuple):
-        return tuple(_stacked(first, [o[i] for o in outs]) for i in range(len(outs[0])))
-    return _stacked(first, outs)
+        return tuple(_stacked(like, [o[i] for o in outs]) for i in range(len(outs[0])))
+    return _stacked(like, outs)
+
+
+def _is_drawn(value: Value) -> bool:
+    return isinstance(value, Fill) and value.variance > 0
+
+
+def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> Draws | None:
+    """So many samples of a tensor; None where it cannot be sampled."""
+    match value:
+        case Draws() if count >= FEWEST_DRAWS:
+            return shortened(value, count)
+        case Signal():
+            dims, seeds = run.dims(tensor, value), run.drawn.seeds
+            return draws_of(value, tensor, dims, count=count, seeds=seeds, batch=run.batch, noises=run.noises)
+        case Fill() if count >= FEWEST_DRAWS:
+            rng = np.random.default_rng((1, value.source))
+            samples = rng.choice(values_of(value), size=(count, *tensor.shape), p=law_of(value).weights)
+            none = torch.zeros(count, run.batch.size, 1)
+            return Draws(torch.from_numpy(samples).float(), np.zeros(count), CERTAIN, none, 1 << value.source)
+        case _:
+            return None
+
+
+def _like(draws: list[Draws]) -> Draws:
+    """The draws whose scale is followed, those of what goes forward where there are any."""
+    first = next((d for d in draws if d.spread.weights.any()), draws[0])
+    ancestors = 0
+    for d in draws:
+        ancestors |= d.ancestors
+    return replace(first, ancestors=ancestors, factor=factor_of(draws))
 
 
 def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:
