@@ -20,7 +20,7 @@ from steadygrad.tracing import source_line
 from . import demands, writes
 from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
-from .memory import Memory
+from .memory import IN_PARTS, Memory
 from .outside import outside
 from .source import Source
 from .spread import Noises
@@ -131,7 +131,8 @@ class Interpreter(TorchDispatchMode):
         """Return what is known of a tensor; one that is no fake tensor is its own data."""
         if type(tensor) in REAL:
             return Concrete(tensor)
-        return self.memory.get(tensor)
+        value = self.memory.get(tensor)
+        return self.rules["assembled"](self, tensor) if value is IN_PARTS else value
 
     def dims(self, tensor: torch.Tensor, known: Value | None = None) -> tuple[Dimension, ...]:
         """Return what each dimension of a tensor runs over: examples, positions or features."""
@@ -194,7 +195,7 @@ class Interpreter(TorchDispatchMode):
             return self._ruled(rule, call)
         lost = next((v for v in values if isinstance(v, Unknown)), None)
         if lost is not None:
-            return lost
+            return lost if lost.reason in self.unknown else self.lost(f"{call.name} of {lost.reason}")
         numbers = all(isinstance(v, Concrete) for v in values) and not getattr(rule, "moves", False)
         if numbers and (values or _draws_integers(call)):
             return demands.computed(self, call)

@@ -20,6 +20,7 @@ from steadygrad.profile import Profile
 
 from .batch import Batch
 from .construction import Built, constructed
+from .conversions import convertible
 from .demands import UnknownNumber
 from .initializers import recorded
 from .inputs import Examples, Inputs
@@ -60,6 +61,7 @@ def interpreting(batch: Batch) -> Iterator[Interpreter]:
         stack.enter_context(unfused())
         stack.enter_context(recorded(run))
         stack.enter_context(fake_lazy_parameters())
+        stack.enter_context(convertible(fake))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.enable_grad())
         yield run

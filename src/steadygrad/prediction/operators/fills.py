@@ -151,6 +151,7 @@ RULES: dict[Any, Rule] = {
     aten.empty_like: nothing,
     aten.empty_strided: nothing,
     aten.new_empty: nothing,
+    aten.new_empty_strided: nothing,
     aten.copy_: copy,
     aten.exponential_: exponential,
     aten.random_: integers,

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles, sizes
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
 from steadygrad.prediction.field import white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.memory import IN_PARTS, part_of
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
@@ -26,6 +27,7 @@ from .pointwise import on_draws
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, parameter, spread_out, together
 
 aten = torch.ops.aten
+LARGEST = 1 << 24  # entries of memory whose parts are told apart
 
 
 def cat(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -148,6 +150,36 @@ def _mixed(moments: list[Moments], shares: list[float]) -> Moments:
         if m.field is not None and size > 0:
             field = m.field if field is None else field.mixed(1 - size / so_far, m.field, size / so_far)
     return Moments(mean, q, d, whole, field=field)
+
+
+def assembled(run: Interpreter, tensor: torch.Tensor) -> Value:
+    """What a tensor holds that signals were written into, part by part: the mean of their moments, by their sizes.
+
+    Positions are taken as independent, as are the units of different parts.
+    """
+    if entries(tensor) > LARGEST:
+        return IN_PARTS
+    signals, shares = run.memory.parts(tensor)
+    left = round(1 - sum(shares), 9)
+    rest = _rest(run, run.memory.whole(tensor), tensor) if left > 0 else None
+    if rest is not None:
+        signals, shares = [*signals, rest], [*shares, left]
+    held = [(s, share) for s, share in zip(signals, shares, strict=True) if share > 0]
+    if (left > 0 and rest is None) or len({s.base is None for s, _ in held if s.moments.q.any()}) > 1:
+        return IN_PARTS
+    signals, shares = [s for s, _ in held], [share for _, share in held]
+    moments = [replace(s.moments, field=None) for s in signals]
+    return _mixture(run, tensor, signals, (moments, shares), run.dims(tensor, Signal(moments[0])))
+
+
+def _rest(run: Interpreter, whole: Any, tensor: torch.Tensor) -> Signal | None:
+    match whole:
+        case Fill(variance=0.0):
+            return parameter(run, whole)
+        case Concrete() | Signal():
+            return as_signal(run, part_of(whole, tensor, run.batch.size))
+        case _:
+            return None
 
 
 def within_zeros(run: Interpreter, call: Call) -> Value:

@@ -162,6 +162,8 @@ def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     moving = {key: (t, v) for key, (t, v) in known.items() if isinstance(v, Draws | Signal) or _is_drawn(v)}
     if not moving:
         return Concrete(call.substituted(lambda t: numbers(run.value(t), t)))
+    if all(isinstance(v, Fill) for _, v in moving.values()):
+        return run.lost(f"{call.name} of parameters alone")
     entries = max([t.numel() for t, _ in moving.values()] + [t.numel() for t in call.outs])
     count = min([draws_within(BUDGET, entries), *(len(v.values) for _, v in moving.values() if isinstance(v, Draws))])
     drawn = {key: _drawn(run, t, v, count) for key, (t, v) in moving.items()}
