@@ -17,7 +17,7 @@ def convertible(fake: FakeTensorMode) -> Iterator[None]:
     It refuses where a weak reference to one is left, and the mode's own memory of conversions holds some: it is a
     cache, and forgotten before.
     """
-    swap = torch.utils.swap_tensors
+    swap: Any = torch.utils.swap_tensors
     memo = fake.fake_tensor_converter.meta_converter.tensor_memo
 
     def forgetful(one: Any, other: Any) -> None:

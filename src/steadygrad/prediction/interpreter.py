@@ -132,7 +132,11 @@ class Interpreter(TorchDispatchMode):
         if type(tensor) in REAL:
             return Concrete(tensor)
         value = self.memory.get(tensor)
-        return self.rules["assembled"](self, tensor) if value is IN_PARTS else value
+        return self._assembled(tensor) if value is IN_PARTS else value
+
+    def _assembled(self, tensor: torch.Tensor) -> Value:
+        found = self.rules["assembled"](self, Call(aten.clone.default, (tensor,), {}, tensor))
+        return found[0] if isinstance(found, tuple) else found
 
     def dims(self, tensor: torch.Tensor, known: Value | None = None) -> tuple[Dimension, ...]:
         """Return what each dimension of a tensor runs over: examples, positions or features."""

@@ -152,11 +152,12 @@ def _mixed(moments: list[Moments], shares: list[float]) -> Moments:
     return Moments(mean, q, d, whole, field=field)
 
 
-def assembled(run: Interpreter, tensor: torch.Tensor) -> Value:
+def assembled(run: Interpreter, call: Call) -> Value:
     """What a tensor holds that signals were written into, part by part: the mean of their moments, by their sizes.
 
     Positions are taken as independent, as are the units of different parts.
     """
+    tensor = call.out
     if entries(tensor) > LARGEST:
         return IN_PARTS
     signals, shares = run.memory.parts(tensor)
@@ -186,13 +187,13 @@ def within_zeros(run: Interpreter, call: Call) -> Value:
     """A tensor among zeros: of a padding, or the gradient of what a part was taken of."""
     tensor, out = call.args[0], call.out
     value = spread_out(run, tensor, run.value(tensor))
-    share = tensor.numel() / out.numel()
+    share = kept(tensor, out)
     if isinstance(value, ParameterGradient):
         return ParameterGradient(value.q * share)
     if isinstance(value, Fill):
         return replace(value, variance=value.variance * share, mean=value.mean * share, mark="approximate")
     x = as_signal(run, value)
-    if x is None or (isinstance(value, Concrete) and argument(call, "value", 0) != 0):
+    if x is None:
         return run.lost(f"{call.name} of something that is no signal")
     dims = _enlarged(run.dims(tensor), call)
     if dims is None:
@@ -200,11 +201,18 @@ def within_zeros(run: Interpreter, call: Call) -> Value:
     m = x.moments
     field = field_of(m, sizes(run.dims(tensor)))
     if field is not None:
-        kept = math.prod(field.sizes) / max(math.prod(sizes(dims)), 1)
+        left = min(math.prod(field.sizes) / max(math.prod(sizes(dims)), 1), 1.0)
         within, across = field.apart()
-        field = white(sizes(dims), 1 - kept * (1 - within), 1 - kept * (1 - across), apart_here(m))
+        field = white(sizes(dims), 1 - left * (1 - within), 1 - left * (1 - across), apart_here(m))
     m = replace(m, mean=m.mean * share, q=m.q * share, d=m.d * share, field=field)
     return _mixture(run, out, [x], ([m], [1.0]), dims)
+
+
+def kept(tensor: torch.Tensor, out: torch.Tensor) -> float:
+    """Return the share of an outcome's entries that are the tensor's; one that is only cut down is all of it."""
+    if tensor.dim() < out.dim():
+        return tensor.numel() / out.numel()
+    return math.prod(min(n / m, 1.0) for n, m in zip(tensor.shape, out.shape, strict=True))
 
 
 def _enlarged(dims: Dims, call: Call) -> Dims | None:
@@ -260,6 +268,6 @@ def _gathered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
 
 RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.cat, aten.stack), cat),
-    **dict.fromkeys((aten.slice_backward, aten.select_backward, aten.constant_pad_nd), within_zeros),
+    **dict.fromkeys((aten.slice_backward, aten.select_backward), within_zeros),
     **dict.fromkeys((aten.index_select, aten.index, aten.gather), chosen),
 }

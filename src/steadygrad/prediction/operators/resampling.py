@@ -18,11 +18,13 @@ import torch
 from steadygrad.prediction.axes import EXAMPLE, Axis, renamed, roles
 from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.position_maps import mapped
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Fill, Moments, Signal, Value
 
 from .fills import argument
+from .joins import kept, within_zeros
 from .pointwise import on_draws
 from .pooling import pooled_signal
 from .positions import Dims, axes_of, laid_out, on_a_grid
@@ -43,6 +45,29 @@ def moved(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     dims = argument(call, "dims", argument(call, "dim", []))
     named = [dims] if isinstance(dims, int) else list(dims)
     return _along(run, call, [d % call.args[0].dim() for d in named] or list(range(call.args[0].dim())))
+
+
+def padded(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """One number around what is there, or what is there cut down: along positions by their places."""
+    tensor, value = call.args[0], run.value(call.args[0])
+    changed = [i for i in range(tensor.dim()) if tensor.shape[i] != call.out.shape[i]]
+    if not isinstance(value, Signal) or not changed:
+        return within_zeros(run, call) if argument(call, "value", 0) == 0 else on_draws(run, call)
+    dims = run.dims(tensor)
+    here = all(len(dims[i]) == 1 and dims[i][0].role >= 0 for i in changed)
+    result = _along(run, call, changed) if here else within_zeros(run, call)
+    number = float(argument(call, "value", 0))
+    return result if number == 0 or not isinstance(result, Signal) else _beside(run, call, result, number)
+
+
+def _beside(run: Interpreter, call: Call, x: Signal, number: float) -> Signal:
+    """Return a signal among zeros with a number in their place: nothing of the one meets anything of the other."""
+    share, m = 1 - kept(call.args[0], call.out), x.moments
+    q = m.q + number**2 * share
+    field = m.field and m.field.mapped(lambda gap: np.minimum(gap * float(m.q.mean() / q.mean()), 2.0))
+    m = replace(m, mean=m.mean + number * share, q=q, field=field)
+    source = gaussian(m, max(call.out.numel() // run.batch.size, 1), run.batch)
+    return replace(x, moments=m, wave=Wave(source, source.nodes, gaussian=True))
 
 
 def _along(run: Interpreter, call: Call, mixed: list[int]) -> Value | tuple[Value, ...]:
@@ -72,6 +97,8 @@ def _forward_of(call: Call) -> tuple[Function, list[int], bool]:
     """Return the map as a function, the shape of what it takes, and whether this is the way back through it."""
     packet, shape, rest = call.operator.overloadpacket, list(call.args[0].shape), list(call.args[1:])
     name = packet.__name__
+    if packet is aten.constant_pad_nd:
+        return lambda x: call.operator(x, rest[0]), shape, False
     if not name.endswith("_backward"):
         return lambda x: call.operator(x, *rest, **call.kwargs), shape, False
     forward = getattr(aten, name.removesuffix("_backward"))
@@ -166,4 +193,5 @@ BORDERS = tuple(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for 
 RULES: dict[Any, Rule] = {
     **{getattr(aten, f"{name}{way}"): resampled for name in (*UPSAMPLES, *BORDERS) for way in ("", "_backward")},
     **dict.fromkeys((aten.roll, aten.flip, aten.cumsum), moved),
+    aten.constant_pad_nd: padded,
 }
