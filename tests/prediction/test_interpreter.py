@@ -14,9 +14,11 @@ def small():
 
 
 class Sorted(nn.Module):
+    """Sorts more entries than samples of them could be held."""
+
     def __init__(self):
         super().__init__()
-        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.first, self.last = nn.Linear(8, 1 << 16), nn.Linear(1 << 16, 4)
 
     def forward(self, x):
         return self.last(torch.sort(self.first(x)).values)

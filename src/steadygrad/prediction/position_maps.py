@@ -62,15 +62,17 @@ def mapped(m: Moments, matrices: list[Array]) -> Moments:
     level, here = float(within.flat[0]), float(m.field.across.flat[0])
     apart = max(float(along(m.field.across - m.field.within, tables).flat[0]), 0.0)
     scale = max(level, TINY)
-    field = Field(_share(m.field, matrices), *(np.clip(1 - p / scale, 0.0, 2.0) for p in (within, across)))
+    share = _share(m.field, matrices)
+    size = float(share.mean())
+    gaps = (np.clip(1 - p / scale, 0.0, 2.0) for p in (within, across))
+    field = Field(share / max(size, TINY), *gaps)
     mean = m.mean * math.prod(float(a.sum(1).mean()) for a in matrices)
-    kept = apart / here if here > 0 else level
-    return replace(m, mean=mean, q=m.q * level, d=m.d * kept, field=field, unit_variance=0.0, excess=0.0)
+    kept = size * apart / here / scale if here > 0 else size
+    return replace(m, mean=mean, q=m.q * size, d=m.d * kept, field=field, unit_variance=0.0, excess=0.0)
 
 
 def _share(field: Field, matrices: list[Array]) -> Array:
-    """Return the second moment of each outcome, relative to their mean."""
+    """Return the second moment of each outcome, relative to the mean one of the positions that it is made of."""
     own = along(1 - field.within, [place_table(a) for a in matrices])
     met = along(field.share, [np.abs(a) / np.maximum(np.abs(a).sum(1, keepdims=True), TINY) for a in matrices])
-    share = np.maximum(own, 0.0) * met
-    return np.asarray(share / max(float(share.mean()), TINY))
+    return np.asarray(np.maximum(own, 0.0) * met)

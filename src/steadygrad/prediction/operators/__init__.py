@@ -49,3 +49,4 @@ TABLE: dict[Any, Rule] = {
 TABLE["pointwise"] = pointwise.RULE  # what torch itself calls pointwise, and no family names
 TABLE["taken apart"] = decompositions.RULE  # what torch itself can take apart
 TABLE["assembled"] = joins.assembled  # what memory holds that was written in parts
+TABLE["sampled"] = pointwise.on_draws  # what can be run on numbers

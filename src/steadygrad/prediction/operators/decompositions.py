@@ -2,7 +2,7 @@
 
 A gated linear unit is two halves and a product, a shuffle of pixels a transpose. The outcome is as exact as its pieces
 are, and what the pieces have in common is followed as far as their rules follow it. Where a piece has no rule either,
-the operator itself is named.
+the operator is run on samples, if these fit, as a sort or a largest few is: approximate. Else it is named.
 """
 
 from __future__ import annotations
@@ -12,28 +12,67 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch._refs  # which registers most of them
 from torch._decomp import decomposition_table
 
 from steadygrad.prediction.interpreter import Call, Interpreter
 from steadygrad.prediction.outside import inside
-from steadygrad.prediction.values import Unknown, Value
+from steadygrad.prediction.values import Draws, Signal, Unknown, Value
 
 from .copies import same
 
 aten = torch.ops.aten
 
 
+def _unshuffled(x: torch.Tensor, factor: int) -> torch.Tensor:
+    *lead, channels, height, width = x.shape
+    parts = x.reshape(*lead, channels, height // factor, factor, width // factor, factor)
+    parts = parts.movedim((-3, -1), (-4, -3))
+    return parts.reshape(*lead, channels * factor**2, height // factor, width // factor)
+
+
+def _shuffled(x: torch.Tensor, factor: int) -> torch.Tensor:
+    *lead, channels, height, width = x.shape
+    parts = x.reshape(*lead, channels // factor**2, factor, factor, height, width).movedim((-4, -3), (-3, -1))
+    return parts.reshape(*lead, channels // factor**2, height * factor, width * factor)
+
+
+def _regrouped(x: torch.Tensor, groups: int) -> torch.Tensor:
+    return x.reshape(len(x), groups, -1, *x.shape[2:]).transpose(1, 2).reshape(x.shape)
+
+
+PIECES = {
+    aten.pixel_shuffle.default: _shuffled,
+    aten.pixel_unshuffle.default: _unshuffled,
+    aten.channel_shuffle.default: _regrouped,
+}
+
+
 def taken_apart(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """What the pieces of an operator give."""
-    pieces = decomposition_table.get(call.operator)
+    """What the pieces of an operator give; where one of them has no rule, what samples of its arguments give."""
+    made = _of_pieces(run, call)
+    if made is not None:
+        return made
+    said = len(run.unknown)
+    found = run.rules["sampled"](run, call) if _has_signal(run, call) and not call.written else None
+    if found is not None and not isinstance(found, Unknown):
+        return found
+    del run.unknown[said:]
+    return run.lost(f"no rule for {call.name}")
+
+
+def _has_signal(run: Interpreter, call: Call) -> bool:
+    return any(isinstance(run.value(t), Signal | Draws) for t in call.tensors)
+
+
+def _of_pieces(run: Interpreter, call: Call) -> Value | tuple[Value, ...] | None:
+    pieces: Any = PIECES.get(call.operator) or decomposition_table.get(call.operator)
     if pieces is None or call.operator._schema.is_mutable:
-        return run.lost(f"no rule for {call.name}")
+        return None
     with _aside(run), inside(run):
         made = pieces(*call.args, **call.kwargs)
     values = [_placed(run, x, out) for x, out in zip(_listed(made), _listed(call.out), strict=True)]
     if any(isinstance(v, Unknown) for v in values):
-        return run.lost(f"no rule for {call.name}")
+        return None
     return tuple(values) if isinstance(call.out, list | tuple) else values[0]
 
 

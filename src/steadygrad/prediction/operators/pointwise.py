@@ -21,7 +21,7 @@ from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import backward, forward
 from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
+from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Unknown, Value, worst
 
 from .levels import levelled
 from .parameters import are_fills, of_fills
@@ -62,11 +62,33 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     signals = [v for v in values.values() if isinstance(v, Signal)]
     sources = {id(s): s for v in signals if v.wave and (s := v.wave.source)}
     bases = {id(v.base): v.base for v in signals if v.base is not None}
-    if len(sources) > 1 or len(bases) > 1 or len(signals) + _constants(values) < len(values):
-        return run.lost(f"{call.name} of tensors that are no functions of one pre-activation")
+    if len(sources) > 1 or len(bases) > 1 or len(signals) + _constants(values) < len(values) or not _aligned(run, call):
+        return _of_several(run, call)
     if bases and call.operator.overloadpacket not in LINEAR:
         return run.lost(f"{call.name} of a gradient")
     return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
+
+
+def _aligned(run: Interpreter, call: Call) -> bool:
+    """Whether views of one memory meet entry by entry, and not each entry of the one many of the other."""
+    seen: dict[int, tuple[int, ...]] = {}
+    for t in call.tensors:
+        if t.numel() > 1:
+            held = tuple(s if n > 1 else 0 for n, s in zip(t.shape, t.stride(), strict=True))
+            held = (0,) * (call.out.dim() - len(held)) + held if call.outs else held
+            if seen.setdefault(t.untyped_storage()._cdata, held) != held:
+                return False
+    return True
+
+
+def _of_several(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """Of functions of several pre-activations: taken apart, or on samples."""
+    said = len(run.unknown)
+    found = run.rules["taken apart"](run, call)
+    if not isinstance(found, Unknown):
+        return found
+    del run.unknown[said:]
+    return run.lost(f"{call.name} of tensors that are no functions of one pre-activation")
 
 
 def _gaussian(run: Interpreter, call: Call, values: dict[int, Value]) -> dict[int, Value]:

@@ -50,7 +50,8 @@ def moved(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
 def padded(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """One number around what is there, or what is there cut down: along positions by their places."""
     tensor, value = call.args[0], run.value(call.args[0])
-    changed = [i for i in range(tensor.dim()) if tensor.shape[i] != call.out.shape[i]]
+    pads = list(call.args[1])
+    changed = sorted(tensor.dim() - 1 - i // 2 for i in range(0, len(pads), 2) if pads[i] or pads[i + 1])
     if not isinstance(value, Signal) or not changed:
         return within_zeros(run, call) if argument(call, "value", 0) == 0 else on_draws(run, call)
     dims = run.dims(tensor)
