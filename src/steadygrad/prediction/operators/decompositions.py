@@ -40,7 +40,15 @@ def _regrouped(x: torch.Tensor, groups: int) -> torch.Tensor:
     return x.reshape(len(x), groups, -1, *x.shape[2:]).transpose(1, 2).reshape(x.shape)
 
 
+def _repeated(x: torch.Tensor, repeats: list[int]) -> torch.Tensor:
+    x = x.reshape(*(1,) * (len(repeats) - x.dim()), *x.shape)
+    each = [n for pair in zip(repeats, x.shape, strict=True) for n in pair]
+    places = [n for size in x.shape for n in (1, size)]
+    return x.reshape(places).expand(each).clone().reshape([r * n for r, n in zip(repeats, x.shape, strict=True)])
+
+
 PIECES = {
+    aten.repeat.default: _repeated,
     aten.pixel_shuffle.default: _shuffled,
     aten.pixel_unshuffle.default: _unshuffled,
     aten.channel_shuffle.default: _regrouped,
@@ -95,7 +103,8 @@ def _placed(run: Interpreter, made: Any, out: Any) -> Value:
     """What is known of a piece's outcome, laid out as that of the operator."""
     if not isinstance(made, torch.Tensor) or not isinstance(out, torch.Tensor):
         return Unknown("nothing came")
-    return same(run, Call(aten.clone.default, (made,), {}, out))
+    value = same(run, Call(aten.clone.default, (made,), {}, out))
+    return value[0] if isinstance(value, tuple) else value
 
 
 RULE = taken_apart

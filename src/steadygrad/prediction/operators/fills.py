@@ -120,10 +120,10 @@ def log_normal(run: Interpreter, call: Call) -> Value:
     return distributed(np.exp(mean + std * NORMAL.values), NORMAL.weights, run.new_fill())
 
 
-def repeated(run: Interpreter, call: Call) -> Value:
-    """A parameter several times over; what is no parameter is not followed."""
+def repeated(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """A parameter several times over is one; what is no parameter is taken apart."""
     value = run.value(call.args[0])
-    return value if isinstance(value, Fill | Unknown) else run.lost(f"{call.name} of something that is no parameter")
+    return value if isinstance(value, Fill | Unknown) else run.rules["taken apart"](run, call)
 
 
 RULES: dict[Any, Rule] = {

@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
@@ -105,23 +106,22 @@ def _more_positions(
     """Return the parts over one axis of positions, of the sizes of the outcome's dimensions, all lags alike."""
     others = math.prod(a.size for i, d in enumerate(dims) if i != dim for a in d if a.role >= 0)
     positions = (others, out.shape[dim]) if others > 1 else (out.shape[dim],)
-    moments = []
+    moments, start = [], 0
     for t, x in pairs:
         field = field_of(x.moments, sizes(run.dims(t))) if not isinstance(run.value(t), Fill) else None
         within, across = field.apart() if field else (apart_here(x.moments),) * 2
         share = t.shape[dim] / out.shape[dim]
-        moments.append(
-            replace(
-                x.moments,
-                field=white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments)),
-            )
-        )
-    whole = [tuple(a for a in d if a.role < 0) for d in dims]
+        whole = white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments))
+        here = np.zeros(positions)  # a part has all that it has at places of its own
+        here[..., start : start + t.shape[dim]] = 1 / share
+        start += t.shape[dim]
+        moments.append(replace(x.moments, field=replace(whole, share=here)))
+    new = [tuple(a for a in d if a.role < 0) for d in dims]
     if others > 1:
         first = next(i for i, d in enumerate(dims) if i != dim and any(a.role >= 0 for a in d))
-        whole[first] = (*whole[first], Axis(0, others, math.prod(a.size for a in whole[first])))
-    whole[dim] = (Axis(len(positions) - 1, out.shape[dim], 1),)
-    return moments, tuple(whole)
+        new[first] = (*new[first], Axis(0, others, math.prod(a.size for a in new[first])))
+    new[dim] = (Axis(len(positions) - 1, out.shape[dim], 1),)
+    return moments, tuple(new)
 
 
 def _mixture(

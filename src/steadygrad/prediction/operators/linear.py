@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from steadygrad.prediction import linear_map
-from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Axis, roles
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
@@ -81,8 +81,13 @@ def _rows(
     x, dims = found
     if EXAMPLE in roles(dims[new]):
         return None
+    dims = tuple(d if i in shared else _of_features(d) for i, d in enumerate(dims))  # each has a matrix of its own
     dims = (*dims[:new], (Axis(FEATURE, out.shape[new], 1),), *dims[new + 1 :])
     return replace(x, axes=axes_of(run, dims, out))
+
+
+def _of_features(dim: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    return tuple(a._replace(role=FEATURE) if a.role == SPREAD_OUT else a for a in dim)
 
 
 def _is_plain(value: Value) -> bool:

@@ -54,8 +54,10 @@ LINEAR = {
 def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """f(x, y, ...) of functions of one source, or of samples."""
     values = {id(t): spread_out(run, t, run.value(t)) for t in call.tensors}
+    if any(t.is_complex() for t in (*call.tensors, *call.outs)):
+        return run.lost(f"{call.name} of complex numbers")
     if are_fills(list(values.values())):
-        return of_fills(run, call, values)
+        return of_fills(run, call, values if _aligned(run, call) else _as_others(run, values))
     if any(isinstance(v, Draws) or _is_data(v) for v in values.values()):
         return on_draws(run, call)
     values = _settled(_gaussian(run, call, values))
@@ -79,6 +81,17 @@ def _aligned(run: Interpreter, call: Call) -> bool:
             if seen.setdefault(t.untyped_storage()._cdata, held) != held:
                 return False
     return True
+
+
+def _as_others(run: Interpreter, values: dict[int, Value]) -> dict[int, Value]:
+    """A parameter that meets itself in another order, such as its transpose, counts as another draw of its law."""
+    seen: set[int] = set()
+    others: dict[int, Value] = {}
+    for key, v in values.items():
+        again = isinstance(v, Fill) and v.source in seen
+        others[key] = replace(v, source=run.new_fill(), mark="approximate") if again and isinstance(v, Fill) else v
+        seen |= {v.source} if isinstance(v, Fill) else set()
+    return others
 
 
 def _of_several(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
