@@ -77,7 +77,7 @@ def _aligned(run: Interpreter, call: Call) -> bool:
     for t in call.tensors:
         if t.numel() > 1:
             held = tuple(s if n > 1 else 0 for n, s in zip(t.shape, t.stride(), strict=True))
-            held = (0,) * (call.out.dim() - len(held)) + held if call.outs else held
+            held = (0,) * (call.outs[0].dim() - len(held)) + held
             if seen.setdefault(t.untyped_storage()._cdata, held) != held:
                 return False
     return True
