@@ -1,4 +1,4 @@
-"""Conversions of whole modules, such as `.bfloat16()` or `.to(dtype)`, on fake parameters."""
+"""Conversions, of whole modules too, such as `.bfloat16()` or `.to(device)`, on fake parameters."""
 
 from __future__ import annotations
 
@@ -29,3 +29,17 @@ def convertible(fake: FakeTensorMode) -> Iterator[None]:
         yield
     finally:
         torch.utils.swap_tensors = swap
+
+
+def require(device: Any) -> None:
+    """Refuse a device that this machine does not have: operators on its fake tensors may end the process.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    wanted = torch.device(device)
+    if wanted.type in ("cpu", "meta"):
+        return
+    found = torch.get_device_module(wanted.type)
+    if not found.is_available() or (wanted.index or 0) >= found.device_count():
+        raise RuntimeError(f"there is no device {wanted}")

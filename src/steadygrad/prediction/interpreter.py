@@ -20,6 +20,7 @@ from steadygrad.tracing import source_line
 from . import demands, writes
 from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
+from .conversions import require
 from .memory import IN_PARTS, Memory
 from .outside import outside
 from .source import Source
@@ -146,6 +147,8 @@ class Interpreter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator on fake tensors, then follow its moments."""
+        if kwargs and kwargs.get("device") is not None:
+            require(kwargs["device"])
         try:
             out = func(*args, **(kwargs or {}))
         except demands.NEEDS_NUMBERS:

@@ -157,7 +157,8 @@ class Rows:
 
 def _takes_tokens(module: nn.Module) -> bool:
     """Whether a module is called with token ids; a class of its own that makes an embedding's input may not be."""
-    return type(module).forward in (nn.Embedding.forward, nn.EmbeddingBag.forward)
+    known = (nn.Embedding.forward, nn.EmbeddingBag.forward)
+    return isinstance(module, nn.Embedding | nn.EmbeddingBag) and type(module).forward in known
 
 
 _MADE_BY = "_steadygrad_made_by"

@@ -11,7 +11,13 @@ from steadygrad.setup.user_code import place
 _NO_NUMBERS = ("Cannot access data pointer", "doesn't have storage", "FakeTensor", ".numpy() is not supported")
 
 
-_NO_DEVICE = ("not linked with support for", "Torch not compiled with", "No CUDA GPUs", "Found no NVIDIA driver")
+_NO_DEVICE = (
+    "there is no device",
+    "not linked with support for",
+    "Torch not compiled with",
+    "No CUDA GPUs",
+    "Found no NVIDIA driver",
+)
 _TWO_DEVICES = "found at least two devices,"
 
 
