@@ -8,18 +8,19 @@ from pathlib import Path
 from types import ModuleType
 
 from steadygrad.prediction import operators
-from steadygrad.prediction.operators import parameters
+from steadygrad.prediction.operators import decompositions, parameters
 
 PAGE = Path(__file__).with_name("predict.md")
 BEGIN, END = "<!-- families: begin -->\n", "<!-- families: end -->\n"
 SHOWN = 5  # operators named in a row
+GENERAL = {parameters: "all that are pointwise", decompositions: "all that torch decomposes"}
 
 
 def families() -> list[ModuleType]:
-    """Return the modules that have rules, by name, and the one of what is computed of parameters alone."""
+    """Return the modules that have rules, by name, and those of what operators have in common."""
     names = sorted(module.name for module in pkgutil.iter_modules(operators.__path__))
     modules = [importlib.import_module(f"{operators.__name__}.{name}") for name in names]
-    return [module for module in modules if getattr(module, "RULES", None) or module is parameters]
+    return [module for module in modules if getattr(module, "RULES", None) or module in GENERAL]
 
 
 def row(family: ModuleType) -> str:
@@ -29,7 +30,7 @@ def row(family: ModuleType) -> str:
     said = " ".join([what[:1].upper() + what[1:], *rest]).strip()
     names = sorted({str(packet).removeprefix("aten.") for packet in getattr(family, "RULES", {})})
     named = [f"`{name}`" for name in names[:SHOWN]] + ([f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])
-    return f"| {title} | {said.replace('|', chr(92) + '|')} | {', '.join(named) or 'all that are pointwise'} |\n"
+    return f"| {title} | {said.replace('|', chr(92) + '|')} | {', '.join(named) or GENERAL[family]} |\n"
 
 
 def table() -> str:

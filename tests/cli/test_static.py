@@ -72,6 +72,12 @@ BAD = {
     "a device that is not there": ("nn.Linear(4, 4, device='cuda:7')", "device"),
     "token ids": ("nn.Embedding(10, 4)", "`inputs` must be token ids for module ''"),
     "an argument": ("None", "without arguments"),
+    "no forward": (
+        "type('Formless', (nn.Linear,), {'forward': nn.Module.forward})(4, 4)",
+        "the model raised NotImplementedError",
+    ),
+    "a constructor that raises": ("nn.MultiheadAttention(4, 3)", "embed_dim must be divisible by num_heads"),
+    "a device that the model insists on": ("nn.Linear(4, 4).to('cuda:7')", "device"),
 }
 
 

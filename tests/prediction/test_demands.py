@@ -127,6 +127,20 @@ def test_a_compiled_submodule_is_run_as_it_was_written():
     assert [row.q for row in profile] == [row.q for row in plain]
 
 
+class Squashed(nn.Module):
+    def forward(self, x):
+        return torch.tanh(x) * 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_submodule_is_run_as_it_was_written():
+    scripted = predict(
+        lambda: nn.Sequential(nn.Linear(16, 16), torch.jit.script(Squashed()), nn.Linear(16, 4)), (8, 16)
+    )
+    plain = predict(lambda: nn.Sequential(nn.Linear(16, 16), Squashed(), nn.Linear(16, 4)), (8, 16))
+    assert scripted["2"].q == plain["2"].q
+
+
 class Picked(nn.Module):
     def __init__(self):
         super().__init__()

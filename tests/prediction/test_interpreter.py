@@ -14,9 +14,11 @@ def small():
 
 
 class Sorted(nn.Module):
+    """Sorts more entries than samples of them could be held."""
+
     def __init__(self):
         super().__init__()
-        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.first, self.last = nn.Linear(8, 1 << 16), nn.Linear(1 << 16, 4)
 
     def forward(self, x):
         return self.last(torch.sort(self.first(x)).values)
@@ -148,6 +150,130 @@ def test_bad_input_gets_one_clear_line():
         predict(small, (4, 8), torch.zeros(4, 4), loss_fn=nn.MSELoss(reduction="none"))
 
 
+class Asks(nn.Module):
+    """A layer, and what its forward does beside it."""
+
+    def __init__(self, forward=None, construct=None):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.does = forward
+        if construct is not None:
+            construct(self)
+
+    def forward(self, x):
+        return self.does(self, x)
+
+
+class Formless(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+
+def refuses(self):
+    raise ValueError("4 features cannot be shared by 3 heads")
+
+
+BAD_MODELS = {
+    "a device in the constructor": (lambda: Asks(construct=lambda m: m.cuda()), r"the factory insists on a device"),
+    "a device in the forward": (lambda: Asks(lambda m, x: m.layer(x.to("cuda"))), r"the model insists on a device"),
+    "two devices": (lambda: Asks(lambda m, x: x + torch.zeros(4, device="meta")), r"the model mixes tensors of two"),
+    "parameters elsewhere": (nn.Linear(4, 4, device="meta"), r"the model mixes tensors of two devices, cpu and meta"),
+    "no forward": (Formless, r'the model raised NotImplementedError: Module \[Formless\] is missing'),
+    "a constructor that raises": (lambda: Asks(construct=refuses), r"the factory raised ValueError: 4 features cannot"),
+    "an argument too many": (lambda: Asks(lambda m: m.layer), r"the model raised TypeError"),
+    "an exit": (lambda: Asks(lambda m, x: exit(3)), r"the model raised SystemExit: 3"),
+    "a class with arguments": (nn.Linear, r"without arguments, got one that needs `in_features`, `out_features`"),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is here")
+@pytest.mark.parametrize("case", BAD_MODELS.values(), ids=BAD_MODELS.keys())
+def test_a_model_that_cannot_be_run_is_one_clear_line(case):
+    model, said = case
+    with pytest.raises((UserCodeError, SetupError), match=said) as raised:
+        predict(model, torch.randn(8, 4))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_shape_that_does_not_fit_is_named_by_the_path_of_its_module():
+    inner = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.ReLU(), nn.Linear(9, 4)))
+    with pytest.raises(UserCodeError, match=r"module '1\.1' raised RuntimeError: .*\[8, 8\]"):
+        predict(inner, (8, 4))
+
+
+def test_a_loss_that_does_not_fit_is_named_as_the_loss():
+    with pytest.raises(UserCodeError, match=r"^the loss, or what it asks of the model, raised"):
+        predict(small, torch.randn(4, 8), torch.zeros(4, 3), loss_fn=nn.CrossEntropyLoss())
+
+
+def test_a_batch_that_is_a_mapping_is_unpacked_or_handed_on_whole():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x, mask=None):
+            return self.layer(x["x"] if isinstance(x, dict) else x)
+
+    batch = {"x": torch.randn(8, 4)}
+    rows = [predict(Named, inputs)["layer"] for inputs in (batch, (batch,), [batch], [(batch, None)])]
+    assert all(row.mark == "exact" and row.q == rows[0].q for row in rows)
+    with pytest.raises(UserCodeError, match=r"the model raised TypeError: .*unexpected keyword argument 'y'"):
+        predict(Named, {"y": batch["x"]})
+
+
+def test_what_nothing_follows_from_is_said():
+    silent = predict(lambda: Asks(lambda m, x: [m.layer(x), None][1]), torch.randn(8, 4))
+    assert "holds no tensor" in silent.unknown[0]
+    broken = predict(lambda: nn.Linear(4, 4), torch.full((8, 4), float("nan")))
+    assert "not finite" in broken.unknown[0]
+    assert broken.layers[0].mark == "unknown"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_model_converted_as_a_whole_keeps_what_filled_it(dtype):
+    x = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    plain, converted = predict(small, x), predict(lambda: small().to(dtype), x.to(dtype))
+    for a, b in zip(plain, converted, strict=True):
+        assert b.q == pytest.approx(a.q, rel=0.02)
+        assert b.grad_q == pytest.approx(a.grad_q, rel=0.02)
+
+
+def test_memory_that_is_read_beside_where_it_was_written():
+    """Half zeros, half the signal."""
+
+    def halves(h):
+        y = torch.zeros_like(h)
+        y[:, :32] = h[:, :32]
+        return y[:, 16:48]
+
+    x = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    profile = predict(lambda: Through(halves), x)
+    whole = predict(lambda: Through(lambda h: h[:, :32]), x)
+    assert profile["last"].q == pytest.approx(whole["last"].q / 2, rel=0.02)
+
+
+def test_a_matrix_that_is_added_to_its_transpose_is_two_draws():
+    class Even(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.act = nn.Parameter(torch.randn(64, 64) / 8), nn.Identity()
+
+        def forward(self, x):
+            return self.act(x @ (self.weight + self.weight.T))
+
+    (row,) = predict(Even, (16, 64))
+    assert row.q == pytest.approx(2.0, rel=0.05)
+    assert row.mark == "approximate"
+
+
+def test_a_signal_that_is_rounded_is_not_itself():
+    x = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    profile = predict(Through(lambda h: (10 * h).to(torch.int8).float() - 10 * h), x)
+    assert profile["last"].q == pytest.approx(1 / 3, rel=0.1)  # what is cut off is uniform within [0, 1)
+
+
 class Through(nn.Module):
     """Two layers with a function of the user's between them."""
 
@@ -168,7 +294,10 @@ def halves(combine):
 
 def test_two_places_of_one_tensor_are_not_the_same_units():
     x = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
-    for combine, q in ((torch.sub, 2.0), (torch.mul, 1.0), (torch.add, 2.0)):
+    each = x.square().mean(1)  # of an example, as its units have it behind weights of variance 1/n
+    sums, products = 2 * float(each.mean()), float(each.square().mean())
+    for combine, q in ((torch.sub, sums), (torch.mul, products), (torch.add, sums)):
+        torch.manual_seed(0)
         model = Through(halves(combine))
         profile = predict(model, x)
         assert profile["last"].q == pytest.approx(q, rel=0.15)

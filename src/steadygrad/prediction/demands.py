@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from steadygrad.errors import SteadygradError
 from steadygrad.tracing import source_line
 
+from .draws import Seeds
 from .law import law_of
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
@@ -38,6 +39,7 @@ class Drawn:
 
     def __init__(self) -> None:
         self.left = BUDGET
+        self.seeds = Seeds()
         self._seed = 0
         self._ranks: dict[tuple[int, int], torch.Tensor] = {}
 

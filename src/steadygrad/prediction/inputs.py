@@ -77,8 +77,9 @@ class Examples:
 def examples_of(inputs: Any, targets: Any = None) -> Examples:
     """Return what a user gave as inputs in one form.
 
-    A tensor or a shape is one argument; a mapping of tensors, or a sequence of them, is unpacked into the call; any
-    other iterable is one of batches, (inputs, targets) or inputs alone.
+    A tensor or a shape is one argument; a mapping of tensors, or a sequence of them, is unpacked into the call, so a
+    model that takes a mapping itself is given it in a tuple, ({...},); any other iterable is one of batches, (inputs,
+    targets) or inputs alone. Of batches that are mappings the first one stands for all.
 
     Raises:
         ValueError: it is none of these.
@@ -92,21 +93,36 @@ def examples_of(inputs: Any, targets: Any = None) -> Examples:
             return _called_with((Inputs(tuple(inputs)),), {}, targets)
         case list() | tuple() if inputs and all(isinstance(x, torch.Tensor | Inputs) for x in inputs):
             return _called_with(tuple(_part(x) for x in inputs), {}, targets)
-        case Iterable() if not isinstance(inputs, str | bytes) and inputs != () and inputs != []:
+        case tuple() if any(isinstance(x, Mapping) for x in inputs):
+            return _called_with(tuple(map(_part, inputs)), {}, targets)
+        case Iterable() if not isinstance(inputs, str | bytes | np.ndarray) and inputs != () and inputs != []:
             return _of_sample(inputs, targets)
         case _:
             rule = "must be a tensor, the shape of one, Inputs, a sequence or mapping of these, or batches of data"
-            raise ValueError(not_allowed("inputs", rule, inputs))
+            raise ValueError(not_allowed("inputs", rule, type(inputs) if isinstance(inputs, np.ndarray) else inputs))
 
 
 def _called_with(args: tuple[Any, ...], kwargs: dict[str, Any], targets: Any) -> Examples:
-    parts = [part for part in (*args, *kwargs.values()) if isinstance(part, torch.Tensor | Inputs)]
+    parts = [part for given in (*args, *kwargs.values()) for part in _within(given)]
     if not parts:
         raise ValueError(not_allowed("inputs", "must hold a tensor", sorted(kwargs)))
     size = parts[0].shape[0]
     data = next((part for part in parts if isinstance(part, torch.Tensor) and len(part) == size), None)
     batch = exchangeable(size) if data is None else representatives(data)
     return Examples(args, batch, targets, kwargs)
+
+
+def _within(given: Any) -> list[Any]:
+    """Return the tensors, or descriptions of one, that an argument is or holds."""
+    match given:
+        case torch.Tensor() | Inputs():
+            return [given]
+        case Mapping():
+            return [part for x in given.values() for part in _within(x)]
+        case list() | tuple():
+            return [part for x in given for part in _within(x)]
+        case _:
+            return []
 
 
 def _part(part: Any) -> Any:
@@ -131,6 +147,9 @@ def _of_sample(batches: Iterable[Any], targets: Any) -> Examples:
     """One batch that stands for a sample of batches: as large as the first, its examples spread over the sample's."""
     found = list(itertools.islice(batches, MOST_BATCHES))
     pairs: list[Any] = [b if _is_pair(b) else (b, None) for b in found]
+    if pairs and isinstance(pairs[0][0], Mapping):
+        x, y = pairs[0]
+        return _called_with((), {name: _part(part) for name, part in x.items()}, y if targets is None else targets)
     if not pairs or not all(isinstance(x, torch.Tensor) for x, _ in pairs):
         came = type(pairs[0][0]).__name__ if pairs else "no batch"
         raise ValueError(not_allowed("inputs", "must hold batches of tensors, or pairs (inputs, targets)", came))

@@ -24,8 +24,9 @@ from steadygrad.tracing import source_line
 from . import demands, writes
 from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
+from .conversions import require
 from .fakes import UNSEEN, Fakes
-from .memory import Memory
+from .memory import IN_PARTS, Memory
 from .outside import outside
 from .source import Source
 from .spread import Noises
@@ -150,7 +151,12 @@ class Interpreter(TorchDispatchMode):
         """Return what is known of a tensor; one that is no fake tensor is its own data."""
         if type(tensor) in REAL:
             return Concrete(tensor)
-        return self.memory.get(tensor)
+        value = self.memory.get(tensor)
+        return self._assembled(tensor) if value is IN_PARTS else value
+
+    def _assembled(self, tensor: torch.Tensor) -> Value:
+        found = self.rules["assembled"](self, Call(aten.clone.default, (tensor,), {}, tensor))
+        return found[0] if isinstance(found, tuple) else found
 
     def dims(self, tensor: torch.Tensor, known: Value | None = None) -> tuple[Dimension, ...]:
         """Return what each dimension of a tensor runs over: examples, positions or features."""
@@ -165,6 +171,8 @@ class Interpreter(TorchDispatchMode):
         if self._end < math.inf and time.thread_time() > self._end:
             raise OutOfTime(f"not predicted within {self._seconds:.3g} s")
         kwargs = kwargs or {}
+        if kwargs.get("device") is not None:
+            require(kwargs["device"])
         with outside():
             key = self.fakes.key(func, args, kwargs)
             out = UNSEEN if key is None else self.fakes.answer(key, args)
@@ -225,7 +233,7 @@ class Interpreter(TorchDispatchMode):
             return self._ruled(rule, call)
         lost = next((v for v in values if isinstance(v, Unknown)), None)
         if lost is not None:
-            return lost
+            return lost if lost.reason in self.unknown else self.lost(f"{call.name} of {lost.reason}")
         numbers = all(isinstance(v, Concrete) for v in values) and not getattr(rule, "moves", False)
         if numbers and (values or _draws_integers(call)):
             return demands.computed(self, call)
@@ -236,8 +244,8 @@ class Interpreter(TorchDispatchMode):
         name = call.operator.overloadpacket.__name__
         return self.rules.get(getattr(torch.ops.aten, name[:-1], None)) if name.endswith("_") else None
 
-    def _general(self, call: Call) -> Rule | None:
-        return self.rules.get("pointwise") if torch.Tag.pointwise in call.operator.tags else None
+    def _general(self, call: Call) -> Rule:
+        return self.rules["pointwise" if torch.Tag.pointwise in call.operator.tags else "taken apart"]
 
     def _inferred(self, rule: Rule | None, call: Call, values: list[Value]) -> Value | tuple[Value, ...]:
         """What a rule says; of parameters that no rule follows, what one draw of them gives."""

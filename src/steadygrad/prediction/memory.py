@@ -18,6 +18,7 @@ from .field import Field
 from .patchwork import NOTHING, Patchwork, extent
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
+IN_PARTS = Unknown("memory written in part")
 Place: TypeAlias = tuple[int, tuple[tuple[int, int], ...]]
 
 
@@ -28,7 +29,7 @@ class Memory:
         self.examples = examples
         self._entries: dict[int, tuple[StorageWeakRef, Value | Patchwork]] = {}
         self._full = 4096
-        self._parts: dict[int, tuple[StorageWeakRef, dict[Place, tuple[int, Signal]]]] = {}
+        self._parts: dict[int, tuple[StorageWeakRef, dict[Place, Signal]]] = {}
 
     def put(self, tensor: torch.Tensor, value: Value | Patchwork) -> None:
         """Set what is known of the tensor's storage."""
@@ -46,7 +47,9 @@ class Memory:
         key = tensor.untyped_storage()._cdata
         self.put(tensor, self._entries[key][1])
         parts = self._parts.setdefault(key, (self._entries[key][0], {}))[1]
-        parts[_place(tensor)] = (tensor.numel(), value)
+        place = _place(tensor)
+        parts.pop(place, None)  # the latest stands last
+        parts[place] = value
 
     def get(self, tensor: torch.Tensor) -> Value:
         """Return what is known of a tensor; of a part of a storage at most approximately."""
@@ -59,15 +62,28 @@ class Memory:
         return part_of(entry[1], tensor, self.examples) if entry else NOTHING
 
     def _of_parts(self, key: int, tensor: torch.Tensor) -> Value | None:
-        """Return what is known of a part that was written, or of a whole that was written in parts."""
+        """Return what is known of a part that was written; of another one that it was written in parts."""
         reference, parts = self._parts[key]
         if reference.expired():
             del self._parts[key]
             return None
         place = _place(tensor)
         if place in parts:
-            return parts[place][1]
-        return Unknown("memory written in part") if covers(tensor) else None
+            return parts[place]
+        return IN_PARTS
+
+    def parts(self, tensor: torch.Tensor) -> tuple[list[Signal], list[float]]:
+        """Return what was written into parts of the tensor's storage, and the share of its entries that each is.
+
+        They come in the order in which they were written, so the latest holds what several wrote.
+        """
+        parts = self._parts[tensor.untyped_storage()._cdata][1]
+        last = torch.zeros(entries(tensor), dtype=torch.int32)
+        for number, (start, steps) in enumerate(parts, 1):
+            last.as_strided([n for _, n in steps], [s for s, _ in steps], start).fill_(number)
+        held = last.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+        counts = torch.bincount(held.reshape(-1), minlength=len(parts) + 1)
+        return list(parts.values()), [float(n) / tensor.numel() for n in counts[1:]]
 
     def whole(self, tensor: torch.Tensor) -> Value | Patchwork:
         """Return what is known of all of the tensor's storage."""

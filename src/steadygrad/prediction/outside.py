@@ -22,6 +22,14 @@ def outside() -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
+def inside(mode: contextlib.AbstractContextManager[object]) -> Iterator[None]:
+    """Let a mode that is handling an operator, and those below it, see operators again."""
+    include, exclude = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+    with torch._C._ForceDispatchKeyGuard(include | _MODES, exclude - _MODES), mode:
+        yield
+
+
+@contextlib.contextmanager
 def unfused() -> Iterator[None]:
     """Keep oneDNN away for a moment, so that an LSTM runs step by step and not as one operator.
 

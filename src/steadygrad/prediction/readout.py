@@ -33,7 +33,7 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
         fan_in=fan_in,
         fan_out=fan_out,
         **moments,
-        **(_backward(gradient, run) if gradient else _of_parameter(row.gradient)),
+        **(_backward(gradient, run) if gradient else _of_parameter(row) if isinstance(output, Fill) else {}),
         weight_grad_norm=_norm(weight_gradient, row.module),
         mark=_mark(known, gradient),
     )
@@ -58,9 +58,9 @@ def _forward(known: Signal, run: Interpreter) -> dict[str, float]:
     return {"mean": float(known.moments.mean.mean()), "q": q, "q_low": low, "q_high": high, "c": c, "signal": signal}
 
 
-def _of_parameter(gradient: Value) -> dict[str, float]:
+def _of_parameter(row: Row) -> dict[str, float]:
     """Of an output that is the same for every example, as looked-up positions are."""
-    return {"grad_q": gradient.q} if isinstance(gradient, ParameterGradient) else {}
+    return {"grad_q": row.gradient.q} if isinstance(row.gradient, ParameterGradient) else {}
 
 
 def _backward(known: Signal, run: Interpreter) -> dict[str, float]:

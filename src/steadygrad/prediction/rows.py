@@ -117,7 +117,7 @@ class Rows:
         return [None if row is None else found.get(row.path) for row in rows]
 
     def _enter(self, module: nn.Module, x: torch.Tensor | None) -> None:
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and x is not None and x.is_floating_point():
+        if _takes_tokens(module) and x is not None and x.is_floating_point():
             raise SetupError(
                 f"`inputs` must be token ids for module {self.paths.get(id(module), '')!r} ({type(module).__name__}), "
                 f"got {x.dtype}: give a tensor of integers, or Inputs(shape, tokens={module.num_embeddings})."
@@ -153,6 +153,12 @@ class Rows:
         why = Unknown(self.stopped or "")
         leaves = ((path, m) for path, m in model.named_modules() if next(m.children(), None) is None)
         return [Row(path, m, why) for path, m in leaves if path not in reached and self.stopped]
+
+
+def _takes_tokens(module: nn.Module) -> bool:
+    """Whether a module is called with token ids; a class of its own that makes an embedding's input may not be."""
+    known = (nn.Embedding.forward, nn.EmbeddingBag.forward)
+    return isinstance(module, nn.Embedding | nn.EmbeddingBag) and type(module).forward in known
 
 
 _MADE_BY = "_steadygrad_made_by"

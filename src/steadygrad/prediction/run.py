@@ -20,6 +20,7 @@ from steadygrad.profile import Profile
 
 from .batch import Batch
 from .construction import Built, constructed
+from .conversions import convertible
 from .demands import UnknownNumber
 from .initializers import recorded
 from .inputs import Examples, Inputs
@@ -34,7 +35,7 @@ from .rows import Row, Rows, first_tensor
 from .source import Wave, forget_decays
 from .spread import CERTAIN
 from .users_code import users_code
-from .values import Fill, Moments, Signal, Unknown
+from .values import Concrete, Fill, Moments, Signal, Unknown
 
 Loss = Callable[[Any, Any], torch.Tensor]
 NO_GRADIENT = Unknown("no gradient")
@@ -60,6 +61,7 @@ def interpreting(batch: Batch) -> Iterator[Interpreter]:
         stack.enter_context(unfused())
         stack.enter_context(recorded(run))
         stack.enter_context(fake_lazy_parameters())
+        stack.enter_context(convertible(fake))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.enable_grad())
         stack.callback(forget_decays)
@@ -97,6 +99,7 @@ def interpreted(
     args = [_input(part, model.model, run) for part in examples.args]
     kwargs = {name: _input(part, model.model, run) for name, part in examples.kwargs.items()}
     y = _like_data(examples.targets, run)
+    _note_bad_numbers([*args, *kwargs.values()], run)
     run.record(rows.where if per_operator else None)
     with model.standing_in(), rows.watching(), _stopping(rows, run):
         output = _called(rows, lambda: model.model(*args, **kwargs))
@@ -136,6 +139,13 @@ def _input(part: Any, model: nn.Module, run: Interpreter) -> Any:
     return x
 
 
+def _note_bad_numbers(parts: list[Any], run: Interpreter) -> None:
+    tensor = first_tensor(parts)
+    known = None if tensor is None else run.value(tensor)
+    if isinstance(known, Concrete) and not bool(known.tensor.isfinite().all()):
+        run.note("`inputs` hold numbers that are not finite: nothing follows from them")
+
+
 def _described(part: Inputs, run: Interpreter) -> Moments:
     r = run.batch.followed
     assert part.c is not None
@@ -169,6 +179,8 @@ def _loss(output: Any, targets: Any, loss_fn: Loss | None) -> torch.Tensor | Non
 
 def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
     start = loss if loss is not None else first_tensor(output)
+    if start is None:
+        run.note("the output of the model holds no tensor: no gradient starts from it")
     if not isinstance(start, torch.Tensor) or not start.requires_grad:
         return
     run.backward = True
@@ -206,5 +218,15 @@ def _read(model: Built, rows: Rows, run: Interpreter, entered: Signal | None) ->
 
 
 def _called(rows: Rows, action: Callable[[], Any]) -> Any:
-    with users_code(lambda: f"module {rows.where()!r}" if rows.stack else "the model or its loss"):
+    with users_code(lambda: _running(rows)):
         return action()
+
+
+def _running(rows: Rows) -> str:
+    """What runs: a module by its path, the model itself, or what stands outside of it."""
+    path = rows.where()
+    if path:
+        return f"module {path!r}"
+    return (
+        "the model" if any(id(m) in rows.paths for m, *_ in rows.stack) else "the loss, or what it asks of the model,"
+    )

@@ -1,75 +1,21 @@
-"""Signals as samples and back: for heads and losses, where every operator can simply be run on numbers.
+"""From samples back to moments: for heads and losses, where every operator can simply be run on numbers.
 
-A head is small; its nonlinear loss mixes the classes of an example. So its logits are drawn, over the weights, and
-the user's own loss is run on each draw, forward and backward. Seeded, antithetic, with the draws' scale stratified;
-what comes of it is marked approximate.
+A head is small; its nonlinear loss mixes the classes of an example. So its logits are drawn (draws.py), over the
+weights, and the user's own loss is run on each draw, forward and backward; what comes of it is marked approximate.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
-from . import hermite
 from .batch import AT_ONCE, Batch
-from .source import Source
-from .spread import CERTAIN, Bend, Noises, Spread, matched, quantile
-from .values import Array, Draws, Moments, Signal
-
-MOST_DRAWS = 512
-FEWEST_DRAWS = 16
-BUDGET = 1 << 21
-LARGEST = 8 * BUDGET  # what an operator may make of samples, as a product of all pairs would: 64 MB
-
-
-def draws_of(signal: Signal, shape: tuple[int, ...], batch: Batch, noises: Noises) -> Draws | None:
-    """Return samples of a forward signal of this shape, [draws, *shape]; None where it is too large to sample."""
-    count = min(MOST_DRAWS, BUDGET // math.prod(shape))
-    source = signal.wave.source if signal.wave else None
-    if signal.wave is None or source is None or count < FEWEST_DRAWS:
-        return None
-    count -= count % 2
-    rng = np.random.default_rng(0)
-    scale = _scales(source, count, noises, rng)
-    units = math.prod(shape) // batch.size
-    z = _standard(source, count, units, rng) * np.exp(scale / 2)[:, None, None]
-    values = _evaluated(source, signal.wave.values, z)[:, batch.stand_in]
-    samples = torch.from_numpy(values.reshape(count, *shape)).float()
-    return Draws(samples, scale, source.before, samples, signal.ancestors)
-
-
-def _scales(source: Source, count: int, noises: Noises, rng: np.random.Generator) -> Array:
-    cumulants = noises.of(source.before)
-    scores = ndtri((np.arange(count) + 0.5) / count)
-    return np.array([quantile(cumulants, z) for z in rng.permutation(scores)])
-
-
-def _standard(source: Source, count: int, units: int, rng: np.random.Generator) -> Array:
-    """Draw ξ, [count, examples, units]: correlated over examples, the second half the negative of the first."""
-    values, vectors = np.linalg.eigh(1 - source.gap)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    half = root @ rng.standard_normal((count // 2, len(root), units))
-    return np.concatenate([half, -half])
-
-
-def _evaluated(source: Source, values: Array, z: Array) -> Array:
-    nodes = hermite.tables()[0]
-    rows = np.broadcast_to(values, (len(source.mean), values.shape[1]))
-    return np.stack([_line(z[:, b], nodes, row) for b, row in enumerate(rows)], axis=1)
-
-
-def _line(z: Array, nodes: Array, values: Array) -> Array:
-    """Interpolate between the nodes, and go on straight beyond them."""
-    inside = np.interp(z, nodes, values)
-    slope = (values[-1] - values[-2]) / (nodes[-1] - nodes[-2])
-    first = (values[1] - values[0]) / (nodes[1] - nodes[0])
-    return np.asarray(inside + slope * np.maximum(z - nodes[-1], 0) + first * np.minimum(z - nodes[0], 0))
+from .spread import CERTAIN, Bend, Noises, Spread, matched
+from .values import Array, Draws, Moments
 
 
 def moments_of(draws: Draws, batch: Batch, noises: Noises) -> Moments:
@@ -79,7 +25,8 @@ def moments_of(draws: Draws, batch: Batch, noises: Noises) -> Moments:
     if size == 0:
         return nothing(batch)
     moments = _unit_moments(draws, values / size, batch, noises)
-    return replace(moments, mean=moments.mean * size, q=moments.q * size**2, d=moments.d * size**2)
+    spread = moments.spread.plus(draws.factor)
+    return replace(moments, mean=moments.mean * size, q=moments.q * size**2, d=moments.d * size**2, spread=spread)
 
 
 def nothing(batch: Batch) -> Moments:

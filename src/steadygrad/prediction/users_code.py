@@ -11,6 +11,16 @@ from steadygrad.setup.user_code import place
 _NO_NUMBERS = ("Cannot access data pointer", "doesn't have storage", "FakeTensor", ".numpy() is not supported")
 
 
+_NO_DEVICE = (
+    "there is no device",
+    "not linked with support for",
+    "Torch not compiled with",
+    "No CUDA GPUs",
+    "Found no NVIDIA driver",
+)
+_TWO_DEVICES = "found at least two devices,"
+
+
 @contextmanager
 def users_code(where: Callable[[], str]) -> Iterator[None]:
     """Say of an error in the user's code where it came from; this package's own errors pass as they are."""
@@ -18,9 +28,19 @@ def users_code(where: Callable[[], str]) -> Iterator[None]:
         yield
     except SteadygradError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = place(error)
-        raised = f"{where()} raised {type(error).__name__}: {' '.join(str(error).split())}"
-        if any(sign in raised for sign in _NO_NUMBERS):
-            raised = f"{where()} needs the numbers of a tensor, of which a prediction has none: {type(error).__name__}"
-        raise UserCodeError(raised + (f" ({line})" if line else "")) from error
+        raise UserCodeError(_said(where(), error) + (f" ({line})" if line else "")) from error
+
+
+def _said(where: str, error: BaseException) -> str:
+    """Return what happened, and what would help where what is asked for cannot be had without numbers or a device."""
+    text = " ".join(str(error).split())
+    if _TWO_DEVICES in text:
+        return f"{where} mixes tensors of two devices, {text.split(_TWO_DEVICES)[1].strip(' .!')}"
+    if any(sign in text for sign in _NO_DEVICE):
+        return f"{where} insists on a device that is not here; a prediction needs none, so leave it away: {text}"
+    raised = f"{where} raised {type(error).__name__}: {text}"
+    if any(sign in raised for sign in _NO_NUMBERS):
+        return f"{where} needs the numbers of a tensor, of which a prediction has none: {type(error).__name__}"
+    return raised

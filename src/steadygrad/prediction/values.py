@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .spread import Spread
+from .spread import CERTAIN, Spread
 
 if TYPE_CHECKING:
     from .attention import Attention
@@ -117,7 +117,8 @@ class Signal:
 class Draws:
     """Samples of a small tensor over draws of the weights, the first axis; `scale` is the log of each draw's scale.
 
-    `spread` is the form that `scale` was drawn from; `root` holds the samples of the signal that was drawn.
+    `spread` is the form that `scale` was drawn from; `root` holds the samples of the signal that was drawn; `factor` is
+    the spread of a gradient that was drawn at its typical size.
     """
 
     values: torch.Tensor
@@ -125,6 +126,7 @@ class Draws:
     spread: Spread
     root: torch.Tensor
     ancestors: int = 0
+    factor: Spread = CERTAIN
 
 
 @dataclass(frozen=True, slots=True)

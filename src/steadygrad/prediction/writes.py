@@ -25,6 +25,9 @@ def write(run: Interpreter, tensor: torch.Tensor, value: Value) -> None:
         run.memory.put_part(tensor, value)
         return
     whole = run.memory.whole(tensor)
+    if isinstance(whole, Signal) and isinstance(value, Fill):
+        run.memory.put_part(tensor, _same_for_all(run, value))
+        return
     if isinstance(value, Concrete) and isinstance(whole, Concrete) and value.own and whole.own:
         return  # it was computed in place
     patched = _patchwork(whole, value, tensor)
@@ -48,13 +51,24 @@ def _drawn(run: Interpreter, whole: Value | Patchwork, value: Value, tensor: tor
     """Write numbers into numbers, a fill's drawn first; say whether that was possible."""
     count = tensor.untyped_storage().nbytes() // tensor.element_size()
     known = isinstance(whole, Concrete | Fill | Patchwork) or whole == NOTHING
-    if not isinstance(value, Concrete | Fill) or not known or not run.constructing or count > demands.LARGEST:
+    drawn = run.constructing or (_is_number(whole) and _is_number(value))
+    if not isinstance(value, Concrete | Fill) or not known or not drawn or count > demands.LARGEST:
         return False
     if not isinstance(whole, Concrete):
         run.memory.put(tensor, Concrete(_numbers(run, whole, torch.empty(count, dtype=tensor.dtype)), own=True))
     own = run.memory.own(tensor, torch.empty(0))
     own.copy_(run.drawn.numbers(value, tensor) if isinstance(value, Fill) else value.tensor)
     return True
+
+
+def _same_for_all(run: Interpreter, value: Fill) -> Signal:
+    from .operators.positions import parameter
+
+    return parameter(run, value)
+
+
+def _is_number(value: Value | Patchwork) -> bool:
+    return isinstance(value, Concrete) or (isinstance(value, Fill) and value.variance == 0)
 
 
 def _numbers(run: Interpreter, whole: Value | Patchwork, flat: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from . import (
     convolution,
     copies,
     decisions,
+    decompositions,
     fills,
     joins,
     linear,
@@ -20,6 +21,7 @@ from . import (
     pointwise,
     pooling,
     reductions,
+    resampling,
     tables,
 )
 
@@ -36,6 +38,7 @@ TABLE: dict[Any, Rule] = {
         norms,
         tables,
         joins,
+        resampling,
         losses,
         pooling,
         attention,
@@ -44,3 +47,6 @@ TABLE: dict[Any, Rule] = {
     for operator, rule in family.RULES.items()
 }
 TABLE["pointwise"] = pointwise.RULE  # what torch itself calls pointwise, and no family names
+TABLE["taken apart"] = decompositions.RULE  # what torch itself can take apart
+TABLE["assembled"] = joins.assembled  # what memory holds that was written in parts
+TABLE["sampled"] = pointwise.on_draws  # what can be run on numbers

@@ -204,6 +204,8 @@ def _is_pattern(run: Interpreter, values: list[Value]) -> bool:
 
 def _modulated(run: Interpreter, call: Call, x: Signal, numbers: torch.Tensor) -> Signal:
     """Times known numbers, which are taken as independent of where x is large."""
+    if numbers.is_complex():
+        return _rotated(x, numbers)
     c = numbers.double()
     square, mean, m = float((c * c).mean()), float(c.mean()), x.moments
     m = replace(m, mean=m.mean * mean, q=m.q * square, d=m.d * square, unit_variance=0.0)
@@ -211,6 +213,13 @@ def _modulated(run: Interpreter, call: Call, x: Signal, numbers: torch.Tensor) -
         return Signal(m, None, m, x.ancestors, None, "approximate")
     source = gaussian(m, max(call.out.numel() // run.batch.size, 1), run.batch)
     return Signal(m, Wave(source, source.nodes, gaussian=True), None, x.ancestors, x.linear, "approximate")
+
+
+def _rotated(x: Signal, numbers: torch.Tensor) -> Signal:
+    """Times known complex numbers: each pair of entries is turned, and as much longer as the number's modulus."""
+    square = float((numbers.abs().double() ** 2).mean())
+    m = replace(x.moments, mean=x.moments.mean * 0, q=x.moments.q * square, d=x.moments.d * square, unit_variance=0.0)
+    return Signal(m, None, None if x.base is None else m, x.ancestors, x.linear, "approximate", x.axes)
 
 
 def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal:

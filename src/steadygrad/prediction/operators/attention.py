@@ -117,7 +117,7 @@ def _gradient(run: Interpreter, m: Moments, dims: Dims, ancestors: int, out: tor
     return Signal(m, None, m, ancestors, None, "approximate", axes_of(run, dims, out))
 
 
-def product(run: Interpreter, call: Call) -> Value:
+def product(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """A batch of products: of queries and keys, of weights and values, and their gradients; else of a parameter."""
     a, b = call.args[:2]
     left, right = run.value(a), run.value(b)

@@ -1,4 +1,4 @@
-"""Copies: the same entries in new memory. Exact."""
+"""Copies: the same entries in new memory. Exact; of integers that a signal is rounded to, on its nodes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from .positions import laid_out, numbered, spread_out
 aten = torch.ops.aten
 
 
-def same(run: Interpreter, call: Call) -> Value:
+def same(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """The entries of the first tensor, in whatever order, device or precision."""
     tensor = call.tensors[0]
+    if tensor.is_floating_point() and not (call.out.is_floating_point() or call.out.is_complex()):
+        return _rounded(run, call)
     value = spread_out(run, tensor, run.value(tensor))
     if isinstance(value, Concrete) and (tensor.dtype != call.out.dtype or tensor.stride() == call.out.stride()):
         return Concrete(value.tensor.to(call.out.dtype), leading=value.leading)
@@ -27,6 +29,14 @@ def same(run: Interpreter, call: Call) -> Value:
     if not isinstance(value, Signal) or (value.axes is None and tensor.stride() == call.out.stride()):
         return value
     return replace(value, axes=laid(tuple(numbered(list(run.dims(tensor, value)))), call.out.stride()))
+
+
+def _rounded(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """Numbers as integers, or as true and false, are others."""
+    known = run.value(call.tensors[0])
+    return (
+        Concrete(known.tensor.to(call.out.dtype)) if isinstance(known, Concrete) else run.rules["pointwise"](run, call)
+    )
 
 
 def _in_order(run: Interpreter, call: Call, value: Draws | Concrete) -> Value:

@@ -120,10 +120,10 @@ def log_normal(run: Interpreter, call: Call) -> Value:
     return distributed(np.exp(mean + std * NORMAL.values), NORMAL.weights, run.new_fill())
 
 
-def repeated(run: Interpreter, call: Call) -> Value:
-    """A parameter several times over; what is no parameter is not followed."""
+def repeated(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """A parameter several times over is one; what is no parameter is taken apart."""
     value = run.value(call.args[0])
-    return value if isinstance(value, Fill | Unknown) else run.lost(f"{call.name} of something that is no parameter")
+    return value if isinstance(value, Fill | Unknown) else run.rules["taken apart"](run, call)
 
 
 RULES: dict[Any, Rule] = {
@@ -151,6 +151,7 @@ RULES: dict[Any, Rule] = {
     aten.empty_like: nothing,
     aten.empty_strided: nothing,
     aten.new_empty: nothing,
+    aten.new_empty_strided: nothing,
     aten.copy_: copy,
     aten.exponential_: exponential,
     aten.random_: integers,

@@ -11,11 +11,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
-from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles, sizes
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
 from steadygrad.prediction.field import white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.memory import IN_PARTS, part_of
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
@@ -26,6 +28,7 @@ from .pointwise import on_draws
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, parameter, spread_out, together
 
 aten = torch.ops.aten
+LARGEST = 1 << 24  # entries of memory whose parts are told apart
 
 
 def cat(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -103,23 +106,22 @@ def _more_positions(
     """Return the parts over one axis of positions, of the sizes of the outcome's dimensions, all lags alike."""
     others = math.prod(a.size for i, d in enumerate(dims) if i != dim for a in d if a.role >= 0)
     positions = (others, out.shape[dim]) if others > 1 else (out.shape[dim],)
-    moments = []
+    moments, start = [], 0
     for t, x in pairs:
         field = field_of(x.moments, sizes(run.dims(t))) if not isinstance(run.value(t), Fill) else None
         within, across = field.apart() if field else (apart_here(x.moments),) * 2
         share = t.shape[dim] / out.shape[dim]
-        moments.append(
-            replace(
-                x.moments,
-                field=white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments)),
-            )
-        )
-    whole = [tuple(a for a in d if a.role < 0) for d in dims]
+        whole = white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments))
+        here = np.zeros(positions)  # a part has all that it has at places of its own
+        here[..., start : start + t.shape[dim]] = 1 / share
+        start += t.shape[dim]
+        moments.append(replace(x.moments, field=replace(whole, share=here)))
+    new = [tuple(a for a in d if a.role < 0) for d in dims]
     if others > 1:
         first = next(i for i, d in enumerate(dims) if i != dim and any(a.role >= 0 for a in d))
-        whole[first] = (*whole[first], Axis(0, others, math.prod(a.size for a in whole[first])))
-    whole[dim] = (Axis(len(positions) - 1, out.shape[dim], 1),)
-    return moments, tuple(whole)
+        new[first] = (*new[first], Axis(0, others, math.prod(a.size for a in new[first])))
+    new[dim] = (Axis(len(positions) - 1, out.shape[dim], 1),)
+    return moments, tuple(new)
 
 
 def _mixture(
@@ -150,17 +152,48 @@ def _mixed(moments: list[Moments], shares: list[float]) -> Moments:
     return Moments(mean, q, d, whole, field=field)
 
 
+def assembled(run: Interpreter, call: Call) -> Value:
+    """What a tensor holds that signals were written into, part by part: the mean of their moments, by their sizes.
+
+    Positions are taken as independent, as are the units of different parts.
+    """
+    tensor = call.out
+    if entries(tensor) > LARGEST:
+        return IN_PARTS
+    signals, shares = run.memory.parts(tensor)
+    left = round(1 - sum(shares), 9)
+    rest = _rest(run, run.memory.whole(tensor), tensor) if left > 0 else None
+    if rest is not None:
+        signals, shares = [*signals, rest], [*shares, left]
+    held = [(s, share) for s, share in zip(signals, shares, strict=True) if share > 0]
+    if (left > 0 and rest is None) or len({s.base is None for s, _ in held if s.moments.q.any()}) > 1:
+        return IN_PARTS
+    signals, shares = [s for s, _ in held], [share for _, share in held]
+    moments = [replace(s.moments, field=None) for s in signals]
+    return _mixture(run, tensor, signals, (moments, shares), run.dims(tensor, Signal(moments[0])))
+
+
+def _rest(run: Interpreter, whole: Any, tensor: torch.Tensor) -> Signal | None:
+    match whole:
+        case Fill(variance=0.0):
+            return parameter(run, whole)
+        case Concrete() | Signal():
+            return as_signal(run, part_of(whole, tensor, run.batch.size))
+        case _:
+            return None
+
+
 def within_zeros(run: Interpreter, call: Call) -> Value:
     """A tensor among zeros: of a padding, or the gradient of what a part was taken of."""
     tensor, out = call.args[0], call.out
     value = spread_out(run, tensor, run.value(tensor))
-    share = tensor.numel() / out.numel()
+    share = kept(tensor, out)
     if isinstance(value, ParameterGradient):
         return ParameterGradient(value.q * share)
     if isinstance(value, Fill):
         return replace(value, variance=value.variance * share, mean=value.mean * share, mark="approximate")
     x = as_signal(run, value)
-    if x is None or (isinstance(value, Concrete) and argument(call, "value", 0) != 0):
+    if x is None:
         return run.lost(f"{call.name} of something that is no signal")
     dims = _enlarged(run.dims(tensor), call)
     if dims is None:
@@ -168,11 +201,18 @@ def within_zeros(run: Interpreter, call: Call) -> Value:
     m = x.moments
     field = field_of(m, sizes(run.dims(tensor)))
     if field is not None:
-        kept = math.prod(field.sizes) / max(math.prod(sizes(dims)), 1)
+        left = min(math.prod(field.sizes) / max(math.prod(sizes(dims)), 1), 1.0)
         within, across = field.apart()
-        field = white(sizes(dims), 1 - kept * (1 - within), 1 - kept * (1 - across), apart_here(m))
+        field = white(sizes(dims), 1 - left * (1 - within), 1 - left * (1 - across), apart_here(m))
     m = replace(m, mean=m.mean * share, q=m.q * share, d=m.d * share, field=field)
     return _mixture(run, out, [x], ([m], [1.0]), dims)
+
+
+def kept(tensor: torch.Tensor, out: torch.Tensor) -> float:
+    """Return the share of an outcome's entries that are the tensor's; one that is only cut down is all of it."""
+    if tensor.dim() < out.dim():
+        return tensor.numel() / out.numel()
+    return math.prod(min(n / m, 1.0) for n, m in zip(tensor.shape, out.shape, strict=True))
 
 
 def _enlarged(dims: Dims, call: Call) -> Dims | None:
@@ -226,26 +266,8 @@ def _gathered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     return on_draws(run, call)
 
 
-def reordered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """The same entries in another order along a dimension: rolled or flipped."""
-    value = run.value(call.args[0])
-    if not isinstance(value, Signal):
-        return on_draws(run, call) if not isinstance(value, Fill) else value
-    dims = run.dims(call.args[0], value)
-    axes = axes_of(run, dims, call.out)
-    wave = value.wave
-    if value.base is not None:
-        return Signal(value.moments, None, value.moments, value.ancestors, None, "approximate", axes)
-    if wave is None or wave.source is None:
-        return replace(value, axes=axes, mark="approximate")
-    place = (str(call.operator), str(call.args[1:]))
-    source = wave.source.part(place, 1.0, wave.source.field)
-    return replace(value, wave=Wave(source, wave.values, wave.gaussian), axes=axes, mark="approximate")
-
-
 RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.cat, aten.stack), cat),
-    **dict.fromkeys((aten.slice_backward, aten.select_backward, aten.constant_pad_nd), within_zeros),
+    **dict.fromkeys((aten.slice_backward, aten.select_backward), within_zeros),
     **dict.fromkeys((aten.index_select, aten.index, aten.gather), chosen),
-    **dict.fromkeys((aten.roll, aten.flip), reordered),
 }

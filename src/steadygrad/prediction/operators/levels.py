@@ -18,7 +18,7 @@ from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.propagation import scaled
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Array, Concrete, Fill, Level, Moments, Residue, Signal, Value
+from steadygrad.prediction.values import Array, Concrete, Draws, Fill, Level, Moments, Residue, Signal, Value
 
 from .attention import scored
 from .positions import alike
@@ -50,8 +50,9 @@ def _residue(call: Call, values: list[Value]) -> Value:
     """Beside a gradient a direction of n that is taken out of it; alone still one."""
     small = next(v for v in values if isinstance(v, Residue))
     whole = next((v for v in values if isinstance(v, Signal) and v.base is not None), None)
+    drawn = next((v for v in values if isinstance(v, Draws)), None)
     if whole is None or call.operator.overloadpacket not in SUMS:
-        return small
+        return drawn if drawn is not None and call.operator.overloadpacket in SUMS else small
     kept, m = 1 - 1 / small.entries, whole.moments
     m = replace(m, q=m.q * kept, d=m.d * kept)
     return Signal(m, None, m, whole.ancestors, whole.linear, "approximate", whole.axes)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from steadygrad.prediction import linear_map
-from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Axis, roles
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
@@ -23,12 +23,12 @@ from .positions import as_signal, axes_of, laid_out, parameter, positions
 aten = torch.ops.aten
 
 
-def matmul(run: Interpreter, call: Call) -> Value:
+def matmul(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """A product a b: one of them a parameter, or both signals."""
     return _product(run, call, call.args[0], call.args[1], None)
 
 
-def addmm(run: Interpreter, call: Call) -> Value:
+def addmm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """A product with a bias: bias + a b."""
     bias = run.value(call.args[0])
     if not isinstance(bias, Fill) or any(argument != 1 for argument in call.kwargs.values()):
@@ -36,7 +36,9 @@ def addmm(run: Interpreter, call: Call) -> Value:
     return _product(run, call, call.args[1], call.args[2], bias)
 
 
-def _product(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor, bias: Fill | None) -> Value:
+def _product(
+    run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor, bias: Fill | None
+) -> Value | tuple[Value, ...]:
     left, right = run.value(a), run.value(b)
     if isinstance(left, Fill) and isinstance(right, Fill) and left.variance == 0:
         left = parameter(run, left)  # a state that starts at one number
@@ -47,7 +49,7 @@ def _product(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor, bia
     return _weight_gradient(run, call, a, b)
 
 
-def batched(run: Interpreter, call: Call) -> Value:
+def batched(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """A batch of products: with a parameter, shared over the batch where it is one and the same."""
     a, b = call.args[:2]
     left, right = run.value(a), run.value(b)
@@ -55,6 +57,8 @@ def batched(run: Interpreter, call: Call) -> Value:
         return through(run, x, right, None, terms=a.shape[2], units=b.shape[2])
     if isinstance(left, Fill) and (x := _rows(run, b, right, _shared(a, 2), call.out, 1)):
         return through(run, x, left, None, terms=b.shape[1], units=a.shape[1])
+    if isinstance(left, Draws) or isinstance(right, Draws):
+        return run.rules["sampled"](run, call)
     return run.lost(f"{call.name} of {_kind(left)} and {_kind(right)}")
 
 
@@ -77,8 +81,13 @@ def _rows(
     x, dims = found
     if EXAMPLE in roles(dims[new]):
         return None
+    dims = tuple(d if i in shared else _of_features(d) for i, d in enumerate(dims))  # each has a matrix of its own
     dims = (*dims[:new], (Axis(FEATURE, out.shape[new], 1),), *dims[new + 1 :])
     return replace(x, axes=axes_of(run, dims, out))
+
+
+def _of_features(dim: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    return tuple(a._replace(role=FEATURE) if a.role == SPREAD_OUT else a for a in dim)
 
 
 def _is_plain(value: Value) -> bool:
@@ -107,10 +116,12 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
     return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark=mark, axes=x.axes)
 
 
-def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor) -> Value:
+def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor) -> Value | tuple[Value, ...]:
     """The gradient of a weight: a sum over examples and positions of the gradient times what went in."""
     if any(isinstance(v, Fill) and v.variance == 0 == v.mean for v in (run.value(a), run.value(b))):
         return ParameterGradient(0.0)
+    if not run.backward and any(isinstance(run.value(t), Draws) for t in (a, b)):
+        return run.rules["sampled"](run, call)
     g, x = laid_out(run, a, (1,)), laid_out(run, b, (0,))
     if g is None or x is None or not run.backward:
         return run.lost(f"{call.name} of {_kind(run.value(a))} and {_kind(run.value(b))}")

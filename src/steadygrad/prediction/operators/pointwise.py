@@ -14,12 +14,14 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import hermite
+from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, factor_of, shortened
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
+from steadygrad.prediction.law import law_of, values_of
 from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import backward, forward
-from steadygrad.prediction.sampling import LARGEST, draws_of
 from steadygrad.prediction.source import ONE, Source, Wave
-from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Value, worst
+from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Unknown, Value, worst
 
 from .levels import levelled
 from .parameters import are_fills, of_fills
@@ -52,19 +54,54 @@ LINEAR = {
 def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """f(x, y, ...) of functions of one source, or of samples."""
     values = {id(t): spread_out(run, t, run.value(t)) for t in call.tensors}
+    if any(t.is_complex() for t in (*call.tensors, *call.outs)):
+        return run.lost(f"{call.name} of complex numbers")
     if are_fills(list(values.values())):
-        return of_fills(run, call, values)
+        return of_fills(run, call, values if _aligned(run, call) else _as_others(run, values))
     if any(isinstance(v, Draws) or _is_data(v) for v in values.values()):
         return on_draws(run, call)
     values = _settled(_gaussian(run, call, values))
     signals = [v for v in values.values() if isinstance(v, Signal)]
     sources = {id(s): s for v in signals if v.wave and (s := v.wave.source)}
     bases = {id(v.base): v.base for v in signals if v.base is not None}
-    if len(sources) > 1 or len(bases) > 1 or len(signals) + _constants(values) < len(values):
-        return run.lost(f"{call.name} of tensors that are no functions of one pre-activation")
+    if len(sources) > 1 or len(bases) > 1 or len(signals) + _constants(values) < len(values) or not _aligned(run, call):
+        return _of_several(run, call)
     if bases and call.operator.overloadpacket not in LINEAR:
         return run.lost(f"{call.name} of a gradient")
     return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
+
+
+def _aligned(run: Interpreter, call: Call) -> bool:
+    """Whether views of one memory meet entry by entry, and not each entry of the one many of the other."""
+    seen: dict[int, tuple[int, ...]] = {}
+    for t in call.tensors:
+        if t.numel() > 1:
+            held = tuple(s if n > 1 else 0 for n, s in zip(t.shape, t.stride(), strict=True))
+            held = (0,) * (call.outs[0].dim() - len(held)) + held
+            if seen.setdefault(t.untyped_storage()._cdata, held) != held:
+                return False
+    return True
+
+
+def _as_others(run: Interpreter, values: dict[int, Value]) -> dict[int, Value]:
+    """A parameter that meets itself in another order, such as its transpose, counts as another draw of its law."""
+    seen: set[int] = set()
+    others: dict[int, Value] = {}
+    for key, v in values.items():
+        again = isinstance(v, Fill) and v.source in seen
+        others[key] = replace(v, source=run.new_fill(), mark="approximate") if again and isinstance(v, Fill) else v
+        seen |= {v.source} if isinstance(v, Fill) else set()
+    return others
+
+
+def _of_several(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """Of functions of several pre-activations: taken apart, or on samples."""
+    said = len(run.unknown)
+    found = run.rules["taken apart"](run, call)
+    if not isinstance(found, Unknown):
+        return found
+    del run.unknown[said:]
+    return run.lost(f"{call.name} of tensors that are no functions of one pre-activation")
 
 
 def _gaussian(run: Interpreter, call: Call, values: dict[int, Value]) -> dict[int, Value]:
@@ -155,26 +192,54 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
 
 
 def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """Run the operator on every draw; a signal among its arguments is drawn first."""
-    draws: dict[int, Draws] = {}
-    for t in call.tensors:
-        value = run.value(t)
-        if isinstance(value, Signal):
-            value = draws_of(value, tuple(t.shape), run.batch, run.noises) or value
-        if isinstance(value, Draws):
-            draws[id(t)] = value
-        elif isinstance(value, Signal) or (isinstance(value, Fill) and value.variance > 0):
-            return run.lost(f"{call.name} of a tensor that cannot be sampled")
-    if not draws:
+    """Run the operator on every draw; a signal, or a parameter, among its arguments is drawn first."""
+    known = {id(t): (t, run.value(t)) for t in call.tensors}
+    moving = {key: (t, v) for key, (t, v) in known.items() if isinstance(v, Draws | Signal) or _is_drawn(v)}
+    if not moving:
         return Concrete(call.substituted(lambda t: numbers(run.value(t), t)))
-    first = next(iter(draws.values()))
-    entries = sum(t.numel() for t in call.outs)
-    if entries * len(first.values) > LARGEST:
-        return run.lost(f"{call.name} of so many entries that they cannot be sampled")
+    if all(isinstance(v, Fill) for _, v in moving.values()):
+        return run.lost(f"{call.name} of parameters alone")
+    entries = max([t.numel() for t, _ in moving.values()] + [t.numel() for t in call.outs])
+    count = min([draws_within(BUDGET, entries), *(len(v.values) for _, v in moving.values() if isinstance(v, Draws))])
+    drawn = {key: _drawn(run, t, v, count) for key, (t, v) in moving.items()}
+    draws = {key: v for key, v in drawn.items() if v is not None}
+    if len(draws) < len(drawn):
+        return run.lost(f"{call.name} of a tensor that cannot be sampled")
     outs = sampled(call, run, draws)
+    like = _like(list(draws.values()))
     if isinstance(outs[0], list | tuple):
-        return tuple(_stacked(first, [o[i] for o in outs]) for i in range(len(outs[0])))
-    return _stacked(first, outs)
+        return tuple(_stacked(like, [o[i] for o in outs]) for i in range(len(outs[0])))
+    return _stacked(like, outs)
+
+
+def _is_drawn(value: Value) -> bool:
+    return isinstance(value, Fill) and value.variance > 0
+
+
+def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> Draws | None:
+    """So many samples of a tensor; None where it cannot be sampled."""
+    match value:
+        case Draws() if count >= FEWEST_DRAWS:
+            return shortened(value, count)
+        case Signal():
+            dims, seeds = run.dims(tensor, value), run.drawn.seeds
+            return draws_of(value, tensor, dims, count=count, seeds=seeds, batch=run.batch, noises=run.noises)
+        case Fill() if count >= FEWEST_DRAWS:
+            rng = np.random.default_rng((1, value.source))
+            samples = rng.choice(values_of(value), size=(count, *tensor.shape), p=law_of(value).weights)
+            none = torch.zeros(count, run.batch.size, 1)
+            return Draws(torch.from_numpy(samples).float(), np.zeros(count), CERTAIN, none, 1 << value.source)
+        case _:
+            return None
+
+
+def _like(draws: list[Draws]) -> Draws:
+    """The draws whose scale is followed, those of what goes forward where there are any."""
+    first = next((d for d in draws if d.spread.weights.any()), draws[0])
+    ancestors = 0
+    for d in draws:
+        ancestors |= d.ancestors
+    return replace(first, ancestors=ancestors, factor=factor_of(draws))
 
 
 def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:

@@ -27,7 +27,7 @@ from steadygrad.prediction.values import Chosen, Moments, Signal, Value
 from steadygrad.prediction.windows import Window, averaged, spread_back, strided
 
 from .fills import argument
-from .positions import Dims, axes_of, features, field_of, laid_out
+from .positions import Dims, axes_of, features, field_of, laid_out, on_a_grid
 
 aten = torch.ops.aten
 
@@ -60,7 +60,7 @@ def _grid(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
     found = laid_out(run, tensor, tuple(range(2, tensor.dim())))
     if found is None:
         return None
-    x, dims = found
+    x, dims = on_a_grid(*found)
     grid = tuple(n for n in tensor.shape[2:] if n > 1)
     if sizes(dims) != grid:
         return None

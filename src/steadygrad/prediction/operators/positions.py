@@ -82,6 +82,27 @@ def laid_out(run: Interpreter, tensor: torch.Tensor, shared: tuple[int, ...]) ->
     return replace(x, moments=moments, axes=None), new
 
 
+def on_a_grid(x: Signal, dims: Dims) -> tuple[Signal, Dims]:
+    """Return a signal with one axis of positions for each dimension that has any, in the order of the dimensions.
+
+    Where a weight was shared over several dimensions at once they are one axis of positions; told apart, all lags of
+    them are alike.
+    """
+    m, whole = x.moments, sizes(dims)
+    held = [[a for a in dim if a.role >= 0] for dim in dims]
+    if [a.role for axes in held for a in axes] == list(range(len(whole))) and max(map(len, held)) < 2:
+        return replace(x, moments=replace(m, field=field_of(m, whole))), dims
+    numbers = iter(range(len(dims)))
+    new = tuple(_on_one_axis(dim, axes, next(numbers)) if axes else dim for dim, axes in zip(dims, held, strict=True))
+    within, across = m.field.apart() if m.field else (spread_alone(m),) * 2
+    return replace(x, moments=replace(m, field=fields.white(sizes(new), within, across, apart_here(m)))), new
+
+
+def _on_one_axis(dim: Dimension, places: list[Axis], role: int) -> Dimension:
+    merged = Axis(role, math.prod(a.size for a in places), places[0].stride)
+    return tuple(merged if a is places[0] else a for a in dim if a is places[0] or a not in places)
+
+
 def _unshared(dim: Dimension) -> Dimension:
     """Positions over which a weight is not shared count as features."""
     return tuple(a._replace(role=FEATURE) if a.role >= 0 else a for a in dim)

@@ -1,0 +1,210 @@
+"""Signals drawn as samples, for operators that can only be run on numbers.
+
+Each signal is drawn by a generator of its own, so that two of them are independent and one that is met twice is itself.
+Examples are correlated as they are, positions by their lag, features are independent; a gradient is drawn as a Gaussian
+of its moments times what it was multiplied by, at its typical size: its spread over draws is added afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+
+from . import hermite
+from .axes import EXAMPLE, SPREAD_OUT, Axis, Dimension
+from .batch import Batch
+from .field import Field
+from .normal import gaussian
+from .source import Source
+from .spread import CERTAIN, Noises, Spread, quantile
+from .values import Array, Draws, Moments, Signal
+
+MOST_DRAWS = 512
+FEWEST_DRAWS = 16
+BUDGET = 1 << 21
+MOST_PLACES = 1 << 10  # positions whose correlation is drawn; of more they are taken as independent
+
+
+def draws_within(budget: int, entries: int) -> int:
+    """Return how many draws of so many entries are made, an even number: each has its negative among them."""
+    count = min(MOST_DRAWS, budget // max(entries, 1))
+    return count - count % 2
+
+
+@dataclass(slots=True)
+class Seeds:
+    """A seed for each source and gradient that is drawn, kept by identity."""
+
+    known: dict[int, tuple[Any, int]] = field(default_factory=dict)
+
+    def of(self, drawn: Any) -> int:
+        """Return the seed of an object, a new one where it was not drawn yet."""
+        return self.known.setdefault(id(drawn), (drawn, len(self.known)))[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A part of a dimension of the tensor: which dimension, what it runs over, and its stride in memory."""
+
+    dim: int
+    axis: Axis
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How samples, [examples, positions, features], are laid out as a tensor of this shape."""
+
+    shape: tuple[int, ...]
+    pieces: tuple[_Piece, ...]
+
+    def of(self, *, positions: bool) -> list[_Piece]:
+        """Return the pieces that are positions, or that are features, as they follow each other in memory."""
+        found = [p for p in self.pieces if p.axis.role != EXAMPLE and (p.axis.role >= 0) == positions]
+        return sorted(found, key=lambda p: (p.axis.role, -p.stride))
+
+    def laid(self, samples: Array) -> torch.Tensor:
+        """Return samples, [draws, examples, positions, features], as tensors."""
+        order = [p for p in self.pieces if p.axis.role == EXAMPLE] + self.of(positions=True) + self.of(positions=False)
+        whole = samples.reshape(len(samples), *(p.axis.size for p in order))
+        place = sorted(range(len(order)), key=lambda i: (order[i].dim, -order[i].stride))
+        small = [len(samples)] + [1] * len(self.shape)
+        for p in order:
+            small[p.dim + 1] *= p.axis.size
+        laid = whole.transpose(0, *(i + 1 for i in place)).reshape(small)
+        return torch.from_numpy(np.ascontiguousarray(laid)).float().expand(len(samples), *self.shape)
+
+
+def _layout(tensor: torch.Tensor, dims: tuple[Dimension, ...], batch: Batch) -> _Layout | None:
+    """Return the layout of a tensor whose examples come first; None for another."""
+    pieces = tuple(
+        _Piece(i, axis, axis.stride * tensor.stride(i)) for i, dim in enumerate(dims) for axis in dim
+        if axis.role != SPREAD_OUT
+    )  # fmt: skip
+    examples = [p for p in pieces if p.axis.role == EXAMPLE]
+    if batch.size > 1 and ([p.axis.size for p in examples] != [batch.size] or examples[0].dim or len(dims[0]) > 1):
+        return None
+    return _Layout(tuple(tensor.shape), pieces)
+
+
+def draws_of(
+    signal: Signal,
+    tensor: torch.Tensor,
+    dims: tuple[Dimension, ...],
+    *,
+    count: int,
+    seeds: Seeds,
+    batch: Batch,
+    noises: Noises,
+) -> Draws | None:
+    """Return samples of a signal, [draws, *shape]; None where there would be too few, or examples do not come first."""
+    layout = _layout(tensor, dims, batch)
+    if layout is None or count < FEWEST_DRAWS:
+        return None
+    shape = _Shape(
+        count,
+        tuple(p.axis.size for p in layout.of(positions=True)),
+        math.prod(p.axis.size for p in layout.of(positions=False)),
+    )
+    if signal.base is not None:
+        return _of_gradient(signal, signal.base, layout, shape, seeds, batch)
+    wave = signal.wave
+    source = wave.source if wave else gaussian(signal.moments, max(tensor.numel() // batch.size, 1), batch)
+    if source is None:
+        return None
+    scale = _scales(source, count, noises)
+    values = wave.values if wave else source.nodes
+    z = _standard(source, shape, seeds.of(source if wave else signal.moments)) * np.exp(scale / 2)[:, None, None, None]
+    samples = layout.laid(_evaluated(source, values, z)[:, batch.stand_in])
+    return Draws(samples, scale, source.before, samples, signal.ancestors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    draws: int
+    places: tuple[int, ...]
+    features: int
+
+
+def _of_gradient(
+    signal: Signal, base: Moments, layout: _Layout, shape: _Shape, seeds: Seeds, batch: Batch
+) -> Draws | None:
+    source = gaussian(base, max(shape.features, 1), batch)
+    g = _evaluated(source, source.nodes, _standard(source, shape, seeds.of(base)))
+    wave = signal.wave
+    if wave is not None and wave.source is not None:
+        g = g * _evaluated(wave.source, wave.values, _standard(wave.source, shape, seeds.of(wave.source)))
+    elif wave is not None:
+        g = g * float(wave.values.mean())
+    samples = layout.laid(g[:, batch.stand_in])
+    none = torch.zeros(shape.draws, batch.size, 1)
+    return Draws(samples, np.zeros(shape.draws), CERTAIN, none, signal.ancestors, signal.moments.spread)
+
+
+def _scales(source: Source, count: int, noises: Noises) -> Array:
+    cumulants = noises.of(source.before)
+    scores = ndtri((np.arange(count) + 0.5) / count)
+    return np.array([quantile(cumulants, z) for z in np.random.default_rng(0).permutation(scores)])
+
+
+def _standard(source: Source, shape: _Shape, seed: int) -> Array:
+    """Draw ξ, [draws, examples, places, features], the second half the negative of the first."""
+    root, rng = _root(1 - source.gap), np.random.default_rng(seed)
+    places = math.prod(shape.places)
+    half = rng.standard_normal((shape.draws // 2, len(root), places, shape.features))
+    half = np.einsum("ij,sjpf->sipf", root, half, optimize=True)
+    between = _between(source, shape.places)
+    if between is not None:
+        half = np.einsum("pq,siqf->sipf", between, half, optimize=True)
+    return np.concatenate([half, -half])
+
+
+def _root(covariance: Array) -> Array:
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def _between(source: Source, places: tuple[int, ...]) -> Array | None:
+    """Return a root of the covariance of positions, [places, places]; None where they are taken as independent."""
+    found: Field | None = source.field
+    if found is None or not places or math.prod(places) != found.count or found.count > MOST_PLACES:
+        return None
+    variance, mean = float((source.std**2).mean()), float((source.mean**2).mean())
+    at = np.stack(np.unravel_index(np.arange(found.count), found.sizes))
+    gap = np.minimum(found.within[tuple(np.abs(at[:, :, None] - at[:, None]))] * (variance + mean) / variance, 2.0)
+    size = np.sqrt(np.maximum(found.share.ravel(), 0.0))
+    return size[:, None] * _root(1 - gap)
+
+
+def _evaluated(source: Source, values: Array, z: Array) -> Array:
+    nodes = hermite.tables()[0]
+    rows = np.broadcast_to(values, (len(source.mean), values.shape[1]))
+    return np.stack([_line(z[:, b], nodes, row) for b, row in enumerate(rows)], axis=1)
+
+
+def _line(z: Array, nodes: Array, values: Array) -> Array:
+    """Interpolate between the nodes, and go on straight beyond them."""
+    inside = np.interp(z, nodes, values)
+    slope = (values[-1] - values[-2]) / (nodes[-1] - nodes[-2])
+    first = (values[1] - values[0]) / (nodes[1] - nodes[0])
+    return np.asarray(inside + slope * np.maximum(z - nodes[-1], 0) + first * np.minimum(z - nodes[0], 0))
+
+
+def shortened(draws: Draws, count: int) -> Draws:
+    """Return the first of some draws, and the negatives that belong to them."""
+    if len(draws.values) == count:
+        return draws
+    half = len(draws.values) // 2
+    kept = np.concatenate([np.arange(count // 2), half + np.arange(count // 2)])
+    at = torch.from_numpy(kept)
+    return Draws(draws.values[at], draws.scale[kept], draws.spread, draws.root[at], draws.ancestors, draws.factor)
+
+
+def factor_of(draws: list[Draws]) -> Spread:
+    """Return the spread of the gradient among some draws that an operator takes, which is linear in it."""
+    return next((d.factor for d in draws if len(d.factor.weights)), CERTAIN)
