@@ -5,6 +5,8 @@ from .class_numbering import ClassNumbering as ClassNumbering
 from .collector import Collector as Collector
 from .collector import Evidence as Evidence
 from .collector import Unavailable as Unavailable
+from .dead_shares import DeadShare as DeadShare
+from .dead_shares import DeadShares as DeadShares
 from .entrance import Entrance as Entrance
 from .exponents import Exponential as Exponential
 from .exponents import Exponents as Exponents
@@ -40,7 +42,9 @@ from .retrials import Retrials as Retrials
 from .sampled import Sampled as Sampled
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
+from .softmaxes import Softmaxes as Softmaxes
 from .stepped import Stepped as Stepped
 from .traced import Traced as Traced
 from .trained import Trained as Trained
 from .trained import UnitDeaths as UnitDeaths
+from .unregistered import Unregistered as Unregistered

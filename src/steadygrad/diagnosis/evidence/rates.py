@@ -11,6 +11,7 @@ import torch
 from steadygrad.measurement.sharpness import Sharpness, sharpness
 from steadygrad.measurement.trial import Trial, train
 from steadygrad.measurement.untouched import untouched
+from steadygrad.setup import Setup
 
 from .collector import Collector, Unavailable
 from .probe import Probe
@@ -32,6 +33,8 @@ class Rates:
         plain: the step is the gradient times the rate, with momentum or without: sharpness bounds it.
         sharpness: the largest eigenvalue of the Hessian on the first batch; None where it was not found.
         steps: three steps on the first batch, the loss of that same batch before each, and at the end in `after`.
+        still: parameters that got a gradient and are bitwise what they were after those steps.
+        still_share: share of all numbers that the optimizer holds and that got a gradient.
         sign: -1 where the optimizer climbs the loss, else 1.
     """
 
@@ -40,6 +43,8 @@ class Rates:
     plain: bool
     sharpness: Sharpness | None
     steps: Trial
+    still: tuple[str, ...] = ()
+    still_share: float = 0.0
     sign: int = 1
 
     @classmethod
@@ -51,8 +56,10 @@ class Rates:
         if not all(_is_rate(group.get("lr")) for group in groups):
             raise Unavailable(f"{type(setup.optimizer).__name__} has no learning rate, so none was looked at.")
         pair = probe.pairs[:1]
+        before = _values(setup)
         with trial_of(setup):
             steps = train(setup.model, pair, setup.loss_fn, setup.optimizer, steps=STEPS, seconds=SECONDS, probe=pair)  # type: ignore[arg-type]
+            still, share = _unmoved(setup, before)
         if not steps.losses:
             raise Unavailable(f"No step could be tried: {steps.ended}.")
         plain = isinstance(setup.optimizer, torch.optim.SGD) and not any(group["nesterov"] for group in groups)
@@ -62,6 +69,8 @@ class Rates:
             plain=plain,
             sharpness=_sharpness(collector, probe),
             steps=steps,
+            still=still,
+            still_share=share,
             sign=direction(setup),
         )
 
@@ -91,6 +100,25 @@ class Rates:
         if not self.plain or self.sharpness is None or not self.sharpness.largest > 0:
             return None
         return self.rate * self.sharpness.largest / (2 * (1 + self.momentum))
+
+
+def _values(setup: Setup) -> dict[str, torch.Tensor]:
+    assert setup.optimizer is not None
+    # What a rate of zero holds still is another rule's matter.
+    held = {id(p) for group in setup.optimizer.param_groups if float(group["lr"]) for p in group["params"]}
+    return {name: p.detach().clone() for name, p in setup.model.named_parameters() if id(p) in held}
+
+
+def _unmoved(setup: Setup, before: dict[str, torch.Tensor]) -> tuple[tuple[str, ...], float]:
+    """Parameters that the last gradient asked to move and no step moved, and their share of such numbers."""
+    with_gradient = {
+        name: p
+        for name, p in setup.model.named_parameters()
+        if name in before and p.grad is not None and bool(p.grad.detach().abs().sum() > 0)
+    }
+    still = tuple(name for name, p in with_gradient.items() if torch.equal(p.detach(), before[name]))
+    sizes = {name: p.numel() for name, p in with_gradient.items()}
+    return still, sum(sizes[name] for name in still) / max(sum(sizes.values()), 1)
 
 
 def _is_rate(value: Any) -> bool:

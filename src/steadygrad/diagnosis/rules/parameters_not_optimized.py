@@ -4,7 +4,9 @@ An optimizer moves what it was given. One that was built over part of the model,
 copy of the model, leaves the rest as it was drawn; so does a group whose rate is zero. The rule compares the trainable
 parameters that get a gradient with the optimizer's groups. Weights that are left out are an error where they are more
 than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate
-zero under a schedule that raises it is left in peace.
+zero under a schedule that raises it is left in peace. Layers that are kept in a plain list or dictionary are no part
+of the model: `parameters()` does not give them, so no optimizer gets them; the rule finds them as leaves of the graph
+of the model's output.
 
 What to do: give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -44,7 +46,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Optimized, Stepped
+from steadygrad.diagnosis.evidence import Optimized, Stepped, Unregistered
 from steadygrad.diagnosis.paths import listed
 from steadygrad.finding import Finding, Level
 
@@ -55,12 +57,32 @@ _HALF = 0.5
 _MATRICES_ALONE = {"Muon"}
 
 
-def check(stepped: Stepped, optimized: Optimized) -> Iterator[Finding]:
-    """One finding for what is left out, one for what belongs to another model."""
+def check(stepped: Stepped, optimized: Optimized, unregistered: Unregistered) -> Iterator[Finding]:
+    """One finding for what is left out, one for what the model does not even know of."""
+    if unregistered.shapes:
+        yield _hidden(stepped, unregistered)
     steps = stepped.steps
     left = [n for n, size in steps.gradient.items() if steps.reached[n] and size != 0 and not optimized.moves(n)]
     if left:
         yield _finding(stepped, optimized, left)
+
+
+def _hidden(stepped: Stepped, unregistered: Unregistered) -> Finding:
+    shapes = [str(list(shape)) for shape in unregistered.shapes]
+    listed_shapes = ", ".join(shapes[:3]) + (f" and {len(shapes) - 3} more" if shapes[3:] else "")
+    known = sum(p.numel() for p in stepped.steps.after.values())
+    share = unregistered.numbers / (unregistered.numbers + known)
+    return Finding(
+        code="OPT005",
+        name="parameters-not-optimized",
+        level=Level.ERROR if share > _HALF else Level.WARN,
+        message=f"The forward pass computes with {len(shapes)} trainable tensors, {listed_shapes}, that are neither "
+        f"parameters of the model nor held by the optimizer: {100 * share:.3g}% of what is trainable stays as it is.",
+        measured=float(len(shapes)),
+        expected=0.0,
+        count=len(shapes) + len(stepped.steps.reached),
+        fix="Keep modules in an nn.ModuleList or nn.ModuleDict instead of a list or dict, and tensors in nn.Parameter.",
+    )
 
 
 def _finding(stepped: Stepped, optimized: Optimized, left: list[str]) -> Finding:

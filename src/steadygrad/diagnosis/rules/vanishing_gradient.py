@@ -3,8 +3,8 @@
 On its way back the squared norm of an example's gradient is multiplied in every layer by chi_1 = sigma_w²
 E[phi'(u)²]. A sigmoid, whose slope is at most 1/4, passes at most a sixteenth of sigma_w². The rule compares the
 squared norm at the first layer of the trunk with that at its last, and speaks where less than e^-12 is left. A layer
-right before a norm is scale-free: the norm's output stands in for it. Where no gradient comes at all another rule
-speaks.
+right before a norm is scale-free: the norm's output stands in for it. Where no gradient comes at all, or it is zero at
+once and not step by step, as behind a rounding, another rule speaks.
 
 What to do: use an activation of slope near one, the gain that it asks for, norms or residual connections.
 
