@@ -24,6 +24,8 @@ from .loss_run import LossRun as LossRun
 from .loss_watch import REGRESSIONS as REGRESSIONS
 from .loss_watch import Broadcast as Broadcast
 from .measured import Measured as Measured
+from .memories import Memories as Memories
+from .memories import Memory as Memory
 from .mended_scales import OUT_OF_SCALE as OUT_OF_SCALE
 from .mended_scales import ConstantInputs as ConstantInputs
 from .mended_scales import DividedLoss as DividedLoss
