@@ -22,6 +22,9 @@ STEPS = 3
 
 SECONDS = 1.0
 
+# Unit roundoff of single precision: of a step shorter than this part of a weight nothing is left.
+_ROUNDING = 2.0**-24
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
@@ -33,7 +36,7 @@ class Rates:
         plain: the step is the gradient times the rate, with momentum or without: sharpness bounds it.
         sharpness: the largest eigenvalue of the Hessian on the first batch; None where it was not found.
         steps: three steps on the first batch, the loss of that same batch before each, and at the end in `after`.
-        still: parameters that got a gradient and are bitwise what they were after those steps.
+        still: parameters that got a gradient and moved by less than rounding in those steps.
         still_share: share of all numbers that the optimizer holds and that got a gradient.
         sign: -1 where the optimizer climbs the loss, else 1.
     """
@@ -116,9 +119,14 @@ def _unmoved(setup: Setup, before: dict[str, torch.Tensor]) -> tuple[tuple[str, 
         for name, p in setup.model.named_parameters()
         if name in before and p.grad is not None and bool(p.grad.detach().abs().sum() > 0)
     }
-    still = tuple(name for name, p in with_gradient.items() if torch.equal(p.detach(), before[name]))
+    still = tuple(name for name, p in with_gradient.items() if _is_still(p.detach(), before[name]))
     sizes = {name: p.numel() for name, p in with_gradient.items()}
     return still, sum(sizes[name] for name in still) / max(sum(sizes.values()), 1)
+
+
+def _is_still(now: torch.Tensor, before: torch.Tensor) -> bool:
+    """Whether it moved by no more than rounding to single precision would move it."""
+    return float((now - before).norm()) <= _ROUNDING * float(before.norm())
 
 
 def _is_rate(value: Any) -> bool:

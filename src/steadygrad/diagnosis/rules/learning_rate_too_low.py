@@ -7,8 +7,8 @@ weights as is usual, or of 1e-2 or a tenth, takes at least five times as much of
 more. A slow run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the
 weights, a hundredth of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a
 thousand steps; that says it, too, where the trial had no time left to try larger rates. It also speaks where three
-steps leave more than half of what is trained bit for bit as it was while the rest moves: a group of its own at a rate
-whose steps fall below half of a weight's last place. A rate that a schedule has yet to raise is not judged.
+steps move more than half of what is trained by less than 2^-24 of its size, where single precision rounds a step away,
+while the rest moves: a group of its own at a rate far too small. A rate that a schedule has yet to raise is not judged.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
@@ -141,8 +141,8 @@ def _rounded_away(rates: Rates) -> Finding:
         code="OPT002",
         name="learning-rate-too-low",
         level=Level.WARN,
-        message=f"{rates.steps.steps} steps leave the weights of {listed(modules)} bit for bit as they were, though "
-        f"they get gradients: steps below half of a weight's last place are rounded away. That holds "
+        message=f"{rates.steps.steps} steps move the weights of {listed(modules)} by less than rounding to single "
+        f"precision does, though they get gradients: what is below a weight's last place is rounded away. That holds "
         f"{100 * rates.still_share:.3g}% of what is trained.",
         module=modules[0],
         measured=rates.still_share,
