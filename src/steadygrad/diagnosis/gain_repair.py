@@ -16,8 +16,8 @@ def gain_repair(wrong: Iterable[LayerGain]) -> str:
 
     Layers that are drawn alike share a loop over their paths.
 
-    >>> layer = LayerGain(path="fc", module=nn.Linear(9, 9), fan_in=9, has=0.5, standard_error=0.0, low=2.0**0.5,
-    ...     high=2.0**0.5, activation="ReLU")
+    >>> layer = LayerGain(path="fc", module=nn.Linear(9, 9), weight=torch.ones(9, 9), fan_in=9, has=0.5, low=2.0**0.5,
+    ...     standard_error=0.0, high=2.0**0.5, activation="ReLU")
     >>> print(gain_repair([layer]))
     from torch import nn
     <BLANKLINE>
@@ -27,13 +27,19 @@ def gain_repair(wrong: Iterable[LayerGain]) -> str:
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     """
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, bool], list[str]] = {}
     for layer in wrong:
-        groups.setdefault(_draw(layer), []).append(layer.path)
-    return "from torch import nn\n\n" + "\n".join(_loop(draw, paths) for draw, paths in groups.items())
+        groups.setdefault((_draw(layer), layer.by_hand), []).append(layer.path)
+    loops = [
+        f"for name in {paths}:\n    {draw}" if by_hand else _loop(draw, paths)
+        for (draw, by_hand), paths in groups.items()
+    ]
+    return "from torch import nn\n\n" + "\n".join(loops)
 
 
 def _draw(layer: LayerGain) -> str:
+    if layer.by_hand:
+        return f"nn.init.normal_(model.get_parameter(name), std={layer.should / layer.fan_in**0.5:.6g})"
     if type(layer.module) not in _PLAIN:
         return f"nn.init.normal_(layer.weight, std={layer.should / layer.fan_in**0.5:.6g})"
     if layer.activation == "ReLU":

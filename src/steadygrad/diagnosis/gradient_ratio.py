@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from .evidence import Measured
-from .trainable_depth import log_ratio
+from .evidence.measured import Row
+from .trainable_depth import is_lost, log_ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +32,18 @@ class GradientRatio:
 
 
 def gradient_ratio(measured: Measured) -> GradientRatio | None:
-    """Return the change; None where there is no trunk, or a gradient is missing, zero at its end or not finite."""
+    """Return the change; None where there is no trunk, or a gradient is missing, zero at its end or not finite.
+
+    None, too, where it is zero at once and not step by step: something that is flat stands in its way, which no
+    factor a layer describes.
+    """
     anchors = [row for row in measured.anchors() if math.isfinite(measured.squared_gradient(row))]
     if len(anchors) < 2:
         return None
     first, last = anchors[0], anchors[-1]
     at_first, at_last = measured.squared_gradient(first), measured.squared_gradient(last)
     logarithm = log_ratio(at_first, at_last)
-    if math.isnan(logarithm):
+    if math.isnan(logarithm) or (at_first == 0 and not _faded(measured, anchors)):
         return None
     layer, call = first
     return GradientRatio(
@@ -49,3 +54,9 @@ def gradient_ratio(measured: Measured) -> GradientRatio | None:
         standard_error=(layer.grad_q_high - layer.grad_q) * call.entries,
         logarithm=logarithm,
     )
+
+
+def _faded(measured: Measured, anchors: list[Row]) -> bool:
+    """Whether a gradient that is zero was small before: nearest to where it is zero, it is out of reach already."""
+    left = [size for row in anchors if (size := measured.squared_gradient(row)) > 0]
+    return bool(left) and is_lost(log_ratio(left[0], left[-1]))

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from steadygrad.finding import Finding, Rule
 
-_SCALES = ("DAT", "LOS")
+# A scale that is off, or a memory that is short, may do no harm.
+_MAY_BE_FINE = ("DAT", "LOS", "BWD001")
 
 
 def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
@@ -37,10 +38,10 @@ def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Find
 
 
 def suspected(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding]:
-    """Return the findings, what was worth knowing of data or loss raised to the level of what a trial shows of it.
+    """Return the findings, what was worth knowing raised to the level of what a trial shows of it.
 
-    A scale that is off may do no harm, and is then `info`; where a trial comes to nothing and nothing graver explains
-    that, what would explain it is its probable cause.
+    A scale that is off, or a recurrent layer's short memory, may do no harm, and is then `info`; where a trial comes to
+    nothing and nothing graver explains that, what would explain it is its probable cause.
 
     >>> from steadygrad.diagnosis.rules import RULES
     >>> from steadygrad.finding import Level
@@ -54,7 +55,7 @@ def suspected(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Fi
     for symptom in [f for f in given if f.code.startswith("RUN") and f.level != "info"]:
         causes = rules[symptom.code].explained_by
         if not present & {code for code in causes if not code.startswith("RUN")}:
-            level, codes = symptom.level, {code for code in causes if code.startswith(_SCALES)}
+            level, codes = symptom.level, {code for code in causes if code.startswith(_MAY_BE_FINE)}
             given = [replace(f, level=level) if f.level == "info" and f.code in codes else f for f in given]
     return given
 

@@ -5,6 +5,7 @@ from .measure import measure as measure
 from .observation import Call as Call
 from .observation import Observation as Observation
 from .observe import observe as observe
+from .operations import LeafCall as LeafCall
 from .operations import Operation as Operation
 from .operations import Operations as Operations
 from .operations import operations as operations

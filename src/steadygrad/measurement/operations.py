@@ -19,6 +19,7 @@ from steadygrad.tracing import SourceLine, source_line
 
 from .attention_rows import AttentionRows, attention_rows
 from .bad_number import BadNumber, bad_number
+from .factors import Factor, Factors
 from .scalar_loss import Loss, outputs_of, scalar_loss, unit_gradients
 from .slopes import FlatShare, flat_share
 from .untouched import untouched
@@ -48,6 +49,8 @@ class Operation:
         largest_given: the same over what it was given.
         q: second moment of what it made first.
         attention: of a softmax or of an attention kernel.
+        factor: the parameter that a matrix product multiplies by.
+        classes: length of the dimension that a softmax runs over; 0 for other operators.
         function: for an operator on one tensor, what it does to it.
         given: what an activation outside of modules without children was given, of a few examples.
     """
@@ -69,6 +72,8 @@ class Operation:
     largest_given: float = 0.0
     q: float = math.nan
     attention: AttentionRows | None = None
+    factor: Factor | None = None
+    classes: int = 0
     function: Callable[[torch.Tensor], torch.Tensor] | None = None
     given: torch.Tensor | None = None
 
@@ -172,6 +177,9 @@ class _Trace:
     _made_by: Any = field(default_factory=WeakTensorKeyDictionary)
     _by_node: dict[int, Operation] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._factors = Factors(self.names)
+
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Know which module is running."""
@@ -229,12 +237,16 @@ class _Trace:
         if operation.function is not None and call is None and self.phase == "model":
             operation.given = _few(given[0])
         operation.attention = attention_rows(operation.name, _bound(func, args, kwargs))
+        operation.factor = self._factors.of(operation.name, given, args)
+        if operation.name in ("_softmax", "_log_softmax") and given[0].dim():
+            operation.classes = given[0].shape[args[1]]
         return operation
 
     def made(self, operation: Operation, found: Any, given: list[torch.Tensor]) -> None:
         """Note what it made."""
         self.forward.append(operation)
         tensors = _tensors(found)
+        self._factors.made(operation.name, given, tensors)
         for tensor in tensors:
             self._made_by[tensor] = operation.index
         if operation.needs_grad:

@@ -80,7 +80,7 @@ def flat_share(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
 
 def _flat_far_out(module: nn.Module, x: torch.Tensor, steepest: torch.Tensor) -> bool:
     """Whether the function is flat on both sides, as those are that saturate; ReLU and exp are on one."""
-    far = torch.full_like(x, _FAR)
+    far = torch.full_like(x, _FAR, memory_format=torch.contiguous_format)
     far.view(-1)[::2] = -_FAR
     found = slopes(module, far)
     return found is not None and bool((found[1].abs() <= SMALL_SLOPE * steepest).all())

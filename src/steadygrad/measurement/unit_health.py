@@ -108,21 +108,30 @@ def _may_be_pointwise(module: nn.Module) -> bool:
 
 
 def slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Return output and derivative at each entry, or None where the Jacobian is not diagonal.
+    """Return output and derivative at each entry; None where the Jacobian is not diagonal, or the module refuses x.
 
     >>> slopes(nn.ReLU(), torch.tensor([[-1.0, 2.0]]))
     (tensor([[0., 2.]]), tensor([[0., 1.]]))
     """
     z = x.detach().clone().requires_grad_()
     with torch.enable_grad():
-        # In-place modules may not write to a leaf.
-        y = module.forward(z.view_as(z) if not getattr(module, "inplace", False) else z.clone())
+        y = _forward(module, z)
     if not isinstance(y, torch.Tensor) or y.shape != x.shape or not y.requires_grad:
         return None
-    signs = torch.ones_like(y)
+    # In order of memory, whatever that of the activation is: a transposed one has no flat view.
+    signs = torch.ones_like(y, memory_format=torch.contiguous_format)
     signs.view(-1)[::2] = -1
     slope = _pulled_back(y, z, torch.ones_like(y))
     return (y.detach(), slope) if torch.equal(_pulled_back(y, z, signs), signs * slope) else None
+
+
+def _forward(module: nn.Module, z: torch.Tensor) -> Any:
+    """None where the user's own code does not take these numbers, or takes more than one tensor."""
+    try:
+        # In-place modules may not write to a leaf.
+        return module.forward(z.view_as(z) if not getattr(module, "inplace", False) else z.clone())
+    except Exception:
+        return None
 
 
 def _pulled_back(y: torch.Tensor, z: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:

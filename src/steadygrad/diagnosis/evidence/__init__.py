@@ -5,6 +5,8 @@ from .class_numbering import ClassNumbering as ClassNumbering
 from .collector import Collector as Collector
 from .collector import Evidence as Evidence
 from .collector import Unavailable as Unavailable
+from .dead_shares import DeadShare as DeadShare
+from .dead_shares import DeadShares as DeadShares
 from .entrance import Entrance as Entrance
 from .exponents import Exponential as Exponential
 from .exponents import Exponents as Exponents
@@ -22,6 +24,8 @@ from .loss_run import LossRun as LossRun
 from .loss_watch import REGRESSIONS as REGRESSIONS
 from .loss_watch import Broadcast as Broadcast
 from .measured import Measured as Measured
+from .memories import Memories as Memories
+from .memories import Memory as Memory
 from .mended_scales import OUT_OF_SCALE as OUT_OF_SCALE
 from .mended_scales import ConstantInputs as ConstantInputs
 from .mended_scales import DividedLoss as DividedLoss
@@ -41,7 +45,9 @@ from .retrials import Retrials as Retrials
 from .sampled import Sampled as Sampled
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
+from .softmaxes import Softmaxes as Softmaxes
 from .stepped import Stepped as Stepped
 from .traced import Traced as Traced
 from .trained import Trained as Trained
 from .trained import UnitDeaths as UnitDeaths
+from .unregistered import Unregistered as Unregistered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from steadygrad.measurement.untouched import untouched
 from .collector import Collector, Unavailable
 from .measured import Measured
 from .sampled import Sampled, examples
+from .unregistered import leaves
 
 _SAMPLE = 32
 _SCALES = (1.0, 1e3)
@@ -80,7 +81,7 @@ def _is_stacked(model: nn.Module, inputs: Tensor, layers: list[nn.Module]) -> bo
     fed: list[bool] = []
 
     def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-        makers = {weights.get(id(leaf)) for x in args if isinstance(x, Tensor) for leaf in _leaves(x)}
+        makers = {weights.get(id(leaf)) for x in args if isinstance(x, Tensor) for leaf in leaves(x)}
         fed.append(bool(makers - {None, id(module)}))
 
     handles = [m.register_forward_pre_hook(before) for m in layers]
@@ -91,20 +92,6 @@ def _is_stacked(model: nn.Module, inputs: Tensor, layers: list[nn.Module]) -> bo
         for handle in handles:
             handle.remove()
     return any(fed)
-
-
-def _leaves(x: Tensor) -> Iterator[Tensor]:
-    """The tensors that need a gradient and that one was computed from."""
-    seen: set[Any] = set()
-    waiting = [x.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if (leaf := getattr(node, "variable", None)) is not None:
-            yield leaf
-        waiting += [before for before, _ in node.next_functions]
 
 
 def _widths(module: nn.Module) -> tuple[int, int]:

@@ -13,7 +13,9 @@ from steadygrad.fans import weight_fans
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
+from .measured import has_matrix
 from .sampled import Sampled
+from .unregistered import leaves
 
 _MOST_ROWS = 4096
 _ROUNDS = 30
@@ -88,20 +90,24 @@ class Entrance:
 
 
 def _first(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Module, Tensor]:
-    """The first layer of a known layout that is called on real numbers, and what it is given."""
+    """The first layer that sums and is called on real numbers, and what it is given."""
     found: list[tuple[str, nn.Module, Tensor]] = []
 
     def hook(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def before(_: nn.Module, args: tuple[object, ...]) -> None:
             if not found and args and isinstance(args[0], Tensor):
-                found.append((path, module, args[0].detach()))
+                found.append((path, module, args[0]))
 
         return module.register_forward_pre_hook(before)
 
-    layers = [(path, m) for path, m in model.named_modules() if isinstance(m, (*_SEQUENCES, _ConvNd)) and _sums(m)]
+    layers = [
+        (path, m)
+        for path, m in model.named_modules()
+        if has_matrix(m) or (isinstance(m, (*_SEQUENCES, _ConvNd)) and _sums(m))
+    ]
     handles = [hook(path, m) for path, m in layers]
     try:
-        with untouched(model), torch.no_grad():
+        with untouched(model), torch.enable_grad():
             model(inputs)
     except Exception as error:
         raise Unavailable(f"What enters the model was not looked at: {type(error).__name__}: {error}") from error
@@ -110,7 +116,16 @@ def _first(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Module, Tensor]:
             handle.remove()
     if not found or not found[0][2].is_floating_point():
         raise Unavailable("No layer that sums is called as a module, so the scale of its inputs was not looked at.")
-    return found[0]
+    path, module, entering = found[0]
+    if _is_computed(model, entering):
+        raise Unavailable(f"A product in the model's own code comes before {path!r}, so its inputs were not looked at.")
+    return path, module, entering.detach()
+
+
+def _is_computed(model: nn.Module, entering: Tensor) -> bool:
+    """Whether a matrix of parameters, other than a table of embeddings, had a part in what enters."""
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+    return any(leaf.dim() > 1 and id(leaf) not in tables for leaf in leaves(entering))
 
 
 def _sums(module: nn.Module) -> bool:

@@ -12,11 +12,11 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.pooling import _MaxPoolNd
 
 from steadygrad.fans import fans
-from steadygrad.measurement import Operation, Operations
+from steadygrad.measurement import LeafCall, Operation, Operations
 from steadygrad.measurement.slopes import FlatShare
 
 from .collector import Collector
-from .measured import NORMS
+from .measured import NORMS, has_unknown_layout
 from .traced import Traced
 
 # They hand on second moments, or close to it; what follows them is what follows the stage before.
@@ -46,7 +46,10 @@ class Stage:
         module: None for an operator.
         operation: the last operator of the stage.
         sources: stages that it takes tensors from.
-        fan_in: of a layer with a weight; None for others.
+        fan_in: of a layer with a weight, or of a product that the user's own code takes with a parameter; None for
+            others.
+        weight: name of that parameter, "" for a layer whose layout is known.
+        unit_axis: axis of it that units lie along, where that is known.
         flat: for a pointwise activation, its share of saturated entries.
         function: what a pointwise operator does.
     """
@@ -56,6 +59,8 @@ class Stage:
     operation: Operation
     sources: tuple[int, ...]
     fan_in: int | None
+    weight: str
+    unit_axis: int | None
     flat: FlatShare | None
     function: Callable[[torch.Tensor], torch.Tensor] | None
 
@@ -109,17 +114,28 @@ class _Builder:
     def add(self, operation: Operation) -> None:
         """Let an operator join its call's stage, hand on what it takes, or be a stage of its own."""
         sources = [stage for index in operation.sources for stage in self.resolved(index)]
-        call = None if operation.call is None else self._run.calls[operation.call]
+        call = self._call(operation)
+        if _is_bias(operation, sources):
+            self._resolved[operation.index] = tuple(dict.fromkeys(sources))
+            return
         if isinstance(call.module, _PASSED_THROUGH) if call else operation.name in _TRANSPARENT:
             self._resolved[operation.index] = tuple(dict.fromkeys(sources))
             return
-        if operation.call is None:
+        if call is None or operation.call is None:
             stage = self._new()
         else:
             stage = self._by_call[operation.call] if operation.call in self._by_call else self._new(operation.call)
         self._operations[stage].append(operation)
         self._sources[stage] += [source for source in sources if source != stage]
         self._resolved[operation.index] = (stage,)
+
+    def _call(self, operation: Operation) -> LeafCall | None:
+        """The call that an operator belongs to; a module of the user's own with parameters is as many layers as it has.
+
+        What torch's own layers do with their weights is known, so each is one stage.
+        """
+        call = None if operation.call is None else self._run.calls[operation.call]
+        return None if call is not None and has_unknown_layout(call.module) else call
 
     def resolved(self, index: int) -> tuple[int, ...]:
         """Stages that made what an operator hands on."""
@@ -137,16 +153,24 @@ class _Builder:
 
     def _stage(self, operations: list[Operation], sources: list[int]) -> Stage:
         last = operations[-1]
-        call = None if last.call is None else self._run.calls[last.call]
+        call = self._call(last)
+        factor = None if call else last.factor
         return Stage(
             path=last.path,
             module=call.module if call else None,
             operation=last,
             sources=tuple(dict.fromkeys(sources)),
-            fan_in=_fan_in(call.module) if call else None,
+            fan_in=_fan_in(call.module) if call else factor.terms if factor else None,
+            weight=factor.name if factor else "",
+            unit_axis=factor.unit_axis if factor else None,
             flat=call.flat if call else last.flat,
             function=None if call else last.function,
         )
+
+
+def _is_bias(operation: Operation, sources: list[int]) -> bool:
+    """Whether a parameter is added to one tensor, as `x @ w + b` does: part of the product before it."""
+    return operation.name == "add" and len(operation.parameters) == 1 and len(set(sources)) == 1
 
 
 def _fan_in(module: nn.Module) -> int | None:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -29,28 +29,46 @@ class LayerGain:
     """A layer's gain sigma_w = sqrt(fan_in E[w²]), and what it should be.
 
     Attributes:
-        path: the layer's path.
-        module: the layer.
+        path: the layer's path; of a product in the user's own code the parameter's name.
+        module: the layer, or the module whose code takes the product.
+        weight: what it multiplies by.
+        bias: what it adds, where that is known.
+        by_hand: whether the user's own code takes the product.
         fan_in: terms of an output.
         has: sigma_w of the weights as they are.
         standard_error: of `has`, from the sample of weights.
         low: least gain that keeps some second moment in (0, 1] fixed under the activation that follows.
         high: largest such gain; for ReLU and its kin the same.
         activation: class of the activation that follows; "" for the head, whose output nothing follows.
+        rectifies: whether that is zero, and flat, for all that is below zero.
         depth_log: log of the second moment's unwanted factor from the first layer of its chain to this one.
         chain: paths from the first layer of the chain to this one.
     """
 
     path: str
     module: nn.Module
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    by_hand: bool = False
     fan_in: int
     has: float
     standard_error: float
     low: float
     high: float
     activation: str
+    rectifies: bool = False
     depth_log: float = 0.0
     chain: tuple[str, ...] = ()
+
+    @property
+    def owner(self) -> str:
+        """Path of the module."""
+        return self.path.rpartition(".")[0] if self.by_hand else self.path
+
+    @property
+    def units(self) -> int:
+        """Units of a layer, or of each of several that one weight holds."""
+        return self.weight.numel() // self.fan_in if self.by_hand else len(self.weight)
 
     @property
     def should(self) -> float:
@@ -61,8 +79,8 @@ class LayerGain:
     def log_mismatch(self) -> float:
         """ln(has² / should²), 0 where sampling explains it: within 5 standard errors.
 
-        >>> layer = LayerGain(path="0", module=nn.ReLU(), fan_in=9, has=1.0, standard_error=0.1, low=2.0, high=2.0,
-        ...     activation="ReLU")
+        >>> layer = LayerGain(path="0", module=nn.ReLU(), weight=torch.ones(9), fan_in=9, has=1.0, low=2.0, high=2.0,
+        ...     standard_error=0.1, activation="ReLU")
         >>> round(layer.log_mismatch, 3)
         -1.386
         """
@@ -110,34 +128,53 @@ def _before(flow: Flow, i: int, found: dict[int, LayerGain]) -> LayerGain | None
 
 def _layer_gain(flow: Flow, i: int, collector: Collector) -> LayerGain | None:
     stage = flow.stages[i]
-    if stage.fan_in is None or stage.module is None or (range_ := _asked_for(flow, i, collector)) is None:
+    if stage.fan_in is None or (range_ := _asked_for(flow, i, collector)) is None:
         return None
-    if (sample := _sample(stage.path, stage.module, collector)) is None:
+    if (found := _weight(stage, collector.setup.model)) is None:
+        return None
+    path, module, weight = found
+    if (sample := _sample(path, weight, collector)) is None:
         return None
     has, error = (x * math.sqrt(stage.fan_in) for x in sample)
-    low, high, activation = range_
+    low, high, activation, rectifies = range_
+    bias = getattr(module, "bias", None)
     return LayerGain(
-        path=stage.path,
-        module=stage.module,
+        path=path,
+        module=module,
+        weight=weight,
+        bias=bias if stage.module is not None and isinstance(bias, torch.Tensor) else None,
+        by_hand=stage.module is None,
         fan_in=stage.fan_in,
         has=has,
         standard_error=error,
         low=low,
         high=high,
         activation=activation,
+        rectifies=rectifies,
     )
 
 
-def _sample(path: str, module: nn.Module, collector: Collector) -> tuple[float, float] | None:
+def _weight(stage: Stage, model: nn.Module) -> tuple[str, nn.Module, torch.Tensor] | None:
+    """Path, module and weight of a layer with one weight, of a known layout or the user's own."""
+    module = stage.module
+    if module is None:
+        if not stage.weight:
+            return None
+        owner, _, name = stage.weight.rpartition(".")
+        module = model.get_submodule(owner)
+        return stage.weight, module, getattr(module, name)
+    if list(weight_fans(module)) != ["weight"] or isinstance(module, nn.Embedding | nn.Bilinear):
+        return None
+    return (stage.path, module, module.weight) if isinstance(module.weight, torch.Tensor) else None
+
+
+def _sample(path: str, weight: torch.Tensor, collector: Collector) -> tuple[float, float] | None:
     """Root mean square of the weights and its standard error; None where they are not one random matrix.
 
     A mean beyond 5 standard errors adds up over inputs that share a sign, and weights without spread are another
     defect: neither has a gain, and a note says so.
     """
-    if list(weight_fans(module)) != ["weight"] or isinstance(module, nn.Embedding | nn.Bilinear):
-        return None
-    weight = module.weight
-    if not isinstance(weight, torch.Tensor) or weight.numel() < 2:
+    if weight.numel() < 2:
         return None
     w = weight.detach().double()
     if not bool(torch.isfinite(w).all()):
@@ -154,17 +191,17 @@ def _sample(path: str, module: nn.Module, collector: Collector) -> tuple[float, 
     return rms, float(squares.std()) / math.sqrt(w.numel()) / (2 * rms)
 
 
-def _asked_for(flow: Flow, i: int, collector: Collector) -> tuple[float, float, str] | None:
-    """Least and largest right gain and the activation's name; None where what follows is not known or a norm."""
+def _asked_for(flow: Flow, i: int, collector: Collector) -> _Asked | None:
+    """The range of right gains before what follows; None where that is not known or a norm."""
     taken_by = flow.takers(i)
     if not taken_by:
         # Small heads are good practice, and a zero one is legal: only a loud one is out of scale.
-        return (0.0, 1.0, "") if i in flow.outputs else None
+        return _Asked(0.0, 1.0) if i in flow.outputs else None
     stage = flow.stages[taken_by[0]]
     if len(taken_by) > 1 or stage.is_norm:
         return None
     if stage.fan_in is not None:
-        return 1.0, 1.0, "the next layer"
+        return _Asked(1.0, 1.0, "the next layer")
     if stage.flat is None:
         return None
     found = _gains(stage.module) if stage.module is not None else _operator_gains(stage)
@@ -175,17 +212,24 @@ def _asked_for(flow: Flow, i: int, collector: Collector) -> tuple[float, float, 
     return found
 
 
+class _Asked(NamedTuple):
+    low: float
+    high: float
+    activation: str = ""
+    rectifies: bool = False
+
+
 # What an operator's module is called, for those that both exist.
 _MODULES = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "GELU", "silu": "SiLU", "elu": "ELU"}
 
 
-def _operator_gains(stage: Stage) -> tuple[float, float, str] | None:
+def _operator_gains(stage: Stage) -> _Asked | None:
     assert stage.function is not None, "an operator with a share of flat entries is pointwise"
     found = _computed_gains(Pointwise(stage.function))
-    return None if found is None else (*found[:2], _MODULES.get(stage.name, stage.name))
+    return None if found is None else found._replace(activation=_MODULES.get(stage.name, stage.name))
 
 
-def _gains(module: nn.Module) -> tuple[float, float, str] | None:
+def _gains(module: nn.Module) -> _Asked | None:
     """Range of right gains of a module; torch's own without parameters are told apart by class and options."""
     if not type(module).__module__.startswith("torch.nn.") or next(module.parameters(), None) is not None:
         return _computed_gains(module)
@@ -195,19 +239,20 @@ def _gains(module: nn.Module) -> tuple[float, float, str] | None:
     return _COMPUTED[key]
 
 
-_COMPUTED: dict[tuple[type, str], tuple[float, float, str] | None] = {}
+_COMPUTED: dict[tuple[type, str], _Asked | None] = {}
 
 
-def _computed_gains(module: nn.Module) -> tuple[float, float, str] | None:
+def _computed_gains(module: nn.Module) -> _Asked | None:
     """Range of gain(q) = sqrt(q / E[phi(sqrt(q) z)²]) for q up to 1; it begins at 0 where phi(0) is not 0."""
     phi = _as_function(module)
     try:
         found = [gain(phi, q).gain for q in _VARIANCES]
         start = float(phi(np.zeros(1))[0])
+        below = phi(-np.logspace(-3, 3, 13))
     except Exception:
         # The user's own module may not take any number in double precision: then its gain is not known.
         return None
-    return (0.0 if start else min(found)), max(found), type(module).__name__
+    return _Asked(0.0 if start else min(found), max(found), type(module).__name__, not below.any())
 
 
 def _as_function(module: nn.Module) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from steadygrad.diagnosis.trainable_depth import rounding
+from steadygrad.fans import weight_fans
 from steadygrad.measurement import Call, Observation, observe
 from steadygrad.profile import LayerSignal
 
@@ -20,6 +21,30 @@ from .scanned import Scanned
 Row = tuple[LayerSignal, Call]
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def has_unknown_layout(module: nn.Module) -> bool:
+    """Return whether a module has parameters of its own, and no rule says how it uses them.
+
+    >>> has_unknown_layout(nn.Linear(2, 2))
+    False
+    """
+    try:
+        weight_fans(module)
+    except TypeError:
+        return True
+    return False
+
+
+def has_matrix(module: nn.Module) -> bool:
+    """Return whether a module of unknown layout has a parameter with two axes longer than one, as what sums has."""
+    own = module.parameters(recurse=False)
+    return has_unknown_layout(module) and any(sum(n > 1 for n in p.shape) > 1 for p in own)
+
+
+def _sums(row: Row) -> bool:
+    layer, call = row
+    return layer.fan_in is not None or has_matrix(call.module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +72,8 @@ class Measured:
 
     @property
     def weighted(self) -> list[Row]:
-        """Rows of layers with a weight that sums: linear, convolution and their kin."""
-        return [(layer, call) for layer, call in self.rows if layer.fan_in is not None]
+        """Rows of layers with a weight that sums: linear, convolution and their kin, and matrices of the user's own."""
+        return [row for row in self.rows if _sums(row)]
 
     @property
     def head(self) -> Row | None:
@@ -75,12 +100,12 @@ class Measured:
         rows = self.rows
         last_call = {call.module: i for i, (_, call) in enumerate(rows)}
         before_norm = {i for _, call in rows if isinstance(call.module, NORMS) for i in call.sources}
-        last = next((i for i in reversed(range(len(rows))) if rows[i][0].fan_in is not None), 0)
+        last = next((i for i in reversed(range(len(rows))) if _sums(rows[i])), 0)
         return [
             row
             for i, row in enumerate(rows[:last])
             if last_call[row[1].module] == i
-            and ((row[0].fan_in is not None and i not in before_norm) or isinstance(row[1].module, NORMS))
+            and ((_sums(row) and i not in before_norm) or isinstance(row[1].module, NORMS))
         ]
 
     def noise(self) -> float:

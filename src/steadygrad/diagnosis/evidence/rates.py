@@ -12,7 +12,7 @@ from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.sharpness import Sharpness, sharpness
 from steadygrad.measurement.trial import Trial, train
 from steadygrad.measurement.untouched import untouched
-from steadygrad.setup import bound_step
+from steadygrad.setup import Setup, bound_step
 
 from .collector import Collector, Unavailable
 from .probe import Probe
@@ -22,6 +22,9 @@ from .trained import direction
 STEPS = 3
 
 SECONDS = 1.0
+
+# Unit roundoff of single precision: of a step shorter than this part of a weight nothing is left.
+_ROUNDING = 2.0**-24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class Rates:
         plain: the step is the gradient times the rate, with momentum or without: sharpness bounds it.
         sharpness: the largest eigenvalue of the Hessian on the first batch; None where it was not found.
         steps: three steps on the first batch, the loss of that same batch before each, and at the end in `after`.
+        still: parameters that got a gradient and moved by less than rounding in those steps.
+        still_share: share of all numbers that the optimizer holds and that got a gradient.
         sign: -1 where the optimizer climbs the loss, else 1.
     """
 
@@ -42,6 +47,8 @@ class Rates:
     plain: bool
     sharpness: Sharpness | None
     steps: Trial
+    still: tuple[str, ...] = ()
+    still_share: float = 0.0
     sign: int = 1
 
     @classmethod
@@ -53,6 +60,7 @@ class Rates:
         if not all(_is_rate(group.get("lr")) for group in groups):
             raise Unavailable(f"{type(setup.optimizer).__name__} has no learning rate, so none was looked at.")
         pair = probe.pairs[:1]
+        before = _values(setup)
         with trial_of(setup):
             steps = train(
                 setup.model,
@@ -64,6 +72,7 @@ class Rates:
                 probe=pair,
                 step=bound_step(setup),
             )
+            still, share = _unmoved(setup, before)
         if not steps.losses:
             raise Unavailable(f"No step could be tried: {steps.ended}.")
         plain = isinstance(setup.optimizer, torch.optim.SGD) and not any(group["nesterov"] for group in groups)
@@ -73,6 +82,8 @@ class Rates:
             plain=plain,
             sharpness=_sharpness(collector, probe),
             steps=steps,
+            still=still,
+            still_share=share,
             sign=direction(setup),
         )
 
@@ -102,6 +113,30 @@ class Rates:
         if not self.plain or self.sharpness is None or not self.sharpness.largest > 0:
             return None
         return self.rate * self.sharpness.largest / (2 * (1 + self.momentum))
+
+
+def _values(setup: Setup) -> dict[str, torch.Tensor]:
+    assert setup.optimizer is not None
+    # What a rate of zero holds still is another rule's matter.
+    held = {id(p) for group in setup.optimizer.param_groups if float(group["lr"]) for p in group["params"]}
+    return {name: p.detach().clone() for name, p in setup.model.named_parameters() if id(p) in held}
+
+
+def _unmoved(setup: Setup, before: dict[str, torch.Tensor]) -> tuple[tuple[str, ...], float]:
+    """Parameters that the last gradient asked to move and no step moved, and their share of such numbers."""
+    with_gradient = {
+        name: p
+        for name, p in setup.model.named_parameters()
+        if name in before and p.grad is not None and bool(p.grad.detach().abs().sum() > 0)
+    }
+    still = tuple(name for name, p in with_gradient.items() if _is_still(p.detach(), before[name]))
+    sizes = {name: p.numel() for name, p in with_gradient.items()}
+    return still, sum(sizes[name] for name in still) / max(sum(sizes.values()), 1)
+
+
+def _is_still(now: torch.Tensor, before: torch.Tensor) -> bool:
+    """Whether it moved by no more than rounding to single precision would move it."""
+    return float((now - before).norm()) <= _ROUNDING * float(before.norm())
 
 
 def _is_rate(value: Any) -> bool:

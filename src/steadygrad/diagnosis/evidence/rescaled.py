@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor, nn
 
+from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.setup import Batch, Setup
 
 # As many steps as tell a setup that runs away or stands still from one that moves; the mean over the last quarter
@@ -92,23 +92,24 @@ def run_steps(
     targets: Callable[[Tensor], Tensor] | None = None,
     scale: float = 1.0,
 ) -> Steps:
-    """Train a copy of model and optimizer for a few steps and return its losses over `baseline`.
+    """Train for a few steps, put everything back, and return the losses over `baseline`.
+
+    The setup itself is trained: a copy of an optimizer lacks what its class adds to torch's own.
 
     Args:
-        setup: with a loss and an optimizer; it is not touched.
+        setup: with a loss and an optimizer; afterwards it is as it was.
         batches: what to train on, again from the first one where they end.
         baseline: the loss of the best constant guess.
         inputs: what to do to inputs before the model sees them.
         targets: what to do to targets before the loss sees them.
         scale: factor of the loss.
     """
-    model, optimizer, loss_fn = copy.deepcopy((setup.model, setup.optimizer, setup.loss_fn))
+    model, optimizer, loss_fn = setup.model, setup.optimizer, setup.loss_fn
     assert optimizer is not None
     assert loss_fn is not None
     losses: list[float] = []
     start = time.perf_counter()
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(0)
+    with trial_of(setup), torch.enable_grad():
         for batch in islice(cycle(batches), STEPS):
             x = batch.inputs if inputs is None else inputs(batch.inputs)
             y = batch.targets if targets is None or batch.targets is None else targets(batch.targets)
@@ -121,7 +122,7 @@ def run_steps(
             optimizer.step()
             if len(losses) >= 2 * _TAIL and time.perf_counter() - start > _SECONDS:
                 break
-    return Steps(losses=tuple(losses), finished=_finite(model))
+        return Steps(losses=tuple(losses), finished=_finite(model))
 
 
 def _finite(model: nn.Module) -> bool:

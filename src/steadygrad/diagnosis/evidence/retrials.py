@@ -61,12 +61,14 @@ class Retrials:
         slower: with smaller rates, down to the first that learns.
         faster: with larger rates, up to the first that learns.
         clipped: with gradients shortened to their median norm.
+        unfinished: larger rates were left untried, or cut short, for want of time.
     """
 
     trained: Trained
     slower: tuple[Retrial, ...]
     faster: tuple[Retrial, ...]
     clipped: Retrial | None
+    unfinished: bool = False
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -78,12 +80,11 @@ class Retrials:
         troubled = low or diverges(course) or oscillates(course) or spike(course) is not None
         has_rate = _available(collector, Rates) is not None
         tail = _available(collector, GradientTail) if troubled else None
-        return cls(
-            trained=trained,
-            slower=_ladder(setup, probe, _SLOWER if troubled and has_rate else (), deadline),
-            faster=_ladder(setup, probe, _faster(trained.trial) if low and has_rate else (), deadline),
-            clipped=None if tail is None else _retried(setup, probe, 1.0, deadline, clip=tail.median),
-        )
+        slower = _ladder(setup, probe, _SLOWER if troubled and has_rate else (), deadline)
+        faster = _ladder(setup, probe, _faster(trained.trial) if low and has_rate else (), deadline)
+        late = time.perf_counter() > deadline
+        clipped = None if tail is None else _retried(setup, probe, 1.0, deadline, clip=tail.median)
+        return cls(trained=trained, slower=slower, faster=faster, clipped=clipped, unfinished=late)
 
 
 def _faster(trial: Trial) -> list[float]:

@@ -60,6 +60,8 @@ _LOSS = ("LOS006", "LOS002", "LOS001", "LOS005", "LOS003", "LOS007", "LOS008")
 _START = ("INI002", "INI003", "INI004", "INI001", "INI005")
 _FORWARD = ("DAT001", *_START, "INI006", "NUM001")
 _BACKWARD = ("DAT001", "DAT002", *_LOSS, *_START, "INI006", "NUM001")
+# Whatever leaves hardly any gradient leaves one that an optimizer's epsilon is large against.
+_NO_GRADIENT = ("FWD005", "FWD004", "FWD003", "FWD001", "FWD007", "BWD001")
 
 _BY_CAUSE = (
     rule("DAT003", "non-finite-data", non_finite_data),
@@ -74,7 +76,7 @@ _BY_CAUSE = (
     rule("LOS003", "unstable-softmax", unstable_softmax),
     rule("LOS007", "loss-task-mismatch", loss_task_mismatch),
     rule("LOS008", "batch-size-dependent-loss", batch_size_dependent_loss),
-    rule("NET001", "missing-nonlinearity", missing_nonlinearity),
+    rule("NET001", "missing-nonlinearity", missing_nonlinearity, explained_by=("LOS002",)),
     rule("INI002", "symmetric-units", symmetric_units),
     rule("INI003", "identical-layers", identical_layers),
     rule("INI004", "fan-mismatch", fan_mismatch),
@@ -118,7 +120,7 @@ _BY_CAUSE = (
         explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "BWD001", "NUM002"),
     ),
     rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("LOS003", "NUM001", "FWD006", "BWD002")),
-    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, "FWD005", "FWD001", "BWD001")),
+    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, *_NO_GRADIENT)),
 )
 
 # What is wrong before the first step is not the doing of a step: it explains whatever steps show. A model without

@@ -58,7 +58,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import torch
 from torch import nn
 
 from steadygrad.diagnosis.dead_draws import DRAWS, Width, dead_share
@@ -71,9 +70,6 @@ _DRAWS = 0.05
 
 # Examples beyond so many hardly change the share, as they come to look alike, and cost time.
 _MOST = 256
-
-# Zero and flat below: what is off for an example gets nothing from it.
-_RELU = {"ReLU", "ReLU6", "relu", "relu6", "clamp_min"}
 
 
 def check(gains: LayerGains, measured: Measured) -> Iterator[Finding]:
@@ -92,13 +88,13 @@ def _error(risk: float) -> float:
 def _chains(by_path: dict[str, LayerGain]) -> Iterator[list[LayerGain]]:
     for layer in by_path.values():
         chain = [by_path[path] for path in layer.chain]
-        hidden = [found for found in chain if found.activation in _RELU and isinstance(found.module, nn.Linear)]
+        hidden = [found for found in chain if found.rectifies and _is_dense(found)]
         if hidden:
             yield hidden
 
 
 def _risk(chain: list[LayerGain], measured: Measured) -> float:
-    if born_dead([_width(layer) for layer in chain]).one_input <= _DRAWS:
+    if born_dead([layer.units for layer in chain]).one_input <= _DRAWS:
         return 0.0
     seen = measured.observation
     c = 1 - seen.input_signal / seen.input_q if seen.input_q > 0 else 0.0
@@ -107,21 +103,21 @@ def _risk(chain: list[LayerGain], measured: Measured) -> float:
 
 
 def _layer(layer: LayerGain) -> Width:
-    bias = layer.module.bias
     return Width(
         fan_in=layer.fan_in,
-        units=_width(layer),
+        units=layer.units,
         weight=layer.has / layer.fan_in**0.5,
-        bias=float(bias.detach().double().square().mean().sqrt()) if isinstance(bias, torch.Tensor) else 0.0,
+        bias=0.0 if layer.bias is None else float(layer.bias.detach().double().square().mean().sqrt()),
     )
 
 
-def _width(layer: LayerGain) -> int:
-    return len(layer.module.weight)  # type: ignore[arg-type]
+def _is_dense(layer: LayerGain) -> bool:
+    """Whether each unit sums all of the layer before it, once for an example."""
+    return layer.weight.dim() == 2 if layer.by_hand else isinstance(layer.module, nn.Linear)
 
 
 def _finding(risk: float, chain: list[LayerGain], examples: int) -> Finding:
-    widths = [_width(layer) for layer in chain]
+    widths = [layer.units for layer in chain]
     narrow = f"{min(widths)}" if min(widths) == max(widths) else f"{min(widths)} to {max(widths)}"
     return Finding(
         code="INI006",
@@ -129,7 +125,7 @@ def _finding(risk: float, chain: list[LayerGain], examples: int) -> Finding:
         level=Level.WARN,
         message=f"{100 * risk:.2g}% of draws of these {len(chain)} ReLU layers, {narrow} units wide, have a layer that "
         f"is zero on all {examples} examples: such a network is constant and stays so.",
-        module=chain[widths.index(min(widths))].path,
+        module=chain[widths.index(min(widths))].owner,
         measured=risk,
         expected=_DRAWS,
         standard_error=_error(risk),

@@ -3,7 +3,8 @@
 An initializer divides by a fan that it reads off the weight's shape, and shapes mislead. A grouped or depthwise
 convolution sums in/groups channels, while the fan-out formula counts all output channels; a transposed convolution
 stores [in, out] and sums one tap in `stride`, while the general formula takes its output channels for inputs; a matrix
-written [in, out] is read the other way round. The rule takes each layer whose gain does not fit the activation that
+written [in, out] is read the other way round; several matrices stacked in one tensor [heads, in, out] are taken for one
+with a kernel. The rule takes each layer whose gain does not fit the activation that
 follows, and asks whether it would fit, within five standard errors of the weight sample, had one of those wrong
 counts been right. It speaks where the gains along a chain of layers are off by more than e^12 in the second moment,
 and such layers make up more than half of that: the same measure as for gains that are wrong for other reasons.
@@ -53,6 +54,7 @@ import math
 from collections.abc import Iterator
 from itertools import groupby
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -79,7 +81,7 @@ def _mistaken_for(layer: LayerGain) -> tuple[str, int] | None:
     """The wrong count that the weights' scale fits; None where it fits none, or the right one."""
     if not layer.log_mismatch:
         return None
-    for words, fan in wrong_fans(layer.module):
+    for words, fan in wrong_fans_by_shape(layer.weight) if layer.by_hand else wrong_fans(layer.module):
         factor = math.sqrt(fan / layer.fan_in)
         has, slack = layer.has * factor, 5 * layer.standard_error * factor
         if fan != layer.fan_in and layer.low - slack <= has <= layer.high + slack and layer.low > 0:
@@ -108,6 +110,21 @@ def wrong_fans(module: nn.Module) -> list[tuple[str, int]]:
     return [("its outputs", module.out_channels * taps)]
 
 
+def wrong_fans_by_shape(weight: torch.Tensor) -> list[tuple[str, int]]:
+    """Return what torch.nn.init reads off the shape of any tensor: axis 1, or axis 0, times all axes after those two.
+
+    >>> wrong_fans_by_shape(torch.zeros(4, 16, 8))
+    [('all axes of its weight but the first', 128), ('all axes of its weight but the second', 32)]
+    """
+    if weight.dim() < 2:
+        return []
+    taps = math.prod(weight.shape[2:])
+    return [
+        ("all axes of its weight but the first", weight.shape[1] * taps),
+        ("all axes of its weight but the second", weight.shape[0] * taps),
+    ]
+
+
 def _finding(worst: LayerGain, wrong: list[tuple[LayerGain, tuple[str, int]]]) -> Finding:
     first, (words, fan) = wrong[0]
     kinds = [next(iter(run)) for _, run in groupby(sorted(found[0] for _, found in wrong))]
@@ -119,11 +136,11 @@ def _finding(worst: LayerGain, wrong: list[tuple[LayerGain, tuple[str, int]]]) -
         message=f"The weights of {listed([layer.path for layer, _ in wrong])} are scaled as if a unit summed {fan} "
         f"terms ({words}{others}), and it sums {first.fan_in}: over {len(worst.chain)} layers the second moment is "
         f"multiplied by {written(worst.depth_log)}.",
-        module=first.path,
+        module=first.owner,
         measured=first.has,
         expected=first.should,
         standard_error=first.standard_error,
-        count=first.module.weight.numel(),  # type: ignore[operator]
+        count=first.weight.numel(),
         fix="Draw the weights again by the fan_in that `steadygrad.fans.fans(layer)` tells.",
         fix_code=gain_repair([layer for layer, _ in wrong]),
     )

@@ -8,7 +8,7 @@ wrongly in every layer, so over the depth the error is a power. The rule adds up
 layers that hand their tensors on, and speaks where the sum is beyond 12: twice the six depth scales over which
 networks were seen to train, since forward and backward share the loss. Mismatches within five standard errors of the
 weight sample count as none; a layer before a norm has no gain to mismatch; of the head, only one that is too loud
-counts.
+counts. A product with a parameter that the model's own code takes, as `x @ self.w + self.b`, is a layer like any other.
 
 What to do: draw the weights again with the gain that the activation asks for, biases zero.
 
@@ -81,11 +81,11 @@ def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -
         level=level_of(worst.depth_log),
         message=f"The weights of {_listed(wrong)}: too {size}, so that the {len(chain)} layers multiply what signal "
         f"and gradient carry by {written(worst.depth_log)}.",
-        module=first.path,
+        module=first.owner,
         measured=first.has,
         expected=first.should,
         standard_error=first.standard_error,
-        count=first.module.weight.numel(),  # type: ignore[operator]
+        count=first.weight.numel(),
         fix="Draw the weights with the gain that each activation asks for, biases zero, before training.",
         fix_code=gain_repair(wrong),
     )

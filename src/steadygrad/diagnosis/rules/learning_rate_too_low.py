@@ -6,7 +6,9 @@ run: it speaks where less than a tenth of the loss went, and the same trial, at 
 weights as is usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or
 more. A slow run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the
 weights, a hundredth of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a
-thousand steps. A rate that a schedule has yet to raise is not judged.
+thousand steps; that says it, too, where the trial had no time left to try larger rates. It also speaks where three
+steps move more than half of what is trained by less than 2^-24 of its size, where single precision rounds a step away,
+while the rest moves: a group of its own at a rate far too small. A rate that a schedule has yet to raise is not judged.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
@@ -51,6 +53,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial
+from steadygrad.diagnosis.paths import listed
 from steadygrad.diagnosis.runs.level import level
 from steadygrad.diagnosis.runs.outcome import Course
 from steadygrad.diagnosis.runs.remedy import PART, mends
@@ -65,12 +68,18 @@ _HARDLY_MOVES = 1e-5
 # Steps beyond which the sharpest direction is slow: the bulk of eigenvalues lies 10 to 1000 times below it.
 _SLOW = 1000.0
 
+# Where more than half of what is trainable does not move, the network that is trained is another one.
+_HALF = 0.5
 # A loss below this part of a constant output's was learned before: small steps may then be meant.
 _LEARNED = 0.8
 
 
 def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     """Compare with larger rates where there was a trial, else look at the size of three steps."""
+    # Where nothing at all moves the optimizer may step at every other call only.
+    if _HALF < rates.still_share < 1:
+        yield _rounded_away(rates)
+        return
     if trials.retrials is None:
         if _hardly_moves(rates):
             yield _by_steps(rates)
@@ -83,6 +92,8 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     better = [r for r in trials.retrials.faster if mends(r.course, trained.course, steps=r.trial.steps, more=_MORE)]
     if better:
         yield _by_trial(rates, trained.course, max(better, key=lambda r: r.course.gain()))
+    elif _hardly_moves(rates) and trials.retrials.unfinished:
+        yield _by_steps(rates)
 
 
 def _hardly_moves(rates: Rates) -> bool:
@@ -122,6 +133,23 @@ def _by_trial(rates: Rates, course: Course, better: Retrial) -> Finding:
 def _slowness(rates: Rates) -> str:
     steps = _steps_needed(rates)
     return "" if steps is None else f" Even the sharpest direction takes {steps:.2g} steps."
+
+
+def _rounded_away(rates: Rates) -> Finding:
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in rates.still))
+    return Finding(
+        code="OPT002",
+        name="learning-rate-too-low",
+        level=Level.WARN,
+        message=f"{rates.steps.steps} steps move the weights of {listed(modules)} by less than rounding to single "
+        f"precision does, though they get gradients: what is below a weight's last place is rounded away. That holds "
+        f"{100 * rates.still_share:.3g}% of what is trained.",
+        module=modules[0],
+        measured=rates.still_share,
+        expected=_HALF,
+        count=rates.steps.steps,
+        fix="Raise the learning rate of their group, or keep the weights in a format of more digits.",
+    )
 
 
 def _by_steps(rates: Rates) -> Finding:

@@ -4,8 +4,10 @@ An optimizer moves what it was given. One that was built over part of the model,
 copy of the model, leaves the rest as it was drawn; so does a group whose rate is zero. The rule compares the trainable
 parameters that get a gradient with the optimizer's groups. Weights that are left out are an error where they are more
 than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate
-zero under a schedule that raises it is left in peace. Of a setup's own `step` it also says where no weight moves,
-because no optimizer steps in 32 calls, or because gradients are zeroed between the backward pass and every step.
+zero under a schedule that raises it is left in peace. Layers that are kept in a plain list or dictionary are no part
+of the model: `parameters()` does not give them, so no optimizer gets them; the rule finds them as leaves of the graph
+of the model's output. Of a setup's own `step` it also says where no weight
+moves, because no optimizer steps in 32 calls, or because gradients are zeroed between the backward pass and every step.
 
 What to do: give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -45,7 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Optimized, OwnStep, Stepped
+from steadygrad.diagnosis.evidence import Optimized, OwnStep, Stepped, Unregistered
 from steadygrad.diagnosis.evidence.own_step import CALLS
 from steadygrad.diagnosis.paths import listed
 from steadygrad.finding import Finding, Level
@@ -57,8 +59,10 @@ _HALF = 0.5
 _MATRICES_ALONE = {"Muon"}
 
 
-def check(stepped: Stepped, optimized: Optimized, own: OwnStep) -> Iterator[Finding]:
-    """One finding for a loop that moves nothing, one for what is left out or belongs to another model."""
+def check(stepped: Stepped, optimized: Optimized, unregistered: Unregistered, own: OwnStep) -> Iterator[Finding]:
+    """Findings for what the model does not know of, a loop that moves nothing, and what is left out."""
+    if unregistered.shapes:
+        yield _hidden(stepped, unregistered)
     steps = stepped.steps
     if reason := _still(own):
         yield _of_the_loop(stepped, reason, own)
@@ -89,6 +93,24 @@ def _of_the_loop(stepped: Stepped, reason: str, own: OwnStep) -> Finding:
         expected=0.0,
         count=own.log.calls,
         fix="Zero the gradients before the backward pass, and call `optimizer.step()` after it.",
+    )
+
+
+def _hidden(stepped: Stepped, unregistered: Unregistered) -> Finding:
+    shapes = [str(list(shape)) for shape in unregistered.shapes]
+    listed_shapes = ", ".join(shapes[:3]) + (f" and {len(shapes) - 3} more" if shapes[3:] else "")
+    known = sum(p.numel() for p in stepped.steps.after.values())
+    share = unregistered.numbers / (unregistered.numbers + known)
+    return Finding(
+        code="OPT005",
+        name="parameters-not-optimized",
+        level=Level.ERROR if share > _HALF else Level.WARN,
+        message=f"The forward pass computes with {len(shapes)} trainable tensors, {listed_shapes}, that are neither "
+        f"parameters of the model nor held by the optimizer: {100 * share:.3g}% of what is trainable stays as it is.",
+        measured=float(len(shapes)),
+        expected=0.0,
+        count=len(shapes) + len(stepped.steps.reached),
+        fix="Keep modules in an nn.ModuleList or nn.ModuleDict instead of a list or dict, and tensors in nn.Parameter.",
     )
 
 

@@ -3,8 +3,12 @@
 On its way back the squared norm of an example's gradient is multiplied in every layer by chi_1 = sigma_w²
 E[phi'(u)²]. A sigmoid, whose slope is at most 1/4, passes at most a sixteenth of sigma_w². The rule compares the
 squared norm at the first layer of the trunk with that at its last, and speaks where less than e^-12 is left. A layer
-right before a norm is scale-free: the norm's output stands in for it. Where no gradient comes at all another rule
-speaks.
+right before a norm is scale-free: the norm's output stands in for it. Where no gradient comes at all, or it is zero at
+once and not step by step, as behind a rounding, another rule speaks.
+
+A recurrent layer is deep in time: there each step multiplies. A gradient at the first step of a sequence that is below
+e^-12 of the largest is worth knowing, since many tasks ask for no such memory; where a trial comes to nothing it is the
+probable cause.
 
 What to do: use an activation of slope near one, the gain that it asks for, norms or residual connections.
 
@@ -48,15 +52,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Measured
+from steadygrad.diagnosis.evidence import Measured, Memories, Memory
 from steadygrad.diagnosis.gradient_ratio import gradient_ratio
 from steadygrad.diagnosis.levels import level_of
 from steadygrad.diagnosis.trainable_depth import LOST, written
-from steadygrad.finding import Finding
+from steadygrad.finding import Finding, Level
 
 
-def check(measured: Measured) -> Iterator[Finding]:
-    """Compare the squared gradient of an example at both ends of the trunk."""
+def check(measured: Measured, memories: Memories) -> Iterator[Finding]:
+    """Compare the squared gradient of an example at both ends of the trunk, and of each sequence."""
+    yield from (_forgetful(memory) for memory in memories.short)
     found = gradient_ratio(measured)
     if found is None or not found.logarithm < -LOST:
         return
@@ -72,4 +77,20 @@ def check(measured: Measured) -> Iterator[Finding]:
         standard_error=found.standard_error,
         count=measured.batch_size,
         fix="Use an activation of slope near one with the gain it asks for, or put norms or residual connections in.",
+    )
+
+
+def _forgetful(memory: Memory) -> Finding:
+    return Finding(
+        code="BWD001",
+        name="vanishing-gradient",
+        level=Level.INFO,
+        message=f"The gradient of {memory.path!r} reaches {memory.reached} of {memory.steps} steps back: at the first "
+        f"one its square is {written(memory.logarithm)} of the largest, so what a sequence begins with is not learned.",
+        module=memory.path,
+        measured=memory.at_first,
+        expected=memory.largest * math.exp(-LOST),
+        count=memory.examples,
+        fix="Draw the recurrent weights orthogonal, give an LSTM a forget bias above 0, or shorten the way: attention, "
+        "pooling over the steps, or a bidirectional layer.",
     )

@@ -1,0 +1,56 @@
+"""A recurrent layer whose gradient dies in time."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import steadygrad as sg
+
+STEPS = 24
+
+
+class Last(nn.Module):
+    """What the last step of a plain recurrent layer says."""
+
+    def __init__(self, gain: float, *, every: bool = False) -> None:
+        super().__init__()
+        self.rnn, self.head, self.every = nn.RNN(4, 16, batch_first=True), nn.Linear(16, 4), every
+        with torch.no_grad():
+            nn.init.orthogonal_(self.rnn.weight_hh_l0).mul_(gain)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Read a sequence."""
+        h = self.rnn(x)[0]
+        return self.head(h.mean(1) if self.every else h[:, -1])
+
+
+def setup(model: nn.Module) -> dict[str, object]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4096, STEPS, 4, generator=generator)
+    data = [(a, a[:, 0].argmax(1)) for a in x.split(32)]
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    return {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+
+
+@pytest.mark.parametrize("gain", [0.3, 0.5])
+def test_memory_is_as_long_as_the_gain_allows(gain: float) -> None:
+    """Each step multiplies the squared gradient by at most gain², so e^-12 of it is left after 6/ln(1/gain) steps."""
+    torch.manual_seed(0)
+    (found,) = sg.check(setup(Last(gain)), select=["BWD001"]).findings
+    reached = int(found.message.split(" reaches ")[1].split()[0])
+    assert 1 < reached <= 6 / math.log(1 / gain) + 1
+    assert found.level == "info"
+
+
+def test_memory_that_suffices_is_not_told() -> None:
+    torch.manual_seed(0)
+    for model in (Last(0.3, every=True), Last(0.98)):
+        assert sg.check(setup(model), select=["BWD001"]).findings == ()
+
+
+def test_short_memory_explains_a_trial_that_comes_to_nothing() -> None:
+    torch.manual_seed(0)
+    (found,) = sg.check(setup(Last(0.2)), select=["BWD001", "RUN004"]).findings
+    assert (found.code, str(found.level), [f.code for f in found.consequences]) == ("BWD001", "warn", ["RUN004"])
