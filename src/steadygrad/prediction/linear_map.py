@@ -30,20 +30,12 @@ def forward(
     spilled = batch.bounded(x.excess, x.product, x.q) * share**2
     own = _unit_variance(mean, std, gap, bias, batch) + 2 * batch.pair_mean(spilled)
     field = x.field.scaled(share) if x.field else None
-    alike = _alike(field, batch, terms)
+    alike = field.overlap(batch.size) if field else 1.0
     own *= alike
     before = x.spread.scaled(share)
     excess = spilled + blurring(batch.overlap(x) * alike) / units
     noise = noises.fresh(_free(weight, terms, units) * own / units)
     return Source(mean, std, gap, units, before, noise, own, excess, field=field)
-
-
-def _alike(field: Field | None, batch: Batch, terms: float) -> float:
-    """Return the mean squared product over all positions, relative to one's: no less than of that many random terms."""
-    if field is None:
-        return 1.0
-    mean = field.overlap(batch.size)
-    return mean + (1 - mean) / max(terms, 1.0)
 
 
 def _free(weight: Fill, terms: float, units: float) -> float:
@@ -96,7 +88,7 @@ def backward(
     along = min(g.along * (terms / units if widening is None else widening), 1.0)
     pull = 1 - 1 / (units * places) + along if source else 1.0
     gain = (weight.variance * pull + weight.mean**2) * terms
-    overlap = batch.overlap(g) * _alike(g.field, batch, terms)
+    overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
@@ -104,7 +96,8 @@ def backward(
     spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
     excess = g.excess + blurring(overlap) / units
     alignment = g.alignment + blurring(g.alignment) / units
-    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, g.field)
+    field = g.field and g.field.blurred(units, batch.size)
+    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, field)
 
 
 def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: float, noises: Noises) -> Spread:

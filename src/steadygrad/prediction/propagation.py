@@ -36,14 +36,15 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     f = expand(wave.values)
     q, mean, d = source.rows(f.q), source.rows(f.mean), source.difference(f)
     if wave.gaussian:
-        return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=source.field)
+        field = source.field and source.field.blurred(source.units, batch.size)
+        return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=field)
     total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2) * _alike(source, f, batch)
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
     spread = source.spread.scaled(s).plus(noise)
-    field = field_through(source, f, s) if source.field else None
+    field = _beyond(source, field_through(source, f, s), total, batch) if source.field else None
     return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch), field=field)
 
 
@@ -63,13 +64,34 @@ def centred(source: Source) -> Field:
     if variance <= 0:
         return source.field
     factor = (variance + float((source.mean**2).mean())) / variance
-    return source.field.mapped(lambda gap: np.minimum(gap * factor, 2.0))
+    field = source.field.mapped(lambda gap: np.minimum(gap * factor, 2.0))
+    return replace(field, beyond=min(field.beyond * factor**2, 1.0))
 
 
 def field_through(source: Source, f: Expansion, power: float) -> Field:
     """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
     masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
     return centred(source).mapped(lambda gap: decayed(gap, masses)).powered(power)
+
+
+def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:
+    """Return the field of f(z) with what products of two places vary by, as `_forward_excess` says of two examples."""
+    before = centred(source)
+    apart = [sum(w * gap for w, gap in zip(_shares(batch), f.mean(), strict=True)) for f in (before, field)]
+    kept = min(_ratio(apart[1], apart[0]) ** 2, 1.0)
+    spilled = replace(field, beyond=kept * before.beyond)
+    return _raised(spilled, total, source.units, batch)
+
+
+def _raised(field: Field, total: float, units: float, batch: Batch) -> Field:
+    """Return a field with what so many units of this relative variance add to what products of two places vary by."""
+    blur = (total + 1) * (1 - field.overlap_of_all(batch.size))
+    return replace(field, beyond=min(field.beyond + max(blur, 0.0) / units, 1.0))
+
+
+def _shares(batch: Batch) -> tuple[float, float]:
+    """Return the shares of pairs of one example and of two."""
+    return 1 / batch.size, 1 - 1 / batch.size
 
 
 def _forward_excess(source: Source, q: Array, d: Array, total: float, batch: Batch) -> Array | float:
@@ -132,7 +154,10 @@ class _Product:
         self.q = base.q * self.q_h * self.favour
         self.field = self._field()
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
-        self.total = self._total()
+        self.total = self._total() if self.source.field is None else self._total_over_positions()
+        if self.source.field is not None and self.field is not None:
+            self.overlap = self._of_gradient(self.field.sizes).overlap_of_all(batch.size)
+            self.field = _raised(self.field, self.total, self.source.units, batch)
         self.s = sensitivity(h)
 
     def moments(self, noises: Noises) -> Moments:
@@ -147,8 +172,9 @@ class _Product:
         if self.source.field is None:
             return self.base.field
         h = field_through(self.source, self.h, sensitivity(self.h))
-        g = self.base.field
-        return h.met(g if g is not None and g.sizes == h.sizes else white(h.sizes, 1.0, 1.0, 1.0))
+        g = self._of_gradient(h.sizes)
+        agreed = h.overlap_of_all(self.batch.size)
+        return replace(h.met(g), beyond=g.beyond * agreed)
 
     def _d(self) -> Array:
         """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""
@@ -163,8 +189,23 @@ class _Product:
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
         fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
-        total = max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
-        return total * self.field.overlap(self.batch.size) if self.field else total
+        return max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
+
+    def _total_over_positions(self) -> float:
+        """Return the same over positions too: the mean over all pairs of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1."""
+        z, masses = centred(self.source), (self.h.square**2).mean(0)
+        masses[: self.source.settled + 1] = 0.0
+        of_h = z.covariances(masses / max(float((self.h.q**2).mean()), 1e-300))
+        of_g = self._of_gradient(z.sizes).squares
+        pairs = tuple((1 + h) * (1 + 2 * g) - 1 for h, g in zip(of_h, of_g, strict=True))
+        return float((z.weights * z.averaged((pairs[0], pairs[1]), self.batch.size)).sum())
+
+    def _of_gradient(self, sizes: tuple[int, ...]) -> Field:
+        """Return the field that one unit's gradient is drawn with; without one positions are independent."""
+        g = self.base.field
+        if g is None or g.sizes != sizes:
+            return white(sizes, 1.0, 1.0, 1.0)
+        return g.of_one(self.source.units, self.batch.size)
 
     def _fourth(self) -> float:
         """Return E[h⁴]/E[h²]² over pairs: what is left of the total beside the gradient's own overlap."""
@@ -184,7 +225,8 @@ class _Product:
     def _spread(self, noises: Noises) -> Spread:
         """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
         base, source, s = self.base, self.source, self.s
-        extra = max(self.total - base.unit_variance - s * s * source.own_variance, 0.0)
+        known = min(base.unit_variance, 2 * self.overlap)
+        extra = max(self.total - known - s * s * source.own_variance, 0.0)
         spread = base.spread.plus(source.spread.scaled(s))
         if source.onward is None or source.onward.variance <= 0:
             return spread.plus(noises.fresh(extra / source.units))

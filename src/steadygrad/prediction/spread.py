@@ -108,7 +108,13 @@ class Noises:
         return self.noise(log_mean(v), float(polygamma(1, 1 / v)), float(polygamma(2, 1 / v)))
 
     def sharing(self, relative_variance: float, known: Spread, known_variance: float, share: float) -> Spread:
-        """Return the log of a unit-mean variable that depends on a known noise by `share`, else on a new one."""
+        """Return the log of a unit-mean variable that depends on a known noise by `share`, else on a new one.
+
+        No covariance is larger than that of a variable which the known noise gives whole.
+        """
+        if known_variance > 0:
+            most = math.sqrt(max(relative_variance, 0.0) / known_variance)
+            share = min(max(share, -most), most)
         rest = max(relative_variance - share * share * known_variance, 0.0)
         form = known.centred.scaled(share).plus(self.fresh(rest).centred)
         return Spread(form.weights, log_mean(relative_variance))

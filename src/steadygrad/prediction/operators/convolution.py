@@ -17,7 +17,7 @@ import torch
 
 from steadygrad.prediction import linear_map
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
-from steadygrad.prediction.field import Array, Field
+from steadygrad.prediction.field import Array, Field, lag_weights
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
@@ -67,8 +67,19 @@ def _windowed(
     taps = float(share.mean())
     new = tuple(out[2:])
     met = _in_common(places, kernel, new, how, transposed)
+    kept = _left_in_window(field, kernel, how["dilation"])
     products = (met * (1 - strided(gap, how["stride"], new, transposed)) for gap in (field.within, field.across))
-    return replace(m, field=Field(share / max(taps, 1e-300), *(1 - p for p in products))), taps
+    found = Field(share / max(taps, 1e-300), *(1 - p for p in products), field.beyond * kept)
+    return replace(m, field=found, excess=m.excess * kept), taps
+
+
+def _left_in_window(field: Field, kernel: torch.Size, dilation: list[int]) -> float:
+    """Return what a window's sum leaves of what products of two places vary by: the mean squared product in a window."""
+    at = tuple(
+        slice(0, min(k * step, n), step) for n, k, step in zip(field.sizes, kernel[2:], dilation, strict=True)
+    )
+    alike = (1 - field.within[at]) ** 2
+    return float((lag_weights(alike.shape) * alike).sum())
 
 
 def _in_common(
@@ -165,7 +176,7 @@ def _pairs(x: Moments, stride: list[int], places: tuple[int, ...]) -> Moments:
     if x.field is None:
         return x
     gaps = (strided(gap, stride, places, False) for gap in (x.field.within, x.field.across))
-    return replace(x, field=Field(np.ones(places), *gaps))
+    return replace(x, field=Field(np.ones(places), *gaps, x.field.beyond))
 
 
 RULES: dict[Any, Rule] = {aten.convolution: convolution, aten.convolution_backward: convolution_backward}

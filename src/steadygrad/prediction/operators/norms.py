@@ -62,7 +62,7 @@ def _normalized(
     std = np.broadcast_to(std, (r,)) * abs(scale)
     gap = correlation_gap(d * scale * scale, std)
     if field is not None:
-        field = field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300))
+        field = field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300)).of_one(units, run.batch.size)
     source = Source(np.full(r, shift), std, gap, units, CERTAIN, CERTAIN, own_variance=0.0, settled=2, field=field)
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
@@ -76,7 +76,7 @@ def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
         return None
     factor = float(m.q.mean()) / max(variance, 1e-300)
     field = field.mapped(lambda gap: np.clip(gap * factor, 0.0, 2.0))
-    return replace(field, share=np.ones(field.sizes))
+    return replace(field, share=np.ones(field.sizes), beyond=min(field.beyond * factor**2, 1.0))
 
 
 def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -199,7 +199,8 @@ def _by_group(
     gap = correlation_gap(d * (m.q[:, None] + m.q) / 2 / q, np.sqrt(variance * m.q / q))
     if field is not None:
         far = (variance - q * (1 - field.across) + shared) / variance
-        field = Field(np.ones(field.sizes), np.clip(field.within * q / variance, 0, 2), np.clip(far, 0, 2))
+        beyond = min(field.beyond * (q / variance) ** 2, 1.0)
+        field = Field(np.ones(field.sizes), np.clip(field.within * q / variance, 0, 2), np.clip(far, 0, 2), beyond)
     out = call.out[0]
     whole = _normalized(run, x, np.ones(1), gap, affine, features(out, dims, run.batch.size), field)
     return _with_statistics(run, replace(whole, axes=axes_of(run, dims, out)), variance, eps, m.spread)

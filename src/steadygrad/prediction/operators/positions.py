@@ -102,12 +102,29 @@ def _met(m: Moments, whole: Dims, shared: dict[int, Dimension]) -> tuple[Moments
     names: Names = {role: k for k, role in enumerate(old)}
     names.update({place: len(old) + k for k, place in enumerate(extra)})
     field = field_of(m, sizes(whole))
+    left = _left(field, tuple(old), math.prod(a.size for _, a in extra if a.role == FEATURE))
+    beyond = min((field.beyond if field else _beyond(m)) * left, 1.0)
     field = field.kept(tuple(old)) if field else None
     alone, here = spread_alone(m), apart_here(m)
     for _, a in extra:
         far = (0.0, here) if a.role == SPREAD_OUT else (alone, alone)
         field = (field or nowhere(here)).widened((a.size,), *far)
-    return replace(m, field=field), names
+    return replace(m, field=field and replace(field, beyond=beyond), excess=m.excess * left), names
+
+
+def _left(field: Field | None, kept: tuple[int, ...], new: int) -> float:
+    """Return by how much products of examples vary where these positions are left, and `new` features are positions.
+
+    Positions that are no more are summed over, features that become positions, independent ones, no longer are.
+    """
+    gone = tuple(i for i in range(len(field.sizes)) if i not in kept) if field else ()
+    return new * (field.left_over(gone) if field and gone else 1.0)
+
+
+def _beyond(m: Moments) -> float:
+    """Return by how much products of two examples vary, the mean over pairs."""
+    excess, r = np.asarray(m.excess), len(m.q)
+    return float(excess.sum()) / max(r * (r - 1), 1) if excess.ndim else float(excess)
 
 
 def field_of(m: Moments, positions: tuple[int, ...]) -> Field | None:
@@ -117,7 +134,7 @@ def field_of(m: Moments, positions: tuple[int, ...]) -> Field | None:
     if m.field is not None and m.field.sizes == positions:
         return m.field
     alone = spread_alone(m)
-    return fields.white(positions, alone, alone, apart_here(m))
+    return fields.white(positions, alone, alone, apart_here(m), min(_beyond(m) * math.prod(positions), 1.0))
 
 
 def nowhere(here: float) -> Field:
@@ -149,7 +166,8 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     values = data.double().reshape([a.size for a, _ in pieces]).permute(order).reshape(examples, *positions, -1)
     moments = moments_of_data(values, run.batch)
     if positions:
-        moments = replace(moments, field=fields.of_data(values.numpy()))
+        field = fields.of_data(values.numpy())
+        moments = replace(moments, field=field, excess=run.batch.off_diagonal(field.beyond))
     numbers = iter(range(len(positions)))
     new = []
     for i, dim in enumerate(dims):
