@@ -25,15 +25,15 @@ GRID = 2 * np.linspace(0, 1, 257) ** 2
 @dataclass(frozen=True, slots=True)
 class Field:
     """`share`: [*positions], second moment relative to its mean; `within` and `across`: [*lags], one less the product
-    of an example, and of two distinct ones, at two positions that far apart, relative to the second moment. `beyond` is
-    what the mean square of the product of two distinct places, E[(x·y/n)²], has beyond the square of its mean, relative
-    to the second moment squared, as `Moments.excess` is of two examples.
+    of an example, and of two distinct ones, at two positions that far apart, relative to the second moment. `beyond`, [*lags]
+    or one number, is the variance of the product x·y/n of two distinct places, relative to the second moment squared, as
+    `Moments.excess` is of two examples; at a lag the covariance with the product of two places that far from both.
     """
 
     share: Array
     within: Array
     across: Array
-    beyond: float = 0.0
+    beyond: Array | float = 0.0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -54,6 +54,16 @@ class Field:
         """Return the means of `within` and `across` over all pairs of positions."""
         w = self.weights
         return float((w * self.within).sum()), float((w * self.across).sum())
+
+    @property
+    def varied(self) -> float:
+        """By how much products of two places vary."""
+        return float(np.asarray(self.beyond).flat[0])
+
+    @property
+    def varying(self) -> Array:
+        """The same by lag."""
+        return np.broadcast_to(self.beyond, self.sizes)
 
     def apart(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over pairs of distinct positions."""
@@ -79,29 +89,36 @@ class Field:
         For products K and squares q of two places, E[K'²] = K² + (q q' + K²)/N and E[q q'] gains 2 K²/N; r = K²/q q'.
         """
         r = self.overlap_of_all(examples)
-        return replace(self, beyond=min(self.beyond + (1 + 2 * r) * (1 - r) / units, 1.0))
+        return self.raised((1 + 2 * r) * (1 - r) / units)
 
     def of_one(self, units: float, examples: int) -> Field:
         """Return the field that one of so many units is drawn with: without what their number blurs."""
         r = self.overlap_of_all(examples)
-        return replace(self, beyond=max(self.beyond - (1 + 2 * r) * (1 - r) / units, 0.0))
+        return self.raised(-(1 + 2 * r) * (1 - r) / units)
+
+    def raised(self, variance: float) -> Field:
+        """Return the field with products that vary by so much more: as those of units that are alike at near places."""
+        return replace(self, beyond=np.clip(self.beyond + variance * (1 - self.within) ** 2, 0.0, 1.0))
 
     @property
     def squares(self) -> tuple[Array, Array]:
         """E[(x·y/n)²] by lag, relative to q squared, of an example and of two: at most that of a place with itself."""
         own, other = ((1 - gap) ** 2 for gap in (self.within, self.across))
-        return own + np.clip(self.beyond, 0.0, 1 - own), other + np.clip(self.beyond, 0.0, 1 - other)
+        return own + np.clip(self.varied, 0.0, 1 - own), other + np.clip(self.varied, 0.0, 1 - other)
 
     @staticmethod
     def averaged(pair: tuple[Array, Array], examples: int) -> Array:
         """Return the mean over pairs of examples of what is known of one and of two."""
         return np.asarray(pair[0] / examples + pair[1] * (1 - 1 / examples))
 
-    def left_over(self, gone: tuple[int, ...]) -> float:
-        """Return what a sum over these axes leaves of `beyond`: the mean squared product of two places along them."""
-        at = tuple(slice(None) if i in gone else 0 for i in range(self.share.ndim))
-        weights = lag_weights(tuple(self.sizes[i] for i in gone))
-        return float((weights * (1 - self.within[at]) ** 2).sum())
+    def left_over(self, gone: tuple[int, ...]) -> Array:
+        """Return what a sum over these axes leaves of `beyond`, by the lags of the others: the mean over pairs along them.
+
+        So products are those of places that stand at the same place of these axes.
+        """
+        shape = tuple(n if i in gone else 1 for i, n in enumerate(self.sizes))
+        weights = lag_weights(tuple(self.sizes[i] for i in gone)).reshape(shape)
+        return np.asarray((weights * self.varying).sum(axis=gone))
 
     def covariances(self, masses: Array) -> tuple[Array, Array]:
         """Return sum_n masses_n E[c^n] by lag, of an example and of two; c varies over draws by `beyond`.
@@ -110,7 +127,7 @@ class Field:
         """
         whole, first = float(masses.sum()), np.zeros_like(masses)
         first[1] = masses[1]
-        if not self.beyond:
+        if not self.varied:
             return whole - decayed(self.within, masses), whole - decayed(self.across, masses)
         gaps = zip((self.within, self.across), self.squares, strict=True)
         own, other = (
@@ -152,14 +169,14 @@ class Field:
         Products of a term with the other vary as much as those within a term, so that of two terms alike nothing goes.
         """
         parts = (weight * getattr(self, n) + rest * getattr(other, n) for n in ("share", "within", "across"))
-        beyond = (weight * self.beyond**0.5 + rest * other.beyond**0.5) ** 2
+        beyond = (weight * np.sqrt(self.beyond) + rest * np.sqrt(other.beyond)) ** 2
         return Field(*parts, beyond)
 
     def transposed(self, order: tuple[int, ...]) -> Field:
         """Return the field with its axes in another order."""
         if order == tuple(range(len(order))):
             return self
-        return Field(*(x.transpose(order) for x in (self.share, self.within, self.across)), self.beyond)
+        return Field(*(x.transpose(order) for x in (self.share, self.within, self.across, self.varying)))
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -168,7 +185,7 @@ class Field:
         gone = tuple(i for i in range(self.share.ndim) if i not in axes)
         at = tuple(slice(None) if i in axes else 0 for i in range(self.share.ndim))
         share = self.share.mean(axis=gone) if gone else self.share
-        left = Field(share, self.within[at], self.across[at], self.beyond)
+        left = Field(share, self.within[at], self.across[at], self.left_over(gone) if gone else self.beyond)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
@@ -181,7 +198,9 @@ class Field:
             whole[index] = old
             new.append(whole)
         share = np.broadcast_to(self.share.reshape(self.sizes + (1,) * len(extra)), shape)
-        return Field(share, *new, self.beyond)
+        beyond = self.varying[index[:1] + (None,) * len(extra)] * (1 - new[0]) ** 2
+        beyond[index] = self.varying
+        return Field(share, *new, beyond)
 
 
 def white(sizes: tuple[int, ...], within: float, across: float, here: float, beyond: float = 0.0) -> Field:
@@ -225,7 +244,7 @@ def of_data(values: Array) -> Field:
     found = Field(share, np.maximum(1 - within, 0.0), across)
     same = 1 / (examples * found.count)
     expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
-    return replace(found, beyond=max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0))
+    return found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0))
 
 
 def _of_distinct(rows: Array) -> float:

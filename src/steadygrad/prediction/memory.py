@@ -175,7 +175,7 @@ def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | N
     lags = tuple(slice(0, s.stop - s.start) for s in here)
     if not level > 0 or share.shape != tuple(s.stop - s.start for s in here):
         return None, 1.0
-    cut = Field(share / level, field.within[lags], field.across[lags], field.beyond)
+    cut = Field(share / level, field.within[lags], field.across[lags], field.varying[lags])
     return cut.kept(tuple(present)), level
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .batch import Batch
 from .field import Field, decayed, white
-from .hermite import Expansion, expand, tables
+from .hermite import Expansion, at_scales, expand, tables
 from .linear_map import blurring
 from .source import Onward, Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread
@@ -44,8 +44,11 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
     spread = source.spread.scaled(s).plus(noise)
-    field = _beyond(source, field_through(source, f, s), total, batch) if source.field else None
-    return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch), field=field)
+    excess = _forward_excess(source, q, d, total, batch)
+    if source.field is None:
+        return Moments(mean, q, d, spread, total, excess)
+    field, level = uneven(source, wave.values, field_through(source, f, s))
+    return Moments(mean, q * level, d * level, spread, total, excess, field=_beyond(source, field, total, batch))
 
 
 def _alike(source: Source, f: Expansion, batch: Batch) -> float:
@@ -65,13 +68,33 @@ def centred(source: Source) -> Field:
         return source.field
     factor = (variance + float((source.mean**2).mean())) / variance
     field = source.field.mapped(lambda gap: np.minimum(gap * factor, 2.0))
-    return replace(field, beyond=min(field.beyond * factor**2, 1.0))
+    return replace(field, beyond=np.minimum(field.beyond * factor**2, 1.0))
 
 
 def field_through(source: Source, f: Expansion, power: float) -> Field:
     """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
     masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
     return centred(source).mapped(lambda gap: decayed(gap, masses)).powered(power)
+
+
+def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
+    """Return the field of f(z) with the second moment that each position has, and their mean relative to f's own.
+
+    A position whose variance is s times the mean has E[f(√s z)²].
+    """
+    assert source.field is not None
+    share = source.field.share
+    if not np.ptp(share):
+        return field, 1.0
+    square, variance = float((source.mean**2).mean()), float((source.std**2).mean())
+    some, back = np.unique(np.round(share, 3), return_inverse=True)
+    scales = np.sqrt(np.maximum(some * (square + variance) - square, 0.0) / max(variance, 1e-300))
+    squares = at_scales((values**2).mean(0), np.append(scales, 1.0))
+    found = squares[:-1][back].reshape(share.shape)
+    mean = float(found.mean())
+    if not (mean > 0 and squares[-1] > 0):
+        return field, 1.0
+    return replace(field, share=found / mean), mean / float(squares[-1])
 
 
 def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:
@@ -86,7 +109,7 @@ def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:
 def _raised(field: Field, total: float, units: float, batch: Batch) -> Field:
     """Return a field with what so many units of this relative variance add to what products of two places vary by."""
     blur = (total + 1) * (1 - field.overlap_of_all(batch.size))
-    return replace(field, beyond=min(field.beyond + max(blur, 0.0) / units, 1.0))
+    return field.raised(max(blur, 0.0) / units)
 
 
 def _shares(batch: Batch) -> tuple[float, float]:
@@ -147,12 +170,13 @@ class _Product:
     """A gradient times a function h of a source."""
 
     def __init__(self, base: Moments, source: Source, values: Array, batch: Batch) -> None:
-        self.base, self.source, self.batch = base, source, batch
+        self.base, self.source, self.values, self.batch = base, source, values, batch
         self.h = h = expand(values)
         self.favour, self.along = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
+        self.field, level = self._field()
+        self.favour *= level
         self.q = base.q * self.q_h * self.favour
-        self.field = self._field()
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
         self.total = self._total() if self.source.field is None else self._total_over_positions()
         if self.source.field is not None and self.field is not None:
@@ -167,14 +191,17 @@ class _Product:
         alignment = self._alignment()
         return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along, self.field)
 
-    def _field(self) -> Field | None:
-        """Return how positions of g h differ; those of a gradient without a field are independent."""
+    def _field(self) -> tuple[Field | None, float]:
+        """Return how positions of g h differ, and by how much more is left where both are large at the same ones.
+
+        Positions of a gradient without a field are independent.
+        """
         if self.source.field is None:
-            return self.base.field
-        h = field_through(self.source, self.h, sensitivity(self.h))
+            return self.base.field, 1.0
+        h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
         g = self._of_gradient(h.sizes)
         agreed = h.overlap_of_all(self.batch.size)
-        return replace(h.met(g), beyond=g.beyond * agreed)
+        return replace(h.met(g), beyond=g.beyond * agreed), level * float((h.share * g.share).mean())
 
     def _d(self) -> Array:
         """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""

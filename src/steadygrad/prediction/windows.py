@@ -81,7 +81,7 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     share = _along(m.field.share, [_places(w) for w in windows])
     scale = max(level, 1e-300)
     gaps = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
-    field = Field(share / share.mean(), *gaps, m.field.beyond)  # products of sums vary as they do, beside their size
+    field = Field(share / share.mean(), *gaps, m.field.varied)  # products of sums vary as they do, beside their size
     return replace(m, q=m.q * level, d=m.d * kept, field=field, unit_variance=0.0)
 
 
@@ -95,5 +95,5 @@ def spread_back(m: Moments, windows: list[Window]) -> Moments:
         level *= met * (1 + max(met - 1, 0.0) * (1 - next_one)) / w.kernel**2
     within, across = (_along(gap, tables) for gap in (m.field.within, m.field.across))
     within.flat[0] = 0.0
-    field = Field(np.ones(within.shape), within, across, m.field.beyond)
+    field = Field(np.ones(within.shape), within, across, m.field.varied)
     return replace(m, mean=m.mean / math.prod(w.kernel for w in windows), q=m.q * level, d=m.d * level, field=field)

@@ -17,7 +17,7 @@ import torch
 
 from steadygrad.prediction import linear_map
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
-from steadygrad.prediction.field import Array, Field, lag_weights
+from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
@@ -67,19 +67,28 @@ def _windowed(
     taps = float(share.mean())
     new = tuple(out[2:])
     met = _in_common(places, kernel, new, how, transposed)
-    kept = _left_in_window(field, kernel, how["dilation"])
+    varied = strided(_left_in_windows(field, kernel, how["dilation"]), how["stride"], new, transposed)
+    kept = float(varied.flat[0]) / field.varied if field.varied > 0 else 1.0
     products = (met * (1 - strided(gap, how["stride"], new, transposed)) for gap in (field.within, field.across))
-    found = Field(share / max(taps, 1e-300), *(1 - p for p in products), field.beyond * kept)
+    found = Field(share / max(taps, 1e-300), *(1 - p for p in products), varied)
     return replace(m, field=found, excess=m.excess * kept), taps
 
 
-def _left_in_window(field: Field, kernel: torch.Size, dilation: list[int]) -> float:
-    """Return what a window's sum leaves of what products of two places vary by: the mean squared product in a window."""
-    at = tuple(
-        slice(0, min(k * step, n), step) for n, k, step in zip(field.sizes, kernel[2:], dilation, strict=True)
-    )
-    alike = (1 - field.within[at]) ** 2
-    return float((lag_weights(alike.shape) * alike).sum())
+def _left_in_windows(field: Field, kernel: torch.Size, dilation: list[int]) -> Array:
+    """Return, by lag, what a sum over windows leaves of what products of two places vary by: a mean over their pairs."""
+    left = field.varying
+    for axis, (n, k, step) in enumerate(zip(field.sizes, kernel[2:], dilation, strict=True)):
+        left = np.moveaxis(np.tensordot(_triangle(n, k, step), left, axes=(1, axis)), 0, axis)
+    return left
+
+
+@lru_cache(maxsize=256)
+def _triangle(size: int, kernel: int, dilation: int) -> Array:
+    """Return [lags of windows, lags of positions]: the share of pairs of two windows' taps that are that far."""
+    table, lag = np.zeros((size, size)), np.arange(size)
+    for j in range(-(kernel - 1), kernel):
+        np.add.at(table, (lag, np.minimum(abs(lag + j * dilation), size - 1)), (kernel - abs(j)) / kernel**2)
+    return table
 
 
 def _in_common(
@@ -176,7 +185,7 @@ def _pairs(x: Moments, stride: list[int], places: tuple[int, ...]) -> Moments:
     if x.field is None:
         return x
     gaps = (strided(gap, stride, places, False) for gap in (x.field.within, x.field.across))
-    return replace(x, field=Field(np.ones(places), *gaps, x.field.beyond))
+    return replace(x, field=Field(np.ones(places), *gaps, strided(x.field.varying, stride, places, False)))
 
 
 RULES: dict[Any, Rule] = {aten.convolution: convolution, aten.convolution_backward: convolution_backward}

@@ -107,7 +107,7 @@ def _more_positions(
     for t, x in pairs:
         field = field_of(x.moments, sizes(run.dims(t))) if not isinstance(run.value(t), Fill) else None
         within, across = field.apart() if field else (apart_here(x.moments),) * 2
-        beyond = field.beyond if field else 0.0
+        beyond = field.varied if field else 0.0
         share = t.shape[dim] / out.shape[dim]
         moments.append(
             replace(
@@ -171,7 +171,7 @@ def within_zeros(run: Interpreter, call: Call) -> Value:
     if field is not None:
         kept = math.prod(field.sizes) / max(math.prod(sizes(dims)), 1)
         within, across = field.apart()
-        field = white(sizes(dims), 1 - kept * (1 - within), 1 - kept * (1 - across), apart_here(m), field.beyond * kept)
+        field = white(sizes(dims), 1 - kept * (1 - within), 1 - kept * (1 - across), apart_here(m), field.varied * kept)
     m = replace(m, mean=m.mean * share, q=m.q * share, d=m.d * share, field=field)
     return _mixture(run, out, [x], ([m], [1.0]), dims)
 
@@ -220,7 +220,7 @@ def _resized(m: Moments, before: tuple[int, ...], after: tuple[int, ...]) -> Any
     if len(after) != len(before):
         return None
     within, across = field.apart()
-    return white(after, within, across, apart_here(m), field.beyond)
+    return white(after, within, across, apart_here(m), field.varied)
 
 
 def _gathered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

@@ -76,7 +76,7 @@ def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
         return None
     factor = float(m.q.mean()) / max(variance, 1e-300)
     field = field.mapped(lambda gap: np.clip(gap * factor, 0.0, 2.0))
-    return replace(field, share=np.ones(field.sizes), beyond=min(field.beyond * factor**2, 1.0))
+    return replace(field, share=np.ones(field.sizes), beyond=np.minimum(field.beyond * factor**2, 1.0))
 
 
 def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -199,7 +199,7 @@ def _by_group(
     gap = correlation_gap(d * (m.q[:, None] + m.q) / 2 / q, np.sqrt(variance * m.q / q))
     if field is not None:
         far = (variance - q * (1 - field.across) + shared) / variance
-        beyond = min(field.beyond * (q / variance) ** 2, 1.0)
+        beyond = np.minimum(field.beyond * (q / variance) ** 2, 1.0)
         field = Field(np.ones(field.sizes), np.clip(field.within * q / variance, 0, 2), np.clip(far, 0, 2), beyond)
     out = call.out[0]
     whole = _normalized(run, x, np.ones(1), gap, affine, features(out, dims, run.batch.size), field)

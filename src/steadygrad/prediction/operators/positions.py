@@ -103,13 +103,15 @@ def _met(m: Moments, whole: Dims, shared: dict[int, Dimension]) -> tuple[Moments
     names.update({place: len(old) + k for k, place in enumerate(extra)})
     field = field_of(m, sizes(whole))
     left = _left(field, tuple(old), math.prod(a.size for _, a in extra if a.role == FEATURE))
-    beyond = min((field.beyond if field else _beyond(m)) * left, 1.0)
+    varied = min((field.varied if field else _beyond(m)) * left, 1.0)
     field = field.kept(tuple(old)) if field else None
     alone, here = spread_alone(m), apart_here(m)
     for _, a in extra:
         far = (0.0, here) if a.role == SPREAD_OUT else (alone, alone)
         field = (field or nowhere(here)).widened((a.size,), *far)
-    return replace(m, field=field and replace(field, beyond=beyond), excess=m.excess * left), names
+    if field is not None and (extra or not field.varied):
+        field = replace(field, beyond=varied * (1 - field.within) ** 2)
+    return replace(m, field=field, excess=m.excess * left), names
 
 
 def _left(field: Field | None, kept: tuple[int, ...], new: int) -> float:
@@ -118,7 +120,11 @@ def _left(field: Field | None, kept: tuple[int, ...], new: int) -> float:
     Positions that are no more are summed over, features that become positions, independent ones, no longer are.
     """
     gone = tuple(i for i in range(len(field.sizes)) if i not in kept) if field else ()
-    return new * (field.left_over(gone) if field and gone else 1.0)
+    return new * (_ratio(float(field.left_over(gone).flat[0]), field.varied) if field and gone else 1.0)
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below > 0 else 1.0
 
 
 def _beyond(m: Moments) -> float:
@@ -167,7 +173,7 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     moments = moments_of_data(values, run.batch)
     if positions:
         field = fields.of_data(values.numpy())
-        moments = replace(moments, field=field, excess=run.batch.off_diagonal(field.beyond))
+        moments = replace(moments, field=field, excess=run.batch.off_diagonal(field.varied))
     numbers = iter(range(len(positions)))
     new = []
     for i, dim in enumerate(dims):
