@@ -25,9 +25,9 @@ GRID = 2 * np.linspace(0, 1, 257) ** 2
 @dataclass(frozen=True, slots=True)
 class Field:
     """`share`: [*positions], second moment relative to its mean; `within` and `across`: [*lags], one less the product
-    of an example, and of two distinct ones, at two positions that far apart, relative to the second moment. `beyond`, [*lags]
-    or one number, is the variance of the product x·y/n of two distinct places, relative to the second moment squared, as
-    `Moments.excess` is of two examples; at a lag the covariance with the product of two places that far from both.
+    of an example, and of two distinct ones, at two positions that far apart, relative to the second moment. `beyond`,
+    [*lags] or one number, is the variance of the product x·y/n of two distinct places, relative to the second moment
+    squared, as `Moments.excess` is of two examples; at a lag its covariance with the product of two places that far on.
     """
 
     share: Array
@@ -112,9 +112,9 @@ class Field:
         return np.asarray(pair[0] / examples + pair[1] * (1 - 1 / examples))
 
     def left_over(self, gone: tuple[int, ...]) -> Array:
-        """Return what a sum over these axes leaves of `beyond`, by the lags of the others: the mean over pairs along them.
+        """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
 
-        So products are those of places that stand at the same place of these axes.
+        Products are sums over these axes of those of places that stand at the same place along them.
         """
         shape = tuple(n if i in gone else 1 for i, n in enumerate(self.sizes))
         weights = lag_weights(tuple(self.sizes[i] for i in gone)).reshape(shape)
@@ -168,9 +168,9 @@ class Field:
 
         Products of a term with the other vary as much as those within a term, so that of two terms alike nothing goes.
         """
-        parts = (weight * getattr(self, n) + rest * getattr(other, n) for n in ("share", "within", "across"))
+        share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
         beyond = (weight * np.sqrt(self.beyond) + rest * np.sqrt(other.beyond)) ** 2
-        return Field(*parts, beyond)
+        return Field(share, within, across, beyond)
 
     def transposed(self, order: tuple[int, ...]) -> Field:
         """Return the field with its axes in another order."""
@@ -200,7 +200,10 @@ class Field:
         share = np.broadcast_to(self.share.reshape(self.sizes + (1,) * len(extra)), shape)
         beyond = self.varying[index[:1] + (None,) * len(extra)] * (1 - new[0]) ** 2
         beyond[index] = self.varying
-        return Field(share, *new, beyond)
+        return Field(share, new[0], new[1], beyond)
+
+
+_NAMES = ("share", "within", "across")
 
 
 def white(sizes: tuple[int, ...], within: float, across: float, here: float, beyond: float = 0.0) -> Field:

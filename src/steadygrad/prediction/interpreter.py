@@ -20,6 +20,7 @@ from steadygrad.tracing import source_line
 from . import demands, writes
 from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
+from .kinship import Kinship
 from .memory import Memory
 from .outside import outside
 from .source import Source
@@ -114,6 +115,7 @@ class Interpreter(TorchDispatchMode):
         self.backward = False
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
+        self.kinship, self.tied = Kinship(batch), False
         self.calls: list[Seen] | None = None
         self._where: Callable[[], str] = str
         self._fills = 0

@@ -7,7 +7,7 @@ import numpy as np
 from .batch import Batch
 from .field import Field
 from .source import Source
-from .spread import CERTAIN, Noises, Spread
+from .spread import CERTAIN, Noises, Spread, within_bounds
 from .values import Array, Fill, Moments
 
 
@@ -106,6 +106,7 @@ def _matrix_noise(overlap: float, alignment: float, source: Source | None, units
         return noises.fresh(variance)
     known = source.own_variance / source.units
     share = 2 * alignment / units / known
+    share = within_bounds(share, variance, known) if source.field is not None else share
     return noises.sharing(variance, source.noise, known, share)
 
 

@@ -16,7 +16,7 @@ from .field import Field, decayed, white
 from .hermite import Expansion, at_scales, expand, tables
 from .linear_map import blurring
 from .source import Onward, Source, Wave, sensitivity
-from .spread import CERTAIN, Noises, Spread
+from .spread import CERTAIN, Noises, Spread, within_bounds
 from .values import Array, Moments
 
 
@@ -219,7 +219,7 @@ class _Product:
         return max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
 
     def _total_over_positions(self) -> float:
-        """Return the same over positions too: the mean over all pairs of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1."""
+        """Return the same over positions too: the mean of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1 over pairs."""
         z, masses = centred(self.source), (self.h.square**2).mean(0)
         masses[: self.source.settled + 1] = 0.0
         of_h = z.covariances(masses / max(float((self.h.q**2).mean()), 1e-300))
@@ -252,7 +252,7 @@ class _Product:
     def _spread(self, noises: Noises) -> Spread:
         """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
         base, source, s = self.base, self.source, self.s
-        known = min(base.unit_variance, 2 * self.overlap)
+        known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
         extra = max(self.total - known - s * s * source.own_variance, 0.0)
         spread = base.spread.plus(source.spread.scaled(s))
         if source.onward is None or source.onward.variance <= 0:
@@ -264,4 +264,5 @@ class _Product:
         )
         aligned = 2 * base.alignment * joint
         share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance
+        share = within_bounds(share, extra, variance) if source.field is not None else share
         return spread.plus(noises.sharing(extra / source.units, noise, variance / source.units, share))

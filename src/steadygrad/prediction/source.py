@@ -14,7 +14,7 @@ from . import hermite
 from .field import Field
 from .hermite import Expansion
 from .spread import Spread
-from .values import Array
+from .values import Array, Moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Source:
     `noise` what they add, of variance `own_variance`/units. `onward` is the last function of the source, the one
     that goes on: backward functions share its noise. `settled` is how many Hermite orders of the units
     do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how positions differ; their
-    average is in `own_variance`.
+    average is in `own_variance`. `root` are the moments of the units themselves.
     """
 
     mean: Array
@@ -50,6 +50,7 @@ class Source:
     field: Field | None = None
     parts: dict[Hashable, Source] = dataclasses.field(default_factory=dict)
     onward: Onward | None = dataclasses.field(default=None)
+    root: Moments | None = None
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""

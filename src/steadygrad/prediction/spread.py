@@ -83,6 +83,12 @@ class Spread:
 CERTAIN = Spread(np.zeros(0))
 
 
+def within_bounds(share: float, relative_variance: float, known_variance: float) -> float:
+    """Return a share of a known noise that is no larger than that of a variable which this noise gives whole."""
+    most = math.sqrt(max(relative_variance, 0.0) / known_variance) if known_variance > 0 else 0.0
+    return min(max(share, -most), most)
+
+
 def log_mean(relative_variance: float) -> float:
     """Return E[log X] of a Gamma variable of mean 1 and this variance: ψ(k) - log k = -v/2 - v²/12 + ..., k = 1/v."""
     v = relative_variance
@@ -108,13 +114,7 @@ class Noises:
         return self.noise(log_mean(v), float(polygamma(1, 1 / v)), float(polygamma(2, 1 / v)))
 
     def sharing(self, relative_variance: float, known: Spread, known_variance: float, share: float) -> Spread:
-        """Return the log of a unit-mean variable that depends on a known noise by `share`, else on a new one.
-
-        No covariance is larger than that of a variable which the known noise gives whole.
-        """
-        if known_variance > 0:
-            most = math.sqrt(max(relative_variance, 0.0) / known_variance)
-            share = min(max(share, -most), most)
+        """Return the log of a unit-mean variable that depends on a known noise by `share`, else on a new one."""
         rest = max(relative_variance - share * share * known_variance, 0.0)
         form = known.centred.scaled(share).plus(self.fresh(rest).centred)
         return Spread(form.weights, log_mean(relative_variance))

@@ -80,8 +80,10 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     kept = apart / here if here > 0 else level
     share = _along(m.field.share, [_places(w) for w in windows])
     scale = max(level, 1e-300)
-    gaps = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
-    field = Field(share / share.mean(), *gaps, m.field.varied)  # products of sums vary as they do, beside their size
+    within, across = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
+    field = Field(
+        share / share.mean(), within, across, m.field.varied
+    )  # beside their size products of sums vary as before
     return replace(m, q=m.q * level, d=m.d * kept, field=field, unit_variance=0.0)
 
 

@@ -11,11 +11,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles, sizes
-from steadygrad.prediction.field import white
+from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.kinship import Beside
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
@@ -26,6 +28,7 @@ from .pointwise import on_draws
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, parameter, spread_out, together
 
 aten = torch.ops.aten
+MOST_PAIRS = 8  # of steps a lag that are looked at
 
 
 def cat(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -74,7 +77,28 @@ def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: 
     else:
         moments, whole = _side_by_side(run, pairs, dim, call.out)
     shares = [t.numel() / call.out.numel() for t in tensors]
+    if stacked and run.tied and not sizes(whole):
+        return _steps(run, call, signals, (moments, shares), whole, dim)
     return _mixture(run, call.out, signals, (moments, shares), whole)
+
+
+def _steps(
+    run: Interpreter, call: Call, signals: list[Signal], parts: tuple[list[Moments], list[float]], dims: Dims, dim: int
+) -> Value:
+    """Steps that met the same weights, stacked: positions, which have in common what their origins say."""
+    moments, count = parts[0], len(parts[0])
+    sized = [m.q.mean() for m in moments]
+    q = max(float(np.mean(sized)), 1e-300)
+    within, across = np.zeros(count), np.zeros(count)
+    for lag in range(count):
+        starts = range(0, count - lag, -(-(count - lag) // MOST_PAIRS))
+        pairs = [(run.kinship.of(moments[i], moments[i + lag]), (sized[i] * sized[i + lag]) ** 0.5) for i in starts]
+        size = float(np.mean([s for _, s in pairs])) / q
+        within[lag], across[lag] = (1 - size * float(np.mean([k[i] for k, _ in pairs])) for i in (0, 1))
+    within[0] = 0.0
+    field = Field(np.array(sized) / q, np.clip(within, 0.0, 2.0), np.clip(across, 0.0, 2.0))
+    whole = (*dims[:dim], (Axis(0, count, 1),), *dims[dim + 1 :])
+    return _mixture(run, call.out, signals, parts, whole, field)
 
 
 def _widest(run: Interpreter, tensor: torch.Tensor) -> Dims | None:
@@ -112,7 +136,9 @@ def _more_positions(
         moments.append(
             replace(
                 x.moments,
-                field=white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments), beyond),
+                field=white(
+                    positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments), beyond
+                ),
             )
         )
     whole = [tuple(a for a in d if a.role < 0) for d in dims]
@@ -124,15 +150,22 @@ def _more_positions(
 
 
 def _mixture(
-    run: Interpreter, out: torch.Tensor, signals: list[Signal], parts: tuple[list[Moments], list[float]], dims: Dims
+    run: Interpreter,
+    out: torch.Tensor,
+    signals: list[Signal],
+    parts: tuple[list[Moments], list[float]],
+    dims: Dims,
+    field: Field | None = None,
 ) -> Signal:
-    m, ancestors = _mixed(*parts), 0
+    m, ancestors = replace(_mixed(*parts), origin=Beside(tuple(zip(*parts, strict=True)))), 0
+    m = replace(m, field=field or m.field)
     for signal in signals:
         ancestors |= signal.ancestors
     axes = axes_of(run, dims, out)
     if any(s.base is not None for s in signals):
         return Signal(m, None, m, ancestors, None, "approximate", axes)
     source = gaussian(m, features(out, dims, run.batch.size), run.batch)
+    source.root = m
     return Signal(m, Wave(source, source.nodes, gaussian=True), None, ancestors, None, "approximate", axes)
 
 

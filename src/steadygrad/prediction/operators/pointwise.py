@@ -15,6 +15,7 @@ import torch
 
 from steadygrad.prediction import hermite
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
+from steadygrad.prediction.kinship import Function, Sum
 from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import backward, forward
 from steadygrad.prediction.sampling import LARGEST, draws_of
@@ -147,9 +148,13 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
     ancestors, mark = 0, worst(*(s.mark for s in signals))
     for signal in signals:
         ancestors |= signal.ancestors
+    origin = None if wave.source is None else Function(wave.source, wave.values, base)
     if base is None:
-        return Signal(forward(wave, run.batch, run.noises), wave, ancestors=ancestors, mark=mark)
-    moments = backward(base, wave, run.batch, run.noises)
+        m = replace(forward(wave, run.batch, run.noises), origin=origin)
+        return Signal(m, wave, ancestors=ancestors, mark=mark)
+    moments = replace(
+        backward(base, wave, run.batch, run.noises), origin=origin or Sum(((base, float(wave.values.mean())),))
+    )
     linear = signals[0].linear if wave.source is None else None
     return Signal(moments, wave, base, ancestors, linear, mark)
 

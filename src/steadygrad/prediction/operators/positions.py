@@ -30,6 +30,7 @@ from steadygrad.prediction.axes import (
 )
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.kinship import Data
 from steadygrad.prediction.sampling import moments_of, moments_of_data
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Scores, Signal, Value
@@ -44,7 +45,7 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
         case Signal():
             return value
         case Concrete(tensor=data) if _is_batch(data, run):
-            return Signal(moments_of_data(data, run.batch))
+            return Signal(replace(moments_of_data(data, run.batch), origin=Data(data)))
         case Scores(how=how, weights=True):
             return Signal(how.weights(run.batch), ancestors=value.ancestors, mark="approximate")
         case Draws(values=samples) if bool(samples.isfinite().all()):
