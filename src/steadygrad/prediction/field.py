@@ -96,6 +96,24 @@ class Field:
         r = self.overlap_of_all(examples)
         return self.raised(-(1 + 2 * r) * (1 - r) / units)
 
+    def centred(self, variance: float) -> Field:
+        """Return the field of what differs from the mean over all positions, which is all but `variance` of q.
+
+        The product of a position with the mean m goes with its deviation √s, so that of a product p at two positions
+        p - (√s + √s') E[m²] + E[m²] is left; products of their differences vary by (1 - c)² c'² where those of what they
+        are vary by c² + 2 c (1 - c) c' + (1 - c)² c'², c the share of the mean and c' their correlation without it.
+        """
+        share, lost = max(variance, 1e-300), 1 - variance
+        root = _mean_at_lag(np.sqrt(self.share))
+        within, across = (
+            np.clip(1 - (1 - gap - lost * (2 * root - 1)) / share, 0.0, 2.0) for gap in (self.within, self.across)
+        )
+        within.flat[0] = 0.0
+        left = np.maximum(self.share - (2 * np.sqrt(self.share) - 1) * lost, 0.0)
+        beyond = np.maximum(self.varying - float((self.weights * self.varying).sum()), 0.0)
+        beyond = np.minimum(beyond * (1 - lost) / (1 + lost) / share**2, 1.0)
+        return Field(left / max(float(left.mean()), 1e-300), within, across, beyond)
+
     def raised(self, variance: float) -> Field:
         """Return the field with products that vary by so much more: as those of units that are alike at near places."""
         return replace(self, beyond=np.clip(self.beyond + variance * (1 - self.within) ** 2, 0.0, 1.0))
@@ -248,6 +266,12 @@ def of_data(values: Array) -> Field:
     same = 1 / (examples * found.count)
     expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
     return found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0))
+
+
+def _mean_at_lag(values: Array) -> Array:
+    """Return the mean of a map over the positions of all pairs that are so far apart, [*lags]."""
+    both, alone = (_autocorrelation(x[None, ..., None], values.shape)[0] for x in (values + 1, values))
+    return np.asarray((both - alone - 1) / 2)
 
 
 def _of_distinct(rows: Array) -> float:
