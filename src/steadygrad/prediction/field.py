@@ -100,8 +100,8 @@ class Field:
         """Return the field of what differs from the mean over all positions, which is all but `variance` of q.
 
         The product of a position with the mean m goes with its deviation √s, so that of a product p at two positions
-        p - (√s + √s') E[m²] + E[m²] is left; products of their differences vary by (1 - c)² c'² where those of what they
-        are vary by c² + 2 c (1 - c) c' + (1 - c)² c'², c the share of the mean and c' their correlation without it.
+        p - (√s + √s') E[m²] + E[m²] is left. Products of two places vary by c² + 2 c (1 - c) c' + (1 - c)² c'², c the
+        share of the mean and c' their correlation without it; the last of the three is left.
         """
         share, lost = max(variance, 1e-300), 1 - variance
         root = _mean_at_lag(np.sqrt(self.share))

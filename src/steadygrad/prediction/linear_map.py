@@ -33,9 +33,11 @@ def forward(
     alike = field.overlap(batch.size) if field else 1.0
     own *= alike
     before = x.spread.scaled(share)
-    excess = spilled + blurring(batch.overlap(x) * alike) / units
-    noise = noises.fresh(_free(weight, terms, units) * own / units)
-    return Source(mean, std, gap, units, before, noise, own, excess, field=field)
+    free = _free(weight, terms, units)
+    excess = spilled + free * blurring(batch.overlap(x) * alike) / units
+    noise = noises.fresh(free * own / units)
+    kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
+    return Source(mean, std, gap, units, before, noise, own, excess, field=field, free=free, kurtosis=kurtosis)
 
 
 def _free(weight: Fill, terms: float, units: float) -> float:
@@ -86,17 +88,18 @@ def backward(
     its outcome W^T g has.
     """
     along = min(g.along * (terms / units if widening is None else widening), 1.0)
-    pull = 1 - 1 / (units * places) + along if source else 1.0
+    free = _free(weight, terms, units)
+    pull = 1 + min(free, 1.0) * (along - 1 / (units * places)) if source else 1.0  # what keeps lengths keeps them
     gain = (weight.variance * pull + weight.mean**2) * terms
     overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
-    noise = _matrix_noise(overlap, g.alignment, source, units, noises) if _free(weight, terms, units) else CERTAIN
+    noise = _matrix_noise(overlap, g.alignment, source, units, noises) if free else CERTAIN
     spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
-    excess = g.excess + blurring(overlap) / units
-    alignment = g.alignment + blurring(g.alignment) / units
-    field = g.field and g.field.blurred(units, batch.size)
+    excess = g.excess + free * blurring(overlap) / units
+    alignment = g.alignment + free * blurring(g.alignment) / units
+    field = g.field.blurred(units / free, batch.size) if g.field and free else g.field
     return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, field)
 
 

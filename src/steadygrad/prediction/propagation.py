@@ -34,13 +34,16 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     if source is None:
         return constant(wave.values, batch)
     f = expand(wave.values)
-    q, mean, d = source.rows(f.q), source.rows(f.mean), source.difference(f)
+    rounded = on_sphere(source, wave.values)
+    q, mean, d = source.rows(f.q) * rounded, source.rows(f.mean), source.difference(f) * rounded
     if wave.gaussian:
-        field = source.field and source.field.blurred(source.units, batch.size)
+        field = source.field
+        if field is not None and source.free > 0:
+            field = field.blurred(source.units / source.free, batch.size)
         return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=field)
     total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2) * _alike(source, f, batch)
     s = sensitivity(f)
-    extra = max(total - s * s * source.own_variance, 0.0)
+    extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
     spread = source.spread.scaled(s).plus(noise)
@@ -49,6 +52,30 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
         return Moments(mean, q, d, spread, total, excess)
     field, level = uneven(source, wave.values, field_through(source, f, s))
     return Moments(mean, q * level, d * level, spread, total, excess, field=_beyond(source, field, total, batch))
+
+
+def _extra(source: Source, f: Expansion, total: float, s: float, batch: Batch) -> float:
+    """Return the variance of a unit's mean square that the source's own does not explain.
+
+    What an orthogonal matrix keeps, the products of its units, is the second order.
+    """
+    if source.free > 0 or source.field is not None:
+        return max(total - s * s * source.own_variance, 0.0)
+    rest = batch.pair_mean(source.covariance(f, f, source.settled, without=2))
+    return max(_ratio(rest, _mean(source.rows(f.q)) ** 2), 0.0)
+
+
+def on_sphere(source: Source, values: Array) -> float:
+    """Return E[f²] of units with a kurtosis of their own, relative to Gaussian ones: 1 + κ E[f² He₄]/(24 E[f²]).
+
+    The first term of the Edgeworth series; for a linear f it is 1, as the second moment is what it is.
+    """
+    if source.kurtosis == 0:
+        return 1.0
+    z, w = tables()[:2]
+    square = (values**2).mean(0)
+    fourth = float(square @ (w * (z**4 - 6 * z**2 + 3)))
+    return max(1 + source.kurtosis / 24 * _ratio(fourth, float(square @ w)), 0.0)
 
 
 def _alike(source: Source, f: Expansion, batch: Batch) -> float:
@@ -175,7 +202,7 @@ class _Product:
         self.favour, self.along = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
-        self.favour *= level
+        self.favour *= level * on_sphere(source, values)
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
         self.total = self._total() if self.source.field is None else self._total_over_positions()
