@@ -35,7 +35,8 @@ def forward(
     before = x.spread.scaled(share)
     free = _free(weight, terms, units)
     excess = spilled + free * blurring(batch.overlap(x) * alike) / units
-    noise = noises.fresh(free * own / units)
+    kept = (1 - free) * min(2 * share**2 * batch.overlap(x) * alike, own)  # what a bias adds is free
+    noise = noises.fresh((own - kept) / units)
     kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
     return Source(mean, std, gap, units, before, noise, own, excess, field=field, free=free, kurtosis=kurtosis)
 
