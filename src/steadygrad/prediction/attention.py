@@ -241,8 +241,8 @@ def _gradient(
     here = min(max(across if here is None else here, 0.0), 1.0)
     d = here * (q[:, None] + q) / 2
     np.fill_diagonal(d, 0.0)
-    field = white(positions, min(max(within, 0.0), 1.0), across, here, _varied(g))
-    return Moments(g.mean * 0, q, d, g.spread, excess=g.excess, field=field)
+    found = white(positions, min(max(within, 0.0), 1.0), across, here, _varied(g))
+    return Moments(g.mean * 0, q, d, g.spread, excess=g.excess, field=found)
 
 
 def _of_tokens(value: Moments, batch: Batch) -> float:
