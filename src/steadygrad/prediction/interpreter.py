@@ -30,6 +30,7 @@ from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 aten = torch.ops.aten
 UNSAFE_VIEWS = (aten._unsafe_view, aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unsafe_chunk)
 REAL = (torch.Tensor, torch.nn.Parameter)
+UNTIED = 64  # weights that are met one after the other, none again, until origins are no more kept: they take memory
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
 
 
@@ -123,6 +124,11 @@ class Interpreter(TorchDispatchMode):
     def record(self, where: Callable[[], str] | None) -> None:
         """From now on keep what each operator gave, under the path that `where` says; None keeps nothing."""
         self.calls, self._where = (None, str) if where is None else ([], where)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether signals keep how they came about: until many weights were met once each, and where one was twice."""
+        return self.tied or (not self.backward and len(self.sources) <= UNTIED)
 
     def new_fill(self) -> int:
         """Return the id of a new draw of numbers."""

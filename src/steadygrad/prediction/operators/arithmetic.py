@@ -98,7 +98,8 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     units = features(call.out, dims, run.batch.size)
     parts, common = _common(run, x, y, sign)
     common = [_in_common(run, x.moments, y.moments, sign)] if run.tied else common
-    moments = replace(_sum_moments(run, a, b, sign, units), origin=Sum(((x.moments, 1.0), (y.moments, sign))))
+    origin = Sum(((x.moments, 1.0), (y.moments, sign))) if run.remembers else None
+    moments = replace(_sum_moments(run, a, b, sign, units), origin=origin)
     for q, d in common:
         moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
     known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
@@ -108,7 +109,8 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     source, normal = gaussian(moments, units, run.batch), _is_gaussian(x) and _is_gaussian(y)
     wave = Wave(source, source.nodes, gaussian=True)
     weak: Exactness = "exact" if normal else "approximate"
-    source.root = moments = replace(moments, unit_variance=source.own_variance)
+    moments = replace(moments, unit_variance=source.own_variance)
+    source.root = moments if run.remembers else None
     return Signal(moments, wave, None, ancestors, None, worst(mark, weak), parts=parts)
 
 
@@ -250,7 +252,9 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
     mean_a, mean_b = (a.q[:, None] + a.q) / 2, (b.q[:, None] + b.q) / 2
     uneven = (a.q[:, None] - a.q) * (b.q[:, None] - b.q) / 4
     d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
-    moments = Moments(a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread), origin=Product(a, b))
+    moments = Moments(
+        a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread), origin=Product(a, b) if run.remembers else None
+    )
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
     parts = [(s, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for s, k in parts_of(own)]
     kept = _largest((s, k) for s, k in parts if k != 0)

@@ -157,7 +157,8 @@ def _mixture(
     dims: Dims,
     field: Field | None = None,
 ) -> Signal:
-    m, ancestors = replace(_mixed(*parts), origin=Beside(tuple(zip(*parts, strict=True)))), 0
+    origin = Beside(tuple(zip(*parts, strict=True))) if run.remembers else None
+    m, ancestors = replace(_mixed(*parts), origin=origin), 0
     m = replace(m, field=field or m.field)
     for signal in signals:
         ancestors |= signal.ancestors
@@ -165,7 +166,7 @@ def _mixture(
     if any(s.base is not None for s in signals):
         return Signal(m, None, m, ancestors, None, "approximate", axes)
     source = gaussian(m, features(out, dims, run.batch.size), run.batch)
-    source.root = m
+    source.root = m if run.remembers else None
     return Signal(m, Wave(source, source.nodes, gaussian=True), None, ancestors, None, "approximate", axes)
 
 

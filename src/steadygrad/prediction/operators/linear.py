@@ -101,14 +101,17 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
         sizes = {"terms": terms, "units": units, "places": positions(x.axes)}
         source = run.sources.get(weight.source)
         moments = linear_map.backward(x.moments, weight, source, batch=run.batch, noises=run.noises, **sizes)
-        moments = replace(moments, origin=Through(weight.source, x.moments, weight.variance * terms))
+        if run.remembers:
+            moments = replace(moments, origin=Through(weight.source, x.moments, weight.variance * terms))
         return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=mark, axes=x.axes)
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=units, batch=run.batch, noises=run.noises)
     run.sources[weight.source] = None if weight.source in run.sources else source  # a second use: neither is the one
     wave = Wave(source, source.nodes, gaussian=True)
     added = (bias.source, bias.mean**2 + bias.variance) if bias else None
-    origin = Through(weight.source, x.moments, weight.variance * terms, added)
-    source.root = moments = replace(forward(wave, run.batch, run.noises), origin=origin)
+    moments = forward(wave, run.batch, run.noises)
+    if run.remembers:
+        origin = Through(weight.source, x.moments, weight.variance * terms, added)
+        source.root = moments = replace(moments, origin=origin)
     return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark=mark, axes=x.axes)
 
 

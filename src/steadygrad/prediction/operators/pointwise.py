@@ -148,13 +148,14 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
     ancestors, mark = 0, worst(*(s.mark for s in signals))
     for signal in signals:
         ancestors |= signal.ancestors
-    origin = None if wave.source is None else Function(wave.source, wave.values, base)
+    known = run.remembers
+    origin = Function(wave.source, wave.values, base) if known and wave.source is not None else None
     if base is None:
         m = replace(forward(wave, run.batch, run.noises), origin=origin)
         return Signal(m, wave, ancestors=ancestors, mark=mark)
-    moments = replace(
-        backward(base, wave, run.batch, run.noises), origin=origin or Sum(((base, float(wave.values.mean())),))
-    )
+    moments = replace(backward(base, wave, run.batch, run.noises), origin=origin)
+    if known and origin is None:
+        moments = replace(moments, origin=Sum(((base, float(wave.values.mean())),)))
     linear = signals[0].linear if wave.source is None else None
     return Signal(moments, wave, base, ancestors, linear, mark)
 
