@@ -97,7 +97,8 @@ class Plan:
     def after(self) -> Profile | None:
         """The profile that theory predicts of the plan; None where the model's code cannot be interpreted."""
         recipes = {row.name: row.recipe for row in self.rows}
-        return self._predicted(skeleton(self.model, recipes, self._chosen.replaced))
+        layouts = {row.name: row.layout for row in self.rows}
+        return self._predicted(skeleton(self.model, recipes, self._chosen.replaced, layouts))
 
     def _predicted(self, model: Any) -> Profile | None:
         if not isinstance(self._inputs, torch.Tensor | list | tuple):

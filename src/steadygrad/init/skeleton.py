@@ -10,10 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from .recipes import Constant, Recipe, Uniform
+from steadygrad.fans import Layout
+
+from .recipes import Constant, Orthogonal, Recipe, Uniform
+from .recipes.recipe import matrices
 
 
-def skeleton(model: nn.Module, recipes: Mapping[str, Recipe], replaced: Mapping[str, nn.Module]) -> Any:
+def skeleton(
+    model: nn.Module,
+    recipes: Mapping[str, Recipe],
+    replaced: Mapping[str, nn.Module],
+    layouts: Mapping[str, Layout | None] | None = None,
+) -> Any:
     """Return a factory of the model with its parameters filled as a plan says.
 
     Under the interpreter's fake tensors a fill is the distribution that it stands for, so nothing is drawn.
@@ -22,6 +30,7 @@ def skeleton(model: nn.Module, recipes: Mapping[str, Recipe], replaced: Mapping[
         model: the model; it is left alone.
         recipes: by the parameter's name; others count with the moments that they have.
         replaced: modules that take the place of others.
+        layouts: where a parameter's matrices are, by its name; one matrix where it is not told.
 
     >>> from .recipes import Normal
     >>> made = skeleton(nn.Linear(2, 3), {"weight": Normal(1.0)}, {})()
@@ -30,7 +39,8 @@ def skeleton(model: nn.Module, recipes: Mapping[str, Recipe], replaced: Mapping[
     """
     buffers = list(model.buffers())
     copies = {id(b): b.detach().clone() for b in buffers if not b.is_meta}
-    fills = {name: _fill(p, recipes.get(name)) for name, p in model.named_parameters()}
+    at = layouts or {}
+    fills = {name: _fill(p, recipes.get(name), at.get(name)) for name, p in model.named_parameters()}
 
     def factory() -> nn.Module:
         memo: dict[int, Any] = {id(b): _buffer(b, copies) for b in buffers}
@@ -53,17 +63,25 @@ def _buffer(buffer: torch.Tensor, copies: Mapping[int, torch.Tensor]) -> torch.T
     return torch.zeros(buffer.shape, dtype=buffer.dtype) if known is None else known
 
 
-def _fill(p: torch.Tensor, recipe: Recipe | None) -> Callable[[torch.Tensor], Any]:
+def _fill(p: torch.Tensor, recipe: Recipe | None, layout: Layout | None) -> Callable[[torch.Tensor], Any]:
     match recipe:
         case Constant(value=value):
             return lambda made: made.fill_(value)
         case Uniform(bound=bound):
             return lambda made: made.uniform_(-bound, bound)
+        case Orthogonal(std=std):
+            return lambda made: _orthogonal_(made, std, layout)
         case Recipe():
             std = recipe.rms
             return lambda made: made.normal_(0.0, std)
         case _:
             return _as_it_is(p)
+
+
+def _orthogonal_(made: torch.Tensor, std: float, layout: Layout | None) -> None:
+    """Fill each block as an orthogonal matrix whose entries have this root mean square."""
+    for block in made.view(matrices(tuple(made.shape), layout).shape):
+        nn.init.orthogonal_(block, gain=std * math.sqrt(max(len(block), block.numel() // max(len(block), 1))))
 
 
 def _as_it_is(p: torch.Tensor) -> Callable[[torch.Tensor], Any]:

@@ -170,7 +170,7 @@ class Attention:
         """Return the moments of the weighted means of values, over the positions of the queries."""
         own, other = apart(value)
         c, q = self.weighted().collision, float(value.q.mean())
-        each = 1 - own * (1 - c) + c * (1 / self.kept - 1)
+        each = 1 - own * (1 - c) + c * (1 / self.kept - 1) + self.drawn_along(c) * _of_tokens(value, batch)
         level, two = float(each.mean()), float(self.of_two_examples().mean())
         here = value.d / q if q > 0 else value.d
         product = 1 - other + two * (other - here)
@@ -182,7 +182,16 @@ class Attention:
         field = white(positions, within, max(across, within), batch.distinct_mean(d) / (level * q) if q > 0 else 0.0)
         if each.size == field.count:
             field = replace(field, share=(each / level).reshape(positions))
-        return Moments(value.mean, value.q * level, d, value.spread, field=field)
+        field = replace(field, beyond=_varied(value))
+        return Moments(value.mean, value.q * level, d, value.spread, excess=value.excess, field=field)
+
+    def drawn_along(self, collision: Array) -> Array:
+        """Return how far weights follow what is like the query's favourite: s² of flat weights, 1 of an argmax.
+
+        Keys and values are made of the same tokens, and Σ_s z_s v_s over a query's logits z_s is not only noise:
+        E[z_s z_s' v_s·v_s'] holds E[(x_s·x_s'/n)²] of two tokens, which is 1/n where they are independent.
+        """
+        return np.maximum(1 - 1 / np.maximum(self.reach.keys * collision, 1.0), 0.0) * (1 - 1 / self.reach.keys)
 
     def to_values(self, g: Moments, positions: tuple[int, ...], batch: Batch) -> Moments:
         """Return the gradient of the values: each gets from a query its weight's share."""
@@ -199,10 +208,14 @@ class Attention:
         return max(two * (1 - two), 0.0)
 
     def to_queries(self, g: Moments, value: Moments, factor: float, batch: Batch) -> Moments:
-        """Return the gradient of the queries: of the values' and keys' differences alone, as the weights sum to one."""
+        """Return the gradient of the queries: of the values' and keys' differences alone, as the weights sum to one.
+
+        Σ_s p_s (g·v_s) k_s is a sum of tokens that are alike twice, in v and in k: E[(x_s·x_s'/n)²] of two is left.
+        """
         own, two = self.weighted(), self.steep_together()
+        c = float(own.collision.mean())
         level = factor**2 * own.of_keys * self.width * _size(value) * apart(value)[0]
-        level *= _size(self.key) * apart(self.key)[0]
+        level *= _size(self.key) * apart(self.key)[0] * (1 + _of_tokens(value, batch) * max(1 - c, 0.0) / c)
         within = 1 - (1 - apart(g)[0]) * two / own.steep if own.steep > 0 else 1.0
         positions = self.query.field.sizes if self.query.field else (self.reach.queries,)
         across = 1 - (1 - _here(g)) * _alike(value) * _alike(self.key)
@@ -228,7 +241,20 @@ def _gradient(
     here = min(max(across if here is None else here, 0.0), 1.0)
     d = here * (q[:, None] + q) / 2
     np.fill_diagonal(d, 0.0)
-    return Moments(g.mean * 0, q, d, g.spread, field=white(positions, min(max(within, 0.0), 1.0), across, here))
+    found = white(positions, min(max(within, 0.0), 1.0), across, here, _varied(g))
+    return Moments(g.mean * 0, q, d, g.spread, excess=g.excess, field=found)
+
+
+def _of_tokens(value: Moments, batch: Batch) -> float:
+    """Return by how much products of two tokens vary, by what one unit of their values varies by beyond their means."""
+    if value.field is None:
+        return 0.0
+    return max(value.unit_variance / 2 - replace(value.field, beyond=0.0).overlap_of_all(batch.size), 0.0)
+
+
+def _varied(m: Moments) -> float:
+    """Return by how much products of two places vary: of means over positions as of what they are means of."""
+    return m.field.varied if m.field is not None else 0.0
 
 
 def _size(m: Moments) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .hermite import decay
 
 Array = NDArray[np.float64]
+MOST_ROWS = 512  # of data that are compared with each other
 DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
 MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 256 MB
 GRID = 2 * np.linspace(0, 1, 257) ** 2
@@ -25,12 +26,15 @@ GRID = 2 * np.linspace(0, 1, 257) ** 2
 @dataclass(frozen=True, slots=True)
 class Field:
     """`share`: [*positions], second moment relative to its mean; `within` and `across`: [*lags], one less the product
-    of an example, and of two distinct ones, at two positions that far apart, relative to the second moment.
+    of an example, and of two distinct ones, at two positions that far apart, relative to the second moment. `beyond`,
+    [*lags] or one number, is the variance of the product x·y/n of two distinct places, relative to the second moment
+    squared, as `Moments.excess` is of two examples; at a lag its covariance with the product of two places that far on.
     """
 
     share: Array
     within: Array
     across: Array
+    beyond: Array | float = 0.0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -45,12 +49,22 @@ class Field:
     @property
     def weights(self) -> Array:
         """The share of all pairs of positions that have each lag."""
-        return _weights(self.sizes)
+        return lag_weights(self.sizes)
 
     def mean(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over all pairs of positions."""
         w = self.weights
         return float((w * self.within).sum()), float((w * self.across).sum())
+
+    @property
+    def varied(self) -> float:
+        """By how much products of two places vary."""
+        return float(np.asarray(self.beyond).flat[0])
+
+    @property
+    def varying(self) -> Array:
+        """The same by lag."""
+        return np.broadcast_to(self.beyond, self.sizes)
 
     def apart(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over pairs of distinct positions."""
@@ -63,20 +77,92 @@ class Field:
 
     def overlap(self, examples: int) -> float:
         """Return the mean squared product over all pairs of examples and positions, relative to one position's."""
-        w, one = self.weights, 1 / examples
-        own = one * (1 - self.within) ** 2 + (1 - one) * (1 - self.across) ** 2
-        return float(min((w * own).sum() / own.flat[0], 1.0))
+        whole = self.averaged(self.squares, examples)
+        return float(min((self.weights * whole).sum() / whole.flat[0], 1.0))
+
+    def overlap_of_all(self, examples: int) -> float:
+        """Return the mean squared product over all pairs of examples and positions, relative to q squared."""
+        return float(min((self.weights * self.averaged(self.squares, examples)).sum(), 1.0))
+
+    def blurred(self, units: float, examples: int) -> Field:
+        """Return the field of so many Gaussian units: their products vary by (1 + 2r)(1 - r)/units more.
+
+        For products K and squares q of two places, E[K'²] = K² + (q q' + K²)/N and E[q q'] gains 2 K²/N; r = K²/q q'.
+        """
+        r = self.overlap_of_all(examples)
+        return self.raised((1 + 2 * r) * (1 - r) / units)
+
+    def of_one(self, units: float, examples: int) -> Field:
+        """Return the field that one of so many units is drawn with: without what their number blurs."""
+        r = self.overlap_of_all(examples)
+        return self.raised(-(1 + 2 * r) * (1 - r) / units)
+
+    def centred(self, variance: float) -> Field:
+        """Return the field of what differs from the mean over all positions, which is all but `variance` of q.
+
+        The product of a position with the mean m goes with its deviation √s, so that of a product p at two positions
+        p - (√s + √s') E[m²] + E[m²] is left. Products of two places vary by c² + 2 c (1 - c) c' + (1 - c)² c'², c the
+        share of the mean and c' their correlation without it; the last of the three is left.
+        """
+        share, lost = max(variance, 1e-300), 1 - variance
+        root = _mean_at_lag(np.sqrt(self.share))
+        within, across = (
+            np.clip(1 - (1 - gap - lost * (2 * root - 1)) / share, 0.0, 2.0) for gap in (self.within, self.across)
+        )
+        within.flat[0] = 0.0
+        left = np.maximum(self.share - (2 * np.sqrt(self.share) - 1) * lost, 0.0)
+        beyond = np.maximum(self.varying - float((self.weights * self.varying).sum()), 0.0)
+        beyond = np.minimum(beyond * (1 - lost) / (1 + lost) / share**2, 1.0)
+        return Field(left / max(float(left.mean()), 1e-300), within, across, beyond)
+
+    def raised(self, variance: float) -> Field:
+        """Return the field with products that vary by so much more: as those of units that are alike at near places."""
+        return replace(self, beyond=np.clip(self.beyond + variance * (1 - self.within) ** 2, 0.0, 1.0))
+
+    @property
+    def squares(self) -> tuple[Array, Array]:
+        """E[(x·y/n)²] by lag, relative to q squared, of an example and of two: at most that of a place with itself."""
+        own, other = ((1 - gap) ** 2 for gap in (self.within, self.across))
+        return own + np.clip(self.varied, 0.0, 1 - own), other + np.clip(self.varied, 0.0, 1 - other)
+
+    @staticmethod
+    def averaged(pair: tuple[Array, Array], examples: int) -> Array:
+        """Return the mean over pairs of examples of what is known of one and of two."""
+        return np.asarray(pair[0] / examples + pair[1] * (1 - 1 / examples))
+
+    def left_over(self, gone: tuple[int, ...]) -> Array:
+        """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
+
+        Products are sums over these axes of those of places that stand at the same place along them.
+        """
+        shape = tuple(n if i in gone else 1 for i, n in enumerate(self.sizes))
+        weights = lag_weights(tuple(self.sizes[i] for i in gone)).reshape(shape)
+        return np.asarray((weights * self.varying).sum(axis=gone))
+
+    def covariances(self, masses: Array) -> tuple[Array, Array]:
+        """Return sum_n masses_n E[c^n] by lag, of an example and of two; c varies over draws by `beyond`.
+
+        Its first order is the mean's own; the others are taken at the root of its mean square.
+        """
+        whole, first = float(masses.sum()), np.zeros_like(masses)
+        first[1] = masses[1]
+        if not self.varied:
+            return whole - decayed(self.within, masses), whole - decayed(self.across, masses)
+        gaps = zip((self.within, self.across), self.squares, strict=True)
+        own, other = (
+            whole - decayed(1 - np.sqrt(square), masses - first) - decayed(gap, first) for gap, square in gaps
+        )
+        return own, other
 
     def average(self, masses: Array, examples: int) -> float:
-        """Return the mean of sum_n masses_n c^n over all pairs, relative to that over the pairs at one position."""
-        whole, w, one = float(masses.sum()), self.weights, 1 / examples
-        own = one * (whole - decayed(self.within, masses)) + (1 - one) * (whole - decayed(self.across, masses))
-        return float(np.clip((w * own).sum() / own.flat[0], 0.0, 1.0)) if own.flat[0] > 0 else 1.0
+        """Return the mean of sum_n masses_n E[c^n] over all pairs, relative to that over the pairs at one position."""
+        own = self.averaged(self.covariances(masses), examples)
+        return float(np.clip((self.weights * own).sum() / own.flat[0], 0.0, 1.0)) if own.flat[0] > 0 else 1.0
 
     def scaled(self, factor: float) -> Field:
         """Return the field beside a term that is the same everywhere: `factor` of the second moment varies."""
         share = 1 + factor * (self.share - 1)
-        return Field(share, self.within * factor, self.across * factor)
+        return Field(share, self.within * factor, self.across * factor, self.beyond * factor**2)
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment at a position is a power of what it was."""
@@ -94,18 +180,22 @@ class Field:
         share = self.share * other.share
         within = self.within + other.within - self.within * other.within
         across = self.across + other.across - self.across * other.across
-        return Field(share / share.mean(), within, across)
+        return Field(share / share.mean(), within, across, self.beyond + other.beyond - self.beyond * other.beyond)
 
     def mixed(self, weight: float, other: Field, rest: float) -> Field:
-        """Return the field of a sum of independent terms, or of features side by side, of these weights."""
-        parts = (weight * getattr(self, n) + rest * getattr(other, n) for n in ("share", "within", "across"))
-        return Field(*parts)
+        """Return the field of a sum of independent terms, or of features side by side, of these weights.
+
+        Products of a term with the other vary as much as those within a term, so that of two terms alike nothing goes.
+        """
+        share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
+        beyond = (weight * np.sqrt(self.beyond) + rest * np.sqrt(other.beyond)) ** 2
+        return Field(share, within, across, beyond)
 
     def transposed(self, order: tuple[int, ...]) -> Field:
         """Return the field with its axes in another order."""
         if order == tuple(range(len(order))):
             return self
-        return Field(*(x.transpose(order) for x in (self.share, self.within, self.across)))
+        return Field(*(x.transpose(order) for x in (self.share, self.within, self.across, self.varying)))
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -114,7 +204,8 @@ class Field:
         gone = tuple(i for i in range(self.share.ndim) if i not in axes)
         at = tuple(slice(None) if i in axes else 0 for i in range(self.share.ndim))
         share = self.share.mean(axis=gone) if gone else self.share
-        return Field(share, self.within[at], self.across[at]).transposed(tuple(np.argsort(np.argsort(axes))))
+        left = Field(share, self.within[at], self.across[at], self.left_over(gone) if gone else self.beyond)
+        return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
         """Return the field with further axes; at lags along them two positions differ by this much."""
@@ -126,18 +217,24 @@ class Field:
             whole[index] = old
             new.append(whole)
         share = np.broadcast_to(self.share.reshape(self.sizes + (1,) * len(extra)), shape)
-        return Field(share, *new)
+        beyond = self.varying[index[:1] + (None,) * len(extra)] * (1 - new[0]) ** 2
+        beyond[index] = self.varying
+        return Field(share, new[0], new[1], beyond)
 
 
-def white(sizes: tuple[int, ...], within: float, across: float, here: float) -> Field:
+_NAMES = ("share", "within", "across")
+
+
+def white(sizes: tuple[int, ...], within: float, across: float, here: float, beyond: float = 0.0) -> Field:
     """Return a field whose lags are all alike; `here` is what two examples differ by at one position."""
     w, a = np.full(sizes, within), np.full(sizes, across)
     w.flat[0], a.flat[0] = 0.0, here
-    return Field(np.ones(sizes), w, a)
+    return Field(np.ones(sizes), w, a, beyond)
 
 
 @lru_cache(maxsize=256)
-def _weights(sizes: tuple[int, ...]) -> Array:
+def lag_weights(sizes: tuple[int, ...]) -> Array:
+    """Return the share of all pairs of positions of a grid that have each lag."""
     axes = []
     for n in sizes:
         w = 2.0 * (n - np.arange(n)) / n**2
@@ -166,7 +263,25 @@ def of_data(values: Array) -> Field:
     examples = len(values)
     within = own.sum(0) / examples / q
     across = (whole[0] - own.sum(0)) / max(examples * (examples - 1), 1) / q
-    return Field(share, np.maximum(1 - within, 0.0), np.maximum(1 - across, 0.0) if examples > 1 else 1 - within)
+    across = np.maximum(1 - across, 0.0) if examples > 1 else 1 - within
+    found = Field(share, np.maximum(1 - within, 0.0), across)
+    same = 1 / (examples * found.count)
+    expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
+    return found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0))
+
+
+def _mean_at_lag(values: Array) -> Array:
+    """Return the mean of a map over the positions of all pairs that are so far apart, [*lags]."""
+    both, alone = (_autocorrelation(x[None, ..., None], values.shape)[0] for x in (values + 1, values))
+    return np.asarray((both - alone - 1) / 2)
+
+
+def _of_distinct(rows: Array) -> float:
+    """Return the mean squared product of two distinct rows, evenly spaced, relative to their second moment squared."""
+    rows = rows[:: -(-len(rows) // MOST_ROWS)]
+    squares = (rows @ rows.T / rows.shape[1]) ** 2
+    size, count = float((rows * rows).mean()) ** 2, len(rows)
+    return float(squares.sum() - np.trace(squares)) / max(count * (count - 1), 1) / max(size, 1e-300)
 
 
 def _autocorrelation(values: Array, sizes: tuple[int, ...]) -> Array:

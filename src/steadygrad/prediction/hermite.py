@@ -24,6 +24,7 @@ REACH = 12.0
 TERMS = 64
 BLOCKS = 64
 PANEL = 64
+SMALLEST = 0.1  # below it a Gaussian is narrower than what the nodes resolve
 _STEPS = np.arange(BLOCKS)
 
 
@@ -85,6 +86,18 @@ def expand(values: Matrix) -> Expansion:
     fourth = both[rows:] ** 2 @ _sums()[:, 0]
     both = coefficients(both, np.concatenate([q, fourth]))
     return Expansion(sums[:rows, 0], q, fourth, sums[rows:, 1], both[:rows], both[rows:])
+
+
+def at_scales(values: Matrix, scales: Matrix) -> Matrix:
+    """Return E[f(s z)] of a function by its values on the nodes, for each s: by weights of the density of s z.
+
+    >>> z = tables()[0]
+    >>> at_scales(z**2, np.array([1.0, 1.1])).round(6).tolist()
+    [1.0, 1.21]
+    """
+    z, w = tables()[:2]
+    small = np.maximum(np.asarray(scales, dtype=float)[:, None], SMALLEST) ** 2
+    return np.asarray((np.exp(np.log(w) - z * z / 2 * (1 / small - 1)) / np.sqrt(small)) @ values)
 
 
 @cache

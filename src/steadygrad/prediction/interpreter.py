@@ -26,6 +26,7 @@ from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
 from .conversions import require
 from .fakes import UNSEEN, Fakes
+from .kinship import Kinship
 from .memory import IN_PARTS, Memory
 from .outside import outside
 from .source import Source
@@ -36,6 +37,7 @@ aten = torch.ops.aten
 DEVICE = torch.ops.prim.device.default
 UNSAFE_VIEWS = (aten._unsafe_view, aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unsafe_chunk)
 REAL = (torch.Tensor, torch.nn.Parameter)
+UNTIED = 64  # weights that are met one after the other, none again, until origins are no more kept: they take memory
 Rule = Callable[["Interpreter", "Call"], "Value | tuple[Value, ...]"]
 
 
@@ -126,6 +128,7 @@ class Interpreter(TorchDispatchMode):
         self.backward = False
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
+        self.kinship, self.tied = Kinship(batch), False
         self.calls: list[Seen] | None = None
         self._where: Callable[[], str] = str
         self._fills = 0
@@ -141,6 +144,11 @@ class Interpreter(TorchDispatchMode):
     def record(self, where: Callable[[], str] | None) -> None:
         """From now on keep what each operator gave, under the path that `where` says; None keeps nothing."""
         self.calls, self._where = (None, str) if where is None else ([], where)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether signals keep how they came about: until many weights were met once each, and where one was twice."""
+        return self.tied or (not self.backward and len(self.sources) <= UNTIED)
 
     def new_fill(self) -> int:
         """Return the id of a new draw of numbers."""

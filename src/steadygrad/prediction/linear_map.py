@@ -7,7 +7,7 @@ import numpy as np
 from .batch import Batch
 from .field import Field
 from .source import Source
-from .spread import CERTAIN, Noises, Spread
+from .spread import CERTAIN, Noises, Spread, within_bounds
 from .values import Array, Fill, Moments
 
 
@@ -30,20 +30,15 @@ def forward(
     spilled = batch.bounded(x.excess, x.product, x.q) * share**2
     own = _unit_variance(mean, std, gap, bias, batch) + 2 * batch.pair_mean(spilled)
     field = x.field.scaled(share) if x.field else None
-    alike = _alike(field, batch, terms)
+    alike = field.overlap(batch.size) if field else 1.0
     own *= alike
     before = x.spread.scaled(share)
-    excess = spilled + blurring(batch.overlap(x) * alike) / units
-    noise = noises.fresh(_free(weight, terms, units) * own / units)
-    return Source(mean, std, gap, units, before, noise, own, excess, field=field)
-
-
-def _alike(field: Field | None, batch: Batch, terms: float) -> float:
-    """Return the mean squared product over all positions, relative to one's: no less than of that many random terms."""
-    if field is None:
-        return 1.0
-    mean = field.overlap(batch.size)
-    return mean + (1 - mean) / max(terms, 1.0)
+    free = _free(weight, terms, units)
+    excess = spilled + free * blurring(batch.overlap(x) * alike) / units
+    kept = (1 - free) * min(2 * share**2 * batch.overlap(x) * alike, own)  # what a bias adds is free
+    noise = noises.fresh((own - kept) / units)
+    kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
+    return Source(mean, std, gap, units, before, noise, own, excess, field=field, free=free, kurtosis=kurtosis)
 
 
 def _free(weight: Fill, terms: float, units: float) -> float:
@@ -94,17 +89,19 @@ def backward(
     its outcome W^T g has.
     """
     along = min(g.along * (terms / units if widening is None else widening), 1.0)
-    pull = 1 - 1 / (units * places) + along if source else 1.0
+    free = _free(weight, terms, units)
+    pull = 1 + min(free, 1.0) * (along - 1 / (units * places)) if source else 1.0  # what keeps lengths keeps them
     gain = (weight.variance * pull + weight.mean**2) * terms
-    overlap = batch.overlap(g) * _alike(g.field, batch, terms)
+    overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
-    noise = _matrix_noise(overlap, g.alignment, source, units, noises) if _free(weight, terms, units) else CERTAIN
+    noise = _matrix_noise(overlap, g.alignment, source, units, noises) if free else CERTAIN
     spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
-    excess = g.excess + blurring(overlap) / units
-    alignment = g.alignment + blurring(g.alignment) / units
-    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, g.field)
+    excess = g.excess + free * blurring(overlap) / units
+    alignment = g.alignment + free * blurring(g.alignment) / units
+    field = g.field.blurred(units / free, batch.size) if g.field and free else g.field
+    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, field)
 
 
 def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: float, noises: Noises) -> Spread:
@@ -113,6 +110,7 @@ def _matrix_noise(overlap: float, alignment: float, source: Source | None, units
         return noises.fresh(variance)
     known = source.own_variance / source.units
     share = 2 * alignment / units / known
+    share = within_bounds(share, variance, known) if source.field is not None else share
     return noises.sharing(variance, source.noise, known, share)
 
 

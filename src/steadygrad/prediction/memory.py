@@ -7,6 +7,7 @@ entry stands, without keeping the memory itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entries
 from .field import Field
+from .kinship import Part
 from .patchwork import NOTHING, Patchwork, extent
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
@@ -150,15 +152,28 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
     dims = dimensions(axes, tuple(tensor.shape), tensor.stride())
     if _size(dims, EXAMPLE) < examples:
         return Unknown("a tensor that holds only some of the examples")
+    known, whole = value.moments, axes
     value, axes = _positions(value, axes, dims, int(tensor.storage_offset()))
-    moments = replace(value.moments)  # of its own: what is known by its moments is another signal
+    origin = Part(known, *_which(whole, dims, int(tensor.storage_offset())))
+    moments = replace(value.moments, origin=origin)  # of its own: what is known by its moments is another signal
     wave, field = value.wave, moments.field
     if wave is not None and wave.source is not None and value.base is None:
         share = _size(dims, FEATURE) / max(math.prod(a.size for a in axes if a.role == FEATURE), 1)
         place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
         wave = replace(wave, source=wave.source.part(place, share, field and wave.source.field and field))
+        assert wave.source is not None
+        root = value.wave.source.root if value.wave and value.wave.source else None
+        wave.source.root = root and replace(root, origin=replace(origin, whole=root))
     base = moments if value.base is value.moments else value.base
     return replace(value, moments=moments, base=base, wave=wave, mark="approximate", axes=axes, parts=None)
+
+
+def _which(axes: Axes, dims: tuple[Dimension, ...], offset: int) -> tuple[Hashable, tuple[int, ...]]:
+    """Return which features a view holds, and where it starts along each of the positions' axes."""
+    starts = {a: offset // a.stride % a.size for a in axes if a.role != EXAMPLE}
+    features = tuple((a.size, start) for a, start in starts.items() if a.role == FEATURE)
+    places = tuple(start for a, start in sorted(starts.items()) if a.role >= 0)
+    return (features, _size(dims, FEATURE)), places
 
 
 def _size(dims: tuple[Dimension, ...], role: int) -> int:
@@ -191,7 +206,7 @@ def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | N
     lags = tuple(slice(0, s.stop - s.start) for s in here)
     if not level > 0 or share.shape != tuple(s.stop - s.start for s in here):
         return None, 1.0
-    cut = Field(share / level, field.within[lags], field.across[lags])
+    cut = Field(share / level, field.within[lags], field.across[lags], field.varying[lags])
     return cut.kept(tuple(present)), level
 
 

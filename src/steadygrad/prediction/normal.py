@@ -23,7 +23,8 @@ def gaussian(m: Moments, units: float, batch: Batch) -> Source:
     own = 2 * batch.pair_mean(product**2) / max(float(m.q.mean()) ** 2, 1e-300)
     if m.field:
         own *= m.field.overlap(batch.size)
-    return Source(m.mean, std, gap, units, m.spread, CERTAIN, own, field=m.field)
+    field = m.field and m.field.of_one(units, batch.size)
+    return Source(m.mean, std, gap, units, m.spread, CERTAIN, own, field=field)
 
 
 def taken_as_gaussian(x: Signal, units: float, batch: Batch) -> Signal:

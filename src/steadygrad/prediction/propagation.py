@@ -13,10 +13,10 @@ import numpy as np
 
 from .batch import Batch
 from .field import Field, decayed, white
-from .hermite import Expansion, expand, tables
+from .hermite import Expansion, at_scales, expand, tables
 from .linear_map import blurring
 from .source import Onward, Source, Wave, sensitivity
-from .spread import CERTAIN, Noises, Spread
+from .spread import CERTAIN, Noises, Spread, within_bounds
 from .values import Array, Moments
 
 
@@ -34,17 +34,48 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     if source is None:
         return constant(wave.values, batch)
     f = expand(wave.values)
-    q, mean, d = source.rows(f.q), source.rows(f.mean), source.difference(f)
+    rounded = on_sphere(source, wave.values)
+    q, mean, d = source.rows(f.q) * rounded, source.rows(f.mean), source.difference(f) * rounded
     if wave.gaussian:
-        return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=source.field)
+        field = source.field
+        if field is not None and source.free > 0:
+            field = field.blurred(source.units / source.free, batch.size)
+        return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=field)
     total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2) * _alike(source, f, batch)
     s = sensitivity(f)
-    extra = max(total - s * s * source.own_variance, 0.0)
+    extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
     spread = source.spread.scaled(s).plus(noise)
-    field = field_through(source, f, s) if source.field else None
-    return Moments(mean, q, d, spread, total, _forward_excess(source, q, d, total, batch), field=field)
+    excess = _forward_excess(source, q, d, total, batch)
+    if source.field is None:
+        return Moments(mean, q, d, spread, total, excess)
+    field, level = uneven(source, wave.values, field_through(source, f, s))
+    return Moments(mean, q * level, d * level, spread, total, excess, field=_beyond(source, field, total, batch))
+
+
+def _extra(source: Source, f: Expansion, total: float, s: float, batch: Batch) -> float:
+    """Return the variance of a unit's mean square that the source's own does not explain.
+
+    What an orthogonal matrix keeps, the products of its units, is the second order.
+    """
+    if source.free > 0 or source.field is not None:
+        return max(total - s * s * source.own_variance, 0.0)
+    rest = batch.pair_mean(source.covariance(f, f, source.settled, without=2))
+    return max(_ratio(rest, _mean(source.rows(f.q)) ** 2), 0.0)
+
+
+def on_sphere(source: Source, values: Array) -> float:
+    """Return E[f²] of units with a kurtosis of their own, relative to Gaussian ones: 1 + κ E[f² He₄]/(24 E[f²]).
+
+    The first term of the Edgeworth series; for a linear f it is 1, as the second moment is what it is.
+    """
+    if source.kurtosis == 0:
+        return 1.0
+    z, w = tables()[:2]
+    square = (values**2).mean(0)
+    fourth = float(square @ (w * (z**4 - 6 * z**2 + 3)))
+    return max(1 + source.kurtosis / 24 * _ratio(fourth, float(square @ w)), 0.0)
 
 
 def _alike(source: Source, f: Expansion, batch: Batch) -> float:
@@ -63,13 +94,54 @@ def centred(source: Source) -> Field:
     if variance <= 0:
         return source.field
     factor = (variance + float((source.mean**2).mean())) / variance
-    return source.field.mapped(lambda gap: np.minimum(gap * factor, 2.0))
+    field = source.field.mapped(lambda gap: np.minimum(gap * factor, 2.0))
+    return replace(field, beyond=np.minimum(field.beyond * factor**2, 1.0))
 
 
 def field_through(source: Source, f: Expansion, power: float) -> Field:
     """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
     masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
     return centred(source).mapped(lambda gap: decayed(gap, masses)).powered(power)
+
+
+def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
+    """Return the field of f(z) with the second moment that each position has, and their mean relative to f's own.
+
+    A position whose variance is s times the mean has E[f(√s z)²].
+    """
+    assert source.field is not None
+    share = source.field.share
+    if not np.ptp(share):
+        return field, 1.0
+    square, variance = float((source.mean**2).mean()), float((source.std**2).mean())
+    some, back = np.unique(np.round(share, 3), return_inverse=True)
+    scales = np.sqrt(np.maximum(some * (square + variance) - square, 0.0) / max(variance, 1e-300))
+    squares = at_scales((values**2).mean(0), np.append(scales, 1.0))
+    found = squares[:-1][back].reshape(share.shape)
+    mean = float(found.mean())
+    if not (mean > 0 and squares[-1] > 0):
+        return field, 1.0
+    return replace(field, share=found / mean), mean / float(squares[-1])
+
+
+def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:
+    """Return the field of f(z) with what products of two places vary by, as `_forward_excess` says of two examples."""
+    before = centred(source)
+    apart = [sum(w * gap for w, gap in zip(_shares(batch), f.mean(), strict=True)) for f in (before, field)]
+    kept = min(_ratio(apart[1], apart[0]) ** 2, 1.0)
+    spilled = replace(field, beyond=kept * before.beyond)
+    return _raised(spilled, total, source.units, batch)
+
+
+def _raised(field: Field, total: float, units: float, batch: Batch) -> Field:
+    """Return a field with what so many units of this relative variance add to what products of two places vary by."""
+    blur = (total + 1) * (1 - field.overlap_of_all(batch.size))
+    return field.raised(max(blur, 0.0) / units)
+
+
+def _shares(batch: Batch) -> tuple[float, float]:
+    """Return the shares of pairs of one example and of two."""
+    return 1 / batch.size, 1 - 1 / batch.size
 
 
 def _forward_excess(source: Source, q: Array, d: Array, total: float, batch: Batch) -> Array | float:
@@ -125,14 +197,18 @@ class _Product:
     """A gradient times a function h of a source."""
 
     def __init__(self, base: Moments, source: Source, values: Array, batch: Batch) -> None:
-        self.base, self.source, self.batch = base, source, batch
+        self.base, self.source, self.values, self.batch = base, source, values, batch
         self.h = h = expand(values)
         self.favour, self.along = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
+        self.field, level = self._field()
+        self.favour *= level * on_sphere(source, values)
         self.q = base.q * self.q_h * self.favour
-        self.field = self._field()
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
-        self.total = self._total()
+        self.total = self._total() if self.source.field is None else self._total_over_positions()
+        if self.source.field is not None and self.field is not None:
+            self.overlap = self._of_gradient(self.field.sizes).overlap_of_all(batch.size)
+            self.field = _raised(self.field, self.total, self.source.units, batch)
         self.s = sensitivity(h)
 
     def moments(self, noises: Noises) -> Moments:
@@ -142,13 +218,17 @@ class _Product:
         alignment = self._alignment()
         return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along, self.field)
 
-    def _field(self) -> Field | None:
-        """Return how positions of g h differ; those of a gradient without a field are independent."""
+    def _field(self) -> tuple[Field | None, float]:
+        """Return how positions of g h differ, and by how much more is left where both are large at the same ones.
+
+        Positions of a gradient without a field are independent.
+        """
         if self.source.field is None:
-            return self.base.field
-        h = field_through(self.source, self.h, sensitivity(self.h))
-        g = self.base.field
-        return h.met(g if g is not None and g.sizes == h.sizes else white(h.sizes, 1.0, 1.0, 1.0))
+            return self.base.field, 1.0
+        h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
+        g = self._of_gradient(h.sizes)
+        agreed = h.overlap_of_all(self.batch.size)
+        return replace(h.met(g), beyond=g.beyond * agreed), level * float((h.share * g.share).mean())
 
     def _d(self) -> Array:
         """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""
@@ -163,8 +243,23 @@ class _Product:
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
         fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
-        total = max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
-        return total * self.field.overlap(self.batch.size) if self.field else total
+        return max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
+
+    def _total_over_positions(self) -> float:
+        """Return the same over positions too: the mean of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1 over pairs."""
+        z, masses = centred(self.source), (self.h.square**2).mean(0)
+        masses[: self.source.settled + 1] = 0.0
+        of_h = z.covariances(masses / max(float((self.h.q**2).mean()), 1e-300))
+        of_g = self._of_gradient(z.sizes).squares
+        pairs = tuple((1 + h) * (1 + 2 * g) - 1 for h, g in zip(of_h, of_g, strict=True))
+        return float((z.weights * z.averaged((pairs[0], pairs[1]), self.batch.size)).sum())
+
+    def _of_gradient(self, sizes: tuple[int, ...]) -> Field:
+        """Return the field that one unit's gradient is drawn with; without one positions are independent."""
+        g = self.base.field
+        if g is None or g.sizes != sizes:
+            return white(sizes, 1.0, 1.0, 1.0)
+        return g.of_one(self.source.units, self.batch.size)
 
     def _fourth(self) -> float:
         """Return E[h⁴]/E[h²]² over pairs: what is left of the total beside the gradient's own overlap."""
@@ -184,7 +279,8 @@ class _Product:
     def _spread(self, noises: Noises) -> Spread:
         """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
         base, source, s = self.base, self.source, self.s
-        extra = max(self.total - base.unit_variance - s * s * source.own_variance, 0.0)
+        known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
+        extra = max(self.total - known - s * s * source.own_variance, 0.0)
         spread = base.spread.plus(source.spread.scaled(s))
         if source.onward is None or source.onward.variance <= 0:
             return spread.plus(noises.fresh(extra / source.units))
@@ -195,4 +291,5 @@ class _Product:
         )
         aligned = 2 * base.alignment * joint
         share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance
+        share = within_bounds(share, extra, variance) if source.field is not None else share
         return spread.plus(noises.sharing(extra / source.units, noise, variance / source.units, share))

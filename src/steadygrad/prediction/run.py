@@ -190,9 +190,20 @@ def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
 
 
 def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
-    """Independent entries of unit variance: products over n of them, with any other vector, vary by 1/n."""
+    """Independent entries of unit variance: products over n of them, with any other vector, vary by 1/n.
+
+    The mean square of all N entries is that of N draws, of relative variance 2/N.
+    """
     share = run.batch.size / output.numel()
-    moments = replace(_described(Inputs((1,)), run), excess=share, alignment=share, along=share)
+    noise = run.noises.noise(0.0, 2 / output.numel(), 0.0)  # to first order in 1/N, the median 1
+    moments = replace(
+        _described(Inputs((1,)), run),
+        spread=noise,
+        unit_variance=2 / run.batch.size,
+        excess=run.batch.off_diagonal(share),
+        alignment=share,
+        along=share,
+    )
     return Signal(moments, base=moments)
 
 

@@ -14,7 +14,7 @@ from . import hermite
 from .field import Field
 from .hermite import Expansion
 from .spread import Spread
-from .values import Array
+from .values import Array, Moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,9 @@ class Source:
     `noise` what they add, of variance `own_variance`/units. `onward` is the last function of the source, the one
     that goes on: backward functions share its noise. `settled` is how many Hermite orders of the units
     do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how positions differ; their
-    average is in `own_variance`.
+    average is in `own_variance`. `root` are the moments of the units themselves. `free` is how free
+    their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an orthogonal
+    matrix lie on a sphere.
     """
 
     mean: Array
@@ -50,6 +52,9 @@ class Source:
     field: Field | None = None
     parts: dict[Hashable, Source] = dataclasses.field(default_factory=dict)
     onward: Onward | None = dataclasses.field(default=None)
+    root: Moments | None = None
+    free: float = 1.0
+    kurtosis: float = 0.0
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
@@ -113,15 +118,16 @@ class Source:
         i, j = self.pairs
         return self.square(((a[i] - a[j]) ** 2).sum(1) / 2 + (a[i] * a[j] * self.decay).sum(1), _ZERO)
 
-    def covariance(self, f: Expansion, g: Expansion, settled: int = 0) -> Array:
+    def covariance(self, f: Expansion, g: Expansion, settled: int = 0, without: int = 0) -> Array:
         """Return Cov(f(z_b)², g(z_b')²) for all pairs of examples, the diagonal included; without settled orders."""
         if self.alike:
             terms = f.square[0] * g.square[0]
-            terms[: settled + 1] = 0.0
+            terms[: settled + 1] = terms[without] = 0.0
             own = terms.sum()
             return self.square(own - self.decay_of_squares @ terms, own)
         a, b = f.square.copy(), g.square.copy()
         a[:, : settled + 1] = b[:, : settled + 1] = 0.0
+        a[:, without] = b[:, without] = 0.0
         i, j = self.pairs
         return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * (1 - self.decay_of_squares)).sum(1), (a * b).sum(1))
 

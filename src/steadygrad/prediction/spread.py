@@ -83,6 +83,12 @@ class Spread:
 CERTAIN = Spread(np.zeros(0))
 
 
+def within_bounds(share: float, relative_variance: float, known_variance: float) -> float:
+    """Return a share of a known noise that is no larger than that of a variable which this noise gives whole."""
+    most = math.sqrt(max(relative_variance, 0.0) / known_variance) if known_variance > 0 else 0.0
+    return min(max(share, -most), most)
+
+
 def log_mean(relative_variance: float) -> float:
     """Return E[log X] of a Gamma variable of mean 1 and this variance: ψ(k) - log k = -v/2 - v²/12 + ..., k = 1/v."""
     v = relative_variance

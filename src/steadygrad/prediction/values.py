@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .attention import Attention
     from .axes import Axes
     from .field import Field
+    from .kinship import Origin
     from .law import Law
     from .source import Wave
 
@@ -69,7 +70,7 @@ class Moments:
     what E[(x·y/n)²] has beyond (E[x·y/n])², relative to q squared: products of examples vary too; alignment: for a
     gradient, the squared cosine of what the network makes of it and of what it makes of the signal, weighted by both
     sizes; along: the squared cosine of the gradient and the signal of the same example; field: how positions differ,
-    None where there are none, or where their entries are independent.
+    None where there are none, or where their entries are independent; origin: how it came about (kinship.py).
     """
 
     mean: Array
@@ -81,6 +82,7 @@ class Moments:
     alignment: float = 0.0
     along: float = 0.0
     field: Field | None = None
+    origin: Origin | None = None
 
     @property
     def product(self) -> Array:

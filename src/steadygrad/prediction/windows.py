@@ -97,8 +97,11 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     kept = apart / here if here > 0 else level
     share = _along(m.field.share, [_places(w) for w in windows])
     scale = max(level, 1e-300)
-    field = Field(share / share.mean(), np.maximum(1 - within / scale, 0.0), np.maximum(1 - across / scale, 0.0))
-    return replace(m, q=m.q * level, d=m.d * kept, field=field, unit_variance=0.0, excess=0.0)
+    within, across = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
+    field = Field(
+        share / share.mean(), within, across, m.field.varied
+    )  # beside their size products of sums vary as before
+    return replace(m, q=m.q * level, d=m.d * kept, field=field, unit_variance=0.0)
 
 
 def spread_back(m: Moments, windows: list[Window]) -> Moments:
@@ -111,5 +114,5 @@ def spread_back(m: Moments, windows: list[Window]) -> Moments:
         level *= met * (1 + max(met - 1, 0.0) * (1 - next_one)) / w.kernel**2
     within, across = (_along(gap, tables) for gap in (m.field.within, m.field.across))
     within.flat[0] = 0.0
-    field = Field(np.ones(within.shape), within, across)
+    field = Field(np.ones(within.shape), within, across, m.field.varied)
     return replace(m, mean=m.mean / math.prod(w.kernel for w in windows), q=m.q * level, d=m.d * level, field=field)

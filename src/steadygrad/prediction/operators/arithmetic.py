@@ -16,6 +16,7 @@ import torch
 from steadygrad.prediction import hermite
 from steadygrad.prediction.axes import laid
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.kinship import Product, Sum
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import (
@@ -96,7 +97,9 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     (a, b), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
     units = features(call.out, dims, run.batch.size)
     parts, common = _common(run, x, y, sign)
-    moments = _sum_moments(run, a, b, sign, units)
+    common = [_in_common(run, x.moments, y.moments, sign)] if run.tied else common
+    origin = Sum(((x.moments, 1.0), (y.moments, sign))) if run.remembers else None
+    moments = replace(_sum_moments(run, a, b, sign, units), origin=origin)
     for q, d in common:
         moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
     known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
@@ -107,7 +110,16 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     wave = Wave(source, source.nodes, gaussian=True)
     weak: Exactness = "exact" if normal else "approximate"
     moments = replace(moments, unit_variance=source.own_variance)
+    source.root = moments if run.remembers else None
     return Signal(moments, wave, None, ancestors, None, worst(mark, weak), parts=parts)
+
+
+def _in_common(run: Interpreter, x: Moments, y: Moments, sign: float) -> tuple[Array, Array]:
+    """Return what two terms that met the same weights add to the second moment of their sum, and to its differences."""
+    own, other = run.kinship.of(x, y)
+    size = np.sqrt(x.q * y.q)
+    apart = run.batch.off_diagonal((own - other) * float(size.mean()))
+    return 2 * sign * (own * size - x.mean * y.mean), 2 * sign * apart
 
 
 def parts_of(x: Signal) -> Parts:
@@ -249,7 +261,9 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
     mean_a, mean_b = (a.q[:, None] + a.q) / 2, (b.q[:, None] + b.q) / 2
     uneven = (a.q[:, None] - a.q) * (b.q[:, None] - b.q) / 4
     d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
-    moments = Moments(a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread))
+    moments = Moments(
+        a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread), origin=Product(a, b) if run.remembers else None
+    )
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
     parts = [(s, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for s, k in parts_of(own)]
     kept = _largest((s, k) for s, k in parts if k != 0)

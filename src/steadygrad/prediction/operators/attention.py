@@ -38,11 +38,20 @@ def _positioned(run: Interpreter, tensor: torch.Tensor, row: int) -> tuple[Signa
 
 def _attended(run: Interpreter, how: Attention, v: Signal, dims: Dims, ancestors: int, out: torch.Tensor) -> Signal:
     m = how.forward(v.moments, run.batch)
-    source = gaussian(m, features(out, dims, run.batch.size), run.batch)
+    units = features(out, dims, run.batch.size)
+    m = _with_noise(run, m, v.moments, units)
+    source = gaussian(m, units, run.batch)
     wave = Wave(source, source.nodes, gaussian=True)
-    m = replace(m, unit_variance=source.own_variance)
     linear = v.linear if how.reach.all_keys else None
     return Signal(m, wave, None, v.ancestors | ancestors, linear, "approximate", axes_of(run, dims, out))
+
+
+def _with_noise(run: Interpreter, m: Moments, before: Moments, units: int) -> Moments:
+    """Return means over positions with what a unit's draw adds: there are fewer places that differ than before."""
+    assert m.field is not None
+    own = 2 * run.batch.overlap(m) * m.field.of_one(units, run.batch.size).overlap(run.batch.size)
+    noise = run.noises.fresh(max(own - before.unit_variance, 0.0) / units)
+    return replace(m, spread=m.spread.plus(noise), unit_variance=own)
 
 
 def _fused_inputs(run: Interpreter, tensors: Any) -> tuple[list[tuple[Signal, Dims]], Any] | None:
@@ -102,10 +111,11 @@ def fused_backward(run: Interpreter, call: Call) -> tuple[Value, ...]:
         return (lost,) * len(call.out)
     gradient, (_, _, (v, _)) = g[0].moments, found[0]
     positions = v.moments.field.sizes if v.moments.field else (how.reach.all_keys,)
+    units = features(call.out[2], found[0][2][1], run.batch.size)
     into = (
         how.to_queries(gradient, v.moments, how.scale, run.batch),
         how.to_keys(gradient, v.moments, how.scale, run.batch),
-        how.to_values(gradient, positions, run.batch),
+        _with_noise(run, how.to_values(gradient, positions, run.batch), gradient, units),
     )
     return tuple(
         _gradient(run, m, dims, g[0].ancestors, out)

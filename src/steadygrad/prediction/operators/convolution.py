@@ -67,8 +67,29 @@ def _windowed(
     taps = float(share.mean())
     new = tuple(out[2:])
     met = _in_common(places, kernel, new, how, transposed)
-    products = (met * (1 - strided(gap, how["stride"], new, transposed)) for gap in (field.within, field.across))
-    return replace(m, field=Field(share / max(taps, 1e-300), *(1 - p for p in products))), taps
+    varied = strided(_left_in_windows(field, kernel, how["dilation"]), how["stride"], new, transposed)
+    kept = float(varied.flat[0]) / field.varied if field.varied > 0 else 1.0
+    gaps = (strided(gap, how["stride"], new, transposed) for gap in (field.within, field.across))
+    within, across = (1 - met * (1 - gap) for gap in gaps)
+    found = Field(share / max(taps, 1e-300), within, across, varied)
+    return replace(m, field=found, excess=m.excess * kept), taps
+
+
+def _left_in_windows(field: Field, kernel: torch.Size, dilation: list[int]) -> Array:
+    """Return, by lag, what a sum over windows leaves of how products vary: a mean over pairs of their places."""
+    left = field.varying
+    for axis, (n, k, step) in enumerate(zip(field.sizes, kernel[2:], dilation, strict=True)):
+        left = np.moveaxis(np.tensordot(_triangle(n, k, step), left, axes=(1, axis)), 0, axis)
+    return left
+
+
+@lru_cache(maxsize=256)
+def _triangle(size: int, kernel: int, dilation: int) -> Array:
+    """Return [lags of windows, lags of positions]: the share of pairs of two windows' taps that are that far."""
+    table, lag = np.zeros((size, size)), np.arange(size)
+    for j in range(-(kernel - 1), kernel):
+        np.add.at(table, (lag, np.minimum(abs(lag + j * dilation), size - 1)), (kernel - abs(j)) / kernel**2)
+    return table
 
 
 def _in_common(
@@ -166,8 +187,10 @@ def _pairs(x: Moments, stride: list[int], places: tuple[int, ...]) -> Moments:
     """Return what went in as the positions of the outcome meet it."""
     if x.field is None:
         return x
-    gaps = (strided(gap, stride, places, False) for gap in (x.field.within, x.field.across))
-    return replace(x, field=Field(np.ones(places), *gaps))
+    within, across, varying = (
+        strided(lags, stride, places, False) for lags in (x.field.within, x.field.across, x.field.varying)
+    )
+    return replace(x, field=Field(np.ones(places), within, across, varying))
 
 
 RULES: dict[Any, Rule] = {aten.convolution: convolution, aten.convolution_backward: convolution_backward}

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
-from steadygrad.prediction.field import white
+from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.kinship import Beside
 from steadygrad.prediction.memory import IN_PARTS, part_of
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
@@ -29,6 +30,7 @@ from .positions import Dims, apart_here, as_signal, axes_of, features, field_of,
 
 aten = torch.ops.aten
 LARGEST = 1 << 24  # entries of memory whose parts are told apart
+MOST_PAIRS = 8  # of steps a lag that are looked at
 
 
 def cat(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -77,7 +79,28 @@ def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: 
     else:
         moments, whole = _side_by_side(run, pairs, dim, call.out)
     shares = [t.numel() / call.out.numel() for t in tensors]
+    if stacked and run.tied and not sizes(whole):
+        return _steps(run, call, signals, (moments, shares), whole, dim)
     return _mixture(run, call.out, signals, (moments, shares), whole)
+
+
+def _steps(
+    run: Interpreter, call: Call, signals: list[Signal], parts: tuple[list[Moments], list[float]], dims: Dims, dim: int
+) -> Value:
+    """Steps that met the same weights, stacked: positions, which have in common what their origins say."""
+    moments, count = parts[0], len(parts[0])
+    sized = [m.q.mean() for m in moments]
+    q = max(float(np.mean(sized)), 1e-300)
+    within, across = np.zeros(count), np.zeros(count)
+    for lag in range(count):
+        starts = range(0, count - lag, -(-(count - lag) // MOST_PAIRS))
+        pairs = [(run.kinship.of(moments[i], moments[i + lag]), (sized[i] * sized[i + lag]) ** 0.5) for i in starts]
+        size = float(np.mean([s for _, s in pairs])) / q
+        within[lag], across[lag] = (1 - size * float(np.mean([k[i] for k, _ in pairs])) for i in (0, 1))
+    within[0] = 0.0
+    field = Field(np.array(sized) / q, np.clip(within, 0.0, 2.0), np.clip(across, 0.0, 2.0))
+    whole = (*dims[:dim], (Axis(0, count, 1),), *dims[dim + 1 :])
+    return _mixture(run, call.out, signals, parts, whole, field)
 
 
 def _widest(run: Interpreter, tensor: torch.Tensor) -> Dims | None:
@@ -110,8 +133,9 @@ def _more_positions(
     for t, x in pairs:
         field = field_of(x.moments, sizes(run.dims(t))) if not isinstance(run.value(t), Fill) else None
         within, across = field.apart() if field else (apart_here(x.moments),) * 2
+        beyond = field.varied if field else 0.0
         share = t.shape[dim] / out.shape[dim]
-        whole = white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments))
+        whole = white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments), beyond)
         here = np.zeros(positions)  # a part has all that it has at places of its own
         here[..., start : start + t.shape[dim]] = 1 / share
         start += t.shape[dim]
@@ -125,15 +149,23 @@ def _more_positions(
 
 
 def _mixture(
-    run: Interpreter, out: torch.Tensor, signals: list[Signal], parts: tuple[list[Moments], list[float]], dims: Dims
+    run: Interpreter,
+    out: torch.Tensor,
+    signals: list[Signal],
+    parts: tuple[list[Moments], list[float]],
+    dims: Dims,
+    field: Field | None = None,
 ) -> Signal:
-    m, ancestors = _mixed(*parts), 0
+    origin = Beside(tuple(zip(*parts, strict=True))) if run.remembers else None
+    m, ancestors = replace(_mixed(*parts), origin=origin), 0
+    m = replace(m, field=field or m.field)
     for signal in signals:
         ancestors |= signal.ancestors
     axes = axes_of(run, dims, out)
     if any(s.base is not None for s in signals):
         return Signal(m, None, m, ancestors, None, "approximate", axes)
     source = gaussian(m, features(out, dims, run.batch.size), run.batch)
+    source.root = m if run.remembers else None
     return Signal(m, Wave(source, source.nodes, gaussian=True), None, ancestors, None, "approximate", axes)
 
 
@@ -203,7 +235,7 @@ def within_zeros(run: Interpreter, call: Call) -> Value:
     if field is not None:
         left = min(math.prod(field.sizes) / max(math.prod(sizes(dims)), 1), 1.0)
         within, across = field.apart()
-        field = white(sizes(dims), 1 - left * (1 - within), 1 - left * (1 - across), apart_here(m))
+        field = white(sizes(dims), 1 - left * (1 - within), 1 - left * (1 - across), apart_here(m), field.varied * left)
     m = replace(m, mean=m.mean * share, q=m.q * share, d=m.d * share, field=field)
     return _mixture(run, out, [x], ([m], [1.0]), dims)
 
@@ -259,7 +291,7 @@ def _resized(m: Moments, before: tuple[int, ...], after: tuple[int, ...]) -> Any
     if len(after) != len(before):
         return None
     within, across = field.apart()
-    return white(after, within, across, apart_here(m))
+    return white(after, within, across, apart_here(m), field.varied)
 
 
 def _gathered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

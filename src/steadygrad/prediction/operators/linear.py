@@ -14,6 +14,7 @@ import torch
 from steadygrad.prediction import linear_map
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Axis, roles
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.kinship import Through
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value, worst
@@ -100,6 +101,7 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
     weight = weight.acting
     ancestors = x.ancestors | 1 << weight.source
     again = weight.source in run.sources and x.base is None
+    run.tied |= again and weight.variance > 0
     uncentred = weight.mean != 0
     mark = worst(x.mark, weight.mark, "approximate" if again or uncentred else "exact")
     if uncentred:
@@ -108,11 +110,17 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
         sizes = {"terms": terms, "units": units, "places": positions(x.axes)}
         source = run.sources.get(weight.source)
         moments = linear_map.backward(x.moments, weight, source, batch=run.batch, noises=run.noises, **sizes)
+        if run.remembers:
+            moments = replace(moments, origin=Through(weight.source, x.moments, weight.variance * terms))
         return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=mark, axes=x.axes)
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=units, batch=run.batch, noises=run.noises)
     run.sources[weight.source] = None if weight.source in run.sources else source  # a second use: neither is the one
     wave = Wave(source, source.nodes, gaussian=True)
+    added = (bias.source, bias.mean**2 + bias.variance) if bias else None
     moments = forward(wave, run.batch, run.noises)
+    if run.remembers:
+        origin = Through(weight.source, x.moments, weight.variance * terms, added)
+        source.root = moments = replace(moments, origin=origin)
     return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark=mark, axes=x.axes)
 
 

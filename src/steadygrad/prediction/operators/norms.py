@@ -41,6 +41,7 @@ from .linear import bias_gradient
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 
 aten = torch.ops.aten
+LEAST = 0.1  # of 1/(E[s²] E[1/s²]): where fewer than about two directions vary a unit's variance has no inverse mean
 
 
 def _affine(run: Interpreter, weight: torch.Tensor | None, bias: torch.Tensor | None) -> tuple[float, float] | None:
@@ -76,7 +77,7 @@ def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
         return None
     factor = float(m.q.mean()) / max(variance, 1e-300)
     field = field.mapped(lambda gap: np.clip(gap * factor, 0.0, 2.0))
-    return replace(field, share=np.ones(field.sizes))
+    return replace(field, share=np.ones(field.sizes), beyond=np.minimum(field.beyond * factor**2, 1.0))
 
 
 def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -90,7 +91,9 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     centred = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
     gap = correlation_gap(centred, np.sqrt(variance))
     n, units = int(np.prod(call.args[1])), features(call.out[0], dims, run.batch.size)
-    whole = _normalized(run, x, np.ones(1), gap, affine, units, _relative(m, dims, float(variance.mean())))
+    field = _relative(m, dims, float(variance.mean()))
+    field = field and field.of_one(units, run.batch.size)
+    whole = _normalized(run, x, np.ones(1), gap, affine, units, field)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     return _with_statistics(run, whole, float(variance.mean()) * (1 - 2 / n), call.args[4], m.spread)
 
@@ -116,12 +119,15 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     variance = max(_batch_variance(m, dims, batch), 1e-300)
     square = batch.centred_square(m.d)
     own = np.sqrt(np.maximum(1 + (square - square.mean()) / variance, 0.0))
-    field = _relative(m, dims, variance)
-    units = features(call.out[0], dims, batch.size)
+    units, field = features(call.out[0], dims, batch.size), field_of(m, sizes(dims))
+    if field is not None:
+        field = field.of_one(units, batch.size).centred(variance / max(float(m.q.mean()), 1e-300))
     whole = _normalized(run, x, own, m.d / variance, affine, units, field)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
-    share = _inverse_share(run, x) if not sizes(dims) else 1.0
-    return _with_statistics(run, whole, variance * share, call.args[7], m.spread)
+    if field is None:
+        return _with_statistics(run, whole, variance * _inverse_share(run, x), call.args[7], m.spread)
+    share = max(1 - 2 * field.overlap_of_all(batch.size), LEAST)
+    return _with_statistics(run, whole, variance * share, call.args[7], _spread(run, x, field, units))
 
 
 def _batch_variance(m: Moments, dims: Dims, batch: Batch) -> float:
@@ -197,12 +203,28 @@ def _by_group(
     here = apart_here(m)
     d = (m.d - (m.mean[:, None] - m.mean) ** 2 / 2) * (1 - ((across - within) / here if here > 0 else 0.0) / group)
     gap = correlation_gap(d * (m.q[:, None] + m.q) / 2 / q, np.sqrt(variance * m.q / q))
+    out = call.out[0]
+    units = features(out, dims, run.batch.size)
     if field is not None:
         far = (variance - q * (1 - field.across) + shared) / variance
-        field = Field(np.ones(field.sizes), np.clip(field.within * q / variance, 0, 2), np.clip(far, 0, 2))
-    out = call.out[0]
-    whole = _normalized(run, x, np.ones(1), gap, affine, features(out, dims, run.batch.size), field)
-    return _with_statistics(run, replace(whole, axes=axes_of(run, dims, out)), variance, eps, m.spread)
+        own = field.of_one(units, run.batch.size).centred(variance / q)
+        field = replace(own, across=np.clip(far, 0, 2))
+    whole = _normalized(run, x, np.ones(1), gap, affine, units, field)
+    share, spread = 1.0, m.spread
+    if field is not None:
+        share, spread = max(1 - 2 * field.overlap_of_all(1) / group, LEAST), _spread(run, x, field, units)
+    return _with_statistics(run, replace(whole, axes=axes_of(run, dims, out)), variance * share, eps, spread)
+
+
+def _spread(run: Interpreter, x: Signal, own: Field, units: int) -> Spread:
+    """Return how the log of a variance over positions varies: with the scale that came in, and by the units' own draw.
+
+    A unit's variance, its mean taken out, has the relative variance 2 mean(c²) over all pairs of places.
+    """
+    source = x.wave.source if x.wave is not None else None
+    if source is None or x.linear is None:
+        return x.moments.spread
+    return source.before.plus(run.noises.fresh(2 * own.overlap_of_all(run.batch.size) / units))
 
 
 def _inverse_share(run: Interpreter, x: Signal) -> float:
@@ -213,7 +235,7 @@ def _inverse_share(run: Interpreter, x: Signal) -> float:
     square = run.batch.centred_square(x.moments.d)
     kernel = (square[:, None] + square) / 2 - x.moments.d
     size = float(square.mean())
-    return max(1 - 2 * run.batch.pair_mean(kernel**2) / (size * size), 0.1) if size > 0 else 1.0
+    return max(1 - 2 * run.batch.pair_mean(kernel**2) / (size * size), LEAST) if size > 0 else 1.0
 
 
 def _with_statistics(run: Interpreter, whole: Signal, variance: float, eps: float, spread: Spread) -> tuple[Value, ...]:
@@ -255,18 +277,18 @@ def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
 
 def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """The mean over the batch is taken out, and one direction more of as many as there are entries a unit."""
-    g = as_signal(run, run.value(call.args[0]))
-    if g is None:
+    found = laid_out(run, call.args[0], (0, *range(2, call.args[0].dim())))
+    if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
+    g, dims = found
     if not call.args[7]:
         return _running_backward(run, call, g), *_scale_and_shift(run, call)
-    dims = run.dims(call.args[0])
     m, batch = g.moments, run.batch
     apart = _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300)
     entries = batch.size * math.prod(sizes(dims))
     removed = _removed(g, 1 - apart, entries)
     kept = 1 - removed - 1 / entries
-    if EXAMPLE in roles(dims[1]):
+    if EXAMPLE in roles(run.dims(call.args[0])[1]):
         return _by_group_backward(run, call, call.args[6], call.args[2], 1)
     return _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), removed), *_scale_and_shift(run, call)
 
@@ -288,10 +310,10 @@ def group_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
 def _by_group_backward(
     run: Interpreter, call: Call, statistic: torch.Tensor, weight: torch.Tensor | None, group: int
 ) -> Value | tuple[Value, ...]:
-    g = as_signal(run, run.value(call.args[0]))
-    if g is None:
+    found = laid_out(run, call.args[0], tuple(range(2, call.args[0].dim())))
+    if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
-    dims = run.dims(call.args[0])
+    g, dims = found
     field = field_of(g.moments, sizes(dims))
     common = (1 - field.mean()[0]) / group if field else 1 / group
     removed = _removed(g, common, group * math.prod(sizes(dims)))

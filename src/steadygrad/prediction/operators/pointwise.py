@@ -16,6 +16,7 @@ import torch
 from steadygrad.prediction import hermite
 from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, factor_of, shortened
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
+from steadygrad.prediction.kinship import Function, Sum
 from steadygrad.prediction.law import law_of, values_of
 from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import backward, forward
@@ -184,9 +185,14 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
     ancestors, mark = 0, worst(*(s.mark for s in signals))
     for signal in signals:
         ancestors |= signal.ancestors
+    known = run.remembers
+    origin = Function(wave.source, wave.values, base) if known and wave.source is not None else None
     if base is None:
-        return Signal(forward(wave, run.batch, run.noises), wave, ancestors=ancestors, mark=mark)
-    moments = backward(base, wave, run.batch, run.noises)
+        m = replace(forward(wave, run.batch, run.noises), origin=origin)
+        return Signal(m, wave, ancestors=ancestors, mark=mark)
+    moments = replace(backward(base, wave, run.batch, run.noises), origin=origin)
+    if known and origin is None:
+        moments = replace(moments, origin=Sum(((base, float(wave.values.mean())),)))
     linear = signals[0].linear if wave.source is None else None
     return Signal(moments, wave, base, ancestors, linear, mark)
 

@@ -71,7 +71,7 @@ def _grid(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
 
 
 def _full(field: Field, shape: tuple[int, ...]) -> Field:
-    return Field(*(a.reshape(shape) for a in (field.share, field.within, field.across)))
+    return Field(*(a.reshape(shape) for a in (field.share, field.within, field.across, field.varying)))
 
 
 def _squeezed(m: Moments) -> Moments:
@@ -148,7 +148,7 @@ def _lags(source: Source, windows: list[Window], share: Array, ratio: float) -> 
     within, across = (
         strided(gap * ratio, stride, tuple(w.out for w in windows)) for gap in (field.within, field.across)
     )
-    return Field(share, np.minimum(within, 1.0), np.minimum(across, 2.0))
+    return Field(share, np.minimum(within, 1.0), np.minimum(across, 2.0), field.varied)
 
 
 def max_pool_backward(run: Interpreter, call: Call) -> Value:

@@ -30,6 +30,7 @@ from steadygrad.prediction.axes import (
 )
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.kinship import Data
 from steadygrad.prediction.sampling import moments_of, moments_of_data
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Scores, Signal, Value
@@ -44,7 +45,7 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
         case Signal():
             return value
         case Concrete(tensor=data) if _is_batch(data, run):
-            return Signal(moments_of_data(data, run.batch))
+            return Signal(replace(moments_of_data(data, run.batch), origin=Data(data)))
         case Scores(how=how, weights=True):
             return Signal(how.weights(run.batch), ancestors=value.ancestors, mark="approximate")
         case Draws(values=samples) if bool(samples.isfinite().all()):
@@ -123,12 +124,35 @@ def _met(m: Moments, whole: Dims, shared: dict[int, Dimension]) -> tuple[Moments
     names: Names = {role: k for k, role in enumerate(old)}
     names.update({place: len(old) + k for k, place in enumerate(extra)})
     field = field_of(m, sizes(whole))
+    left = _left(field, tuple(old), math.prod(a.size for _, a in extra if a.role == FEATURE))
+    varied = min((field.varied if field else _beyond(m)) * left, 1.0)
     field = field.kept(tuple(old)) if field else None
     alone, here = spread_alone(m), apart_here(m)
     for _, a in extra:
         far = (0.0, here) if a.role == SPREAD_OUT else (alone, alone)
         field = (field or nowhere(here)).widened((a.size,), *far)
-    return replace(m, field=field), names
+    if field is not None and (extra or not field.varied):
+        field = replace(field, beyond=varied * (1 - field.within) ** 2)
+    return replace(m, field=field, excess=m.excess * left), names
+
+
+def _left(field: Field | None, kept: tuple[int, ...], new: int) -> float:
+    """Return by how much products of examples vary where these positions are left, and `new` features are positions.
+
+    Positions that are no more are summed over, features that become positions, independent ones, no longer are.
+    """
+    gone = tuple(i for i in range(len(field.sizes)) if i not in kept) if field else ()
+    return new * (_ratio(float(field.left_over(gone).flat[0]), field.varied) if field and gone else 1.0)
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below > 0 else 1.0
+
+
+def _beyond(m: Moments) -> float:
+    """Return by how much products of two examples vary, the mean over pairs."""
+    excess, r = np.asarray(m.excess), len(m.q)
+    return float(excess.sum()) / max(r * (r - 1), 1) if excess.ndim else float(excess)
 
 
 def field_of(m: Moments, positions: tuple[int, ...]) -> Field | None:
@@ -138,7 +162,7 @@ def field_of(m: Moments, positions: tuple[int, ...]) -> Field | None:
     if m.field is not None and m.field.sizes == positions:
         return m.field
     alone = spread_alone(m)
-    return fields.white(positions, alone, alone, apart_here(m))
+    return fields.white(positions, alone, alone, apart_here(m), min(_beyond(m) * math.prod(positions), 1.0))
 
 
 def nowhere(here: float) -> Field:
@@ -170,7 +194,8 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     values = data.double().reshape([a.size for a, _ in pieces]).permute(order).reshape(examples, *positions, -1)
     moments = moments_of_data(values, run.batch)
     if positions:
-        moments = replace(moments, field=fields.of_data(values.numpy()))
+        field = fields.of_data(values.numpy())
+        moments = replace(moments, field=field, excess=run.batch.off_diagonal(field.varied))
     numbers = iter(range(len(positions)))
     new = []
     for i, dim in enumerate(dims):
