@@ -72,7 +72,7 @@ class Moments:
 
     >>> moments = Moments(2)
     >>> place = moments.add(torch.ones(2, 3))
-    >>> moments.read()[place].q
+    >>> round(moments.read()[place].q, 6)
     1.0
     """
 

@@ -31,10 +31,10 @@ def _lags(window: Window) -> csr_array:
     k, n = min(window.kernel, window.size), window.size
     apart = np.abs(np.arange(-(k - 1), k)[None] + window.stride * np.arange(window.out)[:, None])
     weight = (k - np.abs(np.arange(-(k - 1), k))) / k**2
-    return _table(np.arange(window.out)[:, None], np.minimum(apart, n - 1), weight, (window.out, n))
+    return table(np.arange(window.out)[:, None], np.minimum(apart, n - 1), weight, (window.out, n))
 
 
-def _table(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> csr_array:
+def table(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> csr_array:
     """Return a matrix, of which nearly all entries are zero, from its terms: what falls on one place is added."""
     i, j, v = (x.ravel() for x in np.broadcast_arrays(rows, columns, values))
     return coo_array((v, (i, j)), shape=shape).tocsr()
@@ -47,7 +47,7 @@ def _places(window: Window) -> csr_array:
     place = start + np.arange(window.kernel)
     held = (place >= 0) & (place < window.size)
     share = held / np.maximum(held.sum(1, keepdims=True), 1)
-    return _table(np.arange(window.out)[:, None], np.clip(place, 0, window.size - 1), share, (window.out, window.size))
+    return table(np.arange(window.out)[:, None], np.clip(place, 0, window.size - 1), share, (window.out, window.size))
 
 
 @lru_cache(maxsize=256)
@@ -67,10 +67,11 @@ def _back(window: Window) -> csr_array:
         lag = np.arange(place + 1)
         terms.append((lag, window.out - 1 - np.minimum((place - lag) // s, window.out - 1), 1 / (n - lag)))
     rows, columns, values = (np.concatenate(x) for x in zip(*terms, strict=True))
-    return _table(rows, np.minimum(columns, window.out - 1), values, (n, window.out))
+    return table(rows, np.minimum(columns, window.out - 1), values, (n, window.out))
 
 
-def _along(values: Array, tables: Iterable[csr_array]) -> Array:
+def along(values: Array, tables: Iterable[csr_array]) -> Array:
+    """Return an array of which each axis went through a matrix of its own."""
     for axis, table in enumerate(tables):
         first = np.moveaxis(values, axis, 0)
         summed = (table @ first.reshape(len(first), -1)).reshape(-1, *first.shape[1:])
@@ -91,11 +92,11 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     """Return the moments of means over windows: of second moment by what two positions have in common."""
     assert m.field is not None
     tables = [_lags(w) for w in windows]
-    within, across = (_along(1 - gap, tables) for gap in (m.field.within, m.field.across))
+    within, across = (along(1 - gap, tables) for gap in (m.field.within, m.field.across))
     level, here = float(within.flat[0]), float(m.field.across.flat[0])
-    apart = max(float(_along(m.field.across - m.field.within, tables).flat[0]), 0.0)
+    apart = max(float(along(m.field.across - m.field.within, tables).flat[0]), 0.0)
     kept = apart / here if here > 0 else level
-    share = _along(m.field.share, [_places(w) for w in windows])
+    share = along(m.field.share, [_places(w) for w in windows])
     scale = max(level, 1e-300)
     within, across = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
     field = Field(
@@ -112,7 +113,7 @@ def spread_back(m: Moments, windows: list[Window]) -> Moments:
         met = w.kernel * w.out / w.size
         next_one = float(np.take(m.field.within, min(1, w.out - 1), axis=axis).flat[0]) if w.out > 1 else 0.0
         level *= met * (1 + max(met - 1, 0.0) * (1 - next_one)) / w.kernel**2
-    within, across = (_along(gap, tables) for gap in (m.field.within, m.field.across))
+    within, across = (along(gap, tables) for gap in (m.field.within, m.field.across))
     within.flat[0] = 0.0
     field = Field(np.ones(within.shape), within, across, m.field.varied)
     return replace(m, mean=m.mean / math.prod(w.kernel for w in windows), q=m.q * level, d=m.d * level, field=field)

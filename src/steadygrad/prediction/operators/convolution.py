@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 from steadygrad.prediction import linear_map
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
@@ -22,7 +23,7 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Fill, Moments, ParameterGradient, Signal, Value
-from steadygrad.prediction.windows import strided
+from steadygrad.prediction.windows import along, strided, table
 
 from .linear import bias_gradient
 from .positions import axes_of, field_of, laid_out
@@ -77,19 +78,14 @@ def _windowed(
 
 def _left_in_windows(field: Field, kernel: torch.Size, dilation: list[int]) -> Array:
     """Return, by lag, what a sum over windows leaves of how products vary: a mean over pairs of their places."""
-    left = field.varying
-    for axis, (n, k, step) in enumerate(zip(field.sizes, kernel[2:], dilation, strict=True)):
-        left = np.moveaxis(np.tensordot(_triangle(n, k, step), left, axes=(1, axis)), 0, axis)
-    return left
+    return along(field.varying, [_triangle(*axis) for axis in zip(field.sizes, kernel[2:], dilation, strict=True)])
 
 
 @lru_cache(maxsize=256)
-def _triangle(size: int, kernel: int, dilation: int) -> Array:
+def _triangle(size: int, kernel: int, dilation: int) -> csr_array:
     """Return [lags of windows, lags of positions]: the share of pairs of two windows' taps that are that far."""
-    table, lag = np.zeros((size, size)), np.arange(size)
-    for j in range(-(kernel - 1), kernel):
-        np.add.at(table, (lag, np.minimum(abs(lag + j * dilation), size - 1)), (kernel - abs(j)) / kernel**2)
-    return table
+    lag, taps = np.arange(size)[:, None], np.arange(-(kernel - 1), kernel)
+    return table(lag, np.minimum(abs(lag + taps * dilation), size - 1), (kernel - abs(taps)) / kernel**2, (size, size))
 
 
 def _in_common(
