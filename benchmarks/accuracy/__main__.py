@@ -5,10 +5,12 @@ python -m benchmarks.accuracy [--seeds 5] [--jobs 2] [--timeout 60] [--only CASE
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.accuracy.table import page
@@ -44,9 +46,17 @@ def _asked(tool: str, name: str, seeds: list[int], timeout: float) -> list[dict]
         printed, trouble = done.stdout, done.stderr.strip().splitlines()[-1:]
     except subprocess.TimeoutExpired as late:
         printed, trouble = (late.stdout or b"").decode(), [f"took more than {limit:g} s"]
-    lines = [json.loads(line) for line in printed.splitlines()]
+    lines = list(_said(printed))
     missing = {"case": name, "crash": " ".join(trouble), "seconds": float(timeout)}
     return [*lines, *({**missing, "seed": seed, "faulty": faulty} for seed, faulty in wanted[len(lines) :])]
+
+
+def _said(printed: str) -> Iterator[dict]:
+    """The worker's whole lines; what a tool prints between them, past Python, or a line that was cut is none."""
+    for line in printed.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            if isinstance(said := json.loads(line), dict):
+                yield said
 
 
 CASES = {name: case for name, (_, case) in cases().items()}
