@@ -10,11 +10,13 @@ import torch
 
 from .norms import in_range, row_norms
 
-# Smaller tensors wait, copied, for others of their shape, until so many entries are together: calls cost more than
-# their entries. A megabyte of single precision stays in a core's cache.
+# Smaller tensors wait, copied, for others of their shape, until so many entries are together, or so many tensors: calls
+# cost more than their entries. Four megabytes of single precision stay in a cache that cores share, and room of that
+# size, once given back, makes the C library keep what a step frees; of more tensors than `_ROOM` each costs more than
+# a share of the calls.
 _SMALL = 2**16
-_TOGETHER = 2**18
-_ROOM = 32  # tensors: of more, what a call costs is small beside what each is looked at with
+_TOGETHER = 2**20
+_ROOM = 64
 
 # Of a sum of squares at least this share must be left when the squared common part is taken off: no more than three of
 # the bits of the sum are lost then.
