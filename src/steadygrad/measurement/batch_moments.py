@@ -10,14 +10,20 @@ import torch
 
 from .norms import in_range, row_norms
 
-# Smaller tensors wait, copied, for others of their shape, until so many entries are together: calls cost more than
-# their entries. A megabyte of single precision stays in a core's cache.
+# Smaller tensors wait, copied, for others of their shape, until so many entries are together, or so many tensors: calls
+# cost more than their entries. Four megabytes of single precision stay in a cache that cores share, and room of that
+# size, once given back, makes the C library keep what a step frees; of more tensors than `_ROOM` each costs more than
+# a share of the calls.
 _SMALL = 2**16
-_TOGETHER = 2**18
+_TOGETHER = 2**20
+_ROOM = 64
 
 # Of a sum of squares at least this share must be left when the squared common part is taken off: no more than three of
 # the bits of the sum are lost then.
 _LEFT = 1 / 8
+
+# Roundoffs that what is left may be off by, as a sum of squares may be.
+_LOST = 256
 
 
 class BatchMoments(NamedTuple):
@@ -49,7 +55,7 @@ def batch_moments(tensor: torch.Tensor, batch_size: int) -> BatchMoments:
         batch_size: examples in the batch.
 
     >>> found = batch_moments(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), 2)
-    >>> found.mean, found.q, found.signal
+    >>> round(found.mean, 4), round(found.q, 4), round(found.signal, 4)
     (2.0, 4.5, 1.0)
     """
     moments = Moments(batch_size)
@@ -61,18 +67,18 @@ class Moments:
     """Moments of many tensors whose first dimension runs over examples.
 
     With c = E[xy]/q over pairs of distinct examples, q(1 - c) = sum_d sum_b (x_bd - m_d)² / (D (B - 1)), where m_d is
-    the mean of entry d. On the CPU it comes from two passes in the tensor's own precision, the norm of each example and
-    the sum of the examples: sum_b |x_b|² - |sum_b x_b|²/B. Where that cancels, as it does for c near 1, the same is
-    formed of each example less the first one, which is exact where the two are close. Where that cancels as well, and
-    where squares might underflow or overflow, and on other devices, the means m_d are taken off and everything is added
-    in double precision.
+    the mean of entry d. On the CPU it comes from passes in the tensor's own precision, the norm of each example and
+    the sum of the examples: sum_b |x_b|² - |sum_b x_b|²/B. That cancels for c near 1, so the same is formed of
+    x_b - m', with m' the means as rounded: the differences are exact where they are small, and what rounding has left
+    of the mean the second term takes off (the corrected two-pass algorithm of Chan, Golub and LeVeque, 1983). Where
+    squares might underflow or overflow, and on other devices, everything is added in double precision.
 
     Args:
         batch_size: examples in the batch.
 
-    >>> moments = Moments(2)
-    >>> place = moments.add(torch.ones(2, 3))
-    >>> round(moments.read()[place].q, 6)
+    >>> moments = Moments(4)
+    >>> place = moments.add(torch.ones(4, 4))
+    >>> moments.read()[place].q
     1.0
     """
 
@@ -80,6 +86,7 @@ class Moments:
         self.batch_size = batch_size
         self._found: list[BatchMoments] = []
         self._waiting: dict[tuple[int, torch.dtype], _Stack] = {}
+        self._sums: dict[tuple[int, torch.dtype], _Sums] = {}
         self._on_devices: list[tuple[int, torch.Tensor]] = []
 
     def add(self, tensor: torch.Tensor) -> int:
@@ -97,7 +104,7 @@ class Moments:
 
     def adds_up(self, x: torch.Tensor) -> bool:
         """Whether `balanced` will be known of a tensor."""
-        return self._has_examples(x) and self.batch_size > 1 and x.device.type == "cpu" and not x.is_complex()
+        return self.batch_size > 1 and x.is_cpu and self._has_examples(x) and not x.is_complex()
 
     def _has_examples(self, x: torch.Tensor) -> bool:
         return x.dim() > 0 and x.numel() > 0 and x.shape[0] % self.batch_size == 0
@@ -107,12 +114,19 @@ class Moments:
         for stack in filter(attrgetter("places"), self._waiting.values()):
             self._look(stack.places, stack.entries[: len(stack.places)], overwrite=True)
         self._waiting.clear()
+        for sums in self._sums.values():
+            for place, moments in zip(sums.places, sums.moments(), strict=True):
+                self._found[place] = moments
+        self._sums.clear()
+        self._read_devices()
+        return self._found
+
+    def _read_devices(self) -> None:
         for device in {x.device for _, x in self._on_devices}:
             here = [(place, x) for place, x in self._on_devices if x.device == device]
             for (place, _), values in zip(here, torch.stack([x for _, x in here]).tolist(), strict=True):
                 self._found[place] = BatchMoments(*values)
         self._on_devices.clear()
-        return self._found
 
     def _wait(self, place: int, x: torch.Tensor, size: int) -> None:
         key = (size, torch.float64 if x.dtype == torch.float64 else torch.float32)
@@ -126,8 +140,11 @@ class Moments:
             stack.places.clear()
 
     def _look(self, places: list[int], x: torch.Tensor, *, overwrite: bool) -> None:
-        for place, moments in zip(places, _moments(x, overwrite=overwrite), strict=True):
-            self._found[place] = moments
+        """Take the sums of tensors of one size, [tensors, examples, entries], on the CPU."""
+        key = (x.shape[2], x.dtype)
+        if key not in self._sums:
+            self._sums[key] = _Sums(*x.shape[1:])
+        self._sums[key].take(places, x, overwrite=overwrite)
 
 
 class _Stack:
@@ -135,46 +152,92 @@ class _Stack:
 
     def __init__(self, size: int, dtype: torch.dtype, batch_size: int) -> None:
         self.shape = (batch_size, size // batch_size)
-        self.entries = torch.empty(_TOGETHER // size, *self.shape, dtype=dtype)
+        room = min(_TOGETHER // size, _ROOM)
+        self.entries = torch.empty(room, *self.shape, dtype=dtype)
         self.room = self.entries.unbind()
         self.places: list[int] = []
 
 
-@torch.no_grad()
-def _moments(x: torch.Tensor, *, overwrite: bool) -> list[BatchMoments]:
-    """Of tensors of one shape, [tensors, examples, entries], on the CPU."""
-    _, examples, entries = x.shape
-    norms, common = row_norms(x), x.sum(1)
-    squares, between = _between(norms, common)
-    trusted = [in_range(s, examples * entries, examples, x.dtype) for s in squares]
-    exact = {t: BatchMoments(*_exact(x[t], examples).tolist()) for t, safe in enumerate(trusted) if not safe}
-    if any(b < _LEFT * s for t, (s, b) in enumerate(zip(squares, between, strict=True)) if trusted[t]):
-        between = _from_first(x.sub_(x[:, :1].clone()) if overwrite else x - x[:, :1])
-    errors = (norms.double().square_().std(1) / (entries * examples**0.5)).tolist()
-    totals, balanced = common.sum(1).tolist(), (common == 0).sum(1).tolist()
-    size = examples * entries
-    found = [
-        BatchMoments(total / size, s / size, error, b / (size - entries), zeros)
-        for total, s, error, b, zeros in zip(totals, squares, errors, between, balanced, strict=True)
-    ]
-    for t, moments in exact.items():
-        found[t] = moments._replace(balanced=balanced[t])
-    return found
+class _Sums:
+    """What is kept of tensors of one size until many are read together: small operators cost more than their entries.
+
+    Args:
+        examples: of each tensor.
+        entries: of each example.
+    """
+
+    def __init__(self, examples: int, entries: int) -> None:
+        self.places: list[int] = []
+        self._examples, self._entries = examples, entries
+        self._read: list[BatchMoments] = []
+        self._exact: dict[int, BatchMoments] = {}
+        self._exact_left: dict[int, float] = {}
+        self._kept: list[tuple[torch.Tensor, ...]] = []
+        self._size = 0
+
+    def take(self, places: list[int], x: torch.Tensor, *, overwrite: bool) -> None:
+        """Go through the tensors, [tensors, examples, entries], which lose their values where they may."""
+        norms, common = row_norms(x), x.sum(1)
+        squares, first = row_norms(norms), len(self.places)
+        for t in self._out_of_range(squares, x):
+            self._exact[first + t] = BatchMoments(*_exact(x[t], self._examples).tolist())
+        left, shared = squares, row_norms(common)
+        if self._cancels(squares, shared):
+            means = (common / self._examples).unsqueeze(1)
+            x = x.sub_(means) if overwrite else x - means
+            left = row_norms(row_norms(x))
+            shared = row_norms(x.sum(1)) if self._rounding_shows(squares, left, x.dtype) else torch.zeros_like(left)
+            for t in self._out_of_range(left, x):
+                self._exact_left[first + t] = _about_mean(x[t].double()).item()
+        self.places += places
+        self._kept.append((norms, common, squares, left, shared))
+        self._size += common.numel()
+        if self._size >= _TOGETHER:
+            self._reduce()
+
+    def _out_of_range(self, norms: torch.Tensor, x: torch.Tensor) -> list[int]:
+        size, examples = self._examples * self._entries, self._examples
+        return [t for t, s in enumerate(norms.tolist()) if not in_range(s * s, size, examples, x.dtype)]
+
+    def _cancels(self, squares: torch.Tensor, shared: torch.Tensor) -> bool:
+        return bool((shared.square() > (1 - _LEFT) * self._examples * squares.square()).any())
+
+    def _rounding_shows(self, squares: torch.Tensor, left: torch.Tensor, dtype: torch.dtype) -> bool:
+        """Whether the rounding of means may add more to what is left than a sum of so many examples loses anyway.
+
+        A sum of B numbers is off by at most B eps of that of their sizes: all means add (B eps)² of the squares.
+        """
+        eps = torch.finfo(dtype).eps
+        return not bool((left.square() >= self._examples**2 * eps / _LOST * squares.square()).all())
+
+    def _reduce(self) -> None:
+        """From sums over all entries, and from what is left of them when the means, or nothing, are taken off."""
+        norms, common, squares, left, shared = map(torch.cat, zip(*self._kept, strict=True))
+        self._kept.clear()
+        self._size = 0
+        size, examples = self._examples * self._entries, self._examples
+        columns = (
+            common.sum(1).double() / size,
+            _double_squares(squares) / size,
+            _double_squares(norms).std(1) / (self._entries * examples**0.5),
+            (_double_squares(left) - _double_squares(shared) / examples) / (size - self._entries),
+            self._entries - common.count_nonzero(1),
+        )
+        self._read += map(BatchMoments, *(column.tolist() for column in columns))
+
+    def moments(self) -> list[BatchMoments]:
+        """Return what was found, in the order of the places."""
+        if self._kept:
+            self._reduce()
+        for i, left in self._exact_left.items():
+            self._read[i] = self._read[i]._replace(signal=left / (self._entries * (self._examples - 1)))
+        for i, moments in self._exact.items():
+            self._read[i] = moments._replace(balanced=self._read[i].balanced)
+        return self._read
 
 
-def _between(norms: torch.Tensor, common: torch.Tensor) -> tuple[list[float], list[float]]:
-    """Sums of squares about zero and about the mean example."""
-    about_zero, shared = torch.stack([row_norms(norms), row_norms(common)]).double().square_().tolist()
-    return about_zero, [s - c / norms.shape[1] for s, c in zip(about_zero, shared, strict=True)]
-
-
-def _from_first(apart: torch.Tensor) -> list[float]:
-    """Sums of squares about the mean example, from each example less the first one."""
-    squares, between = _between(row_norms(apart), apart.sum(1))
-    return [
-        b if b >= _LEFT * s and in_range(s, x.numel(), len(x), x.dtype) else _about_mean(x).item()
-        for s, b, x in zip(squares, between, apart, strict=True)
-    ]
+def _double_squares(x: torch.Tensor) -> torch.Tensor:
+    return x.double().square_()
 
 
 def _real(x: torch.Tensor) -> torch.Tensor:

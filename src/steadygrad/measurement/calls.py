@@ -60,25 +60,23 @@ class _Made(NamedTuple):
 
 @dataclass(kw_only=True, eq=False)
 class Calls:
-    """Watches a model: rows in the order in which calls end, and the modules that are running.
+    """Watches a model: rows in the order in which calls end.
 
     Attributes:
-        model: the model that is watched.
+        parts: the modules that are watched, with their paths.
         batch_size: examples in the batch.
         rows: a row for every call of a module without children whose output holds a tensor.
-        composites: a record for every call of a module with children whose output holds real numbers.
+        composites: a record for every call of a module with children whose output holds real numbers of its own.
         moments: of inputs, outputs and gradients.
-        running: modules that were entered and not yet left, with their paths; after an error the last one raised it.
     """
 
-    model: nn.Module
+    parts: Mapping[nn.Module, str]
     batch_size: int
     rows: list[Running] = field(default_factory=list)
     composites: list[Composite] = field(default_factory=list)
-    running: list[tuple[str, nn.Module]] = field(default_factory=list)
     moments: Moments = field(init=False)
     _made_by: dict[int, _Made] = field(default_factory=dict)
-    _entered: list[torch.Tensor | None] = field(default_factory=list)
+    _entered: dict[nn.Module, torch.Tensor] = field(default_factory=dict)
     _fans: dict[nn.Module, Mapping[str, Fans] | None] = field(default_factory=dict)
     _channel_axis: int = -1
 
@@ -90,48 +88,40 @@ class Calls:
         """Hook every module; unhook at the end, also after an error."""
         handles = []
         try:
-            for path, module in self.model.named_modules():
-                inplace = bool(vars(module).get("inplace") or getattr(type(module), "inplace", False))
-                handles.append(module.register_forward_pre_hook(self._enter(path, inplace=inplace), with_kwargs=True))
-                handles.append(module.register_forward_hook(self._leave(path), with_kwargs=True))
+            for module, path in self.parts.items():
+                if vars(module).get("inplace") or getattr(type(module), "inplace", False):
+                    handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+                handles.append(module.register_forward_hook(partial(self._leave, path), with_kwargs=True))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _enter(self, path: str, *, inplace: bool) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = _given(args, kwargs)
-            self.running.append((path, module))
-            # A module that works in place leaves nothing of its input to look at afterwards.
-            self._entered.append(x.detach().clone() if x is not None and inplace else x)
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A module that works in place leaves nothing of its input to look at afterwards."""
+        x = _given(args, kwargs)
+        if x is not None:
+            self._entered[module] = x.detach().clone()
 
-        return hook
+    def _leave(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        y = first_tensor(output)
+        if y is None:
+            return
+        if not (module._modules and any(child is not None for child in module._modules.values())):
+            self._record(path, module, _given(args, kwargs), y)
+        elif y.is_floating_point() and not self._unwritten(y):
+            # A sum in double precision is finite where every single precision number in it is.
+            total = y.detach().sum(dtype=torch.float64)
+            self.composites.append(Composite(path=path, module=module, total=total, rows_before=len(self.rows)))
 
-    def _leave(self, path: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            self.running.pop()
-            x = self._entered.pop()
-            y = first_tensor(output)
-            if y is not None and not any(child is not None for child in module._modules.values()):
-                self._record(path, module, _given(args, kwargs), x, y)
-            elif y is not None and y.is_floating_point():
-                # A sum in double precision is finite where every single precision number in it is.
-                total = y.detach().sum(dtype=torch.float64)
-                self.composites.append(Composite(path=path, module=module, total=total, rows_before=len(self.rows)))
-
-        return hook
-
-    def _record(
-        self, path: str, module: nn.Module, given: torch.Tensor | None, x: torch.Tensor | None, y: torch.Tensor
-    ) -> None:
+    def _record(self, path: str, module: nn.Module, given: torch.Tensor | None, y: torch.Tensor) -> None:
         if module not in self._fans:
             self._fans[module] = _fans(module)
         table = self._fans[module]
         weighted = table is None or bool(table)  # a layer of unknown layout has parameters of its own
         if weighted:
             self._channel_axis = 1 if isinstance(module, _ConvNd) else -1
-        made = self._maker(given)
+        x, made = self._entered.pop(module, given), self._maker(given)
         rectified = _is_rectified(module) and y.shape[:-1] == (self.batch_size,) and self.moments.adds_up(y)
         row = Running(
             path=path,
@@ -154,11 +144,15 @@ class Calls:
         made = self._made_by.get(id(x))
         return made if made is not None and made.tensor() is x else None
 
+    def _unwritten(self, x: torch.Tensor) -> _Made | None:
+        """What made a tensor, where nothing has written to it since."""
+        made = self._maker(x)
+        return made if made is not None and made.version is not None and made.version == _version(x) else None
+
     def entering(self, x: torch.Tensor) -> int:
         """Return the place of an input's moments: those of the row that made it, where nothing has written to it."""
-        made = self._maker(x)
-        unwritten = made is not None and made.version is not None and made.version == _version(x)
-        return self.rows[made.row].output if made and unwritten else self.moments.add(x)
+        made = self._unwritten(x)
+        return self.moments.add(x) if made is None else self.rows[made.row].output
 
     def _axis(self, x: torch.Tensor) -> int:
         """Units are channels after a convolution, features after anything else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -72,15 +73,19 @@ def norms_of(tensors: Iterable[torch.Tensor]) -> list[float]:
     >>> norms_of([torch.tensor([[3.0, 4.0]]), torch.tensor(2.0)])
     [5.0, 2.0]
     """
-    entries = [_entries(tensor) for tensor in tensors]
-    plain = {i: x for i, x in enumerate(entries) if x.dtype in _ENDS and x.device.type == "cpu"}
+    found: list[float | torch.Tensor] = []
+    plain: dict[int, torch.Tensor] = {}
+    for i, x in enumerate(map(_entries, tensors)):
+        found.append(math.nan)
+        if x.is_cpu and x.dtype in _ENDS:
+            plain[i] = x
+        else:
+            found[i] = torch.linalg.vector_norm(x, dtype=torch.float64)
     quick = read_scalars(torch._foreach_norm([_pieces(x) for x in plain.values()]) if plain else ())
-    found = {
-        i: norm for (i, x), norm in zip(plain.items(), quick, strict=True) if in_range(norm * norm, len(x), 1, x.dtype)
-    }
-    rest = {i: torch.linalg.vector_norm(x, dtype=torch.float64) for i, x in enumerate(entries) if i not in found}
-    found.update(zip(rest, read_scalars(rest.values()), strict=True))
-    return [found[i] for i in range(len(entries))]
+    for (i, x), norm in zip(plain.items(), quick, strict=True):
+        trusted = in_range(norm * norm, len(x), 1, x.dtype)
+        found[i] = norm if trusted else torch.linalg.vector_norm(x, dtype=torch.float64)
+    return read_scalars(found)
 
 
 def _entries(tensor: torch.Tensor) -> torch.Tensor:

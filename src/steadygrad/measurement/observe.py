@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from steadygrad.errors import SteadygradError, UserCodeError, not_allowed
 
 from .calls import Calls, first_tensor
 from .observation import Observation
+from .parts import parts_of, trained_of
 from .readout import read
 from .scalar_loss import Loss, outputs_of, scalar_loss, unit_gradients
 from .untouched import untouched
@@ -30,8 +32,8 @@ def observe(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss | 
     if batch is None or batch.dim() == 0 or len(batch) == 0:
         got = type(inputs).__name__ if batch is None else tuple(batch.shape)
         raise ValueError(not_allowed("inputs", "must hold a tensor [examples, ...] with at least one example", got))
-    calls = Calls(model=model, batch_size=len(batch))
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parts = parts_of(model)
+    calls, parameters = Calls(parts=parts, batch_size=len(batch)), trained_of(parts)
     modules = [model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
     with untouched(*modules), torch.enable_grad():
         loss = _loss(calls, model, inputs, targets, loss_fn)
@@ -40,33 +42,36 @@ def observe(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss | 
 
 
 def _loss(calls: Calls, model: nn.Module, inputs: Any, targets: Any, loss_fn: Loss | None) -> torch.Tensor:
-    with calls.watching(), _said(lambda: _place(calls)):
+    with calls.watching(), _said(lambda error: _place(error, model, calls.parts)):
         output = outputs_of(model, inputs)
     if loss_fn is None:
         return unit_gradients(output)
-    with _said(lambda: "the loss"):
+    with _said(lambda _: "the loss"):
         loss = loss_fn(output, targets)
     return scalar_loss(loss)
 
 
 def _gradients(loss: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """By name; `.grad` is never written, so that no hook on it runs."""
-    with _said(lambda: "the backward pass"):
+    with _said(lambda _: "the backward pass"):
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     return {name: g for name, g in zip(parameters, found, strict=True) if g is not None}
 
 
-def _place(calls: Calls) -> str:
-    path, module = calls.running[-1] if calls.running else ("", calls.model)
+def _place(error: Exception, model: nn.Module, parts: Mapping[nn.Module, str]) -> str:
+    """The innermost of the model's modules that was running."""
+    running = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
+    module = next((m for m in reversed(running) if isinstance(m, nn.Module) and m in parts), model)
+    path = parts[module]
     return f"module {path!r} ({type(module).__name__})" if path else f"the model ({type(module).__name__})"
 
 
 @contextmanager
-def _said(where: Callable[[], str]) -> Iterator[None]:
+def _said(where: Callable[[Exception], str]) -> Iterator[None]:
     """Say of an error in the user's code where it came from."""
     try:
         yield
     except (SteadygradError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise UserCodeError(f"{where()} raised {type(error).__name__}: {error}") from error
+        raise UserCodeError(f"{where(error)} raised {type(error).__name__}: {error}") from error

@@ -14,12 +14,16 @@ def read_scalars(scalars: Iterable[torch.Tensor | float | None]) -> list[float]:
     >>> read_scalars([torch.tensor(2.0), 1.0, None])
     [2.0, 1.0, nan]
     """
-    found = list(scalars)
-    tensors = {i: x for i, x in enumerate(found) if isinstance(x, torch.Tensor)}
-    values = [math.nan if x is None or i in tensors else float(x) for i, x in enumerate(found)]
-    for device in {x.device for x in tensors.values()}:
-        here = {i: x for i, x in tensors.items() if x.device == device}
-        together = torch.stack([x.detach().to(torch.float64).reshape(()) for x in here.values()])
-        for i, value in zip(here, together.tolist(), strict=True):
+    values: list[float] = []
+    tensors: dict[torch.device, dict[torch.dtype, dict[int, torch.Tensor]]] = {}
+    for i, x in enumerate(scalars):
+        if isinstance(x, torch.Tensor):
+            tensors.setdefault(x.device, {}).setdefault(x.dtype, {})[i] = x.detach() if x.dim() == 0 else x.reshape(())
+            values.append(math.nan)
+        else:
+            values.append(math.nan if x is None else float(x))
+    for kinds in tensors.values():
+        together = torch.cat([torch.stack(list(here.values())).double() for here in kinds.values()])
+        for i, value in zip((i for here in kinds.values() for i in here), together.tolist(), strict=True):
             values[i] = value
     return values

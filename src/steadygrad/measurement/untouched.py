@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .kept import attributes_kept
+from .parts import parts_of
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def _initialized_accelerators() -> list[Any]:
 
 @contextmanager
 def _module(module: nn.Module) -> Iterator[None]:
-    parts = list(module.modules())
+    parts = list(parts_of(module))
     flags = [(part, part.training) for part in parts]
     buffers = [
         (part, name, buffer, None if buffer is None else buffer.detach().clone())
