@@ -8,7 +8,9 @@ from typing import Any, Self
 
 import torch
 
+from steadygrad.diagnosis.trainable_depth import LOST
 from steadygrad.diagnosis.trial_block import trial_of
+from steadygrad.measurement.foreach_norm import foreach_norm
 from steadygrad.measurement.sharpness import Sharpness, sharpness
 from steadygrad.measurement.trial import Trial, train
 from steadygrad.measurement.untouched import untouched
@@ -123,15 +125,27 @@ def _values(setup: Setup) -> dict[str, torch.Tensor]:
 
 
 def _unmoved(setup: Setup, before: dict[str, torch.Tensor]) -> tuple[tuple[str, ...], float]:
-    """Parameters that the last gradient asked to move and no step moved, and their share of such numbers."""
-    with_gradient = {
-        name: p
+    """Parameters that the last gradient asked to move and no step moved, and their share of such numbers.
+
+    A gradient that vanished on its way is no rate's doing: those count whose gradient is, against their size, within
+    what training survives of the largest.
+    """
+    asked = {
+        name: _against(p.grad, before[name])
         for name, p in setup.model.named_parameters()
-        if name in before and p.grad is not None and bool(p.grad.detach().abs().sum() > 0)
+        if name in before and p.grad is not None
     }
-    still = tuple(name for name, p in with_gradient.items() if _is_still(p.detach(), before[name]))
-    sizes = {name: p.numel() for name, p in with_gradient.items()}
+    sizes = {name: before[name].numel() for name, size in asked.items() if size > 0}
+    least = math.exp(-LOST / 2) * max(asked.values(), default=0.0)
+    now = dict(setup.model.named_parameters())
+    still = tuple(n for n in sizes if asked[n] >= least and _is_still(now[n].detach(), before[n]))
     return still, sum(sizes[name] for name in still) / max(sum(sizes.values()), 1)
+
+
+def _against(gradient: torch.Tensor, weights: torch.Tensor) -> float:
+    """A gradient's norm over that of what it would move; of weights that are all zero nothing is rounded away."""
+    size, weight = (float(foreach_norm([x.detach()])) for x in (gradient, weights))
+    return size / weight if weight > 0 else 0.0
 
 
 def _is_still(now: torch.Tensor, before: torch.Tensor) -> bool:

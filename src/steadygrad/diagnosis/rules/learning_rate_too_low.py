@@ -8,7 +8,8 @@ more. A slow run that learns is left in peace. Without the trial it speaks where
 weights, a hundredth of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a
 thousand steps; that says it, too, where the trial had no time left to try larger rates. It also speaks where three
 steps move more than half of what is trained by less than 2^-24 of its size, where single precision rounds a step away,
-while the rest moves: a group of its own at a rate far too small. A rate that a schedule has yet to raise is not judged.
+while the rest moves and their gradients have not vanished: a group of its own at a rate far too small. A rate that a
+schedule has yet to raise is not judged.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
