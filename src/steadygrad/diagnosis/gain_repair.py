@@ -16,8 +16,9 @@ def gain_repair(wrong: Iterable[LayerGain]) -> str:
 
     Layers that are drawn alike share a loop over their paths.
 
-    >>> layer = LayerGain(path="fc", module=nn.Linear(9, 9), weight=torch.ones(9, 9), fan_in=9, has=0.5, low=2.0**0.5,
-    ...     standard_error=0.0, high=2.0**0.5, activation="ReLU")
+    >>> fc = nn.Linear(9, 9)
+    >>> layer = LayerGain(path="fc", module=fc, weight=fc.weight, fan_in=9, has=0.5, low=2.0**0.5, high=2.0**0.5,
+    ...     standard_error=0.0, activation="ReLU")
     >>> print(gain_repair([layer]))
     from torch import nn
     <BLANKLINE>
