@@ -140,10 +140,14 @@ class ParameterGradient:
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws."""
+    """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws.
+
+    `places`: [*positions], what each position's own is of that, where they differ.
+    """
 
     inverse: float
     spread: Spread
+    places: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
