@@ -91,6 +91,8 @@ class Calls:
         handles = []
         try:
             for path, module in self.model.named_modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # torch lets no hook on it that Python could see
                 inplace = bool(vars(module).get("inplace") or getattr(type(module), "inplace", False))
                 handles.append(module.register_forward_pre_hook(self._enter(path, inplace=inplace), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._leave(path), with_kwargs=True))

@@ -27,12 +27,14 @@ Exactness = Literal["exact", "approximate"]
 class Concrete:
     """Numbers that are known: the batch, labels, masks, buffers. `own` numbers may be written into.
 
-    `leading` is the first size of the memory's tensor: the examples, where it is the batch.
+    `leading` is the first size of the memory's tensor: the examples, where it is the batch. `drawn` numbers are
+    computed of one draw of a parameter.
     """
 
     tensor: torch.Tensor
     own: bool = False
     leading: int | None = None
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
