@@ -89,6 +89,8 @@ class Calls:
         handles = []
         try:
             for module, path in self.parts.items():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # torch lets no hook on it that Python could see
                 if vars(module).get("inplace") or getattr(type(module), "inplace", False):
                     handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
                 handles.append(module.register_forward_hook(partial(self._leave, path), with_kwargs=True))

@@ -198,7 +198,7 @@ class Attention:
         own, _ = apart(g)
         ratio = self.reach.queries / self.reach.all_keys
         common = ratio * (self.reach.queries - 1) * self.of_two_queries() * (1 - own)
-        level = ratio * float(self.weighted().collision.mean()) / self.kept + common
+        level = ratio * _carried(g, self.weighted().collision) / self.kept + common
         within, across = (1 - (1 - gap) * ratio**2 / level for gap in _means(g))
         return _gradient(g, level, (positions, within, across), batch)
 
@@ -219,7 +219,10 @@ class Attention:
         within = 1 - (1 - apart(g)[0]) * two / own.steep if own.steep > 0 else 1.0
         positions = self.query.field.sizes if self.query.field else (self.reach.queries,)
         across = 1 - (1 - _here(g)) * _alike(value) * _alike(self.key)
-        return _gradient(g, level, (positions, within, 1.0), batch, across)
+        m = _gradient(g, level, (positions, within, 1.0), batch, across)
+        if g.field is None or m.field is None or g.field.sizes != positions:
+            return m
+        return replace(m, field=replace(m.field, share=g.field.share))  # a query that nothing came back to gets none
 
     def to_keys(self, g: Moments, value: Moments, factor: float, batch: Batch) -> Moments:
         """Return the gradient of the keys."""
@@ -243,6 +246,13 @@ def _gradient(
     np.fill_diagonal(d, 0.0)
     found = white(positions, min(max(within, 0.0), 1.0), across, here, _varied(g))
     return Moments(g.mean * 0, q, d, g.spread, excess=g.excess, field=found)
+
+
+def _carried(g: Moments, of_query: Array) -> float:
+    """Return the mean of a number of each query, by how much of the gradient the query got."""
+    if g.field is None or of_query.size != g.field.count:
+        return float(of_query.mean())
+    return float((g.field.share.ravel() * of_query).mean())
 
 
 def _of_tokens(value: Moments, batch: Batch) -> float:

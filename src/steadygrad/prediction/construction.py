@@ -40,6 +40,7 @@ class Built:
         places: list[Any] = (
             [held for m in self.model.modules() for held in (m._parameters, m._buffers)] if self.stand_ins else []
         )
+        places = [held for held in places if isinstance(held, dict)]  # a scripted module's are in C++, and stay
         before = [dict(held) for held in places]
         try:
             for held in places:

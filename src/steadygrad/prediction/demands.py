@@ -20,6 +20,7 @@ from steadygrad.tracing import source_line
 
 from .draws import Seeds
 from .law import law_of
+from .patchwork import is_dense
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ class Drawn:
         """Return numbers for a tensor, laid out as it is."""
         if fill.variance == 0:
             return torch.full_like(_blank(tensor), fill.mean)
-        return _blank(tensor).copy_(self._flat(fill, tensor).reshape(tensor.shape))
+        flat = self._flat(fill, tensor)
+        in_order = is_dense(tensor) and tensor.numel() > 0  # of memory, so that a transpose is that of the same numbers
+        laid = flat.as_strided(tensor.shape, tensor.stride()) if in_order else flat.reshape(tensor.shape)
+        return _blank(tensor).copy_(laid)
 
     def _flat(self, fill: Fill, tensor: torch.Tensor) -> torch.Tensor:
         key, law = (fill.source, tensor.numel()), law_of(fill)
@@ -108,8 +112,14 @@ def computed(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     with run.drawn.seeded() if torch.Tag.nondeterministic_seeded in call.operator.tags else contextlib.nullcontext():
         out = call.substituted(lambda t: numbers[id(t)])
     outs = out if isinstance(out, list | tuple) else (out,)
-    kept = tuple(Concrete(x, own=bool(written)) for x in outs if isinstance(x, torch.Tensor))
+    chance = any(_by_chance(run.value(t)) for t in call.tensors)
+    kept = tuple(Concrete(x, own=bool(written), drawn=chance) for x in outs if isinstance(x, torch.Tensor))
     return kept if isinstance(out, list | tuple) else kept[0]
+
+
+def _by_chance(value: Value) -> bool:
+    """Whether another draw of the weights, or another call, would give other numbers."""
+    return (isinstance(value, Fill) and value.variance > 0) or (isinstance(value, Concrete) and value.drawn)
 
 
 def told(run: Interpreter, call: Call) -> Any:
@@ -120,6 +130,9 @@ def told(run: Interpreter, call: Call) -> Any:
     """
     values = [run.value(t) for t in call.tensors]
     if is_drawable(run, values, call):
+        if not run.constructing and any(map(_by_chance, values)):
+            run.chance = True
+            run.note(said(call, "asks for a number that differs from call to call, or from draw to draw: one is taken"))
         return call.substituted(lambda t: real(run, t))
     unknown = next((v for v in values if isinstance(v, Unknown)), None)
     if unknown is not None:

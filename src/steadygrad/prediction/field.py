@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 MOST_ROWS = 512  # of data that are compared with each other
 DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
 MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 256 MB
+ROUNDING = 1e-9  # of products by lag, which come of a Fourier transform
 GRID = 2 * np.linspace(0, 1, 257) ** 2
 
 
@@ -129,6 +130,42 @@ class Field:
     def averaged(pair: tuple[Array, Array], examples: int) -> Array:
         """Return the mean over pairs of examples of what is known of one and of two."""
         return np.asarray(pair[0] / examples + pair[1] * (1 - 1 / examples))
+
+    def among(self, axis: int, places: slice, size: int) -> Field:
+        """Return the field with its places along an axis put at these of a longer one, zeros at the others.
+
+        Of the pairs at a lag these are a share, and relative to the new second moment their products are as much more.
+        """
+        count, step = self.sizes[axis], places.step
+        near = step * np.arange(count)
+        met = (count - np.arange(count)) / (size - near) * size / count
+
+        def put(values: Array, at: NDArray[np.intp], factor: Array) -> Array:
+            old = np.moveaxis(values, axis, -1)
+            whole = np.zeros((*old.shape[:-1], size))
+            whole[..., at] = old * factor
+            return np.asarray(np.moveaxis(whole, -1, axis))
+
+        share = put(self.share, places.start + near, np.full(count, size / count))
+        within, across = (1 - put(1 - gap, near, met) for gap in (self.within, self.across))
+        return Field(share, within, across, put(self.varying, near, met))
+
+    @property
+    def deviations(self) -> Array:
+        """The mean product of the deviations of two places by lag, relative to q; 1 where all have one."""
+        if not np.ptp(self.share) > 0:
+            return np.ones(self.sizes)
+        return np.asarray(np.maximum(_autocorrelation(np.sqrt(self.share)[None, ..., None], self.sizes)[0], ROUNDING))
+
+    def times(self, squares: Array) -> tuple[Field, float]:
+        """Return the field with each place's square times a number, and the mean that this makes of the whole."""
+        share = self.share * squares
+        level = float(share.mean())
+        if not level > 0:
+            return self, level
+        new = replace(self, share=share / level)
+        grown = new.deviations / self.deviations
+        return new.mapped(lambda gap: np.clip(1 - (1 - gap) * grown, 0.0, 2.0)), level
 
     def left_over(self, gone: tuple[int, ...]) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.

@@ -126,6 +126,7 @@ class Interpreter(TorchDispatchMode):
         self.unknown: list[str] = []
         self.constructing = False
         self.backward = False
+        self.chance = False  # whether what runs depends on a number that is drawn
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
         self.kinship, self.tied = Kinship(batch), False

@@ -129,6 +129,8 @@ def weight_gradient(g: Moments, x: Moments, batch: Batch) -> float:
     field = g.field or x.field
     if field is None or field.count == 1:
         return met
+    if g.field and x.field and g.field.sizes == x.field.sizes:
+        met *= float((g.field.share * x.field.share).mean())
     return field.count * met + max(_between(g, x, field, batch), 0.0)
 
 

@@ -164,7 +164,7 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
         assert wave.source is not None
         root = value.wave.source.root if value.wave and value.wave.source else None
         wave.source.root = root and replace(root, origin=replace(origin, whole=root))
-    base = moments if value.base is value.moments else value.base
+    base = moments if value.base is known else value.base
     return replace(value, moments=moments, base=base, wave=wave, mark="approximate", axes=axes, parts=None)
 
 
@@ -204,8 +204,10 @@ def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | N
     share = field.share[tuple(here)]
     level = float(share.mean()) if share.size else 1.0
     lags = tuple(slice(0, s.stop - s.start) for s in here)
-    if not level > 0 or share.shape != tuple(s.stop - s.start for s in here):
+    if share.shape != tuple(s.stop - s.start for s in here):
         return None, 1.0
+    if not level > 0:
+        return None, 0.0  # places that nothing came back to
     cut = Field(share / level, field.within[lags], field.across[lags], field.varying[lags])
     return cut.kept(tuple(present)), level
 

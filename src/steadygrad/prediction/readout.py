@@ -35,7 +35,7 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
         **moments,
         **(_backward(gradient, run) if gradient else _of_parameter(row) if isinstance(output, Fill) else {}),
         weight_grad_norm=_norm(weight_gradient, row.module),
-        mark=_mark(known, gradient),
+        mark=_mark(known, gradient, run),
     )
 
 
@@ -47,10 +47,14 @@ def _fans(module: nn.Module) -> tuple[int | None, int | None]:
     return found.fan_in, found.fan_out
 
 
-def _mark(output: Signal | None, gradient: Signal | None) -> Any:
+def _mark(output: Signal | None, gradient: Signal | None, run: Interpreter) -> Any:
     if output is None:
         return "unknown"
-    return "approximate" if "approximate" in (output.mark, gradient.mark if gradient else "exact") else "exact"
+    return (
+        "approximate"
+        if run.chance or "approximate" in (output.mark, gradient.mark if gradient else "exact")
+        else "exact"
+    )
 
 
 def _forward(known: Signal, run: Interpreter) -> dict[str, float]:
@@ -106,5 +110,5 @@ def operator_signal(call: Seen, run: Interpreter) -> LayerSignal | None:
     if known is None and not isinstance(call.value, Unknown):
         return None
     moments = {} if known is None else (_backward if call.backward else _forward)(known, run)
-    mark = _mark(known, None)
+    mark = _mark(known, None, run)
     return LayerSignal(path=call.path, kind=call.name, shape=call.shape, mark=mark, **moments)  # type: ignore[arg-type]

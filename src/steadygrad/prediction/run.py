@@ -57,6 +57,7 @@ def interpreting(batch: Batch) -> Iterator[Interpreter]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_quiet())
         fake = stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        fake.__deepcopy__ = lambda memo: fake  # type: ignore[attr-defined]  # copies of its tensors are its own
         run = stack.enter_context(Interpreter(batch, TABLE, fake))
         stack.enter_context(unfused())
         stack.enter_context(recorded(run))

@@ -27,12 +27,14 @@ Exactness = Literal["exact", "approximate"]
 class Concrete:
     """Numbers that are known: the batch, labels, masks, buffers. `own` numbers may be written into.
 
-    `leading` is the first size of the memory's tensor: the examples, where it is the batch.
+    `leading` is the first size of the memory's tensor: the examples, where it is the batch. `drawn` numbers are
+    computed of one draw of a parameter.
     """
 
     tensor: torch.Tensor
     own: bool = False
     leading: int | None = None
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +142,14 @@ class ParameterGradient:
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws."""
+    """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws.
+
+    `places`: [*positions], what each position's own is of that, where they differ.
+    """
 
     inverse: float
     spread: Spread
+    places: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from . import (
     pooling,
     reductions,
     resampling,
+    selection,
     tables,
 )
 
@@ -38,6 +39,7 @@ TABLE: dict[Any, Rule] = {
         norms,
         tables,
         joins,
+        selection,
         resampling,
         losses,
         pooling,

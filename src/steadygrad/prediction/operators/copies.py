@@ -23,7 +23,7 @@ def same(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return _rounded(run, call)
     value = spread_out(run, tensor, run.value(tensor))
     if isinstance(value, Concrete) and (tensor.dtype != call.out.dtype or tensor.stride() == call.out.stride()):
-        return Concrete(value.tensor.to(call.out.dtype), leading=value.leading)
+        return replace(value, tensor=value.tensor.to(call.out.dtype), own=False)
     if isinstance(value, Draws | Concrete) and tensor.dim() > 1 and tensor.stride() != call.out.stride():
         return _in_order(run, call, value)
     if not isinstance(value, Signal) or (value.axes is None and tensor.stride() == call.out.stride()):
@@ -47,7 +47,7 @@ def _in_order(run: Interpreter, call: Call, value: Draws | Concrete) -> Value:
         found = None if first else laid_out(run, tensor, (0, 1) if tensor.dim() == 3 else (0, *range(2, tensor.dim())))
         if found is not None:
             return replace(found[0], axes=laid(found[1], call.out.stride()))
-        return Concrete(value.tensor.contiguous(), leading=value.leading)
+        return replace(value, tensor=value.tensor.contiguous(), own=False)
     return replace(value, values=value.values.contiguous())
 
 

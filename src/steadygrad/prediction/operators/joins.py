@@ -300,6 +300,5 @@ def _gathered(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
 
 RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.cat, aten.stack), cat),
-    **dict.fromkeys((aten.slice_backward, aten.select_backward), within_zeros),
     **dict.fromkeys((aten.index_select, aten.index, aten.gather), chosen),
 }

@@ -71,12 +71,15 @@ def _normalized(
 
 
 def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
-    """Return how positions differ relative to a variance, that of each position the same."""
+    """Return how positions differ relative to a variance, that of each position the same.
+
+    The product of two places is divided by both deviations, whose product at a lag is not that of their mean.
+    """
     field = field_of(m, sizes(dims))
     if field is None:
         return None
-    factor = float(m.q.mean()) / max(variance, 1e-300)
-    field = field.mapped(lambda gap: np.clip(gap * factor, 0.0, 2.0))
+    factor, scale = float(m.q.mean()) / max(variance, 1e-300), field.deviations
+    field = field.mapped(lambda gap: np.clip(1 - (1 - np.minimum(gap * factor, 2.0)) / scale, 0.0, 2.0))
     return replace(field, share=np.ones(field.sizes), beyond=np.minimum(field.beyond * factor**2, 1.0))
 
 
@@ -95,7 +98,17 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     field = field and field.of_one(units, run.batch.size)
     whole = _normalized(run, x, np.ones(1), gap, affine, units, field)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
-    return _with_statistics(run, whole, float(variance.mean()) * (1 - 2 / n), call.args[4], m.spread)
+    made, mean, inverse = _with_statistics(run, whole, float(variance.mean()) * (1 - 2 / n), call.args[4], m.spread)
+    uneven = field_of(m, sizes(dims))
+    return made, mean, inverse if uneven is None else _by_place(inverse, uneven.share, call.args[4])
+
+
+def _by_place(whole: Statistic, share: Array, eps: float) -> Statistic:
+    """Return the inverse variance with that of each position, where positions are not of one size."""
+    if not np.ptp(share) > 0:
+        return whole
+    variance = max(1 / whole.inverse - eps, 0.0)
+    return replace(whole, places=1 / (whole.inverse * (variance * share + eps)))
 
 
 def _over_rows(run: Interpreter, call: Call) -> tuple[Signal, Dims] | None:
@@ -238,7 +251,9 @@ def _inverse_share(run: Interpreter, x: Signal) -> float:
     return max(1 - 2 * run.batch.pair_mean(kernel**2) / (size * size), LEAST) if size > 0 else 1.0
 
 
-def _with_statistics(run: Interpreter, whole: Signal, variance: float, eps: float, spread: Spread) -> tuple[Value, ...]:
+def _with_statistics(
+    run: Interpreter, whole: Signal, variance: float, eps: float, spread: Spread
+) -> tuple[Signal, Fill, Statistic]:
     """Return the output with mean and inverse deviation; the latter remembers what was divided by, for the backward."""
     mean = Fill(0.0, 0.0, run.new_fill())
     inverse = Statistic(1 / (variance + eps), spread)
@@ -263,6 +278,9 @@ def _backward(
     field = m.field
     if field is not None and 0 < removed < 1:
         field = field.mapped(lambda gap: np.clip(1 - (1 - gap - removed) / (1 - removed), 0.0, 2.0))
+    if known.places is not None and field is not None and field.sizes == known.places.shape:
+        field, level = field.times(known.places)
+        factor *= level
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=0.0, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole

@@ -29,7 +29,8 @@ def of_fills(run: Interpreter, call: Call, values: dict[int, Value]) -> Value:
     """f(w), or f(w, v): of one draw on its nodes, of two on pairs of quantiles."""
     fills = [v for v in values.values() if isinstance(v, Fill)]
     moving = list({v.source: v for v in fills if v.variance > 0}.values())
-    mark = worst(*(f.mark for f in fills), "exact" if len(moving) < 2 else "approximate")
+    drawn = any(isinstance(v, Concrete) and v.drawn for v in values.values())
+    mark = worst(*(f.mark for f in fills), "exact" if len(moving) < 2 and not drawn else "approximate")
     match moving:
         case [] | [_]:
             return replace(_of_one(run, call, values, moving[0] if moving else fills[0]), mark=mark)

@@ -1,0 +1,90 @@
+"""Numbers that differ from draw to draw: computed on one draw of the weights, consistently, and said to be so."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+import steadygrad as sg
+from steadygrad.prediction.demands import Drawn
+from steadygrad.prediction.values import Fill
+
+DRAWS = 12
+
+
+def test_a_transpose_is_drawn_as_the_transpose_of_the_same_numbers():
+    drawn, w = Drawn(), torch.empty(5, 7)
+    fill = Fill(0.0, 1.0, source=0)
+    assert torch.equal(drawn.numbers(fill, w.t()), drawn.numbers(fill, w).t())
+
+
+def normalized(kind):
+    return nn.Sequential(nn.Linear(64, 64), nn.Tanh(), kind(nn.Linear(64, 64)), nn.Tanh(), nn.Linear(64, 64))
+
+
+@pytest.mark.parametrize("kind", [parametrizations.spectral_norm, nn.utils.spectral_norm], ids=["new", "old"])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_spectral_norm_divides_by_the_largest_singular_value_of_the_weight_itself(kind):
+    """What is behind it is approximate: the singular value is that of one draw."""
+    x = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+    profile = sg.predict(lambda: normalized(kind), x)
+    draws = []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        draws.append([[row.q, row.grad_q] for row in sg.measure(normalized(kind), x)])
+    logs = np.log(np.array(draws))
+    # one draw is the prediction's own
+    errors = 5 * logs.std(0) * math.sqrt(1 + 1.57 / DRAWS)
+    for row, middle, error in zip(profile, np.median(logs, 0), errors, strict=True):
+        off = [abs(math.log(v) - m) for v, m in zip((row.q, row.grad_q), middle, strict=True)]
+        assert all(o < 0.1 + e for o, e in zip(off, error, strict=True)), row
+    assert profile["4"].mark == "approximate"
+
+
+class Skipped(nn.Module):
+    """Stochastic depth: a branch that is taken by chance."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.branch, self.head = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 8)
+
+    def forward(self, x):
+        h = self.enter(x)
+        return self.head(h + self.branch(h) if torch.rand(()) < 0.5 else h)
+
+
+def test_a_branch_that_is_taken_by_chance_is_named():
+    profile = sg.predict(Skipped, (8, 64))
+    assert "differs from call to call" in profile.unknown[0]
+    assert "test_drawn_numbers.py" in profile.unknown[0]
+    assert {row.mark for row in profile} == {"approximate"}
+
+
+class Paired(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pair = nn.Bilinear(64, 64, 64)
+
+    def forward(self, x):
+        return self.pair(x, x.flip(0))
+
+
+def test_a_bilinear_layer_is_a_product_of_both_with_each_weight():
+    """E[y²] = Var(w) |x|² |x'|² + Var(b), both of variance 1/(3·64)."""
+    x = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    row = sg.predict(Paired, x)["pair"]
+    squares = x.double().square().sum(1)
+    expected = (float((squares * squares.flip(0)).mean()) + 1) / 192
+    assert row.q == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_modules_are_measured_and_predicted_with_the_rest():
+    model = nn.Sequential(nn.Linear(16, 16), torch.jit.script(nn.Tanh()), nn.Linear(16, 4))
+    x = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    assert [row.path for row in sg.measure(model, x)] == ["0", "2"]
+    assert len(sg.measure(torch.jit.trace(model, x), x).layers) == 0
+    assert not sg.predict(model, x).unknown
