@@ -6,6 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from steadygrad.report.chart_files import themed_svg
 from steadygrad.report.study_page import Check, Section, render
 from steadygrad.study import STUDIES, Bench
 from steadygrad.study.builtin import born_dead, foundations, phase_diagram, study
@@ -83,6 +84,14 @@ def test_the_depth_that_is_lost_lies_between_the_last_above_half_and_the_next(po
     found = phase_diagram.lost_at(depths, accuracies)
     assert depths[power] < found < depths[power + 1]
     assert math.isclose(found, math.sqrt(depths[power] * depths[power + 1]))
+
+
+@pytest.mark.parametrize(("end", "labelled"), [(1.12, True), (100.0, False)])
+def test_a_short_logarithmic_axis_labels_all_its_marks(end, labelled):
+    """1, 2, 3 and 5 of each power, as on a long one, would leave one label."""
+    svg = themed_svg(panel("t", x="x", y="y", points=[point(1, 0.88, 0.0, "a"), point(2, end, 0.0, "a")], y_log=True))
+    assert (">0.9<" in svg) == labelled
+    assert ">1<" in svg
 
 
 def test_a_check_that_fails_is_said_first_and_marked():

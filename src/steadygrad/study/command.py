@@ -68,8 +68,12 @@ def _built_in(name: str, place: str, *, workers: int, ray: str | None, device: s
     if ray is None:
         check_device(device)
     Place(place).make()
-    with _kept_on_interrupt(place), bar(name) as progress:
-        conclusion = found(Bench(out=place, workers=workers, ray=ray, device=device, progress=progress))
+    with (
+        _kept_on_interrupt(place),
+        bar(name) as progress,
+        Bench(out=place, workers=workers, ray=ray, device=device, progress=progress) as bench,
+    ):
+        conclusion = found(bench)
     return _words(conclusion), conclusion.holds
 
 

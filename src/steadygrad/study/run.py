@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,16 +59,40 @@ def run(
     made = spec if isinstance(spec, Spec) else Spec.read(spec)
     check_grid(made.lengths())
     points = list(made.points())
-    chosen = runner(workers=workers, ray=ray, device=device)
-    if out is None:
-        rows = [outcome.row() for outcome in _outcomes(points, chosen, device, (0, len(points)), progress)]
-        return in_order(pa.Table.from_pylist(rows, schema=record_schema()), [p.identity for p in points])
-    folder = Folder(out, made, points, extend=extend)
+    with closing(runner(workers=workers, ray=ray, device=device)) as chosen:
+        if out is None:
+            return _collected(points, chosen, device, progress)
+        return _kept(Folder(out, made, points, extend=extend), points, chosen, device, progress)
+
+
+def run_on(chosen: Runner, spec: Spec, *, out: str, device: str, progress: Progress | None) -> Results:
+    """Do what `run` does, on a runner that is there, which stays open for the next spec.
+
+    Args:
+        chosen: the runner.
+        spec: what to train.
+        out: where records are kept.
+        device: where the runner trains.
+        progress: as `run` takes it.
+    """
+    check_grid(spec.lengths())
+    points = list(spec.points())
+    return _kept(Folder(out, spec, points), points, chosen, device, progress)
+
+
+def _collected(points: list[Point], chosen: Runner, device: str, progress: Progress | None) -> Results:
+    with closing(_outcomes(points, chosen, device, (0, len(points)), progress)) as outcomes:
+        table = pa.Table.from_pylist([outcome.row() for outcome in outcomes], schema=record_schema())
+    return in_order(table, [point.identity for point in points])
+
+
+def _kept(folder: Folder, points: list[Point], chosen: Runner, device: str, progress: Progress | None) -> Results:
     done = folder.done()
     left = [point for point in points if point.identity not in done]
     try:
-        for outcome in _outcomes(left, chosen, device, (len(points) - len(left), len(points)), progress):
-            folder.add([outcome])
+        with closing(_outcomes(left, chosen, device, (len(points) - len(left), len(points)), progress)) as outcomes:
+            for outcome in outcomes:
+                folder.add([outcome])
     finally:
         folder.flush()  # on Ctrl-C too: what has ended is kept
     return in_order(folder.table(), [point.identity for point in points])
@@ -75,12 +100,13 @@ def run(
 
 def _outcomes(
     points: Sequence[Point], chosen: Runner, device: str, count: tuple[int, int], progress: Progress | None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     done, total = count
     if progress is not None:
         progress(done, total)
-    for outcomes in chosen(populations(points, device=device, slots=chosen.slots)):
-        done += len(outcomes)
-        yield from outcomes
-        if progress is not None:
-            progress(done, total)
+    with closing(chosen(populations(points, device=device, slots=chosen.slots))) as ended:
+        for outcomes in ended:
+            done += len(outcomes)
+            yield from outcomes
+            if progress is not None:
+                progress(done, total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import altair as alt
@@ -17,6 +17,8 @@ _NUMBER = (
 )
 # On a logarithmic axis 1, 2, 3 and 5 of each power have room.
 _LABELLED = "indexof([1, 2, 3, 5], round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))) >= 0"
+# Less than this from end to end, and a logarithmic axis has no more marks than a linear one: all are labelled.
+_NARROW = 3.0
 # What stands at the end of an axis is drawn whole.
 _PADDING = 8
 
@@ -38,8 +40,9 @@ def point(x: float | str, mean: float, error: float, of: str) -> Row:
     return {"x": x, "y": mean, "low": mean - error, "high": mean + error, "of": of}
 
 
-def _axis(*, log: bool) -> alt.Axis:
-    return alt.Axis(tickCount=6, labelExpr=f"{_LABELLED} ? ({_NUMBER}) : ''" if log else _NUMBER)
+def _axis(values: Sequence[float], *, log: bool) -> alt.Axis:
+    wide = log and max(values, default=1.0) > _NARROW * min(values, default=1.0)
+    return alt.Axis(tickCount=6, labelExpr=f"{_LABELLED} ? ({_NUMBER}) : ''" if wide else _NUMBER)
 
 
 def _drawn(y: float, *, log: bool) -> bool:
@@ -78,10 +81,12 @@ def panel(
     empty = not predicted and not measured
     for row in measured:
         row["low"] = max(row["low"], 1e-3 * row["y"]) if y_log else row["low"]
-    names = list(dict.fromkeys(row["of"] for row in [*predicted, *measured]))
+    rows = [*predicted, *measured]
+    names = list(dict.fromkeys(row["of"] for row in rows))
     color = alt.Color("of:N", title=legend or None, scale=alt.Scale(domain=names))
-    across = alt.X("x:Q", title=x, scale=_scale(log=x_log, empty=empty), axis=_axis(log=x_log))
-    up = alt.Y("y:Q", title=y, scale=_scale(log=y_log, empty=empty), axis=_axis(log=y_log))
+    xs, ys = [row["x"] for row in rows], [row["y"] for row in rows]
+    across = alt.X("x:Q", title=x, scale=_scale(log=x_log, empty=empty), axis=_axis(xs, log=x_log))
+    up = alt.Y("y:Q", title=y, scale=_scale(log=y_log, empty=empty), axis=_axis(ys, log=y_log))
     line = alt.Chart({"values": predicted}).mark_line().encode(x=across, y=up, color=color)
     base = alt.Chart({"values": measured}).encode(x=across, color=color)
     layers = [line, base.mark_rule().encode(y=alt.Y("low:Q", title=y), y2="high:Q")]

@@ -1,12 +1,13 @@
 """Where populations are trained: in this process, in processes on this machine, on a Ray cluster.
 
 A runner takes populations and yields the outcomes of each as it ends, in any order. It loses none: one that was lost
-with its worker is trained again.
+with its worker is trained again. What it needs for that, worker processes or a connection, it has from the first call
+that needs it until it is closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from steadygrad.errors import SetupError, not_allowed
@@ -21,8 +22,11 @@ class Runner(Protocol):
     def slots(self) -> int:
         """How many populations are trained side by side."""
 
-    def __call__(self, populations: Sequence[Sequence[Point]]) -> Iterator[list[Outcome]]:
-        """Yield outcomes as they come."""
+    def __call__(self, populations: Sequence[Sequence[Point]]) -> Generator[list[Outcome], None, None]:
+        """Yield outcomes as they come; where the generator is closed, what still trains is given up."""
+
+    def close(self) -> None:
+        """Let go of all that was kept between calls; a closed runner may be called again."""
 
 
 def check_device(device: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from steadygrad.study.outcome import Outcome
 from steadygrad.study.point import Point
@@ -21,7 +21,10 @@ class InProcess:
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
 
-    def __call__(self, populations: Sequence[Sequence[Point]]) -> Iterator[list[Outcome]]:
+    def __call__(self, populations: Sequence[Sequence[Point]]) -> Generator[list[Outcome], None, None]:
         """Yield the outcomes of each population."""
         for population in populations:
             yield train(population, device=self._device)
+
+    def close(self) -> None:
+        """Nothing is kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -33,10 +33,9 @@ class OnRay:
     """
 
     def __init__(self, address: str, device: str = "cpu") -> None:
-        self._ray, self._device = _imported(), device
-        self._connected = not self._ray.is_initialized()
-        if self._connected:
-            self._connect(address)
+        self._ray, self._address, self._device = _imported(), address, device
+        self._connected = False
+        self._connect()
 
     @property
     def slots(self) -> int:
@@ -44,8 +43,9 @@ class OnRay:
         resource = "CPU" if self._device == "cpu" else "GPU"
         return max(int(self._ray.cluster_resources().get(resource, 0)), 1)
 
-    def __call__(self, populations: Sequence[Population]) -> Iterator[list[Outcome]]:
+    def __call__(self, populations: Sequence[Population]) -> Generator[list[Outcome], None, None]:
         """Yield the outcomes of each task's populations as the task ends."""
+        self._connect()
         tasks = Tasks(populations, slots=self.slots)
         remote = self._ray.remote(_train_all).options(
             num_cpus=1,
@@ -66,8 +66,12 @@ class OnRay:
         finally:
             for reference in flying:
                 self._ray.cancel(reference, force=True)
-            if self._connected:
-                self._ray.shutdown()
+
+    def close(self) -> None:
+        """Leave the cluster, and end it if it was started here; one that the caller had joined stays joined."""
+        if self._connected:
+            self._ray.shutdown()
+            self._connected = False
 
     def _result(self, reference: Any) -> tuple[float, list[Outcome]]:
         try:
@@ -78,12 +82,16 @@ class OnRay:
             raise WorkerLostError(f"Ray lost a task {MOST_LOSSES} times: {' '.join(str(error).split())}") from error
         return result
 
-    def _connect(self, address: str) -> None:
+    def _connect(self) -> None:
+        if self._ray.is_initialized():
+            return
+        address = self._address
         try:
             where = None if address == "local" else address
             self._ray.init(address=where, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise SetupError(f"there is no Ray cluster at {address!r}: {' '.join(str(error).split())}") from error
+        self._connected = True
 
 
 def _train_all(task: Task, device: str) -> tuple[float, list[Outcome]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
 import torch
@@ -24,6 +24,9 @@ _GRACE_SECONDS = 2.0
 class Processes:
     """Trains in worker processes that are started anew, so that nothing of this process is shared.
 
+    They are started as they are needed, about two seconds each for their imports, and kept from call to call until the
+    runner is closed; those that are busy when a call ends early, by an error or Ctrl-C, end with it.
+
     A script that uses it must start its work under ``if __name__ == "__main__":``, as with any spawned process.
 
     Args:
@@ -33,16 +36,18 @@ class Processes:
 
     def __init__(self, workers: int, device: str = "cpu") -> None:
         self.slots, self._device = workers, device
+        self._idle: list[_Worker] = []
 
-    def __call__(self, populations: Sequence[Population]) -> Iterator[list[Outcome]]:
+    def __call__(self, populations: Sequence[Population]) -> Generator[list[Outcome], None, None]:
         """Yield the outcomes of each population as it ends.
 
         Raises:
             WorkerLostError: workers die as they start, or again and again with the same population.
         """
         tasks = Tasks(populations, slots=self.slots)
-        crew = [_Worker(self._device) for _ in range(min(self.slots, len(populations)))]
+        crew: list[_Worker] = []
         try:
+            crew.extend(self._worker() for _ in range(min(self.slots, len(populations))))
             for worker in crew:
                 worker.give(tasks.take())
             while busy := [worker for worker in crew if worker.task]:
@@ -50,8 +55,18 @@ class Processes:
                 for worker in [w for w in busy if w.connection in ready]:
                     yield from _heard(worker, tasks, crew)
         finally:
+            self._idle += [worker for worker in crew if not worker.task]
             for worker in crew:
-                worker.end()
+                if worker.task:
+                    worker.end()
+
+    def _worker(self) -> _Worker:
+        return self._idle.pop() if self._idle else _Worker(self._device)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        while self._idle:
+            self._idle.pop().end()
 
 
 def _heard(worker: _Worker, tasks: Tasks, crew: list[_Worker]) -> Iterator[list[Outcome]]:

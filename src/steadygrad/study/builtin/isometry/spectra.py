@@ -35,8 +35,7 @@ def section(effort: Effort) -> Section:
     checks = [_second(key, found) for key, found in values.items()]
     checks += [_edge(key[2], found) for key, found in values.items() if _has_edge(key)]
     deepest = effort.depths[-1]
-    spread = {key[:2]: float((found**2).mean() / found.mean() ** 2 - 1) for key, found in values.items()
-              if key[2] == deepest}  # fmt: skip
+    spread = {key[:2]: float(_over_mean(key, found).mean() - 1) for key, found in values.items() if key[2] == deepest}
     said = ", ".join(f"{s.activation} {w} {spread[s, w]:.2g}" for s in settings()[1:] for w in WEIGHTS)
     return Section(
         name="spectra",
@@ -60,6 +59,11 @@ def _spectrum(key: Key, width: int | None) -> theory.Spectrum:
     return theory.jacobian_spectrum(
         setting.activation, q=setting.q, sigma_w=setting.sigma_w, depth=depth, weights=weights, width=width
     )
+
+
+def _over_mean(key: Key, values: Values) -> Values:
+    """The second moment of each draw over the squared mean of all draws, which theory knows."""
+    return np.asarray((values**2).mean(1) / _spectrum(key, values.shape[1]).mean ** 2)
 
 
 def _second(key: Key, values: Values) -> Check:
@@ -96,8 +100,8 @@ def _panel(setting: Setting, values: dict[Key, Values], effort: Effort) -> Any:
     for weights in WEIGHTS:
         for depth in effort.depths:
             key = (setting, weights, depth)
-            found, known = values[key], _spectrum(key, values[key].shape[1])
-            mean, error = mean_and_error((found**2).mean(1) / known.mean**2)
+            known = _spectrum(key, values[key].shape[1])
+            mean, error = mean_and_error(_over_mean(key, values[key]))
             lines.append({"x": depth, "y": 1 + known.relative_variance, "of": weights})
             points.append(point(depth, mean, error, weights))
     title = f"{setting.activation}: spread"
