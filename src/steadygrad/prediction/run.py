@@ -169,9 +169,14 @@ def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
 
 
 def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
-    """Independent entries of unit variance: products over n of them, with any other vector, vary by 1/n."""
+    """Independent normal entries of unit variance: products over n of them, with any other vector, vary by 1/n.
+
+    It is given, and no draw of the weights, so what one unit's square varies by over the batch is known.
+    """
     share = run.batch.size / output.numel()
     moments = replace(_described(Inputs((1,)), run), excess=share, alignment=share, along=share)
+    known, apart = 2 * run.batch.overlap(moments), 2 * run.batch.apart_of(moments)
+    moments = replace(moments, unit_variance=known, unit_apart=apart)
     return Signal(moments, base=moments)
 
 
