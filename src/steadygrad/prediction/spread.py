@@ -110,6 +110,7 @@ class Noises:
 
     cumulants: list[tuple[float, float, float]] = field(default_factory=list)
     _table: Vector = field(default_factory=lambda: np.zeros((3, 0)))
+    _written: int = 0
 
     def fresh(self, relative_variance: float, apart: float = 0.0) -> Spread:
         """Return a new noise: the log of a unit-mean positive variable of this relative variance."""
@@ -156,9 +157,15 @@ class Noises:
         return float(both @ variance), float(both @ apart)
 
     def _tabulated(self) -> Vector:
-        if self._table.shape[1] != len(self.cumulants):
-            self._table = np.array(self.cumulants).T
-        return self._table
+        known, count = self._written, len(self.cumulants)
+        if count > self._table.shape[1]:
+            larger = np.zeros((3, 2 * count))
+            larger[:, :known] = self._table[:, :known]
+            self._table = larger
+        if count > known:
+            self._table[:, known:count] = np.array(self.cumulants[known:]).T
+            self._written = count
+        return self._table[:, :count]
 
     def _bent(self, spread: Spread, variance: Vector) -> tuple[float, float]:
         """Return what the bend adds to variance and third cumulant.
