@@ -92,12 +92,12 @@ class Batch:
 
     def apart(self, matrix: Array) -> float:
         """Return by how much the mean over the diagonal is beyond that over pairs of distinct examples."""
-        return float(np.trace(matrix)) / len(matrix) - self.distinct_mean(matrix) if len(matrix) > 1 else 0.0
+        return float(matrix.ravel() @ _contrast(len(matrix))) if len(matrix) > 1 else 0.0
 
     def distinct_mean(self, matrix: Array) -> float:
         """Return the mean over pairs of distinct examples; NaN where there is one example only."""
         r = len(self.chosen)
-        return float((matrix.sum() - np.trace(matrix)) / (r * (r - 1))) if r > 1 else float("nan")
+        return float(matrix.ravel() @ _distinct(r)) if r > 1 else float("nan")
 
 
 _DEVIATIONS = np.linspace(0.0, 6.0, 49)
@@ -124,6 +124,16 @@ def _concentrations(size: int) -> Array:
 @cache
 def _apart(followed: int) -> Array:
     return 1 - np.eye(followed)
+
+
+@cache
+def _distinct(followed: int) -> Array:
+    return (_apart(followed) / (followed * (followed - 1))).ravel()
+
+
+@cache
+def _contrast(followed: int) -> Array:
+    return np.eye(followed).ravel() / followed - _distinct(followed)
 
 
 @cache

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from .batch import Batch
-from .hermite import tables
+from .hermite import over_rows, tables
 from .spread import Noises, Spread
 from .values import Array
 
@@ -53,7 +53,7 @@ def passed(
     if reference <= 0:
         return Curve(0.0, 0.0, 0.0)
     h = max(math.sqrt(3 * (variance + about)), NARROWEST)
-    square = (values * values).mean(0)
+    square = over_rows(values * values)
     at = np.array([before.mean - h, before.mean, before.mean + h])
     low, middle, high = np.log(np.maximum(_scaled(square, at), 1e-300)) - math.log(reference)
     slope, bow = float(high - low) / (2 * h), float(high + low - 2 * middle) / (h * h)

@@ -41,19 +41,14 @@ def forward(
     gap = correlation_gap((gain + weight.mean**2 * terms) * (x.d + unaligned), std)
     fourth = (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
     own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
-    source = Source(mean, std, gap, units, before, CERTAIN, own, before_excess=spilled)
     if not plain:
+        source = Source(mean, std, gap, units, before, CERTAIN, own, before_excess=spilled)
         return _kept(source, x, share, weight, terms, batch, noises)
+    before, noise = before.shifted(-before.mean), noises.fresh(own / units, apart / units)
+    excess = spilled + blurring(batch.overlap(x)) / units
     parting = begun(x, batch) if x.parting is None else x.parting
-    return replace(
-        source,
-        before=before.shifted(-before.mean),
-        noise=noises.fresh(own / units, apart / units),
-        excess=spilled + blurring(batch.overlap(x)) / units,
-        own_apart=apart,
-        parting=parting and parting.beside(share, x.spread, noises),
-        fourth=fourth,
-    )
+    parting = parting and parting.beside(share, x.spread, noises)
+    return Source(mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth)
 
 
 def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, batch: Batch, noises: Noises) -> Source:
@@ -125,7 +120,7 @@ def correlation_gap(d: Array, std: Array) -> Array:
 
 
 def _mean_square(mean: Array, std: Array) -> float:
-    return float((std**2 + mean**2).mean())
+    return float((std**2 + mean**2).sum()) / len(std)
 
 
 def _unit_variance(

@@ -20,7 +20,7 @@ from functools import cache
 import numpy as np
 
 from .batch import Batch
-from .hermite import Expansion, decay, tables
+from .hermite import Expansion, decay, over_rows, tables
 from .source import Source
 from .spread import Noises, Spread, log_mean
 from .values import Array, Moments
@@ -92,13 +92,13 @@ def parted(source: Source, f: Expansion, values: Array, total: float, s: float, 
     before, units = source.parting, source.units
     assert before is not None
     gap = batch.distinct_mean(source.gap)
-    slope, bent = _mapped((f.plain**2).mean(0), gap, before)
+    slope, bent = _mapped(over_rows(f.plain**2), gap, before)
     fourth, joint, kurtosis, within, bent_own = _scattered(values[len(values) // 2], gap)
     one, least = 1 / batch.size, 1 / max(batch.size - 1, 1)
     r = least + slope * slope * max(before.overlap - least, 0.0)
     alike = 2 * least * fourth + (r - least) * bent_own
     own = max(fourth - 1 + alike + kurtosis * one, 0.0)
-    share = float(f.plain[:, 1:].mean(0) ** 2 @ decay(np.array([min(gap, 1.0)]))[0, 1:]) / float(f.q.mean())
+    share = float(over_rows(f.plain[:, 1:]) ** 2 @ decay(np.array([min(gap, 1.0)]))[0, 1:]) / float(over_rows(f.q))
     turned = (1 + joint) * (1 - min(gap, 1.0)) / units  # what of a difference comes to lie along the signal
     joint += share * (alike * (1 - one) + kurtosis * one) + within * one
     shift = bent - turned + log_mean(own / units) - log_mean(total / units)

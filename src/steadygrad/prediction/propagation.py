@@ -15,7 +15,7 @@ import numpy as np
 from .batch import Batch
 from .curve import passed, skewed
 from .field import Field, decayed, white
-from .hermite import Expansion, at_scales, decay, expand, tables
+from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
 from .linear_map import blurring
 from .parting import parted, sampled
 from .source import Onward, Source, Wave, leaning, sensitivity
@@ -40,7 +40,7 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     rounded = on_sphere(source, wave.values)
     q, mean, d = source.rows(f.q) * rounded, source.rows(f.mean), source.difference(f) * rounded
     if wave.gaussian:
-        return replace(_of_units(source, batch), mean=mean, q=q, d=d)
+        return _of_units(source, mean, q, d, batch)
     found = Moments(mean, q, d, CERTAIN)
     return (
         _forward(found, source, f, wave, batch, noises)
@@ -72,7 +72,7 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
         parting, further = parted(source, f, wave.values, gaussian, s, batch)
         parting = parting.lengthened(noises.covariance(spread, spread)[1], s, source, noises)
         d = np.minimum(d * further, q[:, None] + q)
-    return replace(m, d=d, spread=spread, unit_variance=total, excess=excess, unit_apart=apart, parting=parting)
+    return Moments(m.mean, q, d, spread, total, excess, unit_apart=apart, parting=parting)
 
 
 def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
@@ -114,15 +114,15 @@ def on_sphere(source: Source, values: Array) -> float:
     return max(1 + source.kurtosis / 24 * _ratio(fourth, float(square @ w)), 0.0)
 
 
-def _of_units(source: Source, batch: Batch) -> Moments:
-    """Return what varies of the units themselves."""
-    nothing, field = np.zeros(0), source.field
+def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch) -> Moments:
+    """Return the moments of the units themselves."""
+    field = source.field
     if field is not None and source.free > 0:
         field = field.blurred(source.units / source.free, batch.size)
     own, excess, apart = source.own_variance, source.excess, source.own_apart
     parting = sampled(source, batch) if source.parting is not None else None
-    m = Moments(nothing, nothing, nothing, source.spread, own, excess, field=field, unit_apart=apart)
-    return replace(m, parting=parting)
+    spread = source.spread
+    return Moments(mean, q, d, spread, own, excess, field=field, unit_apart=apart, parting=parting)
 
 
 def _alike(source: Source, f: Expansion, batch: Batch) -> float:
@@ -214,7 +214,7 @@ def _forward_excess(
         return 0.0
     c = 1 - batch.distinct_mean(source.gap)
     sigma = math.sqrt(max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0))
-    masses = (f.plain**2).mean(0) / size
+    masses = over_rows(f.plain**2) / size
     gaps = np.clip(np.array([1 - c, 1 - c - sigma, 1 - c + sigma]), 0.0, 2.0)
     here, above, below = (1 - decay(gaps) @ masses / masses.sum()) ** 2
     spilled = max((above + below) / 2 - here, 0.0)
@@ -251,18 +251,19 @@ def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tup
     if source.onward is None or along <= 0:
         return 1.0, along
     f, w = source.onward.values, tables()[1]
-    sizes = float(source.onward.expansion.q.mean()) * float(h.q.mean())
+    q, q_h = _mean(source.onward.expansion.q), _mean(h.q)
+    sizes = q * q_h
     if sizes <= 0:
         return 1.0, along
     places = source.field.count if source.field else 1
     entries = source.units * places
     more = along - 1 / entries  # as much lies along any one direction by chance
-    favour = max(1 + more * (float(((f * values) ** 2 @ w).mean()) / sizes - 1), 0.0)
+    favour = max(1 + more * (_mean((f * values) ** 2 @ w) / sizes - 1), 0.0)
     back = values * source.nodes
-    size = float((back**2 @ w).mean())
-    met = float((f * back @ w).mean()) ** 2 / float(source.onward.expansion.q.mean())
+    size = _mean(back**2 @ w)
+    met = _mean(f * back @ w) ** 2 / q
     chance = (1 - along) * max(size - met, 0.0) / max(entries - 1, 1.0)
-    whole = float((source.nodes**2 @ w).mean()) * float(h.q.mean()) * favour
+    whole = _mean(source.nodes**2 @ w) * q_h * favour
     return favour, min((along * met + chance) / max(whole, 1e-300), 1.0)
 
 
@@ -370,10 +371,11 @@ class _Product:
         weighed = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
         curve = passed(self.values, _mean(self.h.q), source.before, noises, self.batch, weighed)
         own = source.noise.centred.scaled(self.s).plus(self._extra(noises, weighed - 1 / self.batch.size).centred)
-        added = curve.of(source.before).plus(own)
+        through = curve.of(source.before)
+        added = through.plus(own)
         fresh = log_mean(max(self.total - base.unit_variance, 0.0) / source.units)
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
-        along = noises.covariance(base.spread.plus(curve.of(source.before)), source.before)[0]
+        along = noises.covariance(base.spread.plus(through), source.before)[0]
         return spread.shifted(0.0, skewed(curve.bow, along))
 
     def _extra(self, noises: Noises, heavier: float) -> Spread:

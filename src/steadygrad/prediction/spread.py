@@ -23,6 +23,7 @@ from scipy.special import digamma, polygamma
 
 Vector = NDArray[np.float64]
 
+RECENT = 64  # forms whose own variance is at hand; of others it is computed again
 SMALL = 0.02  # below it the asymptotic series of ψ, ψ' and ψ'' at 1/v, cut after these terms, are right to 1e-8
 Z = 1.959964  # the normal score of the upper end of a 95% interval
 
@@ -65,12 +66,12 @@ class Spread:
         """Return the form times a number."""
         if factor == 1.0:
             return self
-        third = self.third * factor**3
-        return replace(self, weights=self.weights * factor, mean=self.mean * factor, third=third)
+        weights, third = self.weights * factor, self.third * factor**3
+        return Spread(weights, self.mean * factor, self.bend, self.modulation, third)
 
     def shifted(self, mean: float, third: float = 0.0) -> Spread:
         """Return the form with this much more of a mean, and of a third cumulant."""
-        return replace(self, mean=self.mean + mean, third=self.third + third)
+        return Spread(self.weights, self.mean + mean, self.bend, self.modulation, self.third + third)
 
     def modulated(self, growth: float, along: float = 0.0) -> Spread:
         """Return the form whose variance grows by this much with the overlap, and whose mean by `along`.
@@ -84,7 +85,9 @@ class Spread:
 
     def plus(self, other: Spread) -> Spread:
         """Return the sum of two forms over the same noises."""
-        long, short = sorted((self.weights, other.weights), key=len, reverse=True)
+        long, short = self.weights, other.weights
+        if len(short) > len(long):
+            long, short = short, long
         total = long.copy()
         total[: len(short)] += short
         bend, modulation = self.bend or other.bend, max(self.modulation, other.modulation)
@@ -117,6 +120,7 @@ class Noises:
     cumulants: list[tuple[float, float, float]] = field(default_factory=list)
     _table: Vector = field(default_factory=lambda: np.zeros((3, 0)))
     _written: int = 0
+    _own: dict[int, tuple[Vector, tuple[float, float]]] = field(default_factory=dict)
 
     def fresh(self, relative_variance: float, apart: float = 0.0) -> Spread:
         """Return a new noise: the log of a unit-mean positive variable of this relative variance."""
@@ -155,12 +159,22 @@ class Noises:
 
     def covariance(self, one: Spread, other: Spread) -> tuple[float, float]:
         """Return the covariance of two forms, and that of what a single example has beside them."""
-        n = min(len(one.weights), len(other.weights))
+        a, b = one.weights, other.weights
+        if a is not b:
+            return self._product(a, b)
+        found = self._own.get(id(a))
+        if found is None:
+            if len(self._own) >= RECENT:
+                self._own.clear()
+            found = self._own[id(a)] = (a, self._product(a, a))
+        return found[1]
+
+    def _product(self, a: Vector, b: Vector) -> tuple[float, float]:
+        n = min(len(a), len(b))
         if not n:
             return 0.0, 0.0
-        variance, _, apart = self._tabulated()[:, :n]
-        both = one.weights[:n] * other.weights[:n]
-        return float(both @ variance), float(both @ apart)
+        variance, _, apart = (self._tabulated()[:, :n] @ (a[:n] * b[:n])).tolist()
+        return variance, apart
 
     def _tabulated(self) -> Vector:
         known, count = self._written, len(self.cumulants)
