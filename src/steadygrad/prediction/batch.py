@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .hermite import tables
 from .values import Array, Moments
 
 MOST = 24
@@ -44,6 +46,29 @@ class Batch:
             return 0.0
         return min(self.pair_mean((m.product / q) ** 2) + self.pair_mean(self.off_diagonal(m.excess)), 1.0)
 
+    def pair_overlap(self, m: Moments) -> float:
+        """Return the mean over pairs of distinct examples of E[(x·y/n)²], relative to q squared; 1 where one is all."""
+        q = float(m.q.sum()) / len(m.q)
+        if q <= 0 or len(m.q) < 2:
+            return 1.0
+        return min(self.distinct_mean((m.product / q) ** 2) + self.distinct_mean(self.off_diagonal(m.excess)), 1.0)
+
+    def apart_of(self, m: Moments) -> float:
+        """Return by how much the squared product of an example with itself is beyond that of two, relative to q²."""
+        q = float(m.q.sum()) / len(m.q)
+        if q <= 0:
+            return 0.0
+        return max(self.apart((m.product / q) ** 2 + self.off_diagonal(m.excess)), 0.0)
+
+    def concentration(self, variance: float) -> float:
+        """Return E[Σ w²] of the weights w that examples have in a mean, their logs normal about each other.
+
+        1/B where all are alike, e^v/B for small variances v, 1 where the largest is all there is.
+        """
+        if variance <= 0 or self.size == 1:
+            return 1 / self.size
+        return float(np.interp(math.sqrt(variance), _DEVIATIONS, _concentrations(self.size)))
+
     def bounded(self, excess: Array | float, product: Array, q: Array) -> Array:
         """Return the excess of products of examples, no more than what is left of q q': E[(x·y)²] <= E[|x|² |y|²]."""
         size = float(q.sum()) / len(q)
@@ -65,15 +90,50 @@ class Batch:
         mean = d.sum(1) / max(r - 1, 1) * (1 - 1 / self.size)
         return np.asarray(2 * mean - self.pair_mean(d))
 
+    def apart(self, matrix: Array) -> float:
+        """Return by how much the mean over the diagonal is beyond that over pairs of distinct examples."""
+        return float(matrix.ravel() @ _contrast(len(matrix))) if len(matrix) > 1 else 0.0
+
     def distinct_mean(self, matrix: Array) -> float:
         """Return the mean over pairs of distinct examples; NaN where there is one example only."""
         r = len(self.chosen)
-        return float((matrix.sum() - np.trace(matrix)) / (r * (r - 1))) if r > 1 else float("nan")
+        return float(matrix.ravel() @ _distinct(r)) if r > 1 else float("nan")
+
+
+_DEVIATIONS = np.linspace(0.0, 6.0, 49)
+
+
+@cache
+def _concentrations(size: int) -> Array:
+    """Return E[Σ w²], w = e^x/Σ e^x, of independent normal x of the deviations above.
+
+    1/s² = ∫ t e^(-st) dt, so it is B ∫ t E[e^(2x - t e^x)] E[e^(-t e^x)]^(B-1) dt, by the trapezoid rule in log t.
+    """
+    z, weights, _, _ = tables()
+    step = 0.25
+    u = np.arange(-60.0, 40.0, step)
+    found = []
+    for deviation in _DEVIATIONS:
+        x = deviation * z
+        spent = np.exp(np.minimum(u[:, None] + x, 700.0))
+        alive = np.exp(-spent)
+        found.append(size * step * (((alive * spent**2) @ weights) * (alive @ weights) ** (size - 1)).sum())
+    return np.array(found)
 
 
 @cache
 def _apart(followed: int) -> Array:
     return 1 - np.eye(followed)
+
+
+@cache
+def _distinct(followed: int) -> Array:
+    return (_apart(followed) / (followed * (followed - 1))).ravel()
+
+
+@cache
+def _contrast(followed: int) -> Array:
+    return np.eye(followed).ravel() / followed - _distinct(followed)
 
 
 @cache

@@ -88,6 +88,11 @@ def expand(values: Matrix) -> Expansion:
     return Expansion(sums[:rows, 0], q, fourth, sums[rows:, 1], both[:rows], both[rows:])
 
 
+def over_rows(values: Matrix) -> Matrix:
+    """Return the mean over rows, of which there is one where all examples are alike."""
+    return np.asarray(values[0] if len(values) == 1 else values.mean(0))
+
+
 def at_scales(values: Matrix, scales: Matrix) -> Matrix:
     """Return E[f(s z)] of a function by its values on the nodes, for each s: by weights of the density of s z.
 

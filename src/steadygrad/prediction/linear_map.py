@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from .batch import Batch
+from .curve import skewed
 from .field import Field
+from .parting import begun
 from .source import Source
 from .spread import CERTAIN, Noises, Spread, within_bounds
 from .values import Array, Fill, Moments
@@ -17,28 +22,83 @@ def forward(
     """Return the Gaussian source that `units` sums over `terms` inputs are.
 
     E[y y'] = Var(w) Σ x x' + Var(b); the weights' mean adds the same to every unit. As the sum of many independent
-    terms a unit is Gaussian: exact for Gaussian weights, else up to the inverse of `terms`.
+    terms a unit is Gaussian: exact for Gaussian weights, else up to the inverse of `terms`. Beside positions, and in an
+    orthogonal matrix, moments are those of all draws, else of a typical one.
     """
+    plain = x.field is None and weight.form != "orthogonal"
+    x = _typical(x) if plain else x
     gain = weight.variance * terms
     bias_mean, bias_variance = (bias.mean, bias.variance) if bias else (0.0, 0.0)
     common = weight.mean**2 * terms * np.maximum(x.q - x.mean**2, 0.0)
     variance = gain * x.q + bias_variance + common
     mean = weight.mean * terms * x.mean + bias_mean
-    std = np.sqrt(variance)
-    gap = correlation_gap((gain + weight.mean**2 * terms) * x.d, std)
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
     spilled = batch.bounded(x.excess, x.product, x.q) * share**2
-    own = _unit_variance(mean, std, gap, bias, batch) + 2 * batch.pair_mean(spilled)
-    field = x.field.scaled(share) if x.field else None
+    before = _beside(x.spread, share, noises) if plain else x.spread.scaled(share)
+    size = math.exp(before.mean) if plain else 1.0
+    std, mean = np.sqrt(variance * size), mean * math.sqrt(size)
+    unaligned = _unaligned(x, share, noises, batch) if plain else 0.0
+    gap = correlation_gap((gain + weight.mean**2 * terms) * (x.d + unaligned), std)
+    fourth = (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
+    own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
+    if not plain:
+        source = Source(mean, std, gap, units, before, CERTAIN, own, before_excess=spilled)
+        return _kept(source, x, share, weight, terms, batch, noises)
+    before, noise = before.shifted(-before.mean), noises.fresh(own / units, apart / units)
+    excess = spilled + blurring(batch.overlap(x)) / units
+    parting = begun(x, batch) if x.parting is None else x.parting
+    parting = parting and parting.beside(share, x.spread, noises)
+    return Source(mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth)
+
+
+def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, batch: Batch, noises: Noises) -> Source:
+    """Return the source with what positions, or an orthogonal matrix, leave of what its units vary by."""
+    field, units = x.field.scaled(share) if x.field else None, source.units
     alike = field.overlap(batch.size) if field else 1.0
-    own *= alike
-    before = x.spread.scaled(share)
-    free = _free(weight, terms, units)
-    excess = spilled + free * blurring(batch.overlap(x) * alike) / units
+    own, free = source.own_variance * alike, _free(weight, terms, units)
+    excess = source.before_excess + free * blurring(batch.overlap(x) * alike) / units
     kept = (1 - free) * min(2 * share**2 * batch.overlap(x) * alike, own)  # what a bias adds is free
     noise = noises.fresh((own - kept) / units)
     kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
-    return Source(mean, std, gap, units, before, noise, own, excess, field=field, free=free, kurtosis=kurtosis)
+    return replace(
+        source,
+        noise=noise,
+        own_variance=own,
+        excess=excess,
+        before_excess=excess,
+        field=field,
+        free=free,
+        kurtosis=kurtosis,
+    )
+
+
+def _typical(x: Moments) -> Moments:
+    """Return the moments with those of a typical draw for a reference: what is no power of them is taken there."""
+    if x.spread.mean == 0:
+        return x
+    size = math.exp(min(x.spread.mean, 700.0))
+    spread = x.spread.shifted(-x.spread.mean)
+    return replace(x, mean=x.mean * math.sqrt(size), q=x.q * size, d=x.d * size, spread=spread)
+
+
+def _unaligned(x: Moments, share: float, noises: Noises, batch: Batch) -> Array | float:
+    """Return what lengths that differ add to d, [examples, examples], where a bias, not along the signal, joins."""
+    if share == 1.0:
+        return 0.0
+    apart = noises.covariance(x.spread, x.spread)[1]
+    return batch.off_diagonal((1 - share) * -math.expm1(-apart / 4) * x.product)
+
+
+def _beside(x: Spread, share: float, noises: Noises) -> Spread:
+    """Return the form of log(share q + 1 - share), share the part of q in the whole: bow share (1 - share).
+
+    Of single examples' own variance nothing is left: what the parabola gives it, the mean over examples takes.
+    """
+    if share == 1.0:
+        return x
+    variance = noises.covariance(x, x)[0]
+    bow = share * (1 - share)
+    return x.scaled(share).shifted(bow * variance / 2, skewed(bow, share * variance))
 
 
 def _free(weight: Fill, terms: float, units: float) -> float:
@@ -59,13 +119,24 @@ def correlation_gap(d: Array, std: Array) -> Array:
     return np.clip(gap, 0.0, 2.0)
 
 
-def _unit_variance(mean: Array, std: Array, gap: Array, bias: Fill | None, batch: Batch) -> float:
-    """Return the variance over units of the batch-averaged square, relative to its mean squared."""
+def _mean_square(mean: Array, std: Array) -> float:
+    return float((std**2 + mean**2).sum()) / len(std)
+
+
+def _unit_variance(
+    mean: Array, std: Array, gap: Array, cumulant: float, spilled: Array, batch: Batch
+) -> tuple[float, float]:
+    """Return the variance over units of the batch-averaged square, relative to its mean squared.
+
+    And by how much that of one example's square is beyond the covariance of two.
+    """
     product = np.outer(std, std) * (1 - gap)
     fourth = 2 * product**2 + 4 * np.outer(mean, mean) * product
-    excess = (bias.kurtosis - 3) * bias.variance**2 if bias else 0.0
-    q = float((std**2 + mean**2).mean())
-    return max(batch.pair_mean(fourth) + excess, 0.0) / (q * q) if q * q > 0 else 0.0
+    q = _mean_square(mean, std)
+    if q * q <= 0:
+        return 0.0, 0.0
+    fourth = fourth / (q * q) + 2 * spilled
+    return max(batch.pair_mean(fourth) + cumulant, 0.0), max(batch.apart(fourth), 0.0)
 
 
 def backward(
@@ -96,22 +167,36 @@ def backward(
     lift = weight.mean**2 * terms * (terms - 1)
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
-    noise = _matrix_noise(overlap, g.alignment, source, units, noises) if free else CERTAIN
+    plain = g.field is None and weight.form != "orthogonal" and (source is None or source.plain)
+    apart, heavier = _of_examples(g, noises, batch) if plain else (0.0, 0.0)
+    noise = CERTAIN
+    if free:
+        noise = _matrix_noise((2 * overlap + heavier) / units, apart / units, g.alignment, source, units, noises)
     spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
-    excess = g.excess + free * blurring(overlap) / units
+    excess = g.excess + free * blurring(batch.pair_overlap(g) if plain else overlap) / units
     alignment = g.alignment + free * blurring(g.alignment) / units
-    field = g.field.blurred(units / free, batch.size) if g.field and free else g.field
-    return Moments(weight.mean * terms * g.mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, field)
+    mean, field = (
+        weight.mean * terms * g.mean,
+        g.field.blurred(units / free, batch.size) if g.field and free else g.field,
+    )
+    return Moments(mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, field, unit_apart=apart)
 
 
-def _matrix_noise(overlap: float, alignment: float, source: Source | None, units: float, noises: Noises) -> Spread:
-    variance = 2 * overlap / units
+def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float]:
+    """Return by how much a unit's variance of one example is beyond that of two, and what uneven sizes make of it."""
+    apart = 2 * batch.apart_of(g)
+    return apart, (batch.concentration(noises.covariance(g.spread, g.spread)[1]) - 1 / batch.size) * apart
+
+
+def _matrix_noise(
+    variance: float, apart: float, alignment: float, source: Source | None, units: float, noises: Noises
+) -> Spread:
     if source is None or source.own_variance <= 0:
-        return noises.fresh(variance)
+        return noises.fresh(variance, apart)
     known = source.own_variance / source.units
     share = 2 * alignment / units / known
     share = within_bounds(share, variance, known) if source.field is not None else share
-    return noises.sharing(variance, source.noise, known, share)
+    return noises.sharing(variance, source.noise, known, share, apart)
 
 
 def blurring(overlap: float) -> float:

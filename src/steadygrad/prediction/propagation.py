@@ -7,16 +7,19 @@ variance (total - s² own)/units. For He-ReLU at c = 1: own 2, s 1, total 5, the
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from .batch import Batch
+from .curve import passed, skewed
 from .field import Field, decayed, white
-from .hermite import Expansion, at_scales, expand, tables
+from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
 from .linear_map import blurring
-from .source import Onward, Source, Wave, sensitivity
-from .spread import CERTAIN, Noises, Spread, within_bounds
+from .parting import parted, sampled
+from .source import Onward, Source, Wave, leaning, sensitivity
+from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
 from .values import Array, Moments
 
 
@@ -37,21 +40,54 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     rounded = on_sphere(source, wave.values)
     q, mean, d = source.rows(f.q) * rounded, source.rows(f.mean), source.difference(f) * rounded
     if wave.gaussian:
-        field = source.field
-        if field is not None and source.free > 0:
-            field = field.blurred(source.units / source.free, batch.size)
-        return Moments(mean, q, d, source.spread, source.own_variance, source.excess, field=field)
-    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(q) ** 2) * _alike(source, f, batch)
+        return _of_units(source, mean, q, d, batch)
+    found = Moments(mean, q, d, CERTAIN)
+    return (
+        _forward(found, source, f, wave, batch, noises)
+        if source.plain
+        else _kept(found, source, f, wave, batch, noises)
+    )
+
+
+def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
+    """Return the moments of f(z) with how they vary over draws."""
+    q, d = m.q, m.d
+    squares = source.covariance(f, f, source.settled) * _ratio(1.0, _mean(q) ** 2)
+    gaussian = batch.pair_mean(squares)  # what a bias takes from the variance of q it takes from that of d
+    if source.fourth:
+        squares = squares + source.fourth * leaning(wave.values) * (1 - source.gap) ** 2
+    total, apart = max(batch.pair_mean(squares), 0.0), batch.apart(squares)
+    s = sensitivity(f)
+    extra = max(total - s * s * source.own_variance, 0.0)
+    alone = max(apart - s * s * source.own_apart, 0.0)
+    noise = noises.fresh(extra / source.units, alone / source.units)
+    source.onward = Onward(wave.values, f, noise, extra)
+    curve = passed(wave.values, _mean(f.q), source.before, noises, batch)
+    own = source.noise.centred.scaled(s).plus(noise.centred)
+    third = skewed(curve.bow, curve.slope * noises.covariance(source.before, source.before)[0])
+    spread = curve.of(source.before).plus(own).shifted(log_mean(total / source.units), third)
+    excess = _forward_excess(source, f, m.product, q, total - apart / batch.size, batch)
+    parting = None
+    if source.parting is not None and not source.settled and q.any() and np.any(source.gap):
+        parting, further = parted(source, f, wave.values, gaussian, s, batch)
+        parting = parting.lengthened(noises.covariance(spread, spread)[1], s, source, noises)
+        d = np.minimum(d * further, q[:, None] + q)
+    return Moments(m.mean, q, d, spread, total, excess, unit_apart=apart, parting=parting)
+
+
+def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
+    """Return the same beside positions, and behind an orthogonal matrix: in powers of the size that came in."""
+    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(m.q) ** 2) * _alike(source, f, batch)
     s = sensitivity(f)
     extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
-    spread = source.spread.scaled(s).plus(noise)
-    excess = _forward_excess(source, q, d, total, batch)
+    excess = _excess_by_slope(source, m, total, batch)
+    m = replace(m, spread=source.spread.scaled(s).plus(noise), unit_variance=total, excess=excess)
     if source.field is None:
-        return Moments(mean, q, d, spread, total, excess)
+        return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
-    return Moments(mean, q * level, d * level, spread, total, excess, field=_beyond(source, field, total, batch))
+    return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
 
 
 def _extra(source: Source, f: Expansion, total: float, s: float, batch: Batch) -> float:
@@ -76,6 +112,17 @@ def on_sphere(source: Source, values: Array) -> float:
     square = (values**2).mean(0)
     fourth = float(square @ (w * (z**4 - 6 * z**2 + 3)))
     return max(1 + source.kurtosis / 24 * _ratio(fourth, float(square @ w)), 0.0)
+
+
+def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch) -> Moments:
+    """Return the moments of the units themselves."""
+    field = source.field
+    if field is not None and source.free > 0:
+        field = field.blurred(source.units / source.free, batch.size)
+    own, excess, apart = source.own_variance, source.excess, source.own_apart
+    parting = sampled(source, batch) if source.parting is not None else None
+    spread = source.spread
+    return Moments(mean, q, d, spread, own, excess, field=field, unit_apart=apart, parting=parting)
 
 
 def _alike(source: Source, f: Expansion, batch: Batch) -> float:
@@ -144,15 +191,35 @@ def _shares(batch: Batch) -> tuple[float, float]:
     return 1 / batch.size, 1 - 1 / batch.size
 
 
-def _forward_excess(source: Source, q: Array, d: Array, total: float, batch: Batch) -> Array | float:
+def _excess_by_slope(source: Source, m: Moments, total: float, batch: Batch) -> Array | float:
     """Return the excess of f(z): that of z through the slope of the correlation map, and what the units add."""
-    size = _mean(q)
-    kept = _ratio(_ratio(batch.pair_mean(d), size), batch.pair_mean(source.gap)) ** 2
-    product = (q[:, None] + q) / 2 - d
-    spilled = batch.bounded(source.excess * kept, product, q)
+    size, product = _mean(m.q), m.product
+    kept = _ratio(_ratio(batch.pair_mean(m.d), size), batch.pair_mean(source.gap)) ** 2
+    spilled = batch.bounded(source.excess * kept, product, m.q)
     overlap = _ratio(batch.pair_mean(product**2), size * size) + batch.pair_mean(spilled)
     blur = (total + 1) * (1 - min(overlap, 1.0)) - kept * blurring(min(source.own_variance / 2, 1.0))
-    return batch.bounded(spilled + max(blur, 0.0) / source.units, product, q)
+    return batch.bounded(spilled + max(blur, 0.0) / source.units, product, m.q)
+
+
+def _forward_excess(
+    source: Source, f: Expansion, product: Array, q: Array, shared: float, batch: Batch
+) -> Array | float:
+    """Return the excess of f(z): that of the covariances of z through the correlation map, and what the units add.
+
+    A correlation that varies by σ about c is taken at c ± σ. The units add M (1 - r)/N to the ratio r of E[(x·y)²] and
+    E[x² y²], M = 1 + `shared` = E[f² f'²]/E[f²]² of two examples.
+    """
+    size = _mean(q)
+    if len(q) < 2 or size <= 0:
+        return 0.0
+    c = 1 - batch.distinct_mean(source.gap)
+    sigma = math.sqrt(max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0))
+    masses = over_rows(f.plain**2) / size
+    gaps = np.clip(np.array([1 - c, 1 - c - sigma, 1 - c + sigma]), 0.0, 2.0)
+    here, above, below = (1 - decay(gaps) @ masses / masses.sum()) ** 2
+    spilled = max((above + below) / 2 - here, 0.0)
+    ratio = min(batch.distinct_mean(product**2) / (size * size) + spilled, 1.0)
+    return batch.bounded(spilled + (1 + shared) * (1 - ratio) / source.units, product, q)
 
 
 def constant(f: Array, batch: Batch) -> Moments:
@@ -177,20 +244,27 @@ def scaled(base: Moments, factor: float) -> Moments:
 def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tuple[float, float]:
     """Return by how much more of g h is left than of an independent g, and what of it lies along z.
 
-    A share `along` of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
-    E[f² h²]/(E[f²] E[h²]) in place of 1. Its part along z is E[f h z]²/(E[f²] E[z²] E[h²]).
+    A share a of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
+    E[f² h²]/(E[f²] E[h²]) in place of 1. The rest lies anywhere else, so of n entries, with C the squared cosine of
+    h z and f, (g h)·z is to |g| |h z| as a C + (1 - a)(1 - C)/(n - 1), squared.
     """
     if source.onward is None or along <= 0:
         return 1.0, along
     f, w = source.onward.values, tables()[1]
-    sizes = float(source.onward.expansion.q.mean()) * float(h.q.mean())
+    q, q_h = _mean(source.onward.expansion.q), _mean(h.q)
+    sizes = q * q_h
     if sizes <= 0:
         return 1.0, along
     places = source.field.count if source.field else 1
-    more = along - 1 / (source.units * places)  # as much lies along any one direction by chance
-    favour = 1 + more * (float(((f * values) ** 2 @ w).mean()) / sizes - 1)
-    met = float((f * values * source.nodes @ w).mean()) ** 2 / float((source.nodes**2 @ w).mean())
-    return max(favour, 0.0), min(along * met / sizes / max(favour, 1e-300), 1.0)
+    entries = source.units * places
+    more = along - 1 / entries  # as much lies along any one direction by chance
+    favour = max(1 + more * (_mean((f * values) ** 2 @ w) / sizes - 1), 0.0)
+    back = values * source.nodes
+    size = _mean(back**2 @ w)
+    met = _mean(f * back @ w) ** 2 / q
+    chance = (1 - along) * max(size - met, 0.0) / max(entries - 1, 1.0)
+    whole = _mean(source.nodes**2 @ w) * q_h * favour
+    return favour, min((along * met + chance) / max(whole, 1e-300), 1.0)
 
 
 class _Product:
@@ -198,6 +272,7 @@ class _Product:
 
     def __init__(self, base: Moments, source: Source, values: Array, batch: Batch) -> None:
         self.base, self.source, self.values, self.batch = base, source, values, batch
+        self.plain = source.plain and base.field is None
         self.h = h = expand(values)
         self.favour, self.along = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
@@ -205,7 +280,9 @@ class _Product:
         self.favour *= level * on_sphere(source, values)
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
-        self.total = self._total() if self.source.field is None else self._total_over_positions()
+        self.total, self.apart = self._total()
+        if self.source.field is not None:
+            self.total = self._total_over_positions()
         if self.source.field is not None and self.field is not None:
             self.overlap = self._of_gradient(self.field.sizes).overlap_of_all(batch.size)
             self.field = _raised(self.field, self.total, self.source.units, batch)
@@ -216,7 +293,10 @@ class _Product:
         spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units)
         mean = self.base.mean * self.source.rows(self.h.mean)
         alignment = self._alignment()
-        return Moments(mean, self.q, self._d(), spread, self.total, self._excess(), alignment, self.along, self.field)
+        d, excess = self._d(), self._excess()
+        return Moments(
+            mean, self.q, d, spread, self.total, excess, alignment, self.along, self.field, unit_apart=self.apart
+        )
 
     def _field(self) -> tuple[Field | None, float]:
         """Return how positions of g h differ, and by how much more is left where both are large at the same ones.
@@ -237,13 +317,15 @@ class _Product:
         uneven = (q_g[:, None] - q_g) * (q_h[:, None] - q_h) / 4
         return np.asarray(mean_g * d_h + mean_h * d_g - d_g * d_h + uneven) * self.favour
 
-    def _total(self) -> float:
-        """Return the relative variance of one unit's batch-averaged square."""
+    def _total(self) -> tuple[float, float]:
+        """Return the relative variance of one unit's batch-averaged square, and what two examples do not share."""
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
         fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
-        return max(_ratio(self.batch.pair_mean(fourth - q[:, None] * q), _mean(q) ** 2), 0.0)
+        relative = (fourth - q[:, None] * q) * _ratio(1.0, _mean(q) ** 2)
+        apart = max(self.batch.apart(relative), 0.0) if self.plain else 0.0
+        return max(self.batch.pair_mean(relative), 0.0), apart
 
     def _total_over_positions(self) -> float:
         """Return the same over positions too: the mean of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1 over pairs."""
@@ -267,8 +349,13 @@ class _Product:
 
     def _excess(self) -> Array | float:
         agreed = ((self.q_h[:, None] + self.q_h) / 2 - self.d_h) ** 2 / max(_mean(self.q_h) ** 2, 1e-300)
-        kept = self.batch.pair_mean(agreed)
-        blur = (self.total + 1) * (1 - self.overlap * kept) - kept * blurring(self.overlap)
+        if self.plain and len(agreed) < 2:
+            return self.base.excess * agreed
+        kept, overlap = self.batch.pair_mean(agreed), self.overlap
+        if self.plain:
+            kept, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
+        shared = self.total - self.apart / self.batch.size
+        blur = (shared + 1) * (1 - overlap * kept) - kept * blurring(overlap)
         return self.base.excess * agreed + max(blur, 0.0) / self.source.units
 
     def _alignment(self) -> float:
@@ -278,12 +365,27 @@ class _Product:
 
     def _spread(self, noises: Noises) -> Spread:
         """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
+        base, source = self.base, self.source
+        if not self.plain:
+            return base.spread.plus(source.spread.scaled(self.s)).plus(self._extra(noises, 0.0))
+        weighed = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
+        curve = passed(self.values, _mean(self.h.q), source.before, noises, self.batch, weighed)
+        own = source.noise.centred.scaled(self.s).plus(self._extra(noises, weighed - 1 / self.batch.size).centred)
+        through = curve.of(source.before)
+        added = through.plus(own)
+        fresh = log_mean(max(self.total - base.unit_variance, 0.0) / source.units)
+        spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
+        along = noises.covariance(base.spread.plus(through), source.before)[0]
+        return spread.shifted(0.0, skewed(curve.bow, along))
+
+    def _extra(self, noises: Noises, heavier: float) -> Spread:
+        """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
         base, source, s = self.base, self.source, self.s
+        apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0) / source.units if self.plain else 0.0
         known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
-        extra = max(self.total - known - s * s * source.own_variance, 0.0)
-        spread = base.spread.plus(source.spread.scaled(s))
+        extra = max(self.total - known - s * s * source.own_variance, 0.0) + heavier * apart * source.units
         if source.onward is None or source.onward.variance <= 0:
-            return spread.plus(noises.fresh(extra / source.units))
+            return noises.fresh(extra / source.units, apart)
         noise, variance, f = source.onward.noise, source.onward.variance, source.onward.expansion
         joint = _ratio(
             self.batch.pair_mean(source.covariance(self.h, f, source.settled)),
@@ -292,4 +394,4 @@ class _Product:
         aligned = 2 * base.alignment * joint
         share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance
         share = within_bounds(share, extra, variance) if source.field is not None else share
-        return spread.plus(noises.sharing(extra / source.units, noise, variance / source.units, share))
+        return noises.sharing(extra / source.units, noise, variance / source.units, share, apart)

@@ -191,20 +191,17 @@ def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
 
 
 def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
-    """Independent entries of unit variance: products over n of them, with any other vector, vary by 1/n.
+    """Independent normal entries of unit variance: products over n of them, with any other vector, vary by 1/n.
 
-    The mean square of all N entries is that of N draws, of relative variance 2/N.
+    The mean square of all N entries is that of N draws, of relative variance 2/N; what one unit's square varies by over
+    the batch is in it.
     """
     share = run.batch.size / output.numel()
-    noise = run.noises.noise(0.0, 2 / output.numel(), 0.0)  # to first order in 1/N, the median 1
-    moments = replace(
-        _described(Inputs((1,)), run),
-        spread=noise,
-        unit_variance=2 / run.batch.size,
-        excess=run.batch.off_diagonal(share),
-        alignment=share,
-        along=share,
-    )
+    noise = run.noises.noise(0.0, 2 / output.numel(), 0.0, 2 * share)  # to first order in 1/N, the median 1
+    moments = _described(Inputs((1,)), run)
+    moments = replace(moments, spread=noise, excess=run.batch.off_diagonal(share), alignment=share, along=share)
+    known, apart = 2 * run.batch.overlap(moments), 2 * run.batch.apart_of(moments)
+    moments = replace(moments, unit_variance=known, unit_apart=apart)
     return Signal(moments, base=moments)
 
 

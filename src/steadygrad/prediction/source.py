@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from .field import Field
 from .hermite import Expansion
 from .spread import Spread
 from .values import Array, Moments
+
+if TYPE_CHECKING:
+    from .parting import Parting
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,15 @@ class Source:
     """Units z_b = mean_b + std_b ξ_b, jointly Gaussian over the examples b, independent over `units` units.
 
     `gap` is 1 - corr(ξ_b, ξ_b'). `before` is how log q varies over draws without what these units themselves add,
-    `noise` what they add, of variance `own_variance`/units. `onward` is the last function of the source, the one
-    that goes on: backward functions share its noise. `settled` is how many Hermite orders of the units
-    do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how positions differ; their
-    average is in `own_variance`. `root` are the moments of the units themselves. `free` is how free
-    their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an orthogonal
-    matrix lie on a sphere.
+    `noise` what they add, of variance `own_variance`/units; `own_apart` is by how much one example's is beyond the
+    covariance of two of them. `excess` is that of products over these units (see `Moments`), `before_excess` what
+    their covariances have of it: how E[ξ_b ξ_b'] itself varies over draws; so does `parting`. `fourth` is the fourth
+    cumulant of a unit's own mean over draws, as a uniform bias gives it, relative to the variance squared. `onward` is
+    the last function of the source, the one that goes on: backward functions share its noise. `settled` is how many
+    Hermite orders of the units do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how
+    positions differ; their average is in `own_variance`. `root` are the moments of the units themselves. `free` is how
+    free their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an
+    orthogonal matrix lie on a sphere.
     """
 
     mean: Array
@@ -48,6 +55,10 @@ class Source:
     noise: Spread
     own_variance: float
     excess: Array | float = 0.0
+    before_excess: Array | float = 0.0
+    own_apart: float = 0.0
+    parting: Parting | None = None
+    fourth: float = 0.0
     settled: int = 0
     field: Field | None = None
     parts: dict[Hashable, Source] = dataclasses.field(default_factory=dict)
@@ -62,6 +73,11 @@ class Source:
             units = max(self.units * share, 1.0)
             self.parts[place] = replace(self, units=units, onward=None, parts={}, field=field)
         return self.parts[place]
+
+    @property
+    def plain(self) -> bool:
+        """Whether units are Gaussian and have no positions."""
+        return self.field is None and self.kurtosis == 0
 
     @cached_property
     def spread(self) -> Spread:
@@ -92,7 +108,7 @@ class Source:
 
     @property
     def decay_of_squares(self) -> Array:
-        """1 - E[c^n] for the pairs of distinct examples, where c varies over draws by what `excess` says.
+        """1 - E[c^n] for the pairs of distinct examples, where c varies over draws by what `before_excess` says.
 
         Its first order is the mean's own; the others are taken at the root of its mean square.
         """
@@ -146,10 +162,10 @@ def decay_of(source: Source) -> Array:
 def decay_of_squares_of(source: Source) -> Array:
     """Return 1 - E[c^n], [pairs, terms + blocks]."""
     decay = decay_of(source)
-    if not np.any(source.excess):
+    if not np.any(source.before_excess):
         return decay
     c = 1 - source.gap[source.pairs]
-    excess = np.broadcast_to(source.excess, source.gap.shape)[source.pairs]
+    excess = np.broadcast_to(source.before_excess, source.gap.shape)[source.pairs]
     squares = hermite.decay(1 - np.sqrt(np.minimum(c * c + excess, 1.0)))
     squares[:, 1] = decay[:, 1]
     return squares
@@ -177,3 +193,11 @@ def sensitivity(f: Expansion) -> float:
     """Return d log E[f²] / d log Var(z) = E[f²(z² - 1)] / (2 E[f²]), by Stein's identity; the mean over rows."""
     second = float(f.q.sum())
     return float(f.stein.sum()) / (2 * second) if second > 0 else 0.0
+
+
+def leaning(values: Array) -> float:
+    """Return what a fourth cumulant κ of z adds to E[f⁴]/E[f²]², over κ: E[f⁴ (z⁴ - 6z² + 3)]/24 E[f²]² (Edgeworth)."""
+    z, w, _, _ = hermite.tables()
+    square = (values * values).mean(0)
+    second = float(square @ w)
+    return float(square**2 @ (w * (z**4 - 6 * z**2 + 3))) / (24 * second**2) if second > 0 else 0.0

@@ -3,10 +3,12 @@
 At finite width the second moment of a layer is itself random. Its log is kept as an affine form over independent
 noises, one or two a layer,
 
-    log q = log E[q] + Σ_j a_j ε_j,
+    log q = log q₀ + mean + Σ_j a_j ε_j,
 
-as in affine arithmetic, so that what two branches of a network share is counted once. The mean square of N units with
-relative variance v = κ/N is close to a Gamma variable of shape k = 1/v, hence ε has the cumulants
+as in affine arithmetic, so that what two branches of a network share is counted once. A single example b has
+Σ_j a_j (ε_j + η_jb), of which η_jb is its own and averages out over the batch; its variance stands beside that of ε_j,
+and says what a function that is no power makes of the batch's mean (`Noises.covariance`). The mean square of N units
+with relative variance v = κ/N is close to a Gamma variable of shape k = 1/v, hence ε has the cumulants
 ψ(k) - log k, ψ'(k), ψ''(k) (cf. Hanin and Rolnick 2018, "How to start training", theorem 5, for the leading order).
 """
 
@@ -21,6 +23,7 @@ from scipy.special import digamma, polygamma
 
 Vector = NDArray[np.float64]
 
+RECENT = 64  # forms whose own variance is at hand; of others it is computed again
 SMALL = 0.02  # below it the asymptotic series of ψ, ψ' and ψ'' at 1/v, cut after these terms, are right to 1e-8
 Z = 1.959964  # the normal score of the upper end of a 95% interval
 
@@ -44,13 +47,15 @@ class Bend:
 class Spread:
     """A log second moment: its mean, beside log E[q], and its sensitivities to the noises of a `Noises`, by index.
 
-    `modulation` is by how much the variance of its noises grows with the overlap of `bend`.
+    `modulation` is by how much the variance of its noises grows with the overlap of `bend`, `third` a third cumulant
+    beside those of the noises.
     """
 
     weights: Vector
     mean: float = 0.0
     bend: Bend | None = None
     modulation: float = 0.0
+    third: float = 0.0
 
     @property
     def centred(self) -> Spread:
@@ -59,7 +64,14 @@ class Spread:
 
     def scaled(self, factor: float) -> Spread:
         """Return the form times a number."""
-        return self if factor == 1.0 else replace(self, weights=self.weights * factor, mean=self.mean * factor)
+        if factor == 1.0:
+            return self
+        weights, third = self.weights * factor, self.third * factor**3
+        return Spread(weights, self.mean * factor, self.bend, self.modulation, third)
+
+    def shifted(self, mean: float, third: float = 0.0) -> Spread:
+        """Return the form with this much more of a mean, and of a third cumulant."""
+        return Spread(self.weights, self.mean + mean, self.bend, self.modulation, self.third + third)
 
     def modulated(self, growth: float, along: float = 0.0) -> Spread:
         """Return the form whose variance grows by this much with the overlap, and whose mean by `along`.
@@ -73,11 +85,13 @@ class Spread:
 
     def plus(self, other: Spread) -> Spread:
         """Return the sum of two forms over the same noises."""
-        long, short = sorted((self.weights, other.weights), key=len, reverse=True)
+        long, short = self.weights, other.weights
+        if len(short) > len(long):
+            long, short = short, long
         total = long.copy()
         total[: len(short)] += short
         bend, modulation = self.bend or other.bend, max(self.modulation, other.modulation)
-        return Spread(total, self.mean + other.mean, bend, modulation)
+        return Spread(total, self.mean + other.mean, bend, modulation, self.third + other.third)
 
 
 CERTAIN = Spread(np.zeros(0))
@@ -99,29 +113,36 @@ def log_mean(relative_variance: float) -> float:
 
 @dataclass(slots=True)
 class Noises:
-    """The independent noises of one interpretation: variance and third cumulant of each, its mean taken out."""
+    """The independent noises of one interpretation: variance and third cumulant of each, its mean taken out, and the
+    variance of what single examples have beside it.
+    """
 
-    cumulants: list[tuple[float, float]] = field(default_factory=list)
-    _table: Vector = field(default_factory=lambda: np.zeros((2, 0)))
+    cumulants: list[tuple[float, float, float]] = field(default_factory=list)
+    _table: Vector = field(default_factory=lambda: np.zeros((3, 0)))
+    _written: int = 0
+    _own: dict[int, tuple[Vector, tuple[float, float]]] = field(default_factory=dict)
 
-    def fresh(self, relative_variance: float) -> Spread:
+    def fresh(self, relative_variance: float, apart: float = 0.0) -> Spread:
         """Return a new noise: the log of a unit-mean positive variable of this relative variance."""
         v = relative_variance
         if not v > 0 or not math.isfinite(v):
             return CERTAIN
         if v < SMALL:
-            return self.noise(log_mean(v), v + v**2 / 2 + v**3 / 6, -(v**2) - v**3 - v**4 / 2)
-        return self.noise(log_mean(v), float(polygamma(1, 1 / v)), float(polygamma(2, 1 / v)))
+            return self.noise(log_mean(v), v + v**2 / 2 + v**3 / 6, -(v**2) - v**3 - v**4 / 2, apart)
+        return self.noise(log_mean(v), float(polygamma(1, 1 / v)), float(polygamma(2, 1 / v)), apart)
 
-    def sharing(self, relative_variance: float, known: Spread, known_variance: float, share: float) -> Spread:
+    def sharing(
+        self, relative_variance: float, known: Spread, known_variance: float, share: float, apart: float = 0.0
+    ) -> Spread:
         """Return the log of a unit-mean variable that depends on a known noise by `share`, else on a new one."""
         rest = max(relative_variance - share * share * known_variance, 0.0)
-        form = known.centred.scaled(share).plus(self.fresh(rest).centred)
+        alone = apart - share * share * self.covariance(known, known)[1] if apart else 0.0
+        form = known.centred.scaled(share).plus(self.fresh(rest, max(alone, 0.0)).centred)
         return Spread(form.weights, log_mean(relative_variance))
 
-    def noise(self, mean: float, variance: float, third: float) -> Spread:
+    def noise(self, mean: float, variance: float, third: float, apart: float = 0.0) -> Spread:
         """Return a new noise with these cumulants."""
-        self.cumulants.append((variance, third))
+        self.cumulants.append((variance, third, apart))
         weights = np.zeros(len(self.cumulants))
         weights[-1] = 1.0
         return Spread(weights, mean)
@@ -131,15 +152,40 @@ class Noises:
         a = spread.weights
         if not len(a):
             return spread.mean, 0.0, 0.0
-        variance, third = self._tabulated()[:, : len(a)]
+        variance, third, _ = self._tabulated()[:, : len(a)]
         plain = float(a**2 @ variance), float(a**3 @ third)
         bent = self._bent(spread, variance) if spread.bend else (0.0, 0.0)
-        return spread.mean, plain[0] + bent[0], plain[1] + bent[1]
+        return spread.mean, plain[0] + bent[0], plain[1] + bent[1] + spread.third
+
+    def covariance(self, one: Spread, other: Spread) -> tuple[float, float]:
+        """Return the covariance of two forms, and that of what a single example has beside them."""
+        a, b = one.weights, other.weights
+        if a is not b:
+            return self._product(a, b)
+        found = self._own.get(id(a))
+        if found is None:
+            if len(self._own) >= RECENT:
+                self._own.clear()
+            found = self._own[id(a)] = (a, self._product(a, a))
+        return found[1]
+
+    def _product(self, a: Vector, b: Vector) -> tuple[float, float]:
+        n = min(len(a), len(b))
+        if not n:
+            return 0.0, 0.0
+        variance, _, apart = (self._tabulated()[:, :n] @ (a[:n] * b[:n])).tolist()
+        return variance, apart
 
     def _tabulated(self) -> Vector:
-        if self._table.shape[1] != len(self.cumulants):
-            self._table = np.array(self.cumulants).T
-        return self._table
+        known, count = self._written, len(self.cumulants)
+        if count > self._table.shape[1]:
+            larger = np.zeros((3, 2 * count))
+            larger[:, :known] = self._table[:, :known]
+            self._table = larger
+        if count > known:
+            self._table[:, known:count] = np.array(self.cumulants[known:]).T
+            self._written = count
+        return self._table[:, :count]
 
     def _bent(self, spread: Spread, variance: Vector) -> tuple[float, float]:
         """Return what the bend adds to variance and third cumulant.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .field import Field
     from .kinship import Origin
     from .law import Law
+    from .parting import Parting
     from .source import Wave
 
 Array = NDArray[np.float64]
@@ -72,7 +73,9 @@ class Moments:
     what E[(x·y/n)²] has beyond (E[x·y/n])², relative to q squared: products of examples vary too; alignment: for a
     gradient, the squared cosine of what the network makes of it and of what it makes of the signal, weighted by both
     sizes; along: the squared cosine of the gradient and the signal of the same example; field: how positions differ,
-    None where there are none, or where their entries are independent; origin: how it came about (kinship.py).
+    None where there are none, or where their entries are independent; origin: how it came about (kinship.py);
+    unit_apart: by how much the unit variance of one example is beyond the covariance of two; parting: how d varies
+    beside q over draws, None where it is not followed; d/q is then that of a typical draw.
     """
 
     mean: Array
@@ -85,6 +88,8 @@ class Moments:
     along: float = 0.0
     field: Field | None = None
     origin: Origin | None = None
+    unit_apart: float = 0.0
+    parting: Parting | None = None
 
     @property
     def product(self) -> Array:
@@ -145,10 +150,12 @@ class Statistic:
     """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws.
 
     `places`: [*positions], what each position's own is of that, where they differ.
+    `each` says that every example has its own.
     """
 
     inverse: float
     spread: Spread
+    each: bool = False
     places: Array | None = None
 
 

@@ -93,11 +93,15 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     variance = np.maximum(m.q - m.mean**2, 1e-300)
     centred = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
     gap = correlation_gap(centred, np.sqrt(variance))
-    n, units = int(np.prod(call.args[1])), features(call.out[0], dims, run.batch.size)
+    units = features(call.out[0], dims, run.batch.size)
     field = _relative(m, dims, float(variance.mean()))
     field = field and field.of_one(units, run.batch.size)
     whole = _normalized(run, x, np.ones(1), gap, affine, units, field)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
+    if not sizes(dims):
+        return _with_statistics(run, whole, 1 / float((1 / variance).mean()), call.args[4], m.spread, each=True)
+    n = int(np.prod(call.args[1]))
+    # Each position has a variance of its own, and of n terms E[1/s²] is 1/(1 - 2/n) of 1/E[s²].
     made, mean, inverse = _with_statistics(run, whole, float(variance.mean()) * (1 - 2 / n), call.args[4], m.spread)
     uneven = field_of(m, sizes(dims))
     return made, mean, inverse if uneven is None else _by_place(inverse, uneven.share, call.args[4])
@@ -252,11 +256,11 @@ def _inverse_share(run: Interpreter, x: Signal) -> float:
 
 
 def _with_statistics(
-    run: Interpreter, whole: Signal, variance: float, eps: float, spread: Spread
+    run: Interpreter, whole: Signal, variance: float, eps: float, spread: Spread, each: bool = False
 ) -> tuple[Signal, Fill, Statistic]:
     """Return the output with mean and inverse deviation; the latter remembers what was divided by, for the backward."""
     mean = Fill(0.0, 0.0, run.new_fill())
-    inverse = Statistic(1 / (variance + eps), spread)
+    inverse = Statistic(1 / (variance + eps), spread, each=each)
     return whole, mean, inverse
 
 
@@ -273,7 +277,10 @@ def _backward(
     if g is None or not isinstance(known, Statistic) or affine is None:
         return run.lost(f"{call.name} of something that is no gradient")
     factor = affine[0] ** 2 * known.inverse * kept
-    spread = g.moments.spread.plus(known.spread.scaled(-1.0))
+    divided = known.spread.scaled(-1.0)
+    spread = g.moments.spread.plus(divided)
+    if known.each:
+        spread = spread.shifted(_own_share(g.moments.spread, divided, run))
     m = g.moments
     field = m.field
     if field is not None and 0 < removed < 1:
@@ -284,6 +291,18 @@ def _backward(
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=0.0, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole
+
+
+def _own_share(g: Spread, divided: Spread, run: Interpreter) -> float:
+    """Return what the log of a mean gains where each example is divided by its own variance: the power -1 of a curve.
+
+    Of a variance v that examples' log sizes have of their own, ½ v (1 - Σ w²) for the weights of the sizes, as much for
+    those of the gradient, and their covariance.
+    """
+    own, gradient = run.noises.covariance(divided, divided)[1], run.noises.covariance(g, g)[1]
+    weighed = run.batch.concentration(gradient)
+    left = (1 - run.batch.concentration(own) + 1 - weighed) / 2
+    return own * left + run.noises.covariance(g, divided)[1] * (1 - weighed)
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

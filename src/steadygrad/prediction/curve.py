@@ -1,0 +1,90 @@
+"""How the log of a mean square passes a function whose size is no power of that of its argument.
+
+With L the log of a batch's second moment, against a reference, and V its variance over draws, a function f of
+Gaussian units makes of it G(L) = log E[f(e^(L/2) z)²]. Over a normal L, by the three nodes of Gauss and Hermite,
+
+    E[G] = (G₋ + 4 G₀ + G₊)/6,  slope = (G₊ - G₋)/2h,  bow = (G₊ - 2 G₀ + G₋)/h²,  h² = 3V,
+
+the line and the parabola that are nearest to G where L is (statistical linearisation), not at one point. Each single
+example goes through G on its own: where they lie about the batch's L with a variance U of their own, the log of their
+mean gains ½ (bow + slope² - slope) U; a power 1 gains nothing. `Batch.concentration` says what is left of U in a mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from .batch import Batch
+from .hermite import over_rows, tables
+from .spread import Noises, Spread
+from .values import Array
+
+NARROWEST = 0.05  # half the distance of the nodes where nothing varies: a difference over less loses digits
+WIDEST = 0.7  # log variance up to which the nodes' own weights, which end at 12 deviations, hold the Gaussian to 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The mean of G(L) beside G at the reference, single examples' part included, the slope, and the bow."""
+
+    mean: float
+    slope: float
+    bow: float
+
+    def of(self, before: Spread) -> Spread:
+        """Return the form behind the function, without the third cumulant of the parabola."""
+        return before.centred.scaled(self.slope).shifted(self.mean)
+
+
+def passed(
+    values: Array, reference: float, before: Spread, noises: Noises, batch: Batch, weighed: float | None = None
+) -> Curve:
+    """Return what a function, given by its values on the nodes, makes of a form; `reference` is its mean square.
+
+    `weighed` is the concentration of the mean that the function goes into, where it is not that of the form itself.
+    """
+    variance, apart = noises.covariance(before, before)
+    about = apart * (1 - batch.concentration(apart))
+    there = about if weighed is None else apart * (1 - weighed)
+    if reference <= 0:
+        return Curve(0.0, 0.0, 0.0)
+    h = max(math.sqrt(3 * (variance + about)), NARROWEST)
+    square = over_rows(values * values)
+    at = np.array([before.mean - h, before.mean, before.mean + h])
+    low, middle, high = np.log(np.maximum(_scaled(square, at), 1e-300)) - math.log(reference)
+    slope, bow = float(high - low) / (2 * h), float(high + low - 2 * middle) / (h * h)
+    gain = (bow * (variance + about) + slope * slope * there - slope * about) / 2
+    return Curve(float(middle) + gain, slope, bow)
+
+
+def skewed(bow: float, along: float) -> float:
+    """Return the third cumulant that ½ bow (x² - V) adds to a T with this covariance with x."""
+    return 3 * bow * along * along
+
+
+def _scaled(square: Array, logs: Array) -> Array:
+    """Return the mean of a square under Gaussians of these log variances: by weights, or where they end by its line."""
+    z2, log_w = _logs()
+    means = np.asarray(np.exp(log_w - logs[:, None] / 2 - np.expm1(-logs)[:, None] * z2) @ square)
+    for i in np.flatnonzero(logs > WIDEST):
+        means[i] = _stretched(np.sqrt(square), math.exp(logs[i] / 2))
+    return means
+
+
+def _stretched(size: Array, scale: float) -> float:
+    """Return the mean square of a function that goes on straight beyond the nodes, its argument stretched."""
+    z, w, _, _ = tables()
+    x = z * scale
+    right = (size[-1] - size[-2]) / (z[-1] - z[-2]) * np.maximum(x - z[-1], 0.0)
+    left = (size[1] - size[0]) / (z[1] - z[0]) * np.minimum(x - z[0], 0.0)
+    return float(w @ (np.interp(x, z, size) + right + left) ** 2)
+
+
+@lru_cache(maxsize=1)
+def _logs() -> tuple[Array, Array]:
+    z, w, _, _ = tables()
+    return z * z / 2, np.log(w)

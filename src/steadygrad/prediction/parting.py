@@ -1,0 +1,165 @@
+"""How far examples lie apart at finite width: γ = d/q of a draw, beside the mean-field map of 1 - c.
+
+The differences of B examples are a Gram matrix of their own, of overlap r (1/(B - 1) where all are orthogonal). Given
+what units have in common, m = √c ξ, let s(m) = E[f²|m] and v(m) = Var(f|m). Over N units d has the relative variance
+
+    (E[v²]/E[v]² (1 + 2r) - 1 + E[μ₄ - 3v²]/(B E[v]²))/N
+
+and the covariance (E[s v]/(E[s] E[v]) - 1)/N with q. A log lies half its variance below: γ is what it is for a typical
+draw, and the overlap rises by E[v²]/E[v]² (1 + 2r)(1 - r)/N; what of it is beyond orthogonal differences goes with
+the square of the slope of log γ' in log γ, as all products that differ from their mean do. The map of γ is no power, so
+it is averaged over log γ and, within a draw, over the γ of its pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from .batch import Batch
+from .hermite import Expansion, decay, over_rows, tables
+from .source import Source
+from .spread import Noises, Spread, log_mean
+from .values import Array, Moments
+
+COMMON, OWN = 48, 9  # nodes for what examples share of a unit, and for what each has of its own
+NARROWEST = 0.05
+CLOSEST = 1e-8  # 1 - c below which differences are taken as infinitesimal: a double holds no smaller ones beside 1
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """What varies over draws in the differences of examples.
+
+    `overlap`: of the differences' Gram matrix; `variance`: of log γ; `with_size`: covariance of log γ and log q;
+    `apart`: variance of log γ over the pairs of one draw; `lengths`: of what examples' lengths differ by in a draw,
+    how much lies in one direction, the overlap at which it arose.
+    """
+
+    overlap: float
+    variance: float = 0.0
+    with_size: float = 0.0
+    apart: float = 0.0
+    lengths: float = 0.0
+
+    def beside(self, share: float, size: Spread, noises: Noises) -> Parting:
+        """Return the parting where a share of q is the signal's and the rest is the same for all examples."""
+        if share == 1.0:
+            return self
+        v, rest = noises.covariance(size, size)[0], 1 - share
+        variance = self.variance + 2 * rest * self.with_size + rest * rest * v
+        covariance = share * (self.with_size + rest * v)
+        return replace(self, variance=max(variance, 0.0), with_size=covariance)
+
+    def lengthened(self, apart: float, s: float, source: Source, noises: Noises) -> Parting:
+        """Return the parting where lengths differ by this much; what came through a function of slope s did before."""
+        kept = s * s * noises.covariance(source.before, source.before)[1]
+        if not apart > 0:
+            return self
+        share = min(kept / apart, 1.0)
+        before = source.parting.lengths if source.parting else 0.0
+        return replace(self, lengths=share * before + (1 - share) * self.overlap)
+
+    def median_of_lengths(self, variance: float) -> float:
+        """Return the median over draws of the variance of log lengths, a gamma's (Wilson and Hilferty 1931)."""
+        return variance * (1 - 2 * self.lengths / 9) ** 3
+
+
+def begun(x: Moments, batch: Batch) -> Parting | None:
+    """Return the parting of a signal whose own is not known: of its mean differences; None where nothing differs.
+
+    Centred products are -½ (d twice centred): those of orthogonal differences are -1/(r - 1) of their squares.
+    """
+    r = len(x.d)
+    if r < 2 or x.field is not None:
+        return None
+    rows = x.d.mean(0)
+    products = rows[:, None] + rows - x.d - rows.mean()
+    size = float(np.trace(products)) / r
+    if size <= 0:
+        return None
+    off = batch.off_diagonal(products / size + 1 / (r - 1))
+    own = float((np.diag(products) ** 2).mean()) / size**2
+    one = 1 / max(batch.size - 1, 1)
+    return Parting(min(one * own + (1 - one) * batch.distinct_mean(off * off), 1.0))
+
+
+def parted(source: Source, f: Expansion, values: Array, total: float, s: float, batch: Batch) -> tuple[Parting, float]:
+    """Return the parting behind a function, and by what its γ is beyond the map at the γ that went in."""
+    before, units = source.parting, source.units
+    assert before is not None
+    gap = batch.distinct_mean(source.gap)
+    slope, bent = _mapped(over_rows(f.plain**2), gap, before)
+    fourth, joint, kurtosis, within, bent_own = _scattered(values[len(values) // 2], gap)
+    one, least = 1 / batch.size, 1 / max(batch.size - 1, 1)
+    r = least + slope * slope * max(before.overlap - least, 0.0)
+    alike = 2 * least * fourth + (r - least) * bent_own
+    own = max(fourth - 1 + alike + kurtosis * one, 0.0)
+    share = float(over_rows(f.plain[:, 1:]) ** 2 @ decay(np.array([min(gap, 1.0)]))[0, 1:]) / float(over_rows(f.q))
+    turned = (1 + joint) * (1 - min(gap, 1.0)) / units  # what of a difference comes to lie along the signal
+    joint += share * (alike * (1 - one) + kurtosis * one) + within * one
+    shift = bent - turned + log_mean(own / units) - log_mean(total / units)
+    return Parting(
+        min(r + fourth * (1 + 2 * r) * (1 - r) / units, 1.0),
+        slope * slope * before.variance + max(own - 2 * joint + total, 0.0) / units,
+        s * slope * before.with_size + (joint - total) / units,
+        slope * slope * before.apart + 2 * fourth * (1 - r) / units,
+    ), math.exp(shift)
+
+
+def sampled(source: Source, batch: Batch) -> Parting:
+    """Return the parting of the units themselves: that of their covariances, and what a finite sample of them adds."""
+    p, n = source.parting, source.units
+    assert p is not None
+    r, gap = p.overlap, min(batch.distinct_mean(source.gap), 1.0)
+    joint = 2 * gap * r * (1 - 1 / batch.size)
+    variance = p.variance + max(2 * r - 2 * joint + source.own_variance, 0.0) / n
+    overlap = min(r + (1 + 2 * r) * (1 - r) / n, 1.0)
+    covariance = p.with_size + (joint - source.own_variance) / n
+    return Parting(overlap, variance, covariance, p.apart + 2 * (1 - r) / n, p.lengths)
+
+
+def _mapped(masses: Array, gap: float, before: Parting) -> tuple[float, float]:
+    """Return the slope of log γ' in log γ, and what its mean is beyond its value at γ.
+
+    Over the pairs of a draw γ takes the values γ (1 ± σ), which leaves its mean; no more than 2, where c is -1.
+    """
+    h = max(math.sqrt(3 * before.variance), NARROWEST)
+    sigma = min(math.sqrt(math.expm1(before.apart)), max(2 / gap - 1, 0.0), 1.0)
+    scales = np.array([math.exp(-h), 1.0, math.exp(h), 1 - sigma, 1 + sigma])
+    found = np.maximum(decay(np.minimum(gap * scales, 2.0)) @ masses, 1e-300)
+    low, middle, high = np.log(found[:3])
+    pairs = math.log((found[3] + found[4]) / 2) - middle
+    bow = float(low - 2 * middle + high) / (h * h)
+    return float(high - low) / (2 * h), bow * before.variance / 2 + float(pairs)
+
+
+def _scattered(values: Array, gap: float) -> tuple[float, float, float, float, float]:
+    """Return, by values on nodes, E[v²]/E[v]², the covariance of s and v, E[μ₄ - 3v²]/E[v]², 2 E[μ μ₃]/(E[s] E[v]).
+
+    And E[b²]/E[v]², b the second Hermite coefficient of (f - μ)² in what an example has of its own: √2 v of a line.
+    """
+    (m, w_m), (e, w_e) = _nodes(COMMON), _nodes(OWN)
+    gap = min(max(gap, CLOSEST), 1.0)
+    y = np.interp(math.sqrt(1 - gap) * m[:, None] + math.sqrt(gap) * e, tables()[0], values)
+    mean, s = y @ w_e, (y * y) @ w_e
+    off = y - mean[:, None]
+    square_off = off * off
+    v, third, fourth = square_off @ w_e, (square_off * off) @ w_e, (square_off * square_off) @ w_e
+    d, q = float(w_m @ v), float(w_m @ s)
+    if d <= 0:
+        return 1.0, 0.0, 0.0, 0.0, 2.0
+    square = float(w_m @ v**2) / d**2
+    within = 2 * float(w_m @ (mean * third)) / (q * d)
+    b = square_off @ (w_e * (e * e - 1) / math.sqrt(2))
+    joint, kurtosis = float(w_m @ (s * v)) / (q * d) - 1, float(w_m @ fourth) / d**2 - 3 * square
+    return square, joint, kurtosis, within, float(w_m @ b**2) / d**2
+
+
+@cache
+def _nodes(count: int) -> tuple[Array, Array]:
+    x, w = np.polynomial.hermite_e.hermegauss(count)
+    return x, w / w.sum()
