@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from steadygrad.setup import Batch, mapped, tensors_in
 
 from .collector import Collector, Unavailable
 from .constant_guess import constant_guess
@@ -90,6 +92,7 @@ class ConstantInputs:
         comparison: steps with those features at zero.
         path: the layer.
         count: rows that were looked at.
+        alike: whether all examples are one and the same, and not blank.
     """
 
     columns: tuple[int, ...]
@@ -98,6 +101,7 @@ class ConstantInputs:
     comparison: Comparison | None
     path: str
     count: int
+    alike: bool = False
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -105,8 +109,8 @@ class ConstantInputs:
         entrance = collector.get(Entrance)
         columns = entrance.constants if entrance.from_data else ()
         square, bound = entrance.constant_square, float(entrance.rows.shape[1])
-        comparison = None
-        if columns and square > bound:
+        comparison, alike = None, _all_alike(collector.get(Sampled))
+        if columns and square > bound and not alike:
             comparison = _compared(collector, inputs=_without(columns))
         return cls(
             columns=columns,
@@ -115,7 +119,20 @@ class ConstantInputs:
             comparison=comparison,
             path=entrance.path,
             count=len(entrance.rows),
+            alike=alike,
         )
+
+
+def _all_alike(sampled: Sampled) -> bool:
+    """Whether each tensor of the inputs holds one example over and over; of blank ones another rule speaks."""
+    first = [x[:1].to_dense() for x in tensors_in(sampled.first.inputs).values() if x.dim()]
+    examples = sum(batch.size for batch in sampled.batches)
+    return examples > 1 and any(bool(x.any()) for x in first) and all(_holds_only(b, first) for b in sampled.batches)
+
+
+def _holds_only(batch: Batch, first: list[Tensor]) -> bool:
+    parts = [x.to_dense() for x in tensors_in(batch.inputs).values() if x.dim()]
+    return all(x.shape[1:] == y.shape[1:] and bool((x == y).all()) for x, y in zip(parts, first, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,9 +264,26 @@ def _apart(entrance: Entrance) -> float:
 
 
 def _standardised_inputs(sampled: Sampled, apart: float) -> Change:
-    x = torch.cat(
-        [b.inputs.to_dense().flatten(1) if b.inputs.dim() > 1 else b.inputs[:, None] for b in sampled.batches]
-    ).double()
+    """Of several tensors those alone that are out of scale: numbers of rows and masks mean what they are."""
+    if isinstance(sampled.first.inputs, Tensor):
+        return _standardised([b.inputs for b in sampled.batches], apart)
+    places = zip(*(tensors_in(b.inputs).values() for b in sampled.batches), strict=True)
+    changes = [_standardised(list(xs), apart) if _is_off(xs[0]) else lambda x: x for xs in places]
+
+    def change(inputs: Any) -> Any:
+        next_change = iter(changes)
+        return mapped(lambda x: next(next_change)(x), inputs)
+
+    return change
+
+
+def _is_off(x: Tensor) -> bool:
+    size = float(x.double().square().mean()) if x.is_floating_point() else 1.0
+    return size > OUT_OF_SCALE or 0 < size * x[0].numel() < 1 / OUT_OF_SCALE
+
+
+def _standardised(tensors: list[Tensor], apart: float) -> Change:
+    x = torch.cat([x.to_dense().flatten(1) if x.dim() > 1 else x[:, None] for x in tensors]).double()
     # Features that share a unit, as pixels do, keep their sizes against each other.
     axes = (0,) if apart > math.sqrt(OUT_OF_SCALE) else (0, 1)
     mean, deviation = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 
 from steadygrad.diagnosis.trial_block import trial_of
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.sharpness import Sharpness, sharpness
 from steadygrad.measurement.trial import Trial, train
 from steadygrad.measurement.untouched import untouched
@@ -154,7 +155,7 @@ def _sharpness(collector: Collector, probe: Probe) -> Sharpness | None:
 
     def loss() -> torch.Tensor:
         torch.manual_seed(0)
-        found: torch.Tensor = loss_fn(setup.model(inputs), targets)
+        found: torch.Tensor = loss_fn(outputs_of(setup.model, inputs), targets)
         return found
 
     try:
