@@ -37,15 +37,16 @@ class Layer(nn.Module):
 
 
 class Gated(nn.Module):
-    """Affine as long as a gain of zero hides its bent branch."""
+    """Affine as long as a gain hides its bent branch."""
 
-    def __init__(self) -> None:
+    def __init__(self, gain: float) -> None:
         super().__init__()
-        self.a, self.b, self.g, self.head = Layer(6, 12), Layer(12, 12), nn.Parameter(torch.zeros(())), Layer(12, 3)
+        self.a, self.b, self.head = Layer(6, 12), Layer(12, 12), Layer(12, 3)
+        self.g = nn.Parameter(torch.full((12,), gain))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.b(self.a(x))
-        return self.head(h + self.g * torch.relu(h))
+        return self.head(h + self.g * torch.tanh(h))
 
 
 def codes(model: nn.Module, x: torch.Tensor | None = None) -> list[str]:
@@ -68,8 +69,9 @@ def test_zero_biases_of_any_name_hide_no_bend() -> None:
     assert "NET001" not in codes(nn.Sequential(Layer(6, 12), nn.ReLU(), Layer(12, 12), Layer(12, 3)))
 
 
-def test_a_zero_gain_may_hide_a_bend() -> None:
-    model = Gated()
+@pytest.mark.parametrize("gain", [0.0, 1e-4])
+def test_a_small_gain_may_hide_a_bend(gain: float) -> None:
+    model = Gated(gain)
     before = [p.clone() for p in model.parameters()]
     report = sg.check({"model": model, "data": [(torch.randn(32, 6), torch.zeros(32, dtype=torch.long))]})
     assert "NET001" not in [f.code for f in report.findings]
@@ -88,3 +90,17 @@ def test_examples_that_are_all_one_are_told_from_constant_columns(size: float) -
     x = size * torch.randn(256, 6)
     x[:, 2] = size
     assert "DAT004" not in codes(model, x)
+
+
+def test_a_sum_over_entries_is_held_against_the_mean_over_them() -> None:
+    x = torch.randn(512, 16)
+    data = list(zip(x.split(64), x.split(64), strict=True))
+    model = nn.Sequential(nn.Linear(16, 24), nn.Tanh(), nn.Linear(24, 16))
+    first: dict[str, str] = {}
+    for reduction in ("sum", "mean"):
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+        loss_fn = nn.MSELoss(reduction=reduction)
+        report = sg.check({"model": model, "data": data, "loss_fn": loss_fn, "optimizer": optimizer})
+        first[reduction] = next((f.message for f in report.findings if f.code == "LOS008" and f.level != "info"), "")
+    assert "1024 times as long" in first["sum"]
+    assert first["mean"] == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
-from .measured import Measured
+from .measured import Measured, is_matrix
 from .sampled import Sampled, examples
 from .unregistered import leaves
 
@@ -34,8 +33,8 @@ class Affinity:
         deviation: norm of that sum over the norm of f(x) - f(0); NaN where rounding hides the latter.
         rounding: what rounding alone may make of it.
         count: numbers that the deviation rests on.
-        waits: a tensor of parameters is all zero, as before a branch that begins at nothing, and with other numbers in
-            its place the map bends.
+        waits: it bends once gains, slopes, biases and what is all zero are other numbers, as where a branch begins at
+            nothing or next to it.
     """
 
     layers: tuple[str, ...]
@@ -60,8 +59,8 @@ class Affinity:
                 return nothing
             ends = rows[-1][1].module, rows[0][1].module
             deviation, rounding, count = _tried(model, *ends, inputs)
-            with _filled(_zeros(model)) as zeros:
-                waits = bool(zeros) and not operator.le(*_tried(model, *ends, inputs)[:2])
+            with _filled(_hiding(model)):
+                elsewhere, slack, _ = _tried(model, *ends, inputs)
         except Exception as error:
             raise Unavailable(f"Whether the model is linear was not tried: {type(error).__name__}: {error}") from error
         widths = tuple(_widths(call.module) for _, call in summing)
@@ -71,7 +70,7 @@ class Affinity:
             deviation=deviation,
             rounding=rounding,
             count=count,
-            waits=waits,
+            waits=not elsewhere <= slack,
         )
 
     @property
@@ -88,21 +87,22 @@ def _tried(model: nn.Module, head: nn.Module, first: nn.Module, inputs: Tensor) 
     return max(tried, key=lambda at: at[0] - at[1] if math.isfinite(at[0]) else math.inf)
 
 
-def _zeros(model: nn.Module) -> list[Tensor]:
-    return [p.detach() for p in model.parameters() if p.numel() and not bool(p.detach().any())]
+def _hiding(model: nn.Module) -> list[Tensor]:
+    """Gains, slopes and biases, and what is all zero: some of their values make a map affine that will not stay so."""
+    return [p.detach() for p in model.parameters() if not is_matrix(p) or not bool(p.detach().any())]
 
 
 @contextmanager
-def _filled(zeros: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Other numbers in the place of zeros, as training will put there, while the block runs."""
-    generator = torch.Generator().manual_seed(0)
+def _filled(tensors: list[Tensor]) -> Iterator[None]:
+    """Numbers of unit size in their place, as training may put there, while the block runs."""
+    generator, kept = torch.Generator().manual_seed(0), [x.clone() for x in tensors]
     try:
-        for x in zeros:
+        for x in tensors:
             x.copy_(torch.randn(x.shape, generator=generator))
-        yield zeros
+        yield
     finally:
-        for x in zeros:
-            x.zero_()
+        for x, was in zip(tensors, kept, strict=True):
+            x.copy_(was)
 
 
 def _is_stacked(model: nn.Module, inputs: Any, layers: list[nn.Module]) -> bool:

@@ -188,12 +188,14 @@ class DividedLoss:
     Attributes:
         growth: see `LossRun`.
         batch_size: examples in a batch.
-        comparison: steps with the loss over the batch size.
+        comparison: steps with the loss over the batch size, and over the entries of an example too.
+        entries: targets of an example that are summed as well, where without them the mean would not train either.
     """
 
     growth: float
     batch_size: int
     comparison: Comparison | None
+    entries: int = 1
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -202,7 +204,14 @@ class DividedLoss:
         found = cls(growth=run.growth, batch_size=run.batch_size, comparison=None)
         if not found.is_sum:
             return found
-        return replace(found, comparison=_compared(collector, divided=found.factor))
+        found = replace(found, comparison=_compared(collector, divided=found.factor))
+        each = max((p.target.numel() // run.batch_size for p in run.pairs if p.target is not None), default=1)
+        if each == 1 or found.comparison is None or found.comparison.hurts:
+            return found
+        # A loss that is named a sum is one over all that it takes, and its mean is over as much.
+        of_all = replace(found, entries=each)
+        of_all = replace(of_all, comparison=_compared(collector, divided=of_all.factor))
+        return of_all if of_all.comparison is not None and of_all.comparison.hurts else found
 
     @property
     def is_sum(self) -> bool:
@@ -225,7 +234,7 @@ class DividedLoss:
         >>> DividedLoss(growth=1.0, batch_size=8, comparison=None).factor
         8
         """
-        return int(self.batch_size**self.power)
+        return int(self.batch_size**self.power * self.entries)
 
 
 def _compared(
