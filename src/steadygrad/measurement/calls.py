@@ -172,7 +172,7 @@ def first_tensor(found: Any) -> torch.Tensor | None:
     """
     if isinstance(found, torch.Tensor):
         return found
-    if isinstance(found, dict):
+    if isinstance(found, Mapping):
         found = list(found.values())
     if isinstance(found, list | tuple):
         return next((tensor for part in found if (tensor := first_tensor(part)) is not None), None)

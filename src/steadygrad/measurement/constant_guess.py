@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .scalar_loss import Loss
+from .scalar_loss import Loss, outputs_of
 
 # A constant of d numbers fits the targets it was chosen on by d/2n better than those it was not (Akaike 1974, in nats
 # an example): with ten examples a number that is a twentieth.
@@ -36,8 +36,8 @@ def constant_guess(model: nn.Module, batches: Iterable[tuple[Any, Any]], loss_fn
     """
     batches = list(batches)
     with torch.no_grad():
-        outputs = [model(inputs) for inputs, _ in batches]
-    sizes = [len(inputs) for inputs, _ in batches]
+        outputs = [outputs_of(model, inputs) for inputs, _ in batches]
+    sizes = [len(targets) for _, targets in batches]
     if not outputs or not all(_an_entry_each(out, n) for out, n in zip(outputs, sizes, strict=True)):
         return ()
     guess = torch.cat([out.detach().double().mean(0, keepdim=True) for out in outputs]).mean(0).requires_grad_()

@@ -15,7 +15,7 @@ from .foreach_norm import foreach_norm
 from .gradient_edits import Edits
 from .gradient_watch import GradientWatch
 from .record import Record
-from .scalar_loss import Loss
+from .scalar_loss import Loss, outputs_of
 
 # Batches that a loop may gather the gradients of before its first step.
 _GATHERED = 32
@@ -70,7 +70,7 @@ class OwnLoop:
         """Call the step once."""
         inputs, targets = batch
         with torch.no_grad():
-            value = float(self.loss_fn(self.model(inputs), targets))
+            value = float(self.loss_fn(outputs_of(self.model, inputs), targets))
         record.losses.append(value)
         if not math.isfinite(value):
             record.nonfinite = "loss"

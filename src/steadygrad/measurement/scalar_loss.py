@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ Loss = Callable[[Any, Any], torch.Tensor]
 
 
 def outputs_of(model: nn.Module, inputs: Any) -> Any:
-    """Call a model on a batch's inputs: a tensor as it is, a sequence or a mapping unpacked.
+    """Call a model on a batch's inputs: a tensor as it is, a sequence or a mapping as `arguments_of` says.
 
     Raises:
         ValueError: the inputs are none of these.
@@ -24,15 +25,42 @@ def outputs_of(model: nn.Module, inputs: Any) -> Any:
     >>> outputs_of(nn.Identity(), torch.ones(2)).tolist()
     [1.0, 1.0]
     """
+    args, kwargs = arguments_of(model, inputs)
+    return model(*args, **kwargs)
+
+
+def arguments_of(model: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a model is called with: a sequence or a mapping unpacked, or whole where `forward` takes it not so.
+
+    Raises:
+        ValueError: the inputs are none of these.
+
+    >>> class Whole(nn.Module):
+    ...     def forward(self, batch): return batch["x"] + batch["y"]
+    >>> arguments_of(Whole(), {"x": 1, "y": 2}), arguments_of(nn.Bilinear(1, 1, 1), ("x", "y"))
+    ((({'x': 1, 'y': 2},), {}), (('x', 'y'), {}))
+    """
     match inputs:
         case torch.Tensor():
-            return model(inputs)
+            return (inputs,), {}
         case Mapping():
-            return model(**inputs)
+            args, kwargs = (), dict(inputs)
         case Sequence():
-            return model(*inputs)
+            args, kwargs = tuple(inputs), {}
         case _:
             raise ValueError(not_allowed("inputs", "must be a tensor, a sequence or a mapping", type(inputs).__name__))
+    return (args, kwargs) if _takes(model, args, kwargs) or not _takes(model, (inputs,), {}) else ((inputs,), {})
+
+
+def _takes(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether `forward` can be called so, by its signature; True where it has none to read."""
+    try:
+        inspect.signature(model.forward).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def scalar_loss(loss: Any) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -16,11 +15,12 @@ from torch import nn
 
 from steadygrad.errors import in_short
 
+from .budget import Budget
 from .foreach_norm import foreach_norm
 from .gradient_edits import Edits
 from .own_loop import OwnLoop
 from .record import Record
-from .scalar_loss import Loss
+from .scalar_loss import Loss, outputs_of
 
 # A trial that has learned this long and this well has shown what it can.
 _ENOUGH, _IN_A_ROW = 100, 20
@@ -83,7 +83,7 @@ def train(
         loss_fn: takes (outputs, targets), returns a scalar.
         optimizer: steps as it is; one whose step needs a closure gets one.
         steps: at most as many, >= 1.
-        seconds: begins no step after this time.
+        seconds: begins no step after so much time of its own; see `Budget`.
         probe: batches whose losses are compared before and after.
         clip: largest global norm that a gradient is shortened to; None leaves it alone.
         step: the user's own, which takes a batch, in place of the plain loop's.
@@ -97,7 +97,7 @@ def train(
     model.train()
     kind = _Loop if step is None else partial(OwnLoop, step=step)
     loop = kind(model=model, loss_fn=loss_fn, optimizer=optimizer, clip=clip)
-    probe, record, start = list(probe), Record(), time.perf_counter()
+    probe, record, budget = list(probe), Record(), Budget(seconds)
     with torch.enable_grad(), ExitStack() as stack:
         loop.edits = stack.enter_context(Edits.watched(loop.parameters))
         stack.enter_context(loop.watching(record))
@@ -107,7 +107,7 @@ def train(
                 loop.step_(batch, record)
                 if record.nonfinite or _learned(record, before):
                     break
-                if time.perf_counter() - start > seconds and record.ended == "" and len(record.losses) < steps:
+                if budget.is_over and record.ended == "" and len(record.losses) < steps:
                     record.ended = f"{seconds:g} s had passed"
                     break
         except Exception as error:
@@ -163,7 +163,7 @@ def probed(model: nn.Module, probe: Batches, loss_fn: Loss) -> tuple[float, ...]
     try:
         with untouched(model):
             torch.manual_seed(0)
-            return tuple(float(loss_fn(model(inputs), targets)) for inputs, targets in probe)
+            return tuple(float(loss_fn(outputs_of(model, inputs), targets)) for inputs, targets in probe)
     except Exception:  # the loop itself says what raises
         return ()
 
@@ -216,7 +216,7 @@ class _Loop:
             parameter.grad = None
         self.optimizer.zero_grad()
         self.edits.begin()
-        loss = self.loss_fn(self.model(inputs), targets)
+        loss = self.loss_fn(outputs_of(self.model, inputs), targets)
         loss.backward()
         return loss.detach()
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from steadygrad.errors import SetupError
-from steadygrad.setup import Setup, first_batch
+from steadygrad.setup import Setup, first_batch, mapped
 
 from . import demands
 from .batch import exchangeable
@@ -52,7 +52,8 @@ def _with_model(made: object, run: Interpreter) -> object:
 def _examples(setup: Setup, inputs: Sequence[int] | None, run: Interpreter) -> Examples:
     batch = None if inputs is not None else first_batch(setup)
     if batch is not None:
-        x, y = _known(batch.inputs, run), None if batch.targets is None else _numbers(batch.targets, run)
+        x = mapped(lambda part: _known(part, run), batch.inputs)
+        y = None if batch.targets is None else _numbers(batch.targets, run)
         with outside():
             return examples_of(x, y)
     if inputs is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from steadygrad.errors import SetupError
 
+from .parts import tensors_in
 from .training_setup import Setup
 from .user_code import user_code
 
@@ -18,11 +20,11 @@ class Batch:
     """Inputs and targets of some examples, on the device that they came on.
 
     Attributes:
-        inputs: examples along the first dimension.
+        inputs: a tensor with examples along the first dimension, or a mapping or sequence that holds some.
         targets: as many, or None.
     """
 
-    inputs: torch.Tensor
+    inputs: Any
     targets: torch.Tensor | None = None
 
     @property
@@ -32,14 +34,32 @@ class Batch:
         >>> Batch(inputs=torch.zeros(3, 2)).size
         3
         """
-        return len(self.inputs)
+        return len(next(iter(tensors_in(self.inputs).values())))
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Every tensor of inputs and targets, by where it is.
+
+        >>> list(Batch(inputs=(torch.zeros(3, 2), torch.zeros(3)), targets=torch.zeros(3)).tensors)
+        ['inputs[0]', 'inputs[1]', 'targets']
+        """
+        return tensors_in(self.inputs) | tensors_in(self.targets, "targets")
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the inputs hold.
+
+        >>> Batch(inputs={"a": torch.zeros(3, 2), "b": torch.zeros(3)}).numbers
+        9
+        """
+        return sum(x.numel() for x in tensors_in(self.inputs).values())
 
 
 def first_batch(setup: Setup) -> Batch | None:
     """Return the first batch of the data, or None where the setup has no data.
 
     Raises:
-        SetupError: the data are empty, a batch is not (inputs, targets) of tensors, or their sizes differ.
+        SetupError: the data are empty, a batch is not (inputs, targets), holds no tensors, or their sizes differ.
         UserCodeError: the data raised.
 
     >>> first_batch(Setup(model=torch.nn.Linear(2, 1), data=[(torch.ones(3, 2), torch.ones(3, 1))])).size
@@ -63,7 +83,7 @@ def checked_batch(setup: Setup, found: object, index: int) -> Batch:
         index: the batch's number, from 0, which the error names from 1 on.
 
     Raises:
-        SetupError: it is not (inputs, targets) of tensors, or their sizes differ.
+        SetupError: it is not (inputs, targets), holds no tensors, or their sizes differ.
 
     >>> checked_batch(Setup(model=torch.nn.Linear(2, 1)), torch.ones(3, 2), 4).size
     3
@@ -77,26 +97,31 @@ def checked_batch(setup: Setup, found: object, index: int) -> Batch:
 
 
 def _pair(found: object, *, targets_needed: bool) -> Batch:
-    if isinstance(found, torch.Tensor) and not targets_needed:
+    if isinstance(found, torch.Tensor | Mapping) and tensors_in(found) and not targets_needed:
         return Batch(inputs=found)
     if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != 2:
         raise SetupError(f"a batch of `data` must be a pair (inputs, targets), got {_described(found)}.")
-    for name, part in zip(("inputs", "targets"), found, strict=True):
-        if not isinstance(part, torch.Tensor):
-            raise SetupError(f"the {name} of a batch must be a torch.Tensor, got {_described(part)}.")
-    return Batch(inputs=found[0], targets=found[1])
+    inputs, targets = found
+    if not tensors_in(inputs):
+        raise SetupError(
+            f"the inputs of a batch must be a torch.Tensor, or a mapping or sequence of them, got {_described(inputs)}."
+        )
+    if not isinstance(targets, torch.Tensor):
+        raise SetupError(f"the targets of a batch must be a torch.Tensor, got {_described(targets)}.")
+    return Batch(inputs=inputs, targets=targets)
 
 
 def _sizes_agree(batch: Batch) -> Batch:
-    if batch.inputs.dim() == 0:
+    x = next(iter(tensors_in(batch.inputs).values()))
+    if x.dim() == 0:
         raise SetupError("the inputs of a batch must have examples along their first dimension, got a scalar.")
-    if batch.targets is not None and batch.targets.shape[:1] != batch.inputs.shape[:1]:
+    if batch.targets is not None and batch.targets.shape[:1] != x.shape[:1]:
         raise SetupError(
             "a batch must have as many targets as inputs, "
-            f"got inputs of shape {tuple(batch.inputs.shape)} and targets of shape {tuple(batch.targets.shape)}."
+            f"got inputs of shape {tuple(x.shape)} and targets of shape {tuple(batch.targets.shape)}."
         )
-    if batch.size == 0:
-        raise SetupError(f"a batch must hold at least one example, got inputs of shape {tuple(batch.inputs.shape)}.")
+    if len(x) == 0:
+        raise SetupError(f"a batch must hold at least one example, got inputs of shape {tuple(x.shape)}.")
     return batch
 
 
@@ -106,5 +131,7 @@ def _described(found: object) -> str:
             return f"a Tensor of shape {tuple(found.shape)}"
         case list() | tuple():
             return f"a {type(found).__name__} of length {len(found)}"
+        case Mapping():
+            return f"a {type(found).__name__} with {sorted(map(str, found))}"
         case _:
             return type(found).__name__

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .parts import mapped
 from .training_setup import Setup
 from .user_step import parts_of
 
@@ -50,12 +51,4 @@ def copied(batch: Any) -> Any:
     >>> copied([x, "name"])[0].add_(1).tolist(), x.tolist()
     ([2.0, 2.0], [1.0, 1.0])
     """
-    match batch:
-        case torch.Tensor():
-            return batch.detach().clone().requires_grad_(batch.requires_grad)
-        case tuple() if hasattr(batch, "_fields"):
-            return type(batch)(*map(copied, batch))
-        case list() | tuple():
-            return type(batch)(map(copied, batch))
-        case _:
-            return batch
+    return mapped(lambda x: x.detach().clone().requires_grad_(x.requires_grad), batch)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
-from .measured import Measured
+from .measured import Measured, is_matrix
 from .sampled import Sampled, examples
 from .unregistered import leaves
 
@@ -31,7 +33,8 @@ class Affinity:
         deviation: norm of that sum over the norm of f(x) - f(0); NaN where rounding hides the latter.
         rounding: what rounding alone may make of it.
         count: numbers that the deviation rests on.
-        waits: a weight or gain is all zero, as before a branch that begins at nothing: what it hides may bend.
+        waits: it bends once gains, slopes, biases and what is all zero are other numbers, as where a branch begins at
+            nothing or next to it.
     """
 
     layers: tuple[str, ...]
@@ -48,17 +51,18 @@ class Affinity:
         summing = [(row, call) for row, call in rows if not isinstance(call.module, nn.Embedding | nn.EmbeddingBag)]
         layers = tuple(dict.fromkeys(row.path for row, _ in summing))
         inputs = examples(collector.get(Sampled).first.inputs, _SAMPLE)
+        if not isinstance(inputs, Tensor):
+            raise Unavailable("The inputs are no single tensor, so whether the model is linear in them was not tried.")
         nothing = cls(layers=layers, widths=(), deviation=math.nan, rounding=0.0, count=0)
         try:
             if len(layers) < 2 or not _is_stacked(model, inputs, [call.module for _, call in summing]):
                 return nothing
-            with untouched(model), torch.no_grad():
-                f, x = _map(model.eval(), rows[-1][1].module, rows[0][1].module, inputs)
-                tried = [_deviation(f, x, scale) for scale in _SCALES]
+            ends = rows[-1][1].module, rows[0][1].module
+            deviation, rounding, count = _tried(model, *ends, inputs)
+            with _filled(_hiding(model)):
+                elsewhere, slack, _ = _tried(model, *ends, inputs)
         except Exception as error:
             raise Unavailable(f"Whether the model is linear was not tried: {type(error).__name__}: {error}") from error
-        # A piecewise linear map looks affine where its pieces are large: the scale counts at which it bends most.
-        deviation, rounding, count = max(tried, key=lambda at: at[0] - at[1] if math.isfinite(at[0]) else math.inf)
         widths = tuple(_widths(call.module) for _, call in summing)
         return cls(
             layers=layers,
@@ -66,7 +70,7 @@ class Affinity:
             deviation=deviation,
             rounding=rounding,
             count=count,
-            waits=any("bias" not in name and not bool(p.detach().any()) for name, p in model.named_parameters()),
+            waits=not elsewhere <= slack,
         )
 
     @property
@@ -75,7 +79,33 @@ class Affinity:
         return self.deviation <= self.rounding
 
 
-def _is_stacked(model: nn.Module, inputs: Tensor, layers: list[nn.Module]) -> bool:
+def _tried(model: nn.Module, head: nn.Module, first: nn.Module, inputs: Tensor) -> tuple[float, float, int]:
+    """A piecewise linear map looks affine where its pieces are large: the scale counts at which it bends most."""
+    with untouched(model), torch.no_grad():
+        f, x = _map(model.eval(), head, first, inputs)
+        tried = [_deviation(f, x, scale) for scale in _SCALES]
+    return max(tried, key=lambda at: at[0] - at[1] if math.isfinite(at[0]) else math.inf)
+
+
+def _hiding(model: nn.Module) -> list[Tensor]:
+    """Gains, slopes and biases, and what is all zero: some of their values make a map affine that will not stay so."""
+    return [p.detach() for p in model.parameters() if not is_matrix(p) or not bool(p.detach().any())]
+
+
+@contextmanager
+def _filled(tensors: list[Tensor]) -> Iterator[None]:
+    """Numbers of unit size in their place, as training may put there, while the block runs."""
+    generator, kept = torch.Generator().manual_seed(0), [x.clone() for x in tensors]
+    try:
+        for x in tensors:
+            x.copy_(torch.randn(x.shape, generator=generator))
+        yield
+    finally:
+        for x, was in zip(tensors, kept, strict=True):
+            x.copy_(was)
+
+
+def _is_stacked(model: nn.Module, inputs: Any, layers: list[nn.Module]) -> bool:
     """Whether any of the layers is fed by another one: parallel ones are no product."""
     weights = {id(p): id(m) for m in layers for p in m.parameters(recurse=False)}
     fed: list[bool] = []
@@ -87,7 +117,7 @@ def _is_stacked(model: nn.Module, inputs: Tensor, layers: list[nn.Module]) -> bo
     handles = [m.register_forward_pre_hook(before) for m in layers]
     try:
         with untouched(model), torch.enable_grad():
-            model(inputs)
+            outputs_of(model, inputs)
     finally:
         for handle in handles:
             handle.remove()

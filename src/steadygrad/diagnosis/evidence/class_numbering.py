@@ -58,7 +58,7 @@ class ClassNumbering:
         """Number the classes in other ways and fit each linearly."""
         run, sampled = collector.get(LossRun), collector.get(Sampled)
         pair = next((p for p in run.named(*REGRESSIONS) if p.target is not None), None)
-        if pair is None:
+        if pair is None or not isinstance(sampled.first.inputs, torch.Tensor):
             return cls()
         batches = [b for b in sampled.batches if b.inputs.shape[1:] == sampled.first.inputs.shape[1:]]
         y = _numbers(batches) if _is_one_a_row(pair, sampled.first) else None

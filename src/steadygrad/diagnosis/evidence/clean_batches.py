@@ -36,7 +36,7 @@ def clean_batches(collector: Collector, most: int) -> list[Batch]:
     with user_code("`data`"):
         for index, batch in enumerate(islice(setup.data, _LOOKED_AT)):
             checked = checked_batch(setup, batch, index)
-            if _finite(checked.inputs) and (checked.targets is None or _finite(checked.targets)):
+            if all(map(_finite, checked.tensors.values())):
                 found.append(checked)
             if len(found) == most:
                 break

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from steadygrad.fans import weight_fans
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
@@ -56,7 +58,7 @@ class Entrance:
             rows=rows,
             constants=tuple(constant.nonzero().flatten().tolist()),
             rms=rows.square().mean(0).sqrt(),
-            from_data=batch.inputs.dim() == 2 and batch.inputs.shape[1] == columns,
+            from_data=_is_table(batch.inputs, columns),
         )
 
     @property
@@ -89,13 +91,13 @@ class Entrance:
         return value
 
 
-def _first(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Module, Tensor]:
-    """The first layer that sums and is called on real numbers, and what it is given."""
+def _first(model: nn.Module, inputs: Any) -> tuple[str, nn.Module, Tensor]:
+    """The first layer that sums and what it is given; of several tensors that the data give, the most out of scale."""
     found: list[tuple[str, nn.Module, Tensor]] = []
 
     def hook(path: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def before(_: nn.Module, args: tuple[object, ...]) -> None:
-            if not found and args and isinstance(args[0], Tensor):
+            if args and isinstance(args[0], Tensor):
                 found.append((path, module, args[0]))
 
         return module.register_forward_pre_hook(before)
@@ -108,18 +110,27 @@ def _first(model: nn.Module, inputs: Tensor) -> tuple[str, nn.Module, Tensor]:
     handles = [hook(path, m) for path, m in layers]
     try:
         with untouched(model), torch.enable_grad():
-            model(inputs)
+            outputs_of(model, inputs)
     except Exception as error:
         raise Unavailable(f"What enters the model was not looked at: {type(error).__name__}: {error}") from error
     finally:
         for handle in handles:
             handle.remove()
-    if not found or not found[0][2].is_floating_point():
+    if not found or not any(x.is_floating_point() for _, _, x in found[: 1 if isinstance(inputs, Tensor) else None]):
         raise Unavailable("No layer that sums is called as a module, so the scale of its inputs was not looked at.")
-    path, module, entering = found[0]
+    path, module, entering = found[0] if isinstance(inputs, Tensor) else max(found, key=_out_of_scale)
     if _is_computed(model, entering):
         raise Unavailable(f"A product in the model's own code comes before {path!r}, so its inputs were not looked at.")
     return path, module, entering.detach()
+
+
+def _out_of_scale(found: tuple[str, nn.Module, Tensor]) -> float:
+    """How far the mean square of what enters a layer is from 1, in e-folds; -1 where a parameter had a part in it."""
+    entering = found[2]
+    if not entering.is_floating_point() or any(True for _ in leaves(entering)):
+        return -1.0
+    square = float(entering.detach().double().square().mean())
+    return abs(math.log(square)) if square > 0 else 0.0
 
 
 def _is_computed(model: nn.Module, entering: Tensor) -> bool:
@@ -143,10 +154,15 @@ def _rows(module: nn.Module, entering: Tensor) -> Tensor:
     return rows.cpu().double()
 
 
+def _is_table(inputs: Any, columns: int) -> bool:
+    """Whether the inputs are one tensor with a row an example and so many columns."""
+    return isinstance(inputs, Tensor) and inputs.dim() == 2 and inputs.shape[1] == columns
+
+
 def _constant_in_all(sampled: Sampled, columns: int, constant: Tensor) -> Tensor:
     """Keep a feature only where every batch agrees; where the layer is given something else, the first must do."""
     first = sampled.first.inputs
-    if first.layout != torch.strided or first.dim() != 2 or first.shape[1] != columns:
+    if not _is_table(first, columns) or first.layout != torch.strided:
         return constant
     for batch in sampled.batches[1:]:
         if batch.inputs.shape[1:] == first.shape[1:]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 from steadygrad.numerics.operator_graph import Operator, operators_of
 from steadygrad.numerics.unstable_forms import (
@@ -87,12 +88,12 @@ class Exponents:
         """Run model and loss once on the first finite batch and match the operators that run."""
         setup, batch = collector.setup, collector.get(Sampled).first
         x = examples(batch.inputs, _MOST_EXAMPLES)
-        y = None if batch.targets is None else batch.targets[: len(x)]
+        y = None if batch.targets is None else batch.targets[:_MOST_EXAMPLES]
         ranges = _Ranges()
 
         def run() -> None:
             with ranges:
-                outputs = setup.model(x)
+                outputs = outputs_of(setup.model, x)
                 if setup.loss_fn is not None:
                     setup.loss_fn(outputs, y)
 

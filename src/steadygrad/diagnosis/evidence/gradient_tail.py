@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Any, Self
 
 from steadygrad.diagnosis.runs.level import level
 from steadygrad.diagnosis.trial_block import trial_of
+from steadygrad.measurement.budget import Budget
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.trial import probed, train
 from steadygrad.setup import Batch, Setup, bound_step
 
@@ -74,16 +75,16 @@ def _norms(setup: Setup, probe: Probe) -> list[float]:
 
     parameters = [p for p in setup.model.parameters() if p.requires_grad]
     loss_fn: Any = setup.loss_fn
-    found, start = [], time.perf_counter()
+    found, budget = [], Budget(_SECONDS)
     try:
         with trial_of(setup):
             setup.model.train()
             for batch in probe.batches:
                 for parameter in parameters:
                     parameter.grad = None
-                loss_fn(setup.model(batch.inputs), batch.targets).backward()
+                loss_fn(outputs_of(setup.model, batch.inputs), batch.targets).backward()
                 found.append(float(Gradients(parameters).total()))
-                if time.perf_counter() - start > _SECONDS:
+                if budget.is_over:
                     break
     except Exception as error:
         raise Unavailable(f"The tail of the gradient norms was not looked at: {type(error).__name__}.") from error

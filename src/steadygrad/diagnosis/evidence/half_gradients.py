@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 
 from steadygrad.measurement import measure
+from steadygrad.setup import mapped
 from steadygrad.theory import HalfPrecision, half_precision
 
 from .clean_batches import clean_batches
@@ -47,7 +48,7 @@ def _in_single(collector: Collector) -> Any:
     try:
         model = copy.deepcopy(setup.model).float()
         targets = _single(batch.targets) if batch.targets is not None else None
-        return measure(model, _single(batch.inputs), targets, setup.loss_fn)
+        return measure(model, mapped(_single, batch.inputs), targets, setup.loss_fn)
     except Exception as error:
         raise Unavailable(f"The model could not be run in single precision: {error}".splitlines()[0]) from error
 

@@ -10,6 +10,7 @@ from typing import Self
 import torch
 from torch import nn
 
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
@@ -39,7 +40,7 @@ class Labels:
         with untouched(*modules), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                outputs = setup.model(batch.inputs)
+                outputs = outputs_of(setup.model, batch.inputs)
             except Exception as error:
                 raise Unavailable(f"The loss could not be looked at: {type(error).__name__}: {error}") from error
             # What it did until it raises is seen; that it raises is told where the batch is measured.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
@@ -113,7 +114,7 @@ class LossRun:
             # What torch warns of here is what rules say.
             warnings.simplefilter("ignore")
             try:
-                outputs = setup.model(batch.inputs)
+                outputs = outputs_of(setup.model, batch.inputs)
                 watch = _watched(setup.loss_fn, outputs, batch.targets)
             except Exception as error:
                 raise Unavailable(f"The loss could not be looked at: {type(error).__name__}: {error}") from error

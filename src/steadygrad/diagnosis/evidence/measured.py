@@ -39,7 +39,16 @@ def has_unknown_layout(module: nn.Module) -> bool:
 def has_matrix(module: nn.Module) -> bool:
     """Return whether a module of unknown layout has a parameter with two axes longer than one, as what sums has."""
     own = module.parameters(recurse=False)
-    return has_unknown_layout(module) and any(sum(n > 1 for n in p.shape) > 1 for p in own)
+    return has_unknown_layout(module) and any(is_matrix(p) for p in own)
+
+
+def is_matrix(p: torch.Tensor) -> bool:
+    """Return whether a tensor has two axes longer than one.
+
+    >>> is_matrix(torch.zeros(1, 3)), is_matrix(torch.zeros(2, 3))
+    (False, True)
+    """
+    return sum(n > 1 for n in p.shape) > 1
 
 
 def _sums(row: Row) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygrad.diagnosis.trainable_depth import LOST, log_ratio
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .clean_batches import clean_batches
@@ -63,7 +64,7 @@ class Memories:
         modules = [model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
         try:
             with untouched(*modules), torch.enable_grad():
-                loss = loss_fn(model(batch.inputs), batch.targets)
+                loss = loss_fn(outputs_of(model, batch.inputs), batch.targets)
                 found = torch.autograd.grad(loss, list(entered.values()), allow_unused=True)
         except Exception as error:
             collector.note(f"How far recurrent layers remember was not looked at: {type(error).__name__}.")

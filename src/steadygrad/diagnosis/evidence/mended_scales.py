@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from steadygrad.setup import Batch, mapped, tensors_in
 
 from .collector import Collector, Unavailable
 from .constant_guess import constant_guess
@@ -90,6 +92,7 @@ class ConstantInputs:
         comparison: steps with those features at zero.
         path: the layer.
         count: rows that were looked at.
+        alike: whether all examples are one and the same, and not blank.
     """
 
     columns: tuple[int, ...]
@@ -98,6 +101,7 @@ class ConstantInputs:
     comparison: Comparison | None
     path: str
     count: int
+    alike: bool = False
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -105,8 +109,8 @@ class ConstantInputs:
         entrance = collector.get(Entrance)
         columns = entrance.constants if entrance.from_data else ()
         square, bound = entrance.constant_square, float(entrance.rows.shape[1])
-        comparison = None
-        if columns and square > bound:
+        comparison, alike = None, _all_alike(collector.get(Sampled))
+        if columns and square > bound and not alike:
             comparison = _compared(collector, inputs=_without(columns))
         return cls(
             columns=columns,
@@ -115,7 +119,20 @@ class ConstantInputs:
             comparison=comparison,
             path=entrance.path,
             count=len(entrance.rows),
+            alike=alike,
         )
+
+
+def _all_alike(sampled: Sampled) -> bool:
+    """Whether each tensor of the inputs holds one example over and over; of blank ones another rule speaks."""
+    first = [x[:1].to_dense() for x in tensors_in(sampled.first.inputs).values() if x.dim()]
+    examples = sum(batch.size for batch in sampled.batches)
+    return examples > 1 and any(bool(x.any()) for x in first) and all(_holds_only(b, first) for b in sampled.batches)
+
+
+def _holds_only(batch: Batch, first: list[Tensor]) -> bool:
+    parts = [x.to_dense() for x in tensors_in(batch.inputs).values() if x.dim()]
+    return all(x.shape[1:] == y.shape[1:] and bool((x == y).all()) for x, y in zip(parts, first, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,12 +188,14 @@ class DividedLoss:
     Attributes:
         growth: see `LossRun`.
         batch_size: examples in a batch.
-        comparison: steps with the loss over the batch size.
+        comparison: steps with the loss over the batch size, and over the entries of an example too.
+        entries: targets of an example that are summed as well, where without them the mean would not train either.
     """
 
     growth: float
     batch_size: int
     comparison: Comparison | None
+    entries: int = 1
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -185,7 +204,14 @@ class DividedLoss:
         found = cls(growth=run.growth, batch_size=run.batch_size, comparison=None)
         if not found.is_sum:
             return found
-        return replace(found, comparison=_compared(collector, divided=found.factor))
+        found = replace(found, comparison=_compared(collector, divided=found.factor))
+        each = max((p.target.numel() // run.batch_size for p in run.pairs if p.target is not None), default=1)
+        if each == 1 or found.comparison is None or found.comparison.hurts:
+            return found
+        # A loss that is named a sum is one over all that it takes, and its mean is over as much.
+        of_all = replace(found, entries=each)
+        of_all = replace(of_all, comparison=_compared(collector, divided=of_all.factor))
+        return of_all if of_all.comparison is not None and of_all.comparison.hurts else found
 
     @property
     def is_sum(self) -> bool:
@@ -208,7 +234,7 @@ class DividedLoss:
         >>> DividedLoss(growth=1.0, batch_size=8, comparison=None).factor
         8
         """
-        return int(self.batch_size**self.power)
+        return int(self.batch_size**self.power * self.entries)
 
 
 def _compared(
@@ -247,9 +273,26 @@ def _apart(entrance: Entrance) -> float:
 
 
 def _standardised_inputs(sampled: Sampled, apart: float) -> Change:
-    x = torch.cat(
-        [b.inputs.to_dense().flatten(1) if b.inputs.dim() > 1 else b.inputs[:, None] for b in sampled.batches]
-    ).double()
+    """Of several tensors those alone that are out of scale: numbers of rows and masks mean what they are."""
+    if isinstance(sampled.first.inputs, Tensor):
+        return _standardised([b.inputs for b in sampled.batches], apart)
+    places = zip(*(tensors_in(b.inputs).values() for b in sampled.batches), strict=True)
+    changes = [_standardised(list(xs), apart) if _is_off(xs[0]) else lambda x: x for xs in places]
+
+    def change(inputs: Any) -> Any:
+        next_change = iter(changes)
+        return mapped(lambda x: next(next_change)(x), inputs)
+
+    return change
+
+
+def _is_off(x: Tensor) -> bool:
+    size = float(x.double().square().mean()) if x.is_floating_point() else 1.0
+    return size > OUT_OF_SCALE or 0 < size * x[0].numel() < 1 / OUT_OF_SCALE
+
+
+def _standardised(tensors: list[Tensor], apart: float) -> Change:
+    x = torch.cat([x.to_dense().flatten(1) if x.dim() > 1 else x[:, None] for x in tensors]).double()
     # Features that share a unit, as pixels do, keep their sizes against each other.
     axes = (0,) if apart > math.sqrt(OUT_OF_SCALE) else (0, 1)
     mean, deviation = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)

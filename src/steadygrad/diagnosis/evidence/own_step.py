@@ -90,7 +90,7 @@ def _batches(setup: Setup) -> Iterator[Any]:
     with user_code("`data`"):
         for index, batch in enumerate(islice(setup.data, CALLS)):
             checked = checked_batch(setup, batch, index)
-            if all(bool(x.isfinite().all()) for x in (checked.inputs, checked.targets) if x is not None):
+            if all(bool(x.isfinite().all()) for x in checked.tensors.values()):
                 yield batch
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
+
+import torch
+from torch import nn
 
 from steadygrad.errors import in_short
+from steadygrad.measurement.scalar_loss import arguments_of
 from steadygrad.prediction import predict
 from steadygrad.profile import Profile
 
@@ -37,15 +41,20 @@ class Predicted:
         if batch is None:
             raise Unavailable("No batch is free of NaN and infinity, so nothing was predicted.")
         try:
-            profile = predict(
-                setup.model, batch.inputs, batch.targets, loss_fn=setup.loss_fn, seconds=seconds_left(collector)
-            )
+            inputs, seconds = _as_predicted(setup.model, batch.inputs), seconds_left(collector)
+            profile = predict(setup.model, inputs, batch.targets, loss_fn=setup.loss_fn, seconds=seconds)
         except Exception as error:
             # Code that runs on numbers may still need them where the prediction has none: measurement goes on alone.
             raise Unavailable(f"No prediction could be made: {in_short(error)}.") from error
         for words in profile.unknown:
             collector.note(f"Prediction: {words}.")
         return cls(profile=profile)
+
+
+def _as_predicted(model: nn.Module, inputs: Any) -> Any:
+    """Inputs in the form in which a prediction gives them to the model as its step does."""
+    args, _ = arguments_of(model, inputs)
+    return args if len(args) == 1 and args[0] is inputs and not isinstance(inputs, torch.Tensor) else inputs
 
 
 def seconds_left(collector: Collector) -> float:

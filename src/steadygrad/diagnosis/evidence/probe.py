@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Self
+from typing import Any, Self
 
 import torch
 
 from steadygrad.diagnosis.data_position import data_position_kept
-from steadygrad.setup import Batch
+from steadygrad.setup import Batch, mapped, tensors_in
 
 from .collector import Collector, Unavailable
 from .measured import Measured
@@ -53,15 +53,16 @@ class Probe:
         with data_position_kept(setup.data):
             for batch in islice(setup.data, MOST_BATCHES):
                 inputs, targets = batch
-                if _finite(inputs) and _finite(targets):
-                    found.append(Batch(inputs=inputs, targets=targets))
-                    numbers += inputs.numel() + targets.numel()
+                kept = Batch(inputs=inputs, targets=targets)
+                if all(map(_finite, kept.tensors.values())):
+                    found.append(kept)
+                    numbers += sum(x.numel() for x in kept.tensors.values())
                 if numbers > _MOST_NUMBERS:
                     break
         return cls(batches=tuple(found) or (scanned.clean,))
 
     @property
-    def pairs(self) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    def pairs(self) -> list[tuple[Any, torch.Tensor | None]]:
         """As (inputs, targets), half of the most: what losses are compared on before and after a trial."""
         return [(batch.inputs, batch.targets) for batch in self.batches[: MOST_BATCHES // 2]]
 
@@ -71,9 +72,16 @@ class Probe:
         batches = self.batches[:8]
         try:
             targets = [b.targets for b in batches if b.targets is not None]
-            return Batch(inputs=torch.cat([b.inputs for b in batches]), targets=torch.cat(targets))
-        except RuntimeError:  # sequences of different lengths do not join
+            return Batch(inputs=_joined([b.inputs for b in batches]), targets=torch.cat(targets))
+        except (RuntimeError, ValueError):  # sequences of different lengths do not join
             return batches[0]
+
+
+def _joined(inputs: list[Any]) -> Any:
+    """Inputs of one form, the tensors in their places joined along the examples."""
+    columns = zip(*(tensors_in(x).values() for x in inputs), strict=True)
+    joined = iter([torch.cat(column) for column in columns])
+    return mapped(lambda _: next(joined), inputs[0])
 
 
 def _before_its_rate(collector: Collector) -> str:

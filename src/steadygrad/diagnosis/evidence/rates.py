@@ -11,6 +11,7 @@ import torch
 from steadygrad.diagnosis.trainable_depth import LOST
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.foreach_norm import foreach_norm
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.sharpness import Sharpness, sharpness
 from steadygrad.measurement.trial import Trial, train
 from steadygrad.measurement.untouched import untouched
@@ -138,8 +139,11 @@ def _unmoved(setup: Setup, before: dict[str, torch.Tensor]) -> tuple[tuple[str, 
     sizes = {name: before[name].numel() for name, size in asked.items() if size > 0}
     least = math.exp(-LOST / 2) * max(asked.values(), default=0.0)
     now = dict(setup.model.named_parameters())
-    still = tuple(n for n in sizes if asked[n] >= least and _is_still(now[n].detach(), before[n]))
-    return still, sum(sizes[name] for name in still) / max(sum(sizes.values()), 1)
+    still = [n for n in sizes if _is_still(now[n].detach(), before[n])]
+    if len(still) == len(sizes):
+        return (), 0.0  # a step of the user's own may step at every other call only
+    still = [n for n in still if asked[n] >= least]
+    return tuple(still), sum(sizes[name] for name in still) / max(sum(sizes.values()), 1)
 
 
 def _against(gradient: torch.Tensor, weights: torch.Tensor) -> float:
@@ -168,7 +172,7 @@ def _sharpness(collector: Collector, probe: Probe) -> Sharpness | None:
 
     def loss() -> torch.Tensor:
         torch.manual_seed(0)
-        found: torch.Tensor = loss_fn(setup.model(inputs), targets)
+        found: torch.Tensor = loss_fn(outputs_of(setup.model, inputs), targets)
         return found
 
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from steadygrad.diagnosis.trial_block import trial_of
+from steadygrad.measurement.budget import Budget
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.setup import Batch, Setup
 
 # As many steps as tell a setup that runs away or stands still from one that moves; the mean over the last quarter
@@ -108,19 +109,19 @@ def run_steps(
     assert optimizer is not None
     assert loss_fn is not None
     losses: list[float] = []
-    start = time.perf_counter()
+    budget = Budget(_SECONDS)
     with trial_of(setup), torch.enable_grad():
         for batch in islice(cycle(batches), STEPS):
             x = batch.inputs if inputs is None else inputs(batch.inputs)
             y = batch.targets if targets is None or batch.targets is None else targets(batch.targets)
             optimizer.zero_grad()
-            loss = loss_fn(model(x), y) * scale
+            loss = loss_fn(outputs_of(model, x), y) * scale
             losses.append(float(loss.detach()) / baseline)
             if not math.isfinite(losses[-1]):
                 return Steps(losses=tuple(losses), finished=False)
             loss.backward()
             optimizer.step()
-            if len(losses) >= 2 * _TAIL and time.perf_counter() - start > _SECONDS:
+            if len(losses) >= 2 * _TAIL and budget.is_over:
                 break
         return Steps(losses=tuple(losses), finished=_finite(model))
 

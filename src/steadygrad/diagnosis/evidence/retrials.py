@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from steadygrad.diagnosis.runs.outcome import Course, diverges, oscillates, spike
 from steadygrad.diagnosis.trial_block import trial_of
+from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.trial import Trial
 from steadygrad.setup import Setup
 
@@ -74,16 +74,16 @@ class Retrials:
     def collect(cls, collector: Collector) -> Self:
         """Try what the record of the trial gives reason to."""
         trained, probe, setup = collector.get(Trained), collector.get(Probe), collector.setup
-        deadline = time.perf_counter() + _SECONDS
+        budget = Budget(_SECONDS)
         course = trained.course
         low = course.gain() < _LEARNS * course.scale
         troubled = low or diverges(course) or oscillates(course) or spike(course) is not None
         has_rate = _available(collector, Rates) is not None
         tail = _available(collector, GradientTail) if troubled else None
-        slower = _ladder(setup, probe, _SLOWER if troubled and has_rate else (), deadline)
-        faster = _ladder(setup, probe, _faster(trained.trial) if low and has_rate else (), deadline)
-        late = time.perf_counter() > deadline
-        clipped = None if tail is None else _retried(setup, probe, 1.0, deadline, clip=tail.median)
+        slower = _ladder(setup, probe, _SLOWER if troubled and has_rate else (), budget)
+        faster = _ladder(setup, probe, _faster(trained.trial) if low and has_rate else (), budget)
+        late = budget.is_over
+        clipped = None if tail is None else _retried(setup, probe, 1.0, budget, clip=tail.median)
         return cls(trained=trained, slower=slower, faster=faster, clipped=clipped, unfinished=late)
 
 
@@ -101,22 +101,22 @@ def _available(collector: Collector, kind: type[EvidenceT]) -> EvidenceT | None:
         return None
 
 
-def _ladder(setup: Setup, probe: Probe, factors: Iterable[float], deadline: float) -> tuple[Retrial, ...]:
+def _ladder(setup: Setup, probe: Probe, factors: Iterable[float], budget: Budget) -> tuple[Retrial, ...]:
     """Retrials by factor, up to the first that learns."""
     found: list[Retrial] = []
     for factor in factors:
-        if time.perf_counter() > deadline:
+        if budget.is_over:
             break
-        found.append(_retried(setup, probe, factor, deadline))
+        found.append(_retried(setup, probe, factor, budget))
         course = found[-1].course
         if course.gain() >= _LEARNS * course.scale:
             break
     return tuple(found)
 
 
-def _retried(setup: Setup, probe: Probe, factor: float, deadline: float, clip: float | None = None) -> Retrial:
+def _retried(setup: Setup, probe: Probe, factor: float, budget: Budget, clip: float | None = None) -> Retrial:
     assert setup.optimizer is not None
-    seconds = max(deadline - time.perf_counter(), 0.1)
+    seconds = max(budget.left, 0.1)
     with trial_of(setup):
         for group in setup.optimizer.param_groups:
             group["lr"] = group["lr"] * factor

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from steadygrad.errors import SteadygradError
-from steadygrad.setup import Batch, checked_batch, user_code
+from steadygrad.setup import Batch, checked_batch, mapped, user_code
 
 from .collector import Collector, Unavailable
 from .scanned import Scanned
@@ -44,7 +44,7 @@ class Sampled:
         targets: list[torch.Tensor] = []
         room, room_for_targets = _MOST_ENTRIES, _MOST_TARGETS
         for batch in _finite(collector):
-            room -= batch.inputs.numel()
+            room -= batch.numbers
             if not kept or room > 0:
                 kept.append(batch)
             if batch.targets is not None:
@@ -60,13 +60,13 @@ class Sampled:
         return self.batches[0]
 
 
-def examples(x: torch.Tensor, most: int) -> torch.Tensor:
-    """Return the first examples of a tensor; a sparse one, which cannot be cut, whole.
+def examples(found: Any, most: int) -> Any:
+    """Return the first examples of a tensor, or of each that inputs hold; a sparse one, which cannot be cut, whole.
 
     >>> examples(torch.arange(5), 2).tolist()
     [0, 1]
     """
-    return x[:most] if x.layout == torch.strided else x
+    return mapped(lambda x: x[:most] if x.dim() and x.layout == torch.strided else x, found)
 
 
 def _finite(collector: Collector) -> Iterator[Batch]:
@@ -77,7 +77,7 @@ def _finite(collector: Collector) -> Iterator[Batch]:
                 batch = checked_batch(collector.setup, found, index)
             except SteadygradError:
                 return
-            if all(_is_finite(x) for x in (batch.inputs, batch.targets) if x is not None):
+            if all(map(_is_finite, batch.tensors.values())):
                 yield batch
 
 

@@ -25,7 +25,7 @@ class NonfiniteBatch:
 
     Attributes:
         index: its number, from 0.
-        part: "inputs" or "targets".
+        part: "targets", or where in the inputs the tensor is: "inputs", "inputs['mask']".
         entries: how many entries are not finite.
         examples: how many examples hold one.
         columns: the features concerned, where examples are vectors.
@@ -63,7 +63,7 @@ class Scanned:
         found: list[NonfiniteBatch] = []
         clean, count, entries = None, 0, 0
         for index, batch in enumerate(_batches(collector)):
-            parts = _parts(batch)
+            parts = batch.tensors
             bad = [b for part, x in parts.items() if (b := _nonfinite(index, part, x)) is not None]
             found += bad
             if not bad and clean is None:
@@ -87,10 +87,6 @@ def _batches(collector: Collector) -> Iterator[Batch]:
         # What raises in place of a first batch was told before; what came before a later one is there to be looked at.
         collector.note(f"{error} after batch {index}, so the {index + 1} up to it were looked at.")
         collector.setup = replace(setup, data=OwnCopies(data, most=index + 1))
-
-
-def _parts(batch: Batch) -> dict[str, torch.Tensor]:
-    return {"inputs": batch.inputs} if batch.targets is None else {"inputs": batch.inputs, "targets": batch.targets}
 
 
 def _nonfinite(index: int, part: str, x: torch.Tensor) -> NonfiniteBatch | None:

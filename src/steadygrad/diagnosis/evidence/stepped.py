@@ -15,7 +15,7 @@ from steadygrad.measurement.virtual_steps import STEPS
 
 from .clean_batches import clean_batches
 from .collector import Collector, Unavailable
-from .measured import Measured
+from .measured import Measured, has_matrix, is_matrix
 from .optimized import Optimized
 
 
@@ -59,6 +59,14 @@ class Stepped:
                     yield path, module
             except TypeError:
                 continue
+
+    def matrices(self) -> Iterator[str]:
+        """Names of the matrices in modules of the user's own, whose layout is not known."""
+        for path, module in self.model.named_modules():
+            if has_matrix(module):
+                for name, p in module.named_parameters(path, recurse=False):
+                    if is_matrix(p):
+                        yield name
 
     def share(self, names: Iterable[str]) -> float:
         """Share of all trainable numbers that parameters hold."""

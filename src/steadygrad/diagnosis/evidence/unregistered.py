@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector
@@ -39,7 +40,7 @@ class Unregistered:
         inputs = collector.get(Sampled).first.inputs
         try:
             with untouched(model), torch.enable_grad():
-                found = {id(leaf): leaf for x in tensors(model(inputs)) for leaf in leaves(x)}
+                found = {id(leaf): leaf for x in tensors(outputs_of(model, inputs)) for leaf in leaves(x)}
         except Exception:
             found = {}
         own = {id(p) for p in _of_loss(collector.setup.loss_fn)} | {id(x) for x in tensors(inputs)}

@@ -5,9 +5,10 @@ how much steps along that bias are longer. A bias input is 1, and D standardised
 where the constants sum to more than the layer's D features could bring. It then tries 40 steps on a copy of model and
 optimizer with and without them: `error` where training with them ends in NaN or at e^2 times the loss of a constant
 guess, `warn` where it stays worse than that guess while it beats it without them, `info` otherwise. Columns of zeros,
-as the margins of images have, do nothing.
+as the margins of images have, do nothing. Where all examples are one and the same, nothing in them can be learned:
+`error`, whatever their scale.
 
-What to do: leave the columns out.
+What to do: leave the columns out; where all examples are alike, look at how the data set finds one by its index.
 
 Bad:
 
@@ -52,13 +53,16 @@ from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import ConstantInputs
 from steadygrad.diagnosis.tried import level_of_comparison, words_of_comparison
-from steadygrad.finding import Finding
+from steadygrad.finding import Finding, Level
 
 _MOST_COLUMNS = 8
 
 
 def check(constants: ConstantInputs) -> Iterator[Finding]:
-    """Speak where the constants outweigh the features."""
+    """Speak where the examples are all the same, or the constants outweigh the features."""
+    if constants.alike:
+        yield _alike(constants)
+        return
     if not constants.columns or constants.square <= constants.bound:
         return
     columns = ", ".join(map(str, constants.columns[:_MOST_COLUMNS]))
@@ -78,4 +82,19 @@ def check(constants: ConstantInputs) -> Iterator[Finding]:
         count=constants.count,
         fix="Leave the constant columns out of the inputs.",
         fix_code="changes = (inputs != inputs[:1]).any(0)\ninputs = inputs[:, changes]",
+    )
+
+
+def _alike(constants: ConstantInputs) -> Finding:
+    return Finding(
+        code="DAT004",
+        name="constant-features",
+        level=Level.ERROR,
+        message="All examples that were looked at are one and the same: nothing in the inputs tells them apart, so no "
+        "model does better than a constant.",
+        module=constants.path,
+        measured=1.0,
+        expected=float(constants.count),
+        count=constants.count,
+        fix="Look at how the data set finds an example by its index.",
     )

@@ -77,8 +77,7 @@ _LEARNED = 0.8
 
 def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     """Compare with larger rates where there was a trial, else look at the size of three steps."""
-    # Where nothing at all moves the optimizer may step at every other call only.
-    if _HALF < rates.still_share < 1:
+    if rates.still_share > _HALF:
         yield _rounded_away(rates)
         return
     if trials.retrials is None:

@@ -3,7 +3,8 @@
 The rule tries it: f(x + y) - f(x) - f(y) + f(0), where f runs from the input (or from an embedding's output) to the
 last layer with a weight in evaluation mode, is zero for an affine f and for no other. Two or more layers that sum whose
 product is affine fit no more than one of them could. A layer in between that is narrower than both ends is left
-alone: such a product is a factorisation of low rank, and meant.
+alone: such a product is a factorisation of low rank, and meant. A gain that is zero or small may hide a bend, so
+the map has to stay affine with other numbers in the place of gains, slopes, biases and whatever is all zero.
 
 What to do: put an activation after each layer but the last, and check that `forward` calls it.
 

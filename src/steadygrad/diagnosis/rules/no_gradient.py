@@ -93,6 +93,7 @@ def _weights(stepped: Stepped) -> Iterator[list[str]]:
         names = [f"{path}.{name}" if path else name for name in weight_fans(module)]
         if names and all(name in stepped.wanted for name in names):
             yield names
+    yield from ([name] for name in stepped.matrices() if name in stepped.wanted)
 
 
 def _is_zero(stepped: Stepped, name: str) -> bool:
@@ -127,7 +128,7 @@ def _cuts(traced: Traced, stepped: Stepped, names: list[str]) -> Iterator[Findin
 
 
 def _modules(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+    return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
 def _zero(stepped: Stepped, zero: list[str]) -> Finding:

@@ -46,8 +46,8 @@ _MOST_COLUMNS = 5
 
 
 def check(scanned: Scanned) -> Iterator[Finding]:
-    """One finding for inputs and one for targets, wherever they are."""
-    for part in ("inputs", "targets"):
+    """One finding for each tensor of inputs and targets, wherever in it they are."""
+    for part in dict.fromkeys(batch.part for batch in scanned.nonfinite):
         bad = [batch for batch in scanned.nonfinite if batch.part == part]
         if bad:
             yield _finding(part, bad, scanned)
@@ -69,7 +69,11 @@ def _finding(part: str, bad: list[NonfiniteBatch], scanned: Scanned) -> Finding:
         count=scanned.entries,
         fix=f"Drop those examples, or fill the entries of the {part} in, before they are batched.",
         fix_code=f"keep = torch.isfinite({part}).reshape(len({part}), -1).all(1)\n"
-        "inputs, targets = inputs[keep], targets[keep]",
+        + (
+            "inputs, targets = inputs[keep], targets[keep]"
+            if part in ("inputs", "targets")
+            else f"{part} = {part}[keep]"
+        ),
     )
 
 
