@@ -142,8 +142,10 @@ def _input(part: Any, model: nn.Module, run: Interpreter) -> Any:
 
 def _note_bad_numbers(parts: list[Any], run: Interpreter) -> None:
     tensor = first_tensor(parts)
-    known = None if tensor is None else run.value(tensor)
-    if isinstance(known, Concrete) and not bool(known.tensor.isfinite().all()):
+    with outside():
+        known = None if tensor is None else run.value(tensor)
+        bad = isinstance(known, Concrete) and not bool(known.tensor.isfinite().all())
+    if bad:
         run.note("`inputs` hold numbers that are not finite: nothing follows from them")
 
 
