@@ -386,3 +386,27 @@ def test_a_loss_over_the_batch_is_no_row_of_operators():
     profile = predict(small, torch.randn(6, 8), torch.randint(4, (6,)), loss_fn=nn.CrossEntropyLoss(), per="operator")
     assert [row.kind for row in profile][:3] == ["aten.addmm", "aten.relu", "aten.addmm"]
     assert "aten.nll_loss_forward" not in {row.kind for row in profile}
+
+
+class Angles(nn.Module):
+    """Cosines that depend on positions alone."""
+
+    def forward(self, x):
+        return torch.cos(torch.arange(x.shape[1]).float()[None, :, None] * torch.arange(1.0, 9.0))
+
+
+class Rotated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.angles = nn.Linear(8, 8), Angles()
+
+    def forward(self, x):
+        return self.layer(x) * self.angles(x)
+
+
+def test_a_row_that_is_not_read_is_said():
+    profile = predict(Rotated, torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(0)))
+    assert profile["angles"].mark == "unknown"
+    assert profile.unknown == (
+        "module 'angles' gives numbers that are the same for every example, of which no row is read",
+    )

@@ -16,7 +16,7 @@ from .interpreter import Interpreter, Seen
 from .operators.positions import as_signal, parameter
 from .rows import Row
 from .spread import band
-from .values import Draws, Fill, ParameterGradient, Signal, Unknown, Value
+from .values import Concrete, Draws, Fill, ParameterGradient, Signal, Unknown, Value
 
 
 def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
@@ -25,6 +25,8 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
     output = row.output
     known = parameter(run, output) if isinstance(output, Fill) else as_signal(run, output)
     moments = _forward(known, run) if known else {}
+    if known is None and not isinstance(output, Unknown):
+        run.note(f"module {row.path!r} gives {_words(output)}, of which no row is read")
     gradient = as_signal(run, row.gradient)
     return LayerSignal(
         path=row.path,
@@ -37,6 +39,11 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
         weight_grad_norm=_norm(weight_gradient, row.module),
         mark=_mark(known, gradient, run),
     )
+
+
+def _words(output: Value) -> str:
+    """What an output is that has no moments by example."""
+    return "numbers that are the same for every example" if isinstance(output, Concrete) else "no signal"
 
 
 def _fans(module: nn.Module) -> tuple[int | None, int | None]:
