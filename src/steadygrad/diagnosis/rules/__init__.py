@@ -90,7 +90,8 @@ _BY_CAUSE = (
     rule("OPT008", "misplaced-clipping", misplaced_clipping),
     rule("NUM001", "half-precision-overflow", half_precision_overflow, explained_by=_START),
     rule("FWD004", "saturated-units", saturated_units, explained_by=("DAT001", *_START)),
-    rule("FWD005", "dead-units", dead_units, explained_by=_FORWARD),
+    # A head that ends in a ReLU it should not have may be dead from the start: the ReLU is what is wrong.
+    rule("FWD005", "dead-units", dead_units, explained_by=(*_FORWARD, "LOS005")),
     rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("DAT004", *_FORWARD, "FWD005")),
     rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_FORWARD, "FWD005", "FWD003")),
     rule("FWD002", "exploding-signal", exploding_signal, explained_by=_FORWARD),
