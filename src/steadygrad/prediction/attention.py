@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from steadygrad.theory.softmax_at_init import softmax_at_init
+from steadygrad.theory.softmax_at_init import collision_at_init
 
 from .batch import Batch
 from .field import Array, white
@@ -109,7 +109,7 @@ def weights_of(keys: Array, scale: float, width: int) -> Weights:
 
 @lru_cache(maxsize=4096)
 def _collision(classes: int, scale: float) -> float:
-    return softmax_at_init(classes=classes, logit_scale=scale).collision * classes
+    return collision_at_init(classes=classes, logit_scale=scale) * classes
 
 
 def collisions(keys: Array, s: float) -> Array:

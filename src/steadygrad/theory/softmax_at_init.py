@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri
@@ -72,6 +73,17 @@ def softmax_at_init(*, classes: int, logit_scale: float) -> SoftmaxAtInit:
     return _result(classes, loss, _largest(classes, s), loss - s * s * (1 - p2), p2)
 
 
+def collision_at_init(*, classes: int, logit_scale: float) -> float:
+    """Return E[sum p^2] of a softmax over K independent N(0, s^2) logits alone: see `softmax_at_init`.
+
+    >>> collision_at_init(classes=10, logit_scale=1.0) == softmax_at_init(classes=10, logit_scale=1.0).collision
+    True
+    """
+    _check(classes, logit_scale)
+    s = float(logit_scale)
+    return 1 / classes if s == 0 or classes == 1 else _log_sum(classes, s)[1]
+
+
 def _result(classes: int, loss: float, largest: float, entropy: float, p2: float) -> SoftmaxAtInit:
     return SoftmaxAtInit(
         loss=loss,
@@ -90,11 +102,16 @@ def _check(classes: int, logit_scale: float) -> None:
         raise ValueError(not_allowed("logit_scale", "is a standard deviation within [0, 30]", logit_scale))
 
 
+@cache
+def _nodes() -> tuple[Array, Array]:
+    return np.polynomial.legendre.leggauss(_ORDER)
+
+
 def _panels(low: float, high: float, width: float) -> tuple[Array, Array]:
     """Plain Gauss-Legendre nodes and weights on even panels."""
     count = max(1, math.ceil((high - low) / width))
     half = (high - low) / count / 2
-    x, w = np.polynomial.legendre.leggauss(_ORDER)
+    x, w = _nodes()
     centres = low + half * (2 * np.arange(count) + 1)
     return (centres[:, None] + half * x).ravel(), np.tile(half * w, count)
 
