@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import uuid
@@ -166,7 +167,9 @@ class Store(Place):
             self._write(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode())
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write records as one part.
+        """Write records as one part, which is named by what it holds: the same records are kept once.
+
+        So one who was interrupted, and cannot know whether the part was there already, writes it again.
 
         Raises:
             StoreError: there is no space, or the folder cannot be written; nothing is half-written.
@@ -175,7 +178,8 @@ class Store(Place):
             return
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(list(records), schema=self.schema), buffer, compression="zstd")
-        self.write(f"part-{uuid.uuid4().hex}.parquet", buffer.getvalue().to_pybytes())
+        content = buffer.getvalue().to_pybytes()
+        self.write(f"part-{hashlib.blake2b(content, digest_size=16).hexdigest()}.parquet", content)
 
     def parts(self) -> list[str]:
         """Return the paths of the parts, sorted."""

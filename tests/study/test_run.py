@@ -13,6 +13,7 @@ import pytest
 
 from steadygrad.store import StoreError
 from steadygrad.study import Spec, TooLargeError, run
+from steadygrad.study import folder as study_folder
 from steadygrad.study.population import lockstep
 from steadygrad.study.runners import in_process
 
@@ -105,6 +106,29 @@ def test_an_error_in_the_middle_keeps_what_had_ended(tmp_path, monkeypatch):
     assert sorted(kept(tmp_path / "s")) == sorted(point.identity for point in calls[0])
     assert len(run(SPEC, out=tmp_path / "s")) == 12
     assert len(kept(tmp_path / "s")) == len(set(kept(tmp_path / "s"))) == 12
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_an_interruption_while_a_part_is_written_keeps_it_once(tmp_path, monkeypatch, written):
+    put_in_place, interrupted = os.replace, []
+
+    def interrupts_once(temporary, final):
+        if "part-" in str(final) and not interrupted:
+            interrupted.append(final)
+            if written:
+                put_in_place(temporary, final)
+            raise KeyboardInterrupt
+        put_in_place(temporary, final)
+
+    monkeypatch.setattr(os, "replace", interrupts_once)
+    monkeypatch.setattr(study_folder, "_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(SPEC, out=tmp_path / "s")
+    assert interrupted
+    assert len(kept(tmp_path / "s")) == len(set(kept(tmp_path / "s"))) > 0
+    run(SPEC, out=tmp_path / "s")
+    assert len(kept(tmp_path / "s")) == len(set(kept(tmp_path / "s"))) == 12
+    assert not list((tmp_path / "s").glob(".writing*"))
 
 
 # A grid of some seconds. Every record is a part at once, so that there is something to lose.

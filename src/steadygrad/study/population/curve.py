@@ -26,7 +26,8 @@ class Curve:
 
     def __init__(self, points: Sequence[Point], device: torch.device) -> None:
         count, last = len(points), max(points[0].steps - 1, 0)
-        self.steps = 0
+        self.steps = self._done_by_all = 0
+        self._one_by_one = device.type != "cpu"  # where looking at a number waits for the device
         self._kept = {round(s) for s in np.linspace(0, last, points[0].curve)} if points[0].curve else set()
         self._stops = torch.tensor([p.nonfinite == "stop" for p in points], device=device)
         self._diverged = torch.full((count,), _NEVER, device=device)
@@ -37,8 +38,8 @@ class Curve:
         self._rows: list[tuple[int, Tensor, Tensor]] = []
         self._read: dict[str, Any] | None = None
 
-    def see(self, loss: Tensor, norms: Tensor) -> Tensor:
-        """Take note of a step; return which networks are to take it.
+    def see(self, loss: Tensor, norms: Tensor) -> Tensor | None:
+        """Take note of a step; return which networks are to take it, or None where all are.
 
         Args:
             loss: of each network on its batch.
@@ -46,6 +47,10 @@ class Curve:
         """
         if self.steps in self._kept:
             self._rows.append((self.steps, loss.clone(), norms.clone()))
+        if self._all_go_on(loss, norms):
+            self.steps += 1
+            self._done_by_all += 1
+            return None
         finite = torch.isfinite(loss) & torch.isfinite(norms)
         left = ~(self._stops & (self._diverged != _NEVER))
         self._diverged.masked_fill_(left & ~finite & (self._diverged == _NEVER), self.steps)
@@ -55,13 +60,22 @@ class Curve:
         self.steps += 1
         return active
 
-    def count_clipped(self, clipped: Tensor) -> None:
-        """Take note of which networks' norms were too large."""
-        self._clipped += clipped
+    def _all_go_on(self, loss: Tensor, norms: Tensor) -> bool:
+        """Whether one sum says that all is finite; once it does not, each network is looked at for good."""
+        self._one_by_one = self._one_by_one or not torch.isfinite(loss.sum() + norms.sum())
+        return not self._one_by_one
+
+    def count_clipped(self, clipped: Tensor, active: Tensor | None) -> None:
+        """Take note of which networks' norms were too large, of those that took the step."""
+        self._clipped += clipped if active is None else clipped & active
 
     def any_left(self) -> bool:
         """Return whether a network is left to train; looked at now and then, since reading it waits for a device."""
-        return bool(self.steps % _LOOK_EVERY) or bool((~self._stops | (self._diverged == _NEVER)).any())
+        return (
+            not self._one_by_one
+            or bool(self.steps % _LOOK_EVERY)
+            or bool((~self._stops | (self._diverged == _NEVER)).any())
+        )
 
     def columns(self, network: int) -> dict[str, Any]:
         """Return the numbers of one network, named as `Outcome` names them."""
@@ -87,7 +101,7 @@ class Curve:
         )
         return {
             "diverged": self._diverged.tolist(),
-            "done": self._done.tolist(),
+            "done": (self._done + self._done_by_all).tolist(),
             "skipped": self._skipped.tolist(),
             "clipped": self._clipped.tolist(),
             "step": [row[0] for row in self._rows],

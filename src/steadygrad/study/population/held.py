@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @contextmanager
-def held(tensors: Sequence[Tensor], active: Tensor, *, waits: bool | None = None) -> Iterator[None]:
+def held(tensors: Sequence[Tensor], active: Tensor | None, *, waits: bool | None = None) -> Iterator[None]:
     """Let the block change these tensors for the active networks alone.
 
     On a CPU only the networks that are held are copied, nearly always none. Elsewhere all are, since asking a device
@@ -18,7 +18,7 @@ def held(tensors: Sequence[Tensor], active: Tensor, *, waits: bool | None = None
 
     Args:
         tensors: [layers, networks, ...].
-        active: [networks].
+        active: [networks]; None where all are.
         waits: whether to wait for `active`; on a CPU by default.
 
     >>> block = torch.zeros(1, 2, 1)
@@ -27,6 +27,9 @@ def held(tensors: Sequence[Tensor], active: Tensor, *, waits: bool | None = None
     >>> block.flatten()
     tensor([1., 0.])
     """
+    if active is None:
+        yield
+        return
     if active.is_cpu if waits is None else waits:
         index = (~active).nonzero().view(-1)
         kept = [t.index_select(1, index) for t in tensors] if len(index) else []

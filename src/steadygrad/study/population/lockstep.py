@@ -100,7 +100,7 @@ class Population:
         active = self._curve.see(loss, norms)
         clipped = self._clipper.clip_(gradients, norms)
         if clipped is not None:
-            self._curve.count_clipped(clipped & active)
+            self._curve.count_clipped(clipped, active)
         with held([*self.parameters.blocks, *self._optimizer.state], active):
             self._optimizer.step(gradients)
         return self._curve.any_left()
