@@ -4,6 +4,10 @@ One thread each, in the environment of a worker process, with the kernels that e
 by itself (OPENBLAS_CORETYPE, where it is set, is left out). Loop and population are interleaved, so that both meet the
 same machine, and compared by their best: what else runs there only ever adds time. Processes side by side and the grid
 are measured in processor time, which other programs on the machine do not change much; wall-clock time stands beside.
+
+What share of the best product's speed the loop itself reaches is printed too: no trainer can be faster than one over
+that. Where a processor's kernels give the loop two thirds at width 256, 1.3 would ask for 0.87, and the products of 64
+rows alone, with nothing between them, reach 0.88.
 """
 
 from __future__ import annotations
@@ -131,7 +135,7 @@ def lockstep() -> None:
         if width in SHARES:
             held = f", bound {SHARES[width]:.2f}: {verdict(speed / by_torch >= SHARES[width])}"
             print(f"  {speed / by_torch:.2f} of torch's best product{held}; "
-                  f"{speed / by_numpy:.2f} of NumPy's", flush=True)  # fmt: skip
+                  f"{speed / by_numpy:.2f} of NumPy's; the loop {speed / ratio / by_torch:.2f} of torch's", flush=True)  # fmt: skip
 
 
 def throughput() -> None:
