@@ -135,7 +135,8 @@ def lockstep() -> None:
         if width in SHARES:
             held = f", bound {SHARES[width]:.2f}: {verdict(speed / by_torch >= SHARES[width])}"
             print(f"  {speed / by_torch:.2f} of torch's best product{held}; "
-                  f"{speed / by_numpy:.2f} of NumPy's; the loop {speed / ratio / by_torch:.2f} of torch's", flush=True)  # fmt: skip
+                  f"{speed / by_numpy:.2f} of NumPy's; "
+                  f"the loop {speed / ratio / by_torch:.2f} of torch's", flush=True)  # fmt: skip
 
 
 def throughput() -> None:
