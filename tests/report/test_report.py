@@ -10,8 +10,8 @@ from steadygrad.errors import SetupError
 from steadygrad.finding import Finding, Level
 from steadygrad.profile import LayerSignal, Profile
 from steadygrad.report import document, page, saving, text
-from steadygrad.report.layer_table import ENDS
 from steadygrad.report.pairing import paired
+from steadygrad.terminal import ENDS
 
 INNER = Finding(code="BWD001", name="vanishing-gradient", level=Level.ERROR, message="the gradient is gone")
 MIDDLE = Finding(

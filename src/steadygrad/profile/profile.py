@@ -109,6 +109,29 @@ class Profile:
 
         return compared(self, measured)
 
+    def text(self, *, width: int = 100, color: bool = False, every_row: bool = False) -> str:
+        """Return the profile for a terminal: a table by layer, and what is not known.
+
+        Args:
+            width: columns, at least 40.
+            color: whether to write ANSI colours.
+            every_row: every row, instead of the ends of a long table.
+
+        >>> row = LayerSignal(path="fc", kind="Linear", q=2.0, q_low=1.5, q_high=2.6, mark="exact")
+        >>> print(Profile(layers=(row,), source="predicted"))
+        Predicted profile: 1 row
+        <BLANKLINE>
+        layer   kind     q   95% band
+        ─────────────────────────────
+        fc      Linear   2    1.5–2.6
+        """
+        from .table import render
+
+        return render(self, width=width, color=color, every_row=every_row)
+
+    def __str__(self) -> str:
+        return self.text()
+
     def __getitem__(self, path: str) -> LayerSignal:
         """Return the first row of a module by its path."""
         found = next((layer for layer in self.layers if layer.path == path), None)

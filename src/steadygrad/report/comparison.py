@@ -9,11 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from steadygrad.numbers import band, short
 from steadygrad.profile import Comparison, Deviation
 from steadygrad.profile.comparison import BEYOND
-from steadygrad.report.layer_table import shortened
-from steadygrad.report.numbers import band, short
-from steadygrad.report.text import to_text
+from steadygrad.terminal import shortened, to_text
 
 _NUMBERS = ("95% band", "measured", "sigma")
 COLUMNS = ("\nlayer", "\nkind", *(f"{of}\n{what}" for of in ("q", "grad_q") for what in _NUMBERS))

@@ -10,11 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from steadygrad.numbers import band, short
 from steadygrad.profile import LayerSignal, Profile
-from steadygrad.report.layer_table import shortened
-from steadygrad.report.numbers import band, short
-from steadygrad.report.text import to_text
 from steadygrad.report.verdict import Verdict, verdicts, weighted
+from steadygrad.terminal import shortened, to_text
 
 TITLES = ("layer", "q", "95% band", "c", "signal", "grad_q", "95% band")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from steadygrad.finding import Finding
-from steadygrad.report.numbers import short
+from steadygrad.numbers import short
 
 
 def finding_card(finding: Finding) -> str:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from steadygrad.finding import Finding, Level
+from steadygrad.numbers import count
 from steadygrad.profile import Profile
-from steadygrad.report.numbers import count
 
 NOUN = {Level.ERROR: "error", Level.WARN: "warning", Level.INFO: "note"}
 

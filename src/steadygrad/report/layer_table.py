@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from steadygrad.report.numbers import band, short
+from steadygrad.numbers import band, short
 from steadygrad.report.pairing import Pair
+from steadygrad.terminal import shortened
 
-Row = TypeVar("Row")
-
-LONGEST = 12  # rows that fit on a terminal with the findings above them
 WIDE = 96  # columns of a terminal that all of the table fits into
-ENDS = 5  # rows kept at either end of a longer table
 
 
 @dataclass(frozen=True)
@@ -63,20 +59,6 @@ def known(pairs: Sequence[Pair]) -> list[Column]:
     []
     """
     return [column for column in COLUMNS if any(not math.isnan(column.value(pair)) for pair in pairs)]
-
-
-def shortened(rows: Sequence[Row], *, every_row: bool) -> tuple[Sequence[Row], Sequence[Row]]:
-    """Return the rows before and after the gap in the middle of a long table.
-
-    >>> head, tail = shortened(range(100), every_row=False)
-    >>> list(head), list(tail)
-    ([0, 1, 2, 3, 4], [95, 96, 97, 98, 99])
-    >>> len(shortened(range(100), every_row=True)[0])
-    100
-    """
-    if every_row or len(rows) <= LONGEST:
-        return rows, rows[:0]
-    return rows[:ENDS], rows[-ENDS:]
 
 
 def layer_table(pairs: Sequence[Pair], *, every_row: bool = False, width: int = 100) -> Table:

@@ -9,10 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from steadygrad.numbers import band, count, short
 from steadygrad.profile import LayerSignal, Profile
-from steadygrad.report.layer_table import shortened
-from steadygrad.report.numbers import band, count, short
-from steadygrad.report.text import to_text
+from steadygrad.terminal import shortened, to_text
 
 Row = tuple[str, tuple[int, ...], float, str, str]
 

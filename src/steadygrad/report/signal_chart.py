@@ -10,7 +10,7 @@ from typing import Any, Literal
 import altair as alt
 import vl_convert
 
-from steadygrad.report.numbers import short
+from steadygrad.numbers import short
 from steadygrad.report.pairing import Pair
 
 WIDTH, HEIGHT = 460, 260

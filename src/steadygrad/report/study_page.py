@@ -9,8 +9,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from steadygrad.numbers import short
 from steadygrad.report.chart_files import themed_svg
-from steadygrad.report.numbers import short
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from steadygrad.profile import Profile
 from steadygrad.report.headline import headline
 from steadygrad.report.layer_table import layer_table
 from steadygrad.report.pairing import paired
+from steadygrad.terminal import to_text
 
 STYLE = {Level.ERROR: "bold red", Level.WARN: "bold yellow", Level.INFO: "bold blue"}
 
@@ -53,29 +53,6 @@ def render(
     parts += [Text(f"Not known: {words}", style="dim") for words in unknown]
     parts += [Text(f"Note: {words}", style="dim") for words in notes]
     return to_text(Group(*parts), width=width, color=color)
-
-
-def to_text(content: RenderableType, *, width: int, color: bool) -> str:
-    """Return what Rich prints, without trailing blanks.
-
-    >>> to_text(Text("a"), width=80, color=False)
-    'a'
-    """
-    # Nothing from the environment but what the caller says: the same input gives the same text on every machine.
-    console = Console(
-        file=StringIO(),
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        highlight=False,
-        emoji=False,
-        markup=False,
-        legacy_windows=False,
-        _environ={},
-    )
-    with console.capture() as capture:
-        console.print(content)
-    return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
 
 
 def _finding(finding: Finding) -> RenderableType:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from steadygrad.numbers import count, short
 from steadygrad.profile import LayerSignal, Profile
-from steadygrad.report.numbers import count, short
 
 Fate = Literal["vanishes", "shrinks", "keeps its size", "grows", "explodes", "is not known"]
 

@@ -1,0 +1,74 @@
+"""A profile for the terminal: its layers, and what could not be known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from steadygrad.numbers import band, count, short
+from steadygrad.terminal import shortened, to_text
+
+if TYPE_CHECKING:
+    from .profile import LayerSignal, Profile
+
+COLUMNS: tuple[tuple[str, str, Callable[[LayerSignal], str]], ...] = (
+    ("q", "q", lambda row: short(row.q)),
+    ("band", "q_low", lambda row: band(row.q_low, row.q_high)),
+    ("c", "c", lambda row: short(row.c)),
+    ("signal", "signal", lambda row: short(row.signal)),
+    ("grad_q", "grad_q", lambda row: short(row.grad_q)),
+    ("band", "grad_q_low", lambda row: band(row.grad_q_low, row.grad_q_high)),
+    ("dead", "dead_fraction", lambda row: short(row.dead_fraction)),
+)
+_OWN = ("exact", "measured")  # marks that need no word
+
+
+def render(profile: Profile, *, width: int = 100, color: bool = False, every_row: bool = False) -> str:
+    """Return the profile as text: columns in which at least one row has a number.
+
+    Args:
+        profile: of any source.
+        width: columns of the terminal.
+        color: whether to write ANSI colours.
+        every_row: every row, instead of the ends of a long table.
+    """
+    examples = f", {count(profile.batch_size, 'example')}" if profile.batch_size else ""
+    loss = "" if math.isnan(profile.loss) else f", loss {short(profile.loss)}"
+    head = f"{profile.source.capitalize()} profile: {count(len(profile), 'row')}{examples}{loss}"
+    parts: list[RenderableType] = [Text(head, style="bold")]
+    parts += ["", _table(profile, every_row)] if len(profile) else []
+    unknown = [Text(f"Not known: {words}", style="dim") for words in profile.unknown]
+    return to_text(Group(*parts, *unknown), width=width, color=color)
+
+
+def _table(profile: Profile, every_row: bool) -> Table:
+    """95% of draws lie in a prediction's band; a measurement's is its standard error."""
+    known = [column for column in COLUMNS if any(not math.isnan(getattr(row, column[1])) for row in profile)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind", overflow="fold")
+    kind = "± error" if profile.source == "measured" else "95% band"
+    for title, _, _ in known:
+        table.add_column(kind if title == "band" else title, justify="right", no_wrap=True)
+    if any(row.mark not in _OWN for row in profile):
+        table.add_column("", no_wrap=True)
+    head, tail = shortened(profile.layers, every_row=every_row)
+    for row in head:
+        table.add_row(*_cells(row, known))
+    if tail:
+        left = len(profile) - len(head) - len(tail)
+        table.add_row("⋮", f"{left} more", *("⋮" for _ in known), style="dim")
+    for row in tail:
+        table.add_row(*_cells(row, known))
+    return table
+
+
+def _cells(row: LayerSignal, known: list[tuple[str, str, Callable[[LayerSignal], str]]]) -> list[str]:
+    mark = [] if row.mark in _OWN else [row.mark]
+    return [row.path or "(model)", row.kind, *(text(row) for _, _, text in known), *mark]
