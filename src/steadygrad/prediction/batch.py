@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from .hermite import tables
+from .overlap import growth
+from .spread import Noises
 from .values import Array, Moments
 
 MOST = 24
@@ -52,6 +54,14 @@ class Batch:
         if q <= 0 or len(m.q) < 2:
             return 1.0
         return min(self.distinct_mean((m.product / q) ** 2) + self.distinct_mean(self.off_diagonal(m.excess)), 1.0)
+
+    def growth(self, m: Moments, noises: Noises) -> float:
+        """Return by how much a Gaussian layer lets products of distinct examples vary, in a typical draw, per unit."""
+        q = float(m.q.sum()) / len(m.q)
+        if q <= 0 or len(m.q) < 2:
+            return 0.0
+        weight = self.concentration(noises.covariance(m.spread, m.spread)[1])
+        return growth(self.distinct_mean(m.product) / q, self.pair_overlap(m), weight)
 
     def apart_of(self, m: Moments) -> float:
         """Return by how much the squared product of an example with itself is beyond that of two, relative to q²."""

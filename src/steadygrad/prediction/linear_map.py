@@ -10,6 +10,7 @@ import numpy as np
 from .batch import Batch
 from .curve import skewed
 from .field import Field
+from .overlap import aligning
 from .parting import begun
 from .source import Source
 from .spread import CERTAIN, Noises, Spread, within_bounds
@@ -44,11 +45,14 @@ def forward(
     if not plain:
         source = Source(mean, std, gap, units, before, CERTAIN, own, before_excess=spilled)
         return _kept(source, x, share, weight, terms, batch, noises)
-    before, noise = before.shifted(-before.mean), noises.fresh(own / units, apart / units)
-    excess = spilled + blurring(batch.overlap(x)) / units
+    before, shared, alone = before.shifted(-before.mean), noises.fresh(own / units), noises.own(apart / units)
+    excess = spilled + batch.growth(x, noises) / units
     parting = begun(x, batch) if x.parting is None else x.parting
     parting = parting and parting.beside(share, x.spread, noises)
-    return Source(mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth)
+    noise = shared.plus(alone)
+    return Source(
+        mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth, shared=shared, alone=alone
+    )
 
 
 def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, batch: Batch, noises: Noises) -> Source:
@@ -171,15 +175,29 @@ def backward(
     apart, heavier = _of_examples(g, noises, batch) if plain else (0.0, 0.0)
     noise = CERTAIN
     if free:
-        noise = _matrix_noise((2 * overlap + heavier) / units, apart / units, g.alignment, source, units, noises)
+        noise = _matrix_noise(g, (2 * overlap + heavier) / units, apart / units, source, units, batch, noises)
     spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
-    excess = g.excess + free * blurring(batch.pair_overlap(g) if plain else overlap) / units
-    alignment = g.alignment + free * blurring(g.alignment) / units
+    grown = batch.growth(g, noises) if plain else blurring(overlap)
+    excess = g.excess + free * grown / units
+    alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
+    crossed = g.crossed + free * aligning(g.alignment, g.crossed) / units
     mean, field = (
         weight.mean * terms * g.mean,
         g.field.blurred(units / free, batch.size) if g.field and free else g.field,
     )
-    return Moments(mean, q, d, spread, 2 * overlap, excess, alignment, along / pull, field, unit_apart=apart)
+    return Moments(
+        mean,
+        q,
+        d,
+        spread,
+        2 * overlap,
+        excess,
+        alignment,
+        along / pull,
+        field,
+        unit_apart=apart,
+        crossed=min(crossed, alignment),
+    )
 
 
 def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float]:
@@ -189,14 +207,24 @@ def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float
 
 
 def _matrix_noise(
-    variance: float, apart: float, alignment: float, source: Source | None, units: float, noises: Noises
+    g: Moments, variance: float, apart: float, source: Source | None, units: float, batch: Batch, noises: Noises
 ) -> Spread:
+    """Return the noise of W^T g, of which the alignments say how far it is that of W x: the batch's, and one example's.
+
+    Over all pairs of J_b and g_b' the alignment is a' + (a - a')/B, and of one example a - a' beside that of two.
+    """
     if source is None or source.own_variance <= 0:
         return noises.fresh(variance, apart)
-    known = source.own_variance / source.units
-    share = 2 * alignment / units / known
-    share = within_bounds(share, variance, known) if source.field is not None else share
-    return noises.sharing(variance, source.noise, known, share, apart)
+    known, own = source.own_variance / source.units, source.own_apart / source.units
+    if source.shared is None or source.alone is None:
+        share = 2 * g.alignment / units / known
+        share = within_bounds(share, variance, known) if source.field is not None else share
+        return noises.sharing(variance, source.noise, known, share, apart)
+    met = g.crossed + (g.alignment - g.crossed) / batch.size
+    alone = 2 * (g.alignment - g.crossed) / units / own if own > 0 else 0.0
+    left = max(apart - alone * alone * own, 0.0)
+    form = noises.sharing(variance, source.shared, known, 2 * met / units / known, left)
+    return form.plus(source.alone.centred.scaled(alone))
 
 
 def blurring(overlap: float) -> float:

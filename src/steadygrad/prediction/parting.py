@@ -21,6 +21,7 @@ import numpy as np
 
 from .batch import Batch
 from .hermite import Expansion, decay, over_rows, tables
+from .overlap import growth
 from .source import Source
 from .spread import Noises, Spread, log_mean
 from .values import Array, Moments
@@ -103,7 +104,7 @@ def parted(source: Source, f: Expansion, values: Array, total: float, s: float, 
     joint += share * (alike * (1 - one) + kurtosis * one) + within * one
     shift = bent - turned + log_mean(own / units) - log_mean(total / units)
     return Parting(
-        min(r + fourth * (1 + 2 * r) * (1 - r) / units, 1.0),
+        min(r + fourth * growth(0.0, r, one) / units, 1.0),
         slope * slope * before.variance + max(own - 2 * joint + total, 0.0) / units,
         s * slope * before.with_size + (joint - total) / units,
         slope * slope * before.apart + 2 * fourth * (1 - r) / units,
@@ -117,7 +118,7 @@ def sampled(source: Source, batch: Batch) -> Parting:
     r, gap = p.overlap, min(batch.distinct_mean(source.gap), 1.0)
     joint = 2 * gap * r * (1 - 1 / batch.size)
     variance = p.variance + max(2 * r - 2 * joint + source.own_variance, 0.0) / n
-    overlap = min(r + (1 + 2 * r) * (1 - r) / n, 1.0)
+    overlap = min(r + growth(0.0, r, 1 / batch.size) / n, 1.0)
     covariance = p.with_size + (joint - source.own_variance) / n
     return Parting(overlap, variance, covariance, p.apart + 2 * (1 - r) / n, p.lengths)
 

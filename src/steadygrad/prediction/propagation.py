@@ -17,6 +17,7 @@ from .curve import passed, skewed
 from .field import Field, decayed, white
 from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
 from .linear_map import blurring
+from .overlap import aligning, of_typical
 from .parting import parted, sampled
 from .source import Onward, Source, Wave, leaning, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
@@ -60,13 +61,14 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     s = sensitivity(f)
     extra = max(total - s * s * source.own_variance, 0.0)
     alone = max(apart - s * s * source.own_apart, 0.0)
-    noise = noises.fresh(extra / source.units, alone / source.units)
-    source.onward = Onward(wave.values, f, noise, extra)
+    shared, own = noises.fresh(extra / source.units), noises.own(alone / source.units)
+    noise = shared.plus(own)
+    source.onward = Onward(wave.values, f, shared, extra, own, alone)
     curve = passed(wave.values, _mean(f.q), source.before, noises, batch)
-    own = source.noise.centred.scaled(s).plus(noise.centred)
+    added = source.noise.centred.scaled(s).plus(noise.centred)
     third = skewed(curve.bow, curve.slope * noises.covariance(source.before, source.before)[0])
-    spread = curve.of(source.before).plus(own).shifted(log_mean(total / source.units), third)
-    excess = _forward_excess(source, f, m.product, q, total - apart / batch.size, batch)
+    spread = curve.of(source.before).plus(added).shifted(log_mean(total / source.units), third)
+    excess = _forward_excess(source, f, m.product, q, total - apart / batch.size, batch, noises)
     parting = None
     if source.parting is not None and not source.settled and q.any() and np.any(source.gap):
         parting, further = parted(source, f, wave.values, gaussian, s, batch)
@@ -202,12 +204,13 @@ def _excess_by_slope(source: Source, m: Moments, total: float, batch: Batch) -> 
 
 
 def _forward_excess(
-    source: Source, f: Expansion, product: Array, q: Array, shared: float, batch: Batch
+    source: Source, f: Expansion, product: Array, q: Array, shared: float, batch: Batch, noises: Noises
 ) -> Array | float:
     """Return the excess of f(z): that of the covariances of z through the correlation map, and what the units add.
 
     A correlation that varies by σ about c is taken at c ± σ. The units add M (1 - r)/N to the ratio r of E[(x·y)²] and
-    E[x² y²], M = 1 + `shared` = E[f² f'²]/E[f²]² of two examples.
+    E[x² y²], M = 1 + `shared` = E[f² f'²]/E[f²]² of two examples, and in a typical draw the part that is as large as it
+    is for Gaussian units, of M = 1 + 2r.
     """
     size = _mean(q)
     if len(q) < 2 or size <= 0:
@@ -219,7 +222,23 @@ def _forward_excess(
     here, above, below = (1 - decay(gaps) @ masses / masses.sum()) ** 2
     spilled = max((above + below) / 2 - here, 0.0)
     ratio = min(batch.distinct_mean(product**2) / (size * size) + spilled, 1.0)
-    return batch.bounded(spilled + (1 + shared) * (1 - ratio) / source.units, product, q)
+    weight = batch.concentration(noises.covariance(source.spread, source.spread)[1])
+    typical = of_typical(batch.distinct_mean(product) / size, ratio, weight)
+    return batch.bounded(spilled + typical * (1 + shared) * (1 - ratio) / source.units, product, q)
+
+
+def two_gaps(source: Source, batch: Batch) -> tuple[Array, Array]:
+    """Return 1 - c of two examples, then two values of mean and variance as over draws, with their probabilities.
+
+    They lie evenly about the mean, unless the upper correlation would be beyond 1: then it is 1.
+    """
+    gap = min(batch.distinct_mean(source.gap), 2.0)
+    variance = max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0)
+    sigma = math.sqrt(variance)
+    if sigma <= gap:
+        return np.array([gap, gap - sigma, min(gap + sigma, 2.0)]), np.array([0.5, 0.5])
+    one = variance / (variance + gap * gap)
+    return np.array([gap, 0.0, min(gap + variance / max(gap, 1e-300), 2.0)]), np.array([one, 1 - one])
 
 
 def constant(f: Array, batch: Batch) -> Moments:
@@ -241,30 +260,31 @@ def scaled(base: Moments, factor: float) -> Moments:
     return replace(base, mean=base.mean * factor, q=base.q * square, d=base.d * square)
 
 
-def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tuple[float, float]:
-    """Return by how much more of g h is left than of an independent g, and what of it lies along z.
+def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tuple[float, float, float]:
+    """Return by how much more of g h is left than of an independent g, what of it lies along z, and what that makes.
 
     A share a of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
     E[f² h²]/(E[f²] E[h²]) in place of 1. The rest lies anywhere else, so of n entries, with C the squared cosine of
     h z and f, (g h)·z is to |g| |h z| as a C + (1 - a)(1 - C)/(n - 1), squared.
     """
     if source.onward is None or along <= 0:
-        return 1.0, along
+        return 1.0, along, 0.0
     f, w = source.onward.values, tables()[1]
     q, q_h = _mean(source.onward.expansion.q), _mean(h.q)
     sizes = q * q_h
     if sizes <= 0:
-        return 1.0, along
+        return 1.0, along, 0.0
     places = source.field.count if source.field else 1
     entries = source.units * places
     more = along - 1 / entries  # as much lies along any one direction by chance
-    favour = max(1 + more * (_mean((f * values) ** 2 @ w) / sizes - 1), 0.0)
+    excess = _mean((f * values) ** 2 @ w) / sizes - 1
+    favour = max(1 + more * excess, 0.0)
     back = values * source.nodes
     size = _mean(back**2 @ w)
     met = _mean(f * back @ w) ** 2 / q
     chance = (1 - along) * max(size - met, 0.0) / max(entries - 1, 1.0)
     whole = _mean(source.nodes**2 @ w) * q_h * favour
-    return favour, min((along * met + chance) / max(whole, 1e-300), 1.0)
+    return favour, min((along * met + chance) / max(whole, 1e-300), 1.0), along * excess
 
 
 class _Product:
@@ -274,7 +294,7 @@ class _Product:
         self.base, self.source, self.values, self.batch = base, source, values, batch
         self.plain = source.plain and base.field is None
         self.h = h = expand(values)
-        self.favour, self.along = _alongside(source, values, h, base.along)
+        self.favour, self.along, self.favoured = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
         self.favour *= level * on_sphere(source, values)
@@ -290,12 +310,22 @@ class _Product:
 
     def moments(self, noises: Noises) -> Moments:
         """Return the moments of the product."""
-        spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units)
+        spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units, self.favoured)
         mean = self.base.mean * self.source.rows(self.h.mean)
-        alignment = self._alignment()
-        d, excess = self._d(), self._excess()
+        alignment, crossed = self._alignment()
+        d, excess = self._d(), self._excess(noises)
         return Moments(
-            mean, self.q, d, spread, self.total, excess, alignment, self.along, self.field, unit_apart=self.apart
+            mean,
+            self.q,
+            d,
+            spread,
+            self.total,
+            excess,
+            alignment,
+            self.along,
+            self.field,
+            unit_apart=self.apart,
+            crossed=crossed,
         )
 
     def _field(self) -> tuple[Field | None, float]:
@@ -347,21 +377,52 @@ class _Product:
         """Return E[h⁴]/E[h²]² over pairs: what is left of the total beside the gradient's own overlap."""
         return (self.total + 1) / (1 + 2 * self.overlap)
 
-    def _excess(self) -> Array | float:
-        agreed = ((self.q_h[:, None] + self.q_h) / 2 - self.d_h) ** 2 / max(_mean(self.q_h) ** 2, 1e-300)
+    def _excess(self, noises: Noises) -> Array | float:
+        agreed = self._agreement()
         if self.plain and len(agreed) < 2:
             return self.base.excess * agreed
-        kept, overlap = self.batch.pair_mean(agreed), self.overlap
+        kept, overlap, typical = self.batch.pair_mean(agreed), self.overlap, 1.0
         if self.plain:
             kept, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
+            weight = self.batch.concentration(noises.covariance(self.base.spread, self.base.spread)[1])
+            typical = of_typical(self.batch.distinct_mean(self.base.product) / _mean(self.base.q), overlap, weight)
         shared = self.total - self.apart / self.batch.size
         blur = (shared + 1) * (1 - overlap * kept) - kept * blurring(overlap)
-        return self.base.excess * agreed + max(blur, 0.0) / self.source.units
+        return self.base.excess * agreed + typical * max(blur, 0.0) / self.source.units
 
-    def _alignment(self) -> float:
-        """Return the alignment behind h: blurred as the overlap is."""
-        before = self.base.alignment
-        return min(before + max(self._fourth() - 1, 0.0) * blurring(before) / self.source.units, 1.0)
+    def _alignment(self) -> tuple[float, float]:
+        """Return the alignments behind h: each grows by what h² h'² varies as it does behind a matrix.
+
+        Of two examples what h and h' do not share is lost.
+        """
+        base, units = self.base, self.source.units
+        a, x = base.alignment, base.crossed
+        if not self.plain:
+            fourth = max(self._fourth() - 1, 0.0) / units
+            return min(a + fourth * aligning(a, a), 1.0), min(x + fourth * aligning(a, x), 1.0)
+        own = (self.total + self.apart * (1 - 1 / self.batch.size) + 1) / 3
+        a = min(a + max(own - 1, 0.0) * aligning(a, a) / units, 1.0)
+        if self.batch.followed < 2:
+            return a, a
+        kept, fourth = self._agreed(), self.total - self.apart / self.batch.size + 1
+        fourth /= 1 + 2 * self.batch.pair_overlap(base)
+        grown = max(fourth - kept, 0.0) * aligning(base.alignment, x) / units
+        return a, min(kept * x + grown, a)
+
+    def _agreed(self) -> float:
+        """Return (E[h h']/E[h²])² of two examples."""
+        return self.batch.distinct_mean(self._agreement())
+
+    def _agreement(self) -> Array:
+        """The square of E[h h']/E[h²] for all pairs, the mean over draws: the correlation of two examples varies."""
+        agreed = ((self.q_h[:, None] + self.q_h) / 2 - self.d_h) ** 2 / max(_mean(self.q_h) ** 2, 1e-300)
+        if not self.plain or len(agreed) < 2:
+            return np.asarray(agreed)
+        gaps, weights = two_gaps(self.source, self.batch)
+        masses = over_rows(self.h.plain**2)
+        left = (1 - decay(gaps) @ masses / max(float(masses.sum()), 1e-300)) ** 2
+        more = float(weights @ left[1:]) / float(left[0]) if left[0] > 0 else 1.0
+        return np.asarray(np.minimum(agreed * (1 + self.batch.off_diagonal(more - 1)), np.maximum(agreed, 1.0)))
 
     def _spread(self, noises: Noises) -> Spread:
         """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
@@ -370,10 +431,12 @@ class _Product:
             return base.spread.plus(source.spread.scaled(self.s)).plus(self._extra(noises, 0.0))
         weighed = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
         curve = passed(self.values, _mean(self.h.q), source.before, noises, self.batch, weighed)
-        own = source.noise.centred.scaled(self.s).plus(self._extra(noises, weighed - 1 / self.batch.size).centred)
+        heavier = weighed - 1 / self.batch.size
+        own = source.noise.centred.scaled(self.s).plus(self._extra(noises, heavier).centred)
         through = curve.of(source.before)
         added = through.plus(own)
-        fresh = log_mean(max(self.total - base.unit_variance, 0.0) / source.units)
+        uneven = heavier * max(self.apart - base.unit_apart, 0.0)
+        fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]
         return spread.shifted(0.0, skewed(curve.bow, along))
@@ -386,12 +449,28 @@ class _Product:
         extra = max(self.total - known - s * s * source.own_variance, 0.0) + heavier * apart * source.units
         if source.onward is None or source.onward.variance <= 0:
             return noises.fresh(extra / source.units, apart)
-        noise, variance, f = source.onward.noise, source.onward.variance, source.onward.expansion
-        joint = _ratio(
-            self.batch.pair_mean(source.covariance(self.h, f, source.settled)),
-            _mean(self.q_h) * _mean(source.rows(f.q)),
-        )
-        aligned = 2 * base.alignment * joint
-        share = (joint + aligned - s * sensitivity(f) * source.own_variance) / variance
-        share = within_bounds(share, extra, variance) if source.field is not None else share
-        return noises.sharing(extra / source.units, noise, variance / source.units, share, apart)
+        onward = source.onward
+        met, met_apart = self._met(onward.expansion)
+        slopes = s * sensitivity(onward.expansion)
+        share = (met - slopes * source.own_variance) / onward.variance
+        if not self.plain:
+            share = within_bounds(share, extra, onward.variance) if source.field is not None else share
+            return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
+        own = onward.apart / source.units
+        alone = (met_apart - slopes * source.own_apart) / onward.apart if own > 0 else 0.0
+        left = max(apart - alone * alone * own, 0.0)
+        form = noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, left)
+        return form.plus(onward.alone.centred.scaled(alone))
+
+    def _met(self, f: Expansion) -> tuple[float, float]:
+        """Return the covariance of what h² and the onward f² of a unit vary by: over the batch, and of one example."""
+        base, source, batch = self.base, self.source, self.batch
+        square = source.covariance(self.h, f, source.settled)
+        size = _mean(self.q_h) * _mean(source.rows(f.q))
+        if not self.plain:
+            whole = _ratio(batch.pair_mean(square), size)
+            return whole + 2 * base.alignment * whole, 0.0
+        aligned = np.full_like(square, base.crossed)
+        np.fill_diagonal(aligned, base.alignment)
+        joint = square * (1 + 2 * aligned) * _ratio(1.0, size)
+        return batch.pair_mean(joint), batch.apart(joint)

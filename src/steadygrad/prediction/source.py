@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import hermite
 from .field import Field
 from .hermite import Expansion
-from .spread import Spread
+from .spread import CERTAIN, Spread
 from .values import Array, Moments
 
 if TYPE_CHECKING:
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Onward:
-    """The function of a source that goes on: its values, its expansion, and the noise that it added to the spread."""
+    """The function of a source that goes on: its values, its expansion, and the noise that it added to the spread.
+
+    `variance` is that of the noise per unit; `alone` the noise of single examples beside it, of variance `apart`.
+    """
 
     values: Array
     expansion: Expansion
     noise: Spread
     variance: float
+    alone: Spread = CERTAIN
+    apart: float = 0.0
 
 
 @dataclass(eq=False)
@@ -44,7 +49,7 @@ class Source:
     Hermite orders of the units do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how
     positions differ; their average is in `own_variance`. `root` are the moments of the units themselves. `free` is how
     free their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an
-    orthogonal matrix lie on a sphere.
+    orthogonal matrix lie on a sphere. `shared` and `alone` are the parts of `noise`: the batch's, and single examples'.
     """
 
     mean: Array
@@ -66,6 +71,8 @@ class Source:
     root: Moments | None = None
     free: float = 1.0
     kurtosis: float = 0.0
+    shared: Spread | None = None
+    alone: Spread | None = None
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""

@@ -126,10 +126,14 @@ class Noises:
         """Return a new noise: the log of a unit-mean positive variable of this relative variance."""
         v = relative_variance
         if not v > 0 or not math.isfinite(v):
-            return CERTAIN
+            return self.own(apart)
         if v < SMALL:
             return self.noise(log_mean(v), v + v**2 / 2 + v**3 / 6, -(v**2) - v**3 - v**4 / 2, apart)
         return self.noise(log_mean(v), float(polygamma(1, 1 / v)), float(polygamma(2, 1 / v)), apart)
+
+    def own(self, apart: float) -> Spread:
+        """Return a new noise of single examples, which averages out over the batch."""
+        return self.noise(0.0, 0.0, 0.0, apart) if apart > 0 else CERTAIN
 
     def sharing(
         self, relative_variance: float, known: Spread, known_variance: float, share: float, apart: float = 0.0

@@ -75,7 +75,8 @@ class Moments:
     sizes; along: the squared cosine of the gradient and the signal of the same example; field: how positions differ,
     None where there are none, or where their entries are independent; origin: how it came about (kinship.py);
     unit_apart: by how much the unit variance of one example is beyond the covariance of two; parting: how d varies
-    beside q over draws, None where it is not followed; d/q is then that of a typical draw.
+    beside q over draws, None where it is not followed; d/q is then that of a typical draw; crossed: the alignment of
+    one example's gradient with what the network makes of another's signal.
     """
 
     mean: Array
@@ -90,6 +91,7 @@ class Moments:
     origin: Origin | None = None
     unit_apart: float = 0.0
     parting: Parting | None = None
+    crossed: float = 0.0
 
     @property
     def product(self) -> Array:
