@@ -125,7 +125,7 @@ def compared(phi: str, kind: str, width: int, depth: int) -> tuple[Row, Row, np.
     logs = drawn(phi, kind, width, depth)
     rows = list(predict(lambda: network(phi, kind, width, depth), inputs(width)))
     q, grad_q = against(logs[:, 0], rows, "q"), against(logs[:, 2], rows, "grad_q")
-    return q, grad_q, np.log([1 - row.c for row in rows]) - np.median(logs[:, 1] - logs[:, 0], 0)
+    return q, grad_q, np.log([row.signal / row.q for row in rows]) - np.median(logs[:, 1] - logs[:, 0], 0)
 
 
 def against(logs: np.ndarray, rows: list, name: str) -> Row:

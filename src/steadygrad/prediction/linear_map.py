@@ -43,7 +43,7 @@ def forward(
     fourth = (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
     own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
     if not plain:
-        source = Source(mean, std, gap, units, before, CERTAIN, own, before_excess=spilled)
+        source = Source(mean, std, gap, units, before, CERTAIN, own, before_excess=spilled, of_signal=share)
         return _kept(source, x, share, weight, terms, batch, noises)
     before, shared, alone = before.shifted(-before.mean), noises.fresh(own / units), noises.own(apart / units)
     excess = spilled + batch.growth(x, noises) / units
@@ -51,8 +51,9 @@ def forward(
     parting = parting and parting.beside(share, x.spread, noises)
     noise = shared.plus(alone)
     return Source(
-        mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth, shared=shared, alone=alone
-    )
+        mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth,
+        shared=shared, alone=alone, of_signal=share,
+    )  # fmt: skip
 
 
 def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, batch: Batch, noises: Noises) -> Source:
@@ -159,13 +160,15 @@ def backward(
 
     For J behind the layer, |J W x|² and |W^T J^T g|² share W: their relative covariance is 2 a/units, where a is the
     alignment |J J^T g|²/(|J|² |J^T g|²), which grows as the network behind loses rank. And W x = z is given: where g
-    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x. `widening` is how
+    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x; of what lies along
+    W x + b only the share of W x in it does. `widening` is how
     many entries of an example W makes of one, terms/units where it has no other positions; `places` how many positions
     its outcome W^T g has.
     """
     along = min(g.along * (terms / units if widening is None else widening), 1.0)
-    free = _free(weight, terms, units)
-    pull = 1 + min(free, 1.0) * (along - 1 / (units * places)) if source else 1.0  # what keeps lengths keeps them
+    free, chance = _free(weight, terms, units), 1 / (units * places)
+    along = chance + (along - chance) * source.of_signal if source else along
+    pull = 1 + min(free, 1.0) * (along - chance) if source else 1.0  # what keeps lengths keeps them
     gain = (weight.variance * pull + weight.mean**2) * terms
     overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
     lift = weight.mean**2 * terms * (terms - 1)

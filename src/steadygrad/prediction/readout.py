@@ -86,8 +86,9 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
     apart, parting = run.noises.covariance(known.moments.spread, known.moments.spread)[1], known.moments.parting
-    lengths = math.exp(-(parting.median_of_lengths(apart) if parting else apart) / 4)
-    share = 1 - (1 - share) * lengths  # E[xy] of a pair, its lengths' logs apart: (E e^(l/2))²/E e^l = e^(-v/4)
+    lengths = -(parting.median_of_lengths(apart) if parting else apart) / 4
+    # E[xy] of a pair, its lengths' logs apart, is (E e^(l/2))²/E e^l = e^(-v/4); 1 - that, which may be very small
+    share = share * math.exp(lengths) - math.expm1(lengths)
     return q, low, high, 1 - share, q * share
 
 
