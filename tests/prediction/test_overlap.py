@@ -48,7 +48,7 @@ def test_the_variance_of_cosines_grows_as_the_first_order_says(batch, mean, dime
 
 @pytest.mark.parametrize("ratio", [0.2, 0.5, 0.8, 0.95])
 def test_the_alignment_of_a_product_grows_as_the_first_order_says(ratio):
-    """Squared singular values that fall off geometrically; a gradient whose entries are all ±1 meets them as they are."""
+    """Squared singular values that fall off geometrically; a gradient of entries ±1 meets them all."""
     rng = np.random.default_rng(1)
     shares = ratio ** np.arange(24)
     shares /= shares.sum()

@@ -160,10 +160,9 @@ def backward(
 
     For J behind the layer, |J W x|² and |W^T J^T g|² share W: their relative covariance is 2 a/units, where a is the
     alignment |J J^T g|²/(|J|² |J^T g|²), which grows as the network behind loses rank. And W x = z is given: where g
-    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x; of what lies along
-    W x + b only the share of W x in it does. `widening` is how
-    many entries of an example W makes of one, terms/units where it has no other positions; `places` how many positions
-    its outcome W^T g has.
+    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x; of what lies
+    along W x + b only the share of W x in it does. `widening` is how many entries of an example W makes of one,
+    terms/units where it has no other positions; `places` how many positions its outcome W^T g has.
     """
     along = min(g.along * (terms / units if widening is None else widening), 1.0)
     free, chance = _free(weight, terms, units), 1 / (units * places)

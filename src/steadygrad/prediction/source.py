@@ -49,7 +49,8 @@ class Source:
     Hermite orders of the units do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how
     positions differ; their average is in `own_variance`. `root` are the moments of the units themselves. `free` is how
     free their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an
-    orthogonal matrix lie on a sphere. `shared` and `alone` are the parts of `noise`: the batch's, and single examples'. `of_signal` is the share that
+    orthogonal matrix lie on a sphere. `shared` and `alone` are the parts of `noise`: the batch's,
+    and single examples'. `of_signal` is the share that
     the signal has in the second moment, beside a bias.
     """
 
