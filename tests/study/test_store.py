@@ -1,5 +1,6 @@
 """A part is there whole or not at all: whatever the place, and whatever ends the writer."""
 
+import errno
 import os
 import resource
 import signal
@@ -51,6 +52,27 @@ def test_a_folder_with_other_files_is_not_taken(tmp_path):
     with pytest.raises(StoreError, match="holds other files"):
         Store(tmp_path, SCHEMA).claim({})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_writer_left_is_no_other_file(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, "gone")
+
+    store = Store(tmp_path / "s", SCHEMA)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fails)
+        patch.setattr(store._files, "rm", fails)  # what is killed does not tidy up
+        with pytest.raises(StoreError, match="cannot be written: gone"):
+            store.claim({"for": "test"})
+    assert len(list((tmp_path / "s").iterdir())) == 1
+    store.claim({"for": "test"})
+    assert store.manifest() == {"for": "test"}
+
+
+def test_a_manifest_of_something_else_is_said(tmp_path):
+    (tmp_path / "manifest.json").write_text("[1, 2]")
+    with pytest.raises(StoreError, match=r"manifest.json is no store's: it holds a list"):
+        Store(tmp_path, SCHEMA).manifest()
 
 
 def test_a_place_is_written_to_or_said_at_once(place, tmp_path):
