@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from steadygrad.errors import UserCodeError
 from steadygrad.study import Bench, Spec, run
 from steadygrad.study.point import Point
 from steadygrad.study.runners import runner
@@ -34,7 +35,7 @@ def test_processes_give_what_this_process_gives():
 
 def test_an_error_in_a_worker_is_raised_here():
     spec = Spec.of(name="p", fixed={**FIXED, "data": "hostile_data:broken"})
-    with pytest.raises(OSError, match="the share is not mounted"):
+    with pytest.raises(UserCodeError, match="'hostile_data:broken' raised OSError: the share is not mounted"):
         run(spec, workers=1)
 
 
@@ -76,7 +77,7 @@ def test_a_crew_ends_with_its_bench_whatever_ends_that(tmp_path):
     broken = Spec.of(name="broken", fixed={**FIXED, "data": "hostile_data:broken"})
     others = crew()
     with Bench(out=str(tmp_path), workers=1, progress=interrupt) as bench:
-        with pytest.raises(OSError, match="the share is not mounted"):
+        with pytest.raises(UserCodeError, match="'hostile_data:broken' raised OSError: the share is not mounted"):
             bench.run(broken)
         assert crew() == others  # what is at work for a spec that failed is not kept
         with pytest.raises(KeyboardInterrupt):

@@ -10,9 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from .budget import check_grid, populations
+from .data import load
 from .folder import Folder
 from .outcome import Outcome
 from .point import Point
+from .population.losses import check_targets
 from .record import record_schema
 from .results import Results, in_order
 from .runners import Runner, runner
@@ -47,6 +49,7 @@ def run(
 
     Raises:
         SpecError: the spec cannot be used.
+        SetupError: data cannot be had, or a loss cannot be of its targets.
         TooLargeError: the grid, or a network of it, needs more memory than there is.
         StoreError: `out` belongs to another spec, or cannot be written; what is there stays.
 
@@ -101,6 +104,8 @@ def _kept(folder: Folder, points: list[Point], chosen: Runner, device: str, prog
 def _outcomes(
     points: Sequence[Point], chosen: Runner, device: str, count: tuple[int, int], progress: Progress | None
 ) -> Generator[Outcome, None, None]:
+    for loss, data in sorted({(point.loss, point.data) for point in points}):
+        check_targets(loss, load(data))
     done, total = count
     if progress is not None:
         progress(done, total)
