@@ -1,5 +1,6 @@
 """Worker processes: the same numbers, errors that are theirs, and networks that take them down."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -37,6 +38,21 @@ def test_an_error_in_a_worker_is_raised_here():
     spec = Spec.of(name="p", fixed={**FIXED, "data": "hostile_data:broken"})
     with pytest.raises(UserCodeError, match="'hostile_data:broken' raised OSError: the share is not mounted"):
         run(spec, workers=1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads signal masks in /proc")
+def test_a_worker_is_deaf_to_ctrl_c_from_its_first_moment():
+    others = crew()
+    with contextlib.closing(runner(workers=1)) as workers:
+        worker = workers._worker()
+        try:
+            (pid,) = crew() - others
+            status = Path(f"/proc/{pid}/status").read_text()
+        finally:
+            worker.end()
+    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
+    assert blocked >> (signal.SIGINT - 1) & 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_networks_that_take_their_worker_down_are_named():
