@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from steadygrad.errors import SteadygradError
 
-MANIFEST = "manifest.json"
+# Begins with a line, as what readers of a folder of Parquet files leave out does.
+MANIFEST = "_manifest.json"
 _TEMPORARY = ".writing"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -10,9 +10,10 @@ import time
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from steadygrad.store import Place, Store, StoreError
+from steadygrad.store import MANIFEST, Place, Store, StoreError
 
 SCHEMA = pa.schema([("id", pa.string()), ("loss", pa.float64()), ("curve", pa.list_(pa.float64()))])
 RECORDS = [{"id": "a", "loss": 0.5, "curve": [1.0, 2.0]}, {"id": "b", "loss": None, "curve": []}]
@@ -39,6 +40,14 @@ def test_what_is_written_is_read(place):
     assert rows[2]["loss"] == float("inf")
     assert again.read(["id"]).column_names == ["id"]
     assert len(again.parts()) == 2
+
+
+def test_a_folder_is_read_as_parquet_by_others(tmp_path):
+    store = Store(tmp_path / "s", SCHEMA)
+    store.claim({"for": "test"})
+    store.append(RECORDS)
+    store.append([{"id": "c", "loss": 1.0, "curve": []}])
+    assert sorted(pq.read_table(tmp_path / "s")["id"].to_pylist()) == ["a", "b", "c"]
 
 
 def test_columns_that_came_later_are_null_in_earlier_parts(tmp_path):
@@ -70,8 +79,8 @@ def test_what_a_killed_writer_left_is_no_other_file(tmp_path, monkeypatch):
 
 
 def test_a_manifest_of_something_else_is_said(tmp_path):
-    (tmp_path / "manifest.json").write_text("[1, 2]")
-    with pytest.raises(StoreError, match=r"manifest.json is no store's: it holds a list"):
+    (tmp_path / MANIFEST).write_text("[1, 2]")
+    with pytest.raises(StoreError, match=r"_manifest.json is no store's: it holds a list"):
         Store(tmp_path, SCHEMA).manifest()
 
 
