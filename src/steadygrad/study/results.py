@@ -106,7 +106,7 @@ class Results:
 
 
 def _of_lists(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Rows of one length as one array, of several as an array of arrays; a list that is not there is one without entries."""
+    """Rows of one length as one array, of several as an array of arrays; where there is none it has no entries."""
     rows = [np.array(row or ()) for row in column.to_pylist()]
     if len({len(row) for row in rows}) == 1:
         return np.stack(rows)
