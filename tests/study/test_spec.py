@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from steadygrad.study import Point, Spec, SpecError, TooLargeError
-from steadygrad.study.budget import POINT_BYTES, check_grid, network_bytes, networks_at_once, populations
+from steadygrad.study import Point, Spec, SpecError
 from steadygrad.study.point import FIELDS
-from steadygrad.study.population.shape import SHARED
 
 BASE = {"depth": 2, "width": 8, "activation": "relu"}
 TOML = """\
@@ -178,52 +176,3 @@ def test_an_infinite_threshold_is_none():
 def test_a_file_that_is_not_there():
     with pytest.raises(SpecError, match=r"nowhere.toml cannot be read: No such file"):
         Spec.read("nowhere.toml")
-
-
-def test_a_grid_too_large_for_memory_is_split():
-    spec = Spec.of(name="x", fixed=BASE, product={"gain": {"start": 1, "stop": 2, "count": 100_000}}, seeds=10**9)
-    with pytest.raises(TooLargeError, match=r"100,000,000,000,000 points, which need .* GiB .* values of `seed`"):
-        check_grid(spec.lengths())
-    check_grid([("seed", 1000)], memory=2 * 1000 * POINT_BYTES)
-
-
-def test_a_network_too_large_for_memory_says_how_much_it_needs():
-    point = Point(**BASE)
-    with pytest.raises(TooLargeError, match=r"depth 2 and width 8 needs .* GiB in training"):
-        networks_at_once(point, memory=network_bytes(point))
-    assert networks_at_once(point, memory=6 * network_bytes(point)) == 3
-
-
-def test_the_memory_of_a_network_is_that_of_its_tensors():
-    import torch
-
-    from steadygrad.study.population.lockstep import Population
-
-    for optimizer in ("sgd", "adam"):
-        point = Point(
-            **BASE | {"width": 64, "depth": 6, "activation": "gelu"},
-            optimizer=optimizer,
-            momentum=0.9 * (optimizer == "sgd"),
-        )
-        made = Population([point], device=torch.device("cpu"))
-        network = made._network
-        tensors = [
-            *made.parameters.blocks,
-            *network.gradients.blocks,
-            *made._optimizer.state,
-            *network._z,
-            *network._h,
-            *network._delta,
-        ]
-        assert network_bytes(point) == pytest.approx(sum(4 * t.numel() for t in tensors), rel=0.15)
-
-
-def test_populations_hold_each_point_once_and_one_shape():
-    spec = Spec.of(name="x", fixed={"activation": "relu"}, product={"depth": [1, 2], "width": [8, 300]}, seeds=50)
-    points = list(spec.points())
-    for slots in (1, 4):
-        made = populations(points, slots=slots)
-        assert sorted(p.identity for population in made for p in population) == sorted(p.identity for p in points)
-        assert all(len({tuple(getattr(p, name) for name in SHARED) for p in population}) == 1 for population in made)
-        assert all(len(population) <= networks_at_once(population[0]) for population in made)
-    assert max(len(population) for population in populations(points, slots=4)) <= math.ceil(len(points) / 16)

@@ -109,7 +109,8 @@ def _outcomes(
     done, total = count
     if progress is not None:
         progress(done, total)
-    with closing(chosen(populations(points, device=device, slots=chosen.slots))) as ended:
+    made = populations(points, device=device, slots=chosen.slots, sharing=chosen.sharing)
+    with closing(chosen(made)) as ended:
         for outcomes in ended:
             done += len(outcomes)
             yield from outcomes

@@ -22,6 +22,10 @@ class Runner(Protocol):
     def slots(self) -> int:
         """How many populations are trained side by side."""
 
+    @property
+    def sharing(self) -> int:
+        """How many of them share the memory of this machine, or of its device."""
+
     def __call__(self, populations: Sequence[Sequence[Point]]) -> Generator[list[Outcome], None, None]:
         """Yield outcomes as they come; where the generator is closed, what still trains is given up."""
 

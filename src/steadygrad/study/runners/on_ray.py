@@ -40,6 +40,9 @@ class OnRay:
         self._connected = False
         self._connect()
 
+    # What the nodes have is not known here: as much as this machine, for each task.
+    sharing = 1
+
     @property
     def slots(self) -> int:
         """How many tasks the cluster runs at once, now."""

@@ -35,7 +35,8 @@ class Processes:
     """
 
     def __init__(self, workers: int, device: str = "cpu") -> None:
-        self.slots, self._device = workers, device
+        self.slots = self.sharing = workers
+        self._device = device
         self._idle: list[_Worker] = []
 
     def __call__(self, populations: Sequence[Population]) -> Generator[list[Outcome], None, None]:
