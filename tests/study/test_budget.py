@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygrad.study import Point, Spec, TooLargeError, budget, run, train
-from steadygrad.study.budget import POINT_BYTES, check_grid, network_bytes, networks_at_once, populations
+from steadygrad.study.budget import POINT_BYTES, check_grid, network_bytes, networks_at_once, populations, record_bytes
 from steadygrad.study.population import lockstep
 from steadygrad.study.population.held import held
 from steadygrad.study.population.shape import SHARED
@@ -38,6 +38,22 @@ def test_a_grid_too_large_for_memory_is_split():
     with pytest.raises(TooLargeError, match=r"100,000,000,000,000 points, which need .* GiB .* values of `seed`"):
         check_grid(spec.lengths())
     check_grid([("seed", 1000)], memory=2 * 1000 * POINT_BYTES)
+    with pytest.raises(TooLargeError, match="split it into 2 specs"):
+        check_grid([("seed", 1000)], record=1, memory=2 * 1000 * POINT_BYTES)
+
+
+@pytest.mark.parametrize(("depth", "curve"), [(1, 0), (2, 32), (60, 8)])
+def test_the_memory_of_a_record_is_that_of_its_table(depth, curve):
+    fixed = {"data": "gaussian", "width": 4, "activation": "relu", "depth": depth, "curve": curve, "steps": curve}
+    results = run(Spec.of(name="r", fixed=fixed, seeds=30))
+    assert record_bytes(depth=depth, curve=curve) == pytest.approx(results.table.nbytes / 30, rel=0.1)
+
+
+def test_a_deep_grid_needs_room_for_its_records(monkeypatch):
+    spec = Spec.of(name="d", fixed={**BASE, "depth": 10}, product={"curve": [1, 500]}, seeds=10)
+    monkeypatch.setattr(budget, "free_memory", lambda device: 2 * 20 * (POINT_BYTES + 2 * 12_000))
+    with pytest.raises(TooLargeError, match="the grid has 20 points"):
+        run(spec)
 
 
 def test_a_network_too_large_for_memory_says_how_much_it_needs():

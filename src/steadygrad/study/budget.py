@@ -30,6 +30,8 @@ _WORTH_LOCKSTEP = 8
 _MOST_ON_ACCELERATOR = 4096
 # Measured: a `Point` and its identity among 10^5 others.
 POINT_BYTES = 2500
+# Measured: the columns of a record that are no lists, and the offsets of those that are.
+_RECORD_BYTES = 400
 
 
 class TooLargeError(SteadygradError, ValueError):
@@ -149,11 +151,19 @@ def _shape_key(point: Point) -> str:
     return repr(shape_of(point))
 
 
-def check_grid(axes: Sequence[tuple[str, int]], *, memory: float | None = None) -> None:
-    """Raise a `TooLargeError` where the points of a grid would not fit into memory, with the split that would.
+def record_bytes(*, depth: int, curve: int) -> int:
+    """Return what the record of a network takes in a table: two times four signals a layer, and its curve's columns."""
+    return _RECORD_BYTES + 8 * (2 * 4 * (depth + 1) + 3 * curve)
+
+
+def check_grid(axes: Sequence[tuple[str, int]], *, record: int = 0, memory: float | None = None) -> None:
+    """Raise a `TooLargeError` where a grid would not fit into memory, with the split that would.
+
+    There are the points, and the records twice: as they are read, and in the order of the points.
 
     Args:
         axes: the name and the length of each.
+        record: bytes of one record.
         memory: bytes that there are.
 
     >>> check_grid([("sigma_w", 10**6), ("seed", 1000)], memory=2**34)
@@ -162,7 +172,7 @@ def check_grid(axes: Sequence[tuple[str, int]], *, memory: float | None = None) 
     """
     count = math.prod(length for _, length in axes)
     available = (free_memory("cpu") if memory is None else memory) / 2
-    need = count * POINT_BYTES
+    need = count * (POINT_BYTES + 2 * record)
     if need <= available:
         return
     name, length = max(axes, key=lambda axis: axis[1])

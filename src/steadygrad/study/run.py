@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
-from .budget import check_grid, populations
+from .budget import check_grid, populations, record_bytes
 from .data import load
 from .folder import Folder
 from .outcome import Outcome
@@ -20,6 +21,8 @@ from .results import Results, in_order
 from .runners import Runner, runner
 from .spec import Spec
 
+# Outcomes that stand in memory as rows, ten times as large as in a table.
+_AS_ROWS = 1000
 # Told of each outcome as it comes: how many are done, and of how many.
 Progress = Callable[[int, int], None]
 
@@ -60,8 +63,7 @@ def run(
     (['xavier-normal', 'xavier-normal', 'he-normal', 'he-normal'], [20, 20, 20, 20])
     """
     made = spec if isinstance(spec, Spec) else Spec.read(spec)
-    check_grid(made.lengths())
-    points = list(made.points())
+    points = _points(made)
     with closing(runner(workers=workers, ray=ray, device=device)) as chosen:
         if out is None:
             return _collected(points, chosen, device, progress)
@@ -78,15 +80,22 @@ def run_on(chosen: Runner, spec: Spec, *, out: str, device: str, progress: Progr
         device: where the runner trains.
         progress: as `run` takes it.
     """
-    check_grid(spec.lengths())
-    points = list(spec.points())
+    points = _points(spec)
     return _kept(Folder(out, spec, points), points, chosen, device, progress)
 
 
+def _points(spec: Spec) -> list[Point]:
+    record = record_bytes(depth=max(spec.values("depth")), curve=max(spec.values("curve"), default=Point.curve))
+    check_grid(spec.lengths(), record=record)
+    return list(spec.points())
+
+
 def _collected(points: list[Point], chosen: Runner, device: str, progress: Progress | None) -> Results:
+    schema, tables = record_schema(), []
     with closing(_outcomes(points, chosen, device, (0, len(points)), progress)) as outcomes:
-        table = pa.Table.from_pylist([outcome.row() for outcome in outcomes], schema=record_schema())
-    return in_order(table, [point.identity for point in points])
+        while some := [outcome.row() for outcome in islice(outcomes, _AS_ROWS)]:
+            tables.append(pa.Table.from_pylist(some, schema=schema))
+    return in_order(pa.concat_tables(tables), [point.identity for point in points])
 
 
 def _kept(folder: Folder, points: list[Point], chosen: Runner, device: str, progress: Progress | None) -> Results:

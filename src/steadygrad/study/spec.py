@@ -146,6 +146,16 @@ class Spec(BaseModel):
             lengths.append(("seed", self.seeds if isinstance(self.seeds, int) else len(self.seeds)))
         return lengths
 
+    def values(self, key: str) -> list[Any]:
+        """Return what is given for a key, wherever it is; nothing where it is left at its default.
+
+        >>> Spec.of(name="s", fixed={"width": 8, "activation": "relu"}, product={"depth": [3, 1]}).values("depth")
+        [3, 1]
+        """
+        tables = [self.product, *self.zip]
+        given = [value for table in tables for value in _set(table).get(key, ())]
+        return [*given, _set(self.fixed)[key]] if key in _set(self.fixed) else given
+
     def __len__(self) -> int:
         return math.prod(length for _, length in self.lengths())
 
