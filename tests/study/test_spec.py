@@ -173,6 +173,11 @@ def test_an_infinite_threshold_is_none():
     assert Point(**BASE, clip_norm=math.inf).identity == Point(**BASE).identity
 
 
+def test_a_file_with_the_mark_of_utf_8_is_read(tmp_path):
+    (tmp_path / "s.toml").write_text(TOML, encoding="utf-8-sig")
+    assert Spec.read(tmp_path / "s.toml").identity == Spec.from_toml(TOML).identity
+
+
 def test_a_file_that_is_not_there():
     with pytest.raises(SpecError, match=r"nowhere.toml cannot be read: No such file"):
         Spec.read("nowhere.toml")

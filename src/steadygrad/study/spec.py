@@ -99,7 +99,7 @@ class Spec(BaseModel):
     def read(cls, path: str | Path) -> Spec:
         """Return the spec that a TOML file holds."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")  # some editors mark the file as UTF-8
         except OSError as error:
             raise SpecError(f"{path} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:
