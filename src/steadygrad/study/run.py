@@ -55,6 +55,7 @@ def run(
         SetupError: data cannot be had, or a loss cannot be of its targets.
         TooLargeError: the grid, or a network of it, needs more memory than there is.
         StoreError: `out` belongs to another spec, or cannot be written; what is there stays.
+        WorkerLostError: worker processes end as they start, or are lost again and again with the same networks.
 
     >>> spec = Spec.of(name="example", fixed={"depth": 2, "width": 16, "activation": "relu", "steps": 20},
     ...                product={"initializer": ["xavier-normal", "he-normal"]}, seeds=2)
