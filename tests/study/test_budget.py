@@ -105,7 +105,7 @@ def test_workers_share_the_memory_of_their_machine(monkeypatch):
     assert networks_at_once(one, memory=4 * need) == networks_at_once(one, memory=16 * need, sharing=4) == 2
     monkeypatch.setattr(budget, "free_memory", lambda device: 5.0 * need)
     assert len(run(spec)) == 4
-    with pytest.raises(TooLargeError, match=r"may be used by 3 workers: .* batch_size or fewer workers"):
+    with pytest.raises(TooLargeError, match=r"may be used by 3 workers: .* batch_size, or fewer workers"):
         run(spec, workers=3)
 
 

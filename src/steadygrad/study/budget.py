@@ -102,7 +102,7 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
     fits = int(available / 2 / sharing / bytes_of_one)
     if fits < 1:
         need, have = bytes_of_one / 2**30, available / 2**30
-        by, fewer = (f" by {sharing} workers", " or fewer workers") if sharing > 1 else ("", "")
+        by, fewer = (f" by {sharing} workers", ", or fewer workers") if sharing > 1 else ("", "")
         raise TooLargeError(
             f"one network of depth {point.depth} and width {point.width} needs {need:.1f} GiB in training, and half of "
             f"the free {have:.1f} GiB may be used{by}: take a smaller width, depth or batch_size{fewer}."
