@@ -106,7 +106,13 @@ def test_a_crew_ends_with_its_bench_whatever_ends_that(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"workers": -1}, "`workers` is a number of processes"), ({"workers": 1, "ray": "auto"}, "exclude each other")],
+    [
+        ({"workers": -1}, "`workers` is a number of processes, a whole one, and must be >= 0, got -1"),
+        ({"workers": 1.5}, "`workers` is a number of processes, .*, got 1.5"),
+        ({"workers": "2"}, "`workers` is a number of processes, .*, got '2'"),
+        ({"workers": 1, "ray": "auto"}, "exclude each other"),
+        ({"device": "meta"}, r"`device` must be one that torch has here \(.*meta.*\), got 'meta'"),
+    ],
 )
 def test_runners_that_there_are_not(arguments, words):
     with pytest.raises(ValueError, match=words):
