@@ -199,7 +199,7 @@ def rule(
 def study(
     spec: Annotated[str, typer.Argument(metavar="SPEC.toml|NAME", help="A grid, or a built-in study.")],
     out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="A folder, for a grid an fsspec URL too; studies/NAME by default.")
+        str | None, typer.Option(metavar="DIR", help="A folder or an fsspec URL; studies/NAME by default.")
     ] = None,
     workers: Annotated[
         str | None, typer.Option(metavar="INTEGER", help="Processes, one a core by default; 0 trains in this one.")

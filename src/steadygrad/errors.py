@@ -4,7 +4,11 @@
     ├── ValueError, TypeError         an argument that is not allowed
     └── SteadygradError               everything else that this package raises itself
         ├── SetupError                a file, a name or a setup that cannot be used; also a ValueError
-        │   └── UserCodeError         the user's own code raised: says where, and keeps the original as `__cause__`
+        │   ├── UserCodeError         the user's own code raised: says where, and keeps the original as `__cause__`
+        │   └── study.SpecError       a grid that cannot be used: says the key and, of a file, the line
+        ├── study.TooLargeError       a grid or a network that needs more memory than there is; also a ValueError
+        ├── study.WorkerLostError     worker processes or nodes that are lost again and again with the same networks
+        ├── store.StoreError          records or pages that cannot be read or written; also an OSError
         └── TrainingStopped           a guarded run that cannot go on
 
 A message names the argument, says what is allowed and what came: ``"`q` is a variance and must be >= 0, got -1."``

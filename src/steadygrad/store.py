@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from steadygrad.errors import SteadygradError
 
-MANIFEST = "manifest.json"
+# Begins with a line, as what readers of a folder of Parquet files leave out does.
+MANIFEST = "_manifest.json"
 _TEMPORARY = ".writing"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -149,9 +150,11 @@ class Store(Place):
             with self._files.open(path, "rb") as file:
                 raw = file.read()
         try:
-            found: dict[str, Any] = json.loads(raw)
+            found = json.loads(raw)
         except ValueError as error:
             raise StoreError(f"{path} is not JSON: {error}.") from error
+        if not isinstance(found, dict):
+            raise StoreError(f"{path} is no store's: it holds a {type(found).__name__}, not an object.")
         return found
 
     def claim(self, manifest: Mapping[str, Any]) -> None:
@@ -161,7 +164,7 @@ class Store(Place):
             StoreError: it cannot be written, or holds files that are no store's.
         """
         with self._said("written"):
-            if self.manifest() is None and self._files.exists(str(self._root)) and self._files.ls(str(self._root)):
+            if self.manifest() is None and any(not name.startswith(_TEMPORARY) for name in self._names()):
                 raise StoreError(f"{self.location} holds other files and no {MANIFEST}: choose an empty folder.")
             self._files.makedirs(str(self._root), exist_ok=True)
             self._write(MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode())
@@ -184,10 +187,13 @@ class Store(Place):
     def parts(self) -> list[str]:
         """Return the paths of the parts, sorted."""
         with self._said("read"):
-            if not self._files.exists(str(self._root)):
-                return []
-            found = self._files.ls(str(self._root), detail=False)
-        return sorted(path for path in found if PurePosixPath(path).name.startswith("part-"))
+            return [str(self._root / name) for name in sorted(self._names()) if name.startswith("part-")]
+
+    def _names(self) -> list[str]:
+        """Return the names of all files in the folder; none where there is no folder."""
+        if not self._files.exists(str(self._root)):
+            return []
+        return [PurePosixPath(path).name for path in self._files.ls(str(self._root), detail=False)]
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all records, in no order.

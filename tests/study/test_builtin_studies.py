@@ -98,7 +98,8 @@ def test_a_check_that_fails_is_said_first_and_marked():
     check = Check(what="one", predicted=1.0, measured=2.0, error=0.1, allowed=0.5)
     chart = panel("t", x="x", y="y", points=[point(1, 1.0, 0.1, "a")])
     section = Section(name="s", title="T", claim="C", prediction="P", chart=chart, checks=(check,), verdict="v.")
-    assert section.sentence.startswith("T: not all of it is borne out here (one). v. 0 of 1 checks hold")
+    assert section.sentence.startswith("T: not all of what follows is borne out here (one): v. 0 of 1 checks hold")
+    assert "<b>Verdict.</b> Not all of what follows" in render("t", [section])
     assert 'class="outside"' in render("t", [section])
     assert not Check(what="one", predicted=1.0, measured=math.nan, error=0.0, allowed=9.0).holds
 

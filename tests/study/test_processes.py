@@ -1,5 +1,6 @@
 """Worker processes: the same numbers, errors that are theirs, and networks that take them down."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from steadygrad.errors import UserCodeError
 from steadygrad.study import Bench, Spec, run
 from steadygrad.study.point import Point
 from steadygrad.study.runners import runner
@@ -34,8 +36,23 @@ def test_processes_give_what_this_process_gives():
 
 def test_an_error_in_a_worker_is_raised_here():
     spec = Spec.of(name="p", fixed={**FIXED, "data": "hostile_data:broken"})
-    with pytest.raises(OSError, match="the share is not mounted"):
+    with pytest.raises(UserCodeError, match="'hostile_data:broken' raised OSError: the share is not mounted"):
         run(spec, workers=1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads signal masks in /proc")
+def test_a_worker_is_deaf_to_ctrl_c_from_its_first_moment():
+    others = crew()
+    with contextlib.closing(runner(workers=1)) as workers:
+        worker = workers._worker()
+        try:
+            (pid,) = crew() - others
+            status = Path(f"/proc/{pid}/status").read_text()
+        finally:
+            worker.end()
+    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
+    assert blocked >> (signal.SIGINT - 1) & 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_networks_that_take_their_worker_down_are_named():
@@ -76,7 +93,7 @@ def test_a_crew_ends_with_its_bench_whatever_ends_that(tmp_path):
     broken = Spec.of(name="broken", fixed={**FIXED, "data": "hostile_data:broken"})
     others = crew()
     with Bench(out=str(tmp_path), workers=1, progress=interrupt) as bench:
-        with pytest.raises(OSError, match="the share is not mounted"):
+        with pytest.raises(UserCodeError, match="'hostile_data:broken' raised OSError: the share is not mounted"):
             bench.run(broken)
         assert crew() == others  # what is at work for a spec that failed is not kept
         with pytest.raises(KeyboardInterrupt):
@@ -89,7 +106,13 @@ def test_a_crew_ends_with_its_bench_whatever_ends_that(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"workers": -1}, "`workers` is a number of processes"), ({"workers": 1, "ray": "auto"}, "exclude each other")],
+    [
+        ({"workers": -1}, "`workers` is a number of processes, a whole one, and must be >= 0, got -1"),
+        ({"workers": 1.5}, "`workers` is a number of processes, .*, got 1.5"),
+        ({"workers": "2"}, "`workers` is a number of processes, .*, got '2'"),
+        ({"workers": 1, "ray": "auto"}, "exclude each other"),
+        ({"device": "meta"}, r"`device` must be one that torch has here \(.*meta.*\), got 'meta'"),
+    ],
 )
 def test_runners_that_there_are_not(arguments, words):
     with pytest.raises(ValueError, match=words):

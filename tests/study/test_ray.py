@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,27 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from steadygrad.errors import SetupError
+from steadygrad.study.runners import runner
+
 CLUSTER = Path(__file__).with_name("ray_cluster.py")
 
+no_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is an extra")
 
-@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is an extra")
+
+@no_ray
+def test_a_cluster_that_is_not_there_is_said_at_once():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # not listening: connections are refused
+        where = f"127.0.0.1:{bound.getsockname()[1]}"
+        for address in (where, f"ray://{where}"):
+            with pytest.raises(SetupError, match=f"there is no Ray cluster at '{address}': .*refused"):
+                runner(ray=address)
+    with pytest.raises(SetupError, match="there is no Ray cluster at 'nowhere': Invalid address format"):
+        runner(ray="nowhere")
+
+
+@no_ray
 def test_nothing_is_lost_with_a_node(tmp_path):
     command = [sys.executable, str(CLUSTER), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)

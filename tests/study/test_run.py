@@ -53,6 +53,23 @@ def test_results_are_in_the_order_of_the_points():
         assert (mean, error) == (losses.mean(), pytest.approx(losses.std(ddof=1) / 3**0.5))
 
 
+def test_columns_are_numbers_to_compute_with(tmp_path):
+    fixed = {"data": "gaussian", "activation": "tanh", "steps": 0}
+    results = run(Spec.of(name="c", fixed=fixed, zip=[{"depth": [1, 2], "width": [4, 8]}], seeds=2))
+    layers = results.where(depth=2).column("start_q")
+    assert layers.shape == (2, 3)
+    assert np.isfinite(np.log(layers)).all()
+    ragged = results.column("start_q")
+    assert [len(row) for row in ragged] == [2, 2, 3, 3]
+    assert np.array_equal(np.stack(ragged[2:]), layers)
+    (((), mean, _),) = results.mean("test_loss", by=[])
+    assert mean == results.column("test_loss").mean()
+    with pytest.raises(ValueError, match="`width` must be one value of type int64, got '4'"):
+        results.where(width="4")
+    with pytest.raises(ValueError, match=r"`width` must be one value of type int64, got \[4, 8\]"):
+        results.where(width=[4, 8])
+
+
 def test_nothing_is_computed_twice(tmp_path, trained):
     first = run(SPEC, out=tmp_path / "s")
     assert len(trained) == len(SPEC) == 12

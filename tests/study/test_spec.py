@@ -1,15 +1,15 @@
 """Grids: what they expand to, what a point's identity is, and what is said of one that cannot be used."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from steadygrad.study import Point, Spec, SpecError, TooLargeError
-from steadygrad.study.budget import POINT_BYTES, check_grid, network_bytes, networks_at_once, populations
+from steadygrad.study import Point, Spec, SpecError
 from steadygrad.study.point import FIELDS
-from steadygrad.study.population.shape import SHARED
 
 BASE = {"depth": 2, "width": 8, "activation": "relu"}
 TOML = """\
@@ -79,9 +79,40 @@ BAD = {
     "nearest value": (TOML.replace("adam", "adma"), "spec:6: `fixed.optimizer` must be one of .* Did you mean 'adam'"),
     "data": (TOML.replace("width = 8", "width = 8\ndata = 'digit'"), "spec:6: `data` must be .* Did you mean 'digits'"),
     "in a list": (TOML.replace('"tanh"', '"tnah"'), "spec:13: `activation` must be one of .* Did you mean 'tanh'"),
-    "range": (TOML.replace("count = 3", "cuont = 3"), "spec:10: `product.learning_rate`: a range has start, stop, cou"),
+    "range": (TOML.replace("count", "cuont"), "spec:10: `product.learning_rate`: of a range `cuont` .* mean 'count'"),
+    "spacing": (TOML.replace('"log"', '"lgo"'), "spec:10: .*: of a range `spacing` must be one of .* mean 'log'"),
+    "no count": (TOML.replace(", count = 3", ""), "spec:10: .*: of a range `count` must be given"),
+    "range to nan": (TOML.replace("stop = 0.1", "stop = nan"), "spec:10: .* `stop` must be a finite number, got nan"),
     "log": (TOML.replace("0.001", "0.0"), "spec:10: .* 'log' must have start and stop > 0"),
-    "type": (TOML.replace("width = 8", "width = 'x'"), "spec:5: `fixed.width` must be a valid integer"),
+    "text for a number": (TOML.replace("width = 8", "width = '8'"), "spec:5: `fixed.width` must be a number, got '8'"),
+    "true for a number": (
+        TOML.replace("[1, 2]", "[1, true]"),
+        r"spec:9: `product.depth\[1\]` must be a number, got True",
+    ),
+    "a number for true": (
+        TOML.replace("width = 8", "nesterov = 1"),
+        "spec:5: `fixed.nesterov` must be a valid boolean",
+    ),
+    "a fraction": (TOML.replace("width = 8", "width = 8.5"), "spec:5: `fixed.width` must be a valid integer, got 8.5"),
+    "nan": (TOML.replace("width = 8", "gain = nan"), "spec:5: `fixed.gain` must be a finite number, got nan"),
+    "infinite": (TOML.replace("width = 8", "gain = inf"), "spec:5: `fixed.gain` must be a finite number, got inf"),
+    "list of seeds": (
+        TOML.replace("seeds = 2", "seeds = [1, -1]"),
+        r"spec:2: `seeds\[1\]` must be greater than or equal",
+    ),
+    "true for seeds": (TOML.replace("seeds = 2", "seeds = true"), "spec:2: `seeds` must be a number, got True"),
+    "one zip": (
+        TOML.replace("[[zip]]", "[zip]"),
+        r"spec:12: `zip` must be tables of lists, each under its own \[\[zip",
+    ),
+    "empty zip": (TOML + "[[zip]]\n", "spec:15: `zip` must not be empty: the grid has no point"),
+    "no table": ("name = 'a'\nfixed = 3", "spec:2: `fixed` must be a table of keys and values, got 3"),
+    "twice in zips": (TOML + "[[zip]]\nactivation = ['elu']", "spec:16: `activation` must be given once"),
+    "not together": (TOML + "[[zip]]\nslope = [0.1, 0.2]", r"spec:16: `slope` is for .*, got 'relu'. \(at depth = 1, "),
+    "not together in one row": (
+        TOML.replace("adam", "sgd") + "[[zip]]\nnesterov = [true, true]\nmomentum = [0.9, 0.0]",
+        r"spec:16: `nesterov` needs .* and a momentum > 0. \(at .*momentum = 0.0, nesterov = True\)",
+    ),
     "not allowed": (TOML.replace("width = 8", "width = 0"), "spec:5: `fixed.width` must be greater than or equal to 1"),
     "not allowed in a list": (TOML.replace("[1, 2]", "[1, -2]"), r"spec:9: `product.depth\[1\]` must be greater than"),
     "empty axis": (TOML.replace("[1, 2]", "[]"), "spec:9: `product.depth`: an axis must not be empty"),
@@ -94,6 +125,7 @@ BAD = {
     "twice": (TOML.replace("width = 8", "depth = 8"), "spec:9: `depth` must be given once"),
     "left out": (TOML.replace("width = 8", ""), "spec:4: `width` must be given, in `fixed`, `product` or a `zip`"),
     "no name": (TOML.replace('name = "grid"', ""), "spec:1: `name` must be given"),
+    "nearest name": (TOML.replace("name =", "nmae ="), "spec:1: `nmae` must be one of .* Did you mean 'name'"),
     "seed and seeds": (TOML.replace("width = 8", "width = 8\nseed = 3"), "spec:2: `seeds` and `seed` exclude each"),
     "syntax": (TOML + "x = = 3", "spec: not TOML: .* line 15"),
 }
@@ -107,60 +139,45 @@ def test_what_is_wrong_is_said_with_its_line(case):
 
 
 def test_what_does_not_fit_together_is_said_of_the_point():
-    spec = Spec.of(name="x", fixed={**BASE, "initializer": "he-normal"}, product={"sigma_w": [1.0, 2.0]})
-    with pytest.raises(SpecError, match=r"`sigma_w` is the scale .* not both. \(at sigma_w = 1.0, seed = 0\)"):
-        list(spec.points())
+    with pytest.raises(SpecError, match=r"`sigma_w` is the scale .* not both. \(at sigma_w = 1.0\)") as said:
+        Spec.of(name="x", fixed={**BASE, "initializer": "he-normal"}, product={"sigma_w": [1.0, 2.0]})
+    assert said.value.where == ("product", "sigma_w")
+
+
+def test_a_spec_that_is_built_as_pydantic_builds_it_is_checked_too():
+    with pytest.raises(ValidationError, match="`activation` must be given"):
+        Spec(name="x", fixed={"depth": 1, "width": 8})
+    with pytest.raises(ValidationError, match="`seeds` must not be empty"):
+        Spec(name="x", fixed=BASE, seeds=0)
+
+
+def test_one_seed_is_the_default_and_seeds_may_be_an_axis():
+    text = "name = 'x'\n[fixed]\ndepth = 2\nwidth = 8\nactivation = 'relu'\n"
+    assert Spec.of(name="x", fixed=BASE).identity == Spec.from_toml(text).identity
+    assert Spec.from_toml("seeds = 1\n" + text).identity == Spec.from_toml(text).identity
+    assert [p.seed for p in Spec.of(name="x", fixed={**BASE, "seed": 3}).points()] == [3]
+    zipped = Spec.of(name="x", fixed=BASE, zip=[{"seed": [4, 5], "gain": [1.0, 2.0]}])
+    assert [(p.seed, p.gain) for p in zipped.points()] == [(4, 1.0), (5, 2.0)]
+
+
+def test_tables_are_what_json_keeps():
+    spec = Spec.of(name="x", fixed=BASE, product={"clip_norm": (None, 1.0)}, seeds=(3, 5))
+    assert json.loads(json.dumps(spec.tables())) == spec.tables()
+    assert Spec.checked(spec.tables()).identity == spec.identity
+
+
+def test_an_infinite_threshold_is_none():
+    spec = Spec.from_toml(TOML + "[[zip]]\nclip_norm = [1.0, inf, inf]\nclip_value = [inf, 1.0, inf]\n")
+    clips = {(p.clip_norm, p.clip_value) for p in spec.points()}
+    assert clips == {(1.0, None), (None, 1.0), (None, None)}
+    assert Point(**BASE, clip_norm=math.inf).identity == Point(**BASE).identity
+
+
+def test_a_file_with_the_mark_of_utf_8_is_read(tmp_path):
+    (tmp_path / "s.toml").write_text(TOML, encoding="utf-8-sig")
+    assert Spec.read(tmp_path / "s.toml").identity == Spec.from_toml(TOML).identity
 
 
 def test_a_file_that_is_not_there():
     with pytest.raises(SpecError, match=r"nowhere.toml cannot be read: No such file"):
         Spec.read("nowhere.toml")
-
-
-def test_a_grid_too_large_for_memory_is_split():
-    spec = Spec.of(name="x", fixed=BASE, product={"gain": {"start": 1, "stop": 2, "count": 100_000}}, seeds=10**9)
-    with pytest.raises(TooLargeError, match=r"100,000,000,000,000 points, which need .* GiB .* values of `seed`"):
-        check_grid(spec.lengths())
-    check_grid([("seed", 1000)], memory=2 * 1000 * POINT_BYTES)
-
-
-def test_a_network_too_large_for_memory_says_how_much_it_needs():
-    point = Point(**BASE)
-    with pytest.raises(TooLargeError, match=r"depth 2 and width 8 needs .* GiB in training"):
-        networks_at_once(point, memory=network_bytes(point))
-    assert networks_at_once(point, memory=6 * network_bytes(point)) == 3
-
-
-def test_the_memory_of_a_network_is_that_of_its_tensors():
-    import torch
-
-    from steadygrad.study.population.lockstep import Population
-
-    for optimizer in ("sgd", "adam"):
-        point = Point(
-            **BASE | {"width": 64, "depth": 6, "activation": "gelu"},
-            optimizer=optimizer,
-            momentum=0.9 * (optimizer == "sgd"),
-        )
-        made = Population([point], device=torch.device("cpu"))
-        network = made._network
-        tensors = [
-            *made.parameters.blocks,
-            *network.gradients.blocks,
-            *made._optimizer.state,
-            *network._z,
-            *network._h,
-            *network._delta,
-        ]
-        assert network_bytes(point) == pytest.approx(sum(4 * t.numel() for t in tensors), rel=0.15)
-
-
-def test_populations_hold_each_point_once_and_one_shape():
-    spec = Spec.of(name="x", fixed={"activation": "relu"}, product={"depth": [1, 2], "width": [8, 300]}, seeds=50)
-    points = list(spec.points())
-    for slots in (1, 4):
-        made = populations(points, slots=slots)
-        assert sorted(p.identity for population in made for p in population) == sorted(p.identity for p in points)
-        assert all(len({tuple(getattr(p, name) for name in SHARED) for p in population}) == 1 for population in made)
-        assert all(len(population) <= networks_at_once(population[0]) for population in made)
-    assert max(len(population) for population in populations(points, slots=4)) <= math.ceil(len(points) / 16)

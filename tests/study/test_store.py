@@ -1,5 +1,6 @@
 """A part is there whole or not at all: whatever the place, and whatever ends the writer."""
 
+import errno
 import os
 import resource
 import signal
@@ -9,9 +10,10 @@ import time
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from steadygrad.store import Place, Store, StoreError
+from steadygrad.store import MANIFEST, Place, Store, StoreError
 
 SCHEMA = pa.schema([("id", pa.string()), ("loss", pa.float64()), ("curve", pa.list_(pa.float64()))])
 RECORDS = [{"id": "a", "loss": 0.5, "curve": [1.0, 2.0]}, {"id": "b", "loss": None, "curve": []}]
@@ -40,6 +42,14 @@ def test_what_is_written_is_read(place):
     assert len(again.parts()) == 2
 
 
+def test_a_folder_is_read_as_parquet_by_others(tmp_path):
+    store = Store(tmp_path / "s", SCHEMA)
+    store.claim({"for": "test"})
+    store.append(RECORDS)
+    store.append([{"id": "c", "loss": 1.0, "curve": []}])
+    assert sorted(pq.read_table(tmp_path / "s")["id"].to_pylist()) == ["a", "b", "c"]
+
+
 def test_columns_that_came_later_are_null_in_earlier_parts(tmp_path):
     Store(tmp_path / "s", pa.schema([("id", pa.string())])).claim({})
     Store(tmp_path / "s", pa.schema([("id", pa.string())])).append([{"id": "a"}])
@@ -51,6 +61,27 @@ def test_a_folder_with_other_files_is_not_taken(tmp_path):
     with pytest.raises(StoreError, match="holds other files"):
         Store(tmp_path, SCHEMA).claim({})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_writer_left_is_no_other_file(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, "gone")
+
+    store = Store(tmp_path / "s", SCHEMA)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fails)
+        patch.setattr(store._files, "rm", fails)  # what is killed does not tidy up
+        with pytest.raises(StoreError, match="cannot be written: gone"):
+            store.claim({"for": "test"})
+    assert len(list((tmp_path / "s").iterdir())) == 1
+    store.claim({"for": "test"})
+    assert store.manifest() == {"for": "test"}
+
+
+def test_a_manifest_of_something_else_is_said(tmp_path):
+    (tmp_path / MANIFEST).write_text("[1, 2]")
+    with pytest.raises(StoreError, match=r"_manifest.json is no store's: it holds a list"):
+        Store(tmp_path, SCHEMA).manifest()
 
 
 def test_a_place_is_written_to_or_said_at_once(place, tmp_path):

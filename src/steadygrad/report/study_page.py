@@ -77,9 +77,9 @@ class Section:
 
     @property
     def conclusion(self) -> str:
-        """The verdict; where a check fails, that first."""
-        failed = [check.what for check in self.checks if not check.holds]
-        return f"not all of it is borne out here ({'; '.join(failed)}). {self.verdict}" if failed else self.verdict
+        """The verdict; where a check fails, first that it does not stand as a whole."""
+        failed = "; ".join(check.what for check in self.checks if not check.holds)
+        return f"not all of what follows is borne out here ({failed}): {self.verdict}" if failed else self.verdict
 
     @property
     def sentence(self) -> str:
@@ -142,10 +142,11 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
 
 def _section(section: Section) -> str:
+    said = section.conclusion[:1].upper() + section.conclusion[1:]
     return (
         f'<h2 id="{escape(section.name)}">{escape(section.title)}</h2>\n'
         f"<p><b>Claim.</b> {escape(section.claim)}</p>\n<p><b>Prediction.</b> {escape(section.prediction)}</p>\n"
-        f"<figure>{themed_svg(section.chart)}</figure>\n<p><b>Verdict.</b> {escape(section.conclusion)}</p>\n"
+        f"<figure>{themed_svg(section.chart)}</figure>\n<p><b>Verdict.</b> {escape(said)}</p>\n"
         f"{_table(section.checks)}"
     )
 

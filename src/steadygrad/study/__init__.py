@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .population.lockstep import train as train
     from .results import Results as Results
     from .run import run as run
+    from .runners.tasks import WorkerLostError as WorkerLostError
     from .spec import Spec as Spec
     from .spec_error import SpecError as SpecError
     from .torch_module import network as network
@@ -39,6 +40,7 @@ __all__ = lazy_names(
         "population.lockstep": ("train",),
         "results": ("Results",),
         "run": ("run",),
+        "runners.tasks": ("WorkerLostError",),
         "spec": ("Spec",),
         "spec_error": ("SpecError",),
         "torch_module": ("network",),

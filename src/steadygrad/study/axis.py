@@ -9,15 +9,18 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .point import Count, Finite
+from .spec_error import said_of
+
 
 class Range(BaseModel):
     """`count` values from `start` to `stop`, both included, evenly spaced or evenly in their logarithm."""
 
     model_config = ConfigDict(extra="forbid")
 
-    start: float
-    stop: float
-    count: Annotated[int, Field(ge=1, le=10**7)]
+    start: Finite
+    stop: Finite
+    count: Annotated[Count, Field(le=10**7)]
     spacing: Literal["linear", "log"] = "linear"
 
     def values(self) -> list[float]:
@@ -44,10 +47,7 @@ def values_of(axis: Any) -> list[Any]:
         try:
             return list(Range(**axis).values())
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(
-                f"a range has start, stop, count and spacing; {first['loc'][0]}: {first['msg']}."
-            ) from None
+            raise ValueError(f"of a range {said_of(error, tables=tuple(Range.model_fields))}") from None
     if isinstance(axis, str) or not isinstance(axis, Iterable):
         raise ValueError("an axis is a list, or a range {start, stop, count}; a single value belongs in `fixed`.")
     values = [v.item() if isinstance(v, np.generic) else v for v in axis]

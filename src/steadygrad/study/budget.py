@@ -14,8 +14,11 @@ from steadygrad.errors import SteadygradError
 
 from .data import load
 from .point import Point
+from .population.activations import phi
 from .population.draw import layer_sizes
+from .population.evaluate import CHUNK
 from .population.shape import shape_of
+from .population.signals import MEASURED
 
 # Where the system does not tell the size of its second-level cache.
 _USUAL_CACHE = 2**20
@@ -27,6 +30,8 @@ _WORTH_LOCKSTEP = 8
 _MOST_ON_ACCELERATOR = 4096
 # Measured: a `Point` and its identity among 10^5 others.
 POINT_BYTES = 2500
+# Measured: the columns of a record that are no lists, and the offsets of those that are.
+_RECORD_BYTES = 400
 
 
 class TooLargeError(SteadygradError, ValueError):
@@ -45,14 +50,25 @@ def batch_size(point: Point) -> int:
     return min(point.batch_size or available, available)
 
 
-def network_bytes(point: Point) -> int:
-    """Return the memory of one network in training: parameters, gradients, optimizer, activations of a batch."""
+def network_bytes(point: Point, *, device: str = "cpu") -> int:
+    """Return the most memory that one network takes at once, in a step or where it is looked at before and after.
+
+    In a step: parameters, gradients, the optimizer's averages, the batch and what its two passes keep; on an
+    accelerator also what `held` copies. To look at it: a second network's gradients and passes, or a chunk of
+    examples to score.
+    """
     layers = sizes(point)
+    features, outputs = layers[0][0], layers[-1][1]
     parameters = sum(fan_in * fan_out + fan_out for fan_in, fan_out in layers)
-    # Pre-activation and activation of each layer, and two gradients.
-    activations = batch_size(point) * (sum(2 * fan_out for _, fan_out in layers) + 2 * point.width)
-    averages = bool(point.momentum) if point.optimizer == "sgd" else 2
-    return _item(point) * ((2 + averages) * parameters + activations)
+    averages = (1 if point.momentum else 0) if point.optimizer == "sgd" else 2
+    # Of an example: the output of each layer, apart from the activation's where both are needed; two gradients; logits.
+    kept = (1 if phi(point.activation).from_output else 2) * point.depth * point.width
+    passes = kept + 2 * point.width + outputs
+    batch = batch_size(point) * (passes + features + 2 * outputs)
+    update = parameters if torch.device(device).type == "cpu" else (2 + averages) * parameters
+    squares = 4 * point.width  # of one layer, in double
+    look = max(parameters + MEASURED * (passes + squares), CHUNK * (4 * point.width + 3 * outputs))
+    return _item(point) * ((2 + averages) * parameters + batch + max(update, look))
 
 
 def training_flops(point: Point) -> float:
@@ -62,7 +78,7 @@ def training_flops(point: Point) -> float:
     return 6.0 * weights * (batch_size(point) * point.steps + scored)
 
 
-def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None = None) -> int:
+def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None = None, sharing: int = 1) -> int:
     """Return how many networks like this one are trained in lockstep.
 
     On a CPU as many as keep what one layer's backward pass touches (its input, output and gradient for a batch, the
@@ -72,6 +88,7 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
         point: the shape.
         device: where.
         memory: bytes that there are; what the device has by default.
+        sharing: how many populations share them.
 
     Raises:
         TooLargeError: not even one fits.
@@ -81,12 +98,14 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
     True
     """
     available = free_memory(device) if memory is None else memory
-    fits = int(available / 2 / network_bytes(point))
+    bytes_of_one = network_bytes(point, device=device)
+    fits = int(available / 2 / sharing / bytes_of_one)
     if fits < 1:
-        need, have = network_bytes(point) / 2**30, available / 2**30
+        need, have = bytes_of_one / 2**30, available / 2**30
+        by, fewer = (f" by {sharing} workers", ", or fewer workers") if sharing > 1 else ("", "")
         raise TooLargeError(
             f"one network of depth {point.depth} and width {point.width} needs {need:.1f} GiB in training, and half of "
-            f"the free {have:.1f} GiB may be used: take a smaller width, depth or batch_size."
+            f"the free {have:.1f} GiB may be used{by}: take a smaller width, depth or batch_size{fewer}."
         )
     if torch.device(device).type != "cpu":
         return min(fits, _MOST_ON_ACCELERATOR)
@@ -95,13 +114,14 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
     return max(1, min(fits, cache_bytes() // layer))
 
 
-def populations(points: Sequence[Point], *, device: str = "cpu", slots: int = 1) -> list[list[Point]]:
+def populations(points: Sequence[Point], *, device: str = "cpu", slots: int = 1, sharing: int = 1) -> list[list[Point]]:
     """Return the points as populations: each of one shape, none larger than is trained at once, alike in size.
 
     Args:
         points: of any shapes.
         device: where they are trained.
         slots: how many populations are trained side by side: there are enough of them that all have work.
+        sharing: how many of those share one device's memory.
 
     >>> points = [Point(depth=d, width=8, activation="relu", seed=s) for s in range(2) for d in (1, 2)]
     >>> [[point.depth for point in population] for population in populations(points)]
@@ -111,9 +131,14 @@ def populations(points: Sequence[Point], *, device: str = "cpu", slots: int = 1)
     fair = _fair_share(len(points), slots)
     for _, group in groupby(sorted(points, key=_shape_key), key=_shape_key):
         alike = list(group)
-        count = -(-len(alike) // min(fair, networks_at_once(alike[0], device=device)))
+        count = -(-len(alike) // min(fair, networks_at_once(_largest(alike), device=device, sharing=sharing)))
         made += [alike[len(alike) * i // count : len(alike) * (i + 1) // count] for i in range(count)]
     return made
+
+
+def _largest(alike: Sequence[Point]) -> Point:
+    """Of one shape that with most memory: momentum takes an average more, and need not be every network's."""
+    return max(alike, key=lambda point: point.momentum > 0)
 
 
 def _fair_share(count: int, slots: int) -> int:
@@ -126,11 +151,19 @@ def _shape_key(point: Point) -> str:
     return repr(shape_of(point))
 
 
-def check_grid(axes: Sequence[tuple[str, int]], *, memory: float | None = None) -> None:
-    """Raise a `TooLargeError` where the points of a grid would not fit into memory, with the split that would.
+def record_bytes(*, depth: int, curve: int) -> int:
+    """Return what the record of a network takes in a table: two times four signals a layer, and its curve's columns."""
+    return _RECORD_BYTES + 8 * (2 * 4 * (depth + 1) + 3 * curve)
+
+
+def check_grid(axes: Sequence[tuple[str, int]], *, record: int = 0, memory: float | None = None) -> None:
+    """Raise a `TooLargeError` where a grid would not fit into memory, with the split that would.
+
+    There are the points, and the records twice: as they are read, and in the order of the points.
 
     Args:
         axes: the name and the length of each.
+        record: bytes of one record.
         memory: bytes that there are.
 
     >>> check_grid([("sigma_w", 10**6), ("seed", 1000)], memory=2**34)
@@ -139,7 +172,7 @@ def check_grid(axes: Sequence[tuple[str, int]], *, memory: float | None = None) 
     """
     count = math.prod(length for _, length in axes)
     available = (free_memory("cpu") if memory is None else memory) / 2
-    need = count * POINT_BYTES
+    need = count * (POINT_BYTES + 2 * record)
     if need <= available:
         return
     name, length = max(axes, key=lambda axis: axis[1])

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+import math
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from steadygrad.errors import SetupError, not_allowed, unknown_name
+from steadygrad.setup.user_code import user_code
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Examples to learn from and examples held out.
+    """Examples to learn from and examples held out, all numbers finite.
 
     Attributes:
         inputs: [examples, features].
@@ -44,6 +51,12 @@ class Data:
                 shapes = (tuple(x.shape), tuple(y.shape))
                 rule = f"and `{part}targets` must be [examples, features] and [examples, outputs], at least one example"
                 raise ValueError(not_allowed(f"{part}inputs", rule, shapes))
+            _check_finite(f"{part}inputs", x)
+            _check_finite(f"{part}targets", y)
+        if self.inputs.shape[1] != self.test_inputs.shape[1] or self.targets.shape[1] != self.test_targets.shape[1]:
+            widths = [t.shape[1] for t in (self.inputs, self.targets, self.test_inputs, self.test_targets)]
+            rule = "and `test_targets` must have as many columns as `inputs` and `targets`"
+            raise ValueError(f"`test_inputs` {rule}, {widths[0]} and {widths[1]}, got {widths[2]} and {widths[3]}.")
 
     def first(self, examples: int | None) -> Data:
         """Return the data with only so many examples to learn from."""
@@ -65,6 +78,11 @@ class Data:
         return Data(inputs=x, targets=y, test_inputs=u, test_targets=v, classes=self.classes)
 
 
+def _check_finite(name: str, tensor: torch.Tensor) -> None:
+    if wrong := int((~tensor.isfinite()).sum()):
+        raise ValueError(f"`{name}` must be finite, got NaN or infinity in {wrong} of {tensor.numel()} entries.")
+
+
 def split(inputs: Array, targets: Array, *, held_out: float = 0.2, standardize: bool = True) -> Data:
     """Return examples as `Data`, in a fixed random order, the last part of them held out.
 
@@ -75,28 +93,51 @@ def split(inputs: Array, targets: Array, *, held_out: float = 0.2, standardize: 
         targets: whole numbers [examples], which are classes, or [examples, outputs].
         held_out: share of the examples.
         standardize: whether to.
+
+    Raises:
+        ValueError: they are not as many, fewer than two, not numbers, or not finite.
     """
-    order = np.random.default_rng(0).permutation(len(inputs))
-    x, y = np.asarray(inputs, dtype=np.float64)[order], np.asarray(targets)[order]
+    x, y = _numbers("inputs", inputs), _numbers("targets", targets)
+    if len(x) != len(y) or len(x) < 2:
+        raise ValueError(not_allowed("targets", "must be as many as `inputs`, at least two", (len(x), len(y))))
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = x[order].astype(np.float64), y[order]
     cut = len(x) - round(held_out * len(x))
     if standardize:
         x = (x - x[:cut].mean()) / (x[:cut].std() or 1.0)
     return _data((x[:cut], y[:cut]), (x[cut:], y[cut:]))
 
 
+def _numbers(name: str, values: Array) -> NDArray[Any]:
+    """The values as an array of numbers, or of truth values, an example a row."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(not_allowed(name, "must be real numbers", str(array.dtype)))
+    if not array.ndim:
+        raise ValueError(not_allowed(name, "must be an example a row", array.item()))
+    return array
+
+
 def _data(training: tuple[Array, Array], held_out: tuple[Array, Array]) -> Data:
     """Flat examples and, of whole numbers in one dimension, one-hot rows: as many classes as both parts have."""
-    both = np.concatenate([np.asarray(training[1]), np.asarray(held_out[1])])
-    classes = both.ndim == 1 and bool(np.issubdtype(both.dtype, np.integer))
+    both = np.concatenate([training[1], held_out[1]])
+    classes = both.ndim == 1 and both.dtype.kind in "biu"
     if classes and both.min() < 0:
         raise SetupError(not_allowed("targets", "that are whole numbers are classes and must be >= 0", int(both.min())))
-    rows = np.eye(int(both.max()) + 1)[both] if classes else both.reshape(len(both), -1).astype(np.float64)
-    x, u = (
-        torch.from_numpy(np.asarray(part[0], dtype=np.float64).reshape(len(part[0]), -1))
-        for part in (training, held_out)
-    )
+    rows = _one_hot(both.astype(np.int64)) if classes else _flat(both)
+    x, u = (torch.from_numpy(_flat(part[0])) for part in (training, held_out))
     y, v = (torch.from_numpy(part) for part in np.split(rows, [len(training[1])]))
     return Data(inputs=x, targets=y, test_inputs=u, test_targets=v, classes=classes)
+
+
+def _flat(values: NDArray[Any]) -> Array:
+    return values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float64)
+
+
+def _one_hot(classes: NDArray[np.int64]) -> Array:
+    rows = np.zeros((len(classes), int(classes.max()) + 1))
+    rows[np.arange(len(classes)), classes] = 1.0
+    return rows
 
 
 @lru_cache(maxsize=1)
@@ -136,7 +177,7 @@ def load(name: str) -> Data:
 
     Raises:
         ValueError: it names no data.
-        SetupError: the data that it names cannot be had.
+        SetupError: the data that it names cannot be had; a `UserCodeError` where the function raised.
 
     >>> load("gaussian").classes
     True
@@ -151,25 +192,49 @@ def load(name: str) -> Data:
 
 def _from_file(path: Path) -> Data:
     try:
-        arrays = dict(np.load(path))
-    except (OSError, ValueError) as error:
-        raise SetupError(f"`data` {str(path)!r} cannot be read: {error}.") from error
+        with path.open("rb") as file:
+            arrays = dict(np.load(file))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise SetupError(f"`data` {str(path)!r} cannot be read: {str(error).rstrip('.')}.") from error
     if missing := {"inputs", "targets"} - set(arrays):
         raise SetupError(f"`data` {str(path)!r} must hold the arrays `inputs` and `targets`, lacks {sorted(missing)}.")
-    if not {"test_inputs", "test_targets"} <= set(arrays):
+    try:
+        return _from_arrays(arrays)
+    except ValueError as error:
+        raise SetupError(f"`data` {str(path)!r}: {error}") from error
+
+
+def _from_arrays(arrays: dict[str, Array]) -> Data:
+    held_out = {"test_inputs", "test_targets"} & set(arrays)
+    if len(held_out) == 1:
+        raise ValueError(f"`test_inputs` and `test_targets` go together, got {held_out.pop()} alone.")
+    if not held_out:
         return split(arrays["inputs"], arrays["targets"])
-    return _data((arrays["inputs"], arrays["targets"]), (arrays["test_inputs"], arrays["test_targets"]))
+    x, y, u, v = (_numbers(name, arrays[name]) for name in ("inputs", "targets", "test_inputs", "test_targets"))
+    return _data((x, y), (u, v))
 
 
 def _from_function(name: str) -> Data:
     module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise SetupError(f"`data` {name!r} must name a function of a module: {error}.") from error
-    if not callable(found):
-        raise SetupError(not_allowed("data", f"{name!r} must name a function", found))
-    made = found()
+    with _working_directory_on_path(), user_code(f"`data` {name!r}"):
+        try:
+            found = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise SetupError(f"`data` {name!r} must name a function of a module: {error}.") from error
+        if not callable(found):
+            raise SetupError(not_allowed("data", f"{name!r} must name a function", found))
+        made = found()
     if not isinstance(made, Data):
         raise SetupError(not_allowed("data", f"{name!r} must return Data", type(made).__name__))
     return made
+
+
+@contextmanager
+def _working_directory_on_path() -> Iterator[None]:
+    """Let modules that lie beside the spec be found by the installed command too, as `python -m` finds them."""
+    path = list(sys.path)
+    sys.path.insert(0, os.getcwd())
+    try:
+        yield
+    finally:
+        sys.path[:] = path

@@ -10,8 +10,9 @@ from dataclasses import fields
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from steadygrad.errors import not_allowed, unknown_name
 from steadygrad.theory import INITIALIZERS, activation
@@ -42,14 +43,31 @@ def _data_name(name: str) -> str:
     return name
 
 
+def number(value: Any) -> Any:
+    """Return what may be a number as it is: pydantic alone would read one from a truth value or a text too."""
+    if isinstance(value, bool | str | bytes):
+        raise PydanticCustomError("number", "must be a number")
+    return value
+
+
+def _no_limit(value: Any) -> Any:
+    """An infinite threshold clips nothing, as in torch; in a TOML file, which has no null, it is the way to say so."""
+    return None if isinstance(value, float) and value == math.inf else value
+
+
+_Number = BeforeValidator(number)
 DataName = Annotated[str, AfterValidator(_data_name)]
 Name = Annotated[str, AfterValidator(_activation_name)]
 InitializerName = Annotated[str, AfterValidator(_named("initializer", INITIALIZERS))]
-Count = Annotated[int, Field(ge=1)]
-Scale = Annotated[float, Field(ge=0, lt=math.inf)]
-Positive = Annotated[float, Field(gt=0, lt=math.inf)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1), _Number]
+Natural = Annotated[int, Field(ge=0), _Number]
+Seed = Annotated[int, Field(ge=0, lt=2**31), _Number]
+Finite = Annotated[float, Field(allow_inf_nan=False), _Number]
+Scale = Annotated[float, Field(ge=0, allow_inf_nan=False), _Number]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _Number]
+Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), _Number]
+Limit = Annotated[Positive | None, BeforeValidator(_no_limit)]
+YesOrNo = Annotated[bool, Strict()]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=False))
@@ -81,11 +99,12 @@ class Point:
         beta2: of adam and adamw.
         epsilon: of adam and adamw.
         weight_decay: as the optimizer defines it.
-        clip_norm: largest norm of the whole gradient.
-        clip_value: largest entry of the gradient.
+        clip_norm: largest norm of the whole gradient; none where it is infinite.
+        clip_value: largest entry of the gradient; none where it is infinite.
         nonfinite: "stop" freezes the network at the first loss or gradient that is not finite, "skip" leaves out
             that step and goes on.
-        batch_size: examples a step, drawn without replacement within an epoch; all by default.
+        batch_size: examples a step, drawn without replacement within an epoch; all of them where there are not as
+            many, or where it is None.
         steps: optimizer steps; 0 measures the network as it is drawn.
         seed: of the draw of the weights and of the order of the examples.
         dtype: "float32" or "float64".
@@ -114,19 +133,19 @@ class Point:
     optimizer: Optimizer = "sgd"
     learning_rate: Scale = 0.01
     momentum: Rate = 0.0
-    nesterov: bool = False
+    nesterov: YesOrNo = False
     beta1: Rate = 0.9
     beta2: Rate = 0.999
     epsilon: Positive = 1e-8
     weight_decay: Scale = 0.0
-    clip_norm: Positive | None = None
-    clip_value: Positive | None = None
+    clip_norm: Limit = None
+    clip_value: Limit = None
     nonfinite: Literal["stop", "skip"] = "stop"
     batch_size: Count | None = 64
-    steps: Annotated[int, Field(ge=0)] = 200
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    steps: Natural = 200
+    seed: Seed = 0
     dtype: Literal["float32", "float64"] = "float32"
-    curve: Annotated[int, Field(ge=0)] = 32
+    curve: Natural = 32
 
     @model_validator(mode="after")
     def _fits_together(self) -> Point:
@@ -150,6 +169,15 @@ class Point:
 _MISSING = object()
 _DEFAULTS: dict[str, Any] = {}
 FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Point))
+
+
+def kind(key: str, value: object) -> object:
+    """Return what of a value decides whether a point fits together: a name, or of a number whether it is the default.
+
+    >>> kind("gain", 1.0), kind("gain", 2.0) == kind("gain", 3.0), kind("optimizer", "adam")
+    (True, True, 'adam')
+    """
+    return value if isinstance(value, str | bool) else value == _DEFAULTS.get(key, _MISSING)
 
 
 def _read_defaults() -> None:

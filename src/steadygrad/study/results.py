@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from steadygrad.errors import unknown_name
+from steadygrad.errors import not_allowed, unknown_name
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,26 @@ class Results:
     def column(self, name: str) -> NDArray[Any]:
         """Return one column; numbers that are not there are NaN.
 
+        Of lists it is [records, entries] where they are of one length, as of networks of one depth; else an array of
+        arrays.
+
         Raises:
             ValueError: there is no such column.
+
+        >>> results = Results(pa.table({"depth": [1, 1, 2], "start_q": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0, 7.0]]}))
+        >>> results.where(depth=1).column("start_q").mean(axis=0), results.column("start_q").shape
+        (array([2., 3.]), (3,))
         """
         found = self.table[self._known(name)]
         if pa.types.is_list(found.type):
-            return np.array(found.to_pylist(), dtype=object)
+            return _of_lists(found)
         return np.asarray(found.to_numpy(zero_copy_only=False))
 
     def where(self, **values: Any) -> Results:
         """Return the records whose columns have these values; None means that there is none.
+
+        Raises:
+            ValueError: there is no such column, or it holds no such values.
 
         >>> results = Results(pa.table({"depth": [1, 2, 2], "test_loss": [0.3, 0.2, 0.1]}))
         >>> results.where(depth=2).column("test_loss")
@@ -53,11 +63,16 @@ class Results:
         table = self.table
         for name, value in values.items():
             column = table[self._known(name)]
-            table = table.filter(column.is_null() if value is None else pc.equal(column, value))
+            try:
+                table = table.filter(column.is_null() if value is None else pc.equal(column, pa.scalar(value)))
+            except (pa.ArrowException, NotImplementedError) as error:
+                raise ValueError(not_allowed(name, f"must be one value of type {column.type}", value)) from error
         return Results(table)
 
     def by(self, *names: str) -> Iterator[tuple[tuple[Any, ...], Results]]:
         """Yield each combination of values of these columns and its records, in the order of their appearance.
+
+        Without columns that is one combination, (), of all records.
 
         >>> results = Results(pa.table({"depth": [1, 2, 1], "seed": [0, 0, 1]}))
         >>> [(depth, len(group)) for (depth,), group in results.by("depth")]
@@ -65,7 +80,7 @@ class Results:
         """
         columns = [self.table[self._known(name)].to_pylist() for name in names]
         indices: dict[tuple[Any, ...], list[int]] = {}
-        for i, key in enumerate(zip(*columns, strict=True)):
+        for i, key in enumerate(zip(*columns, strict=True) if columns else [()] * len(self)):
             indices.setdefault(key, []).append(i)
         for key, index in indices.items():
             yield key, Results(self.table.take(pa.array(index)))
@@ -88,6 +103,16 @@ class Results:
         if name not in self.table.column_names:
             raise ValueError(unknown_name("column", name, self.table.column_names))
         return name
+
+
+def _of_lists(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Rows of one length as one array, of several as an array of arrays; where there is none it has no entries."""
+    rows = [np.array(row or ()) for row in column.to_pylist()]
+    if len({len(row) for row in rows}) == 1:
+        return np.stack(rows)
+    ragged = np.empty(len(rows), dtype=object)
+    ragged[:] = rows
+    return ragged
 
 
 def in_order(table: pa.Table, identities: Sequence[str]) -> Results:

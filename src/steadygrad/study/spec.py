@@ -8,15 +8,22 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import product as every_combination
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Self, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
-
-from steadygrad.errors import not_allowed
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from .axis import values_of
-from .point import FIELDS, Point
-from .spec_error import SpecError, said_of
+from .point import FIELDS, Natural, Point, Seed, kind
+from .spec_error import SpecError, Where, said_of
 from .toml_lines import parse
 
 _HINTS = get_type_hints(Point, include_extras=True)
@@ -72,7 +79,7 @@ class Spec(BaseModel):
     fixed: Fixed = Fixed()  # type: ignore[valid-type]
     product: Axes = Axes()  # type: ignore[valid-type]
     zip: tuple[Annotated[Axes, AfterValidator(_same_length)], ...] = ()  # type: ignore[valid-type]
-    seeds: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = 1
+    seeds: Natural | tuple[Seed, ...] = 1
 
     @classmethod
     def of(
@@ -82,17 +89,17 @@ class Spec(BaseModel):
         fixed: dict[str, Any] | None = None,
         product: dict[str, Any] | None = None,
         zip: Sequence[dict[str, Any]] = (),  # the table's own name
-        seeds: int | Sequence[int] = 1,
+        seeds: int | Sequence[int] | None = None,
     ) -> Spec:
-        """Return a spec from Python values."""
-        given = {"name": name, "fixed": fixed or {}, "product": product or {}, "zip": list(zip), "seeds": seeds}
-        return cls.checked(given)
+        """Return a spec from Python values; one seed, 0, where neither `seeds` nor a key `seed` is given."""
+        given: dict[str, Any] = {"name": name, "fixed": fixed or {}, "product": product or {}, "zip": list(zip)}
+        return cls.checked(given if seeds is None else {**given, "seeds": seeds})
 
     @classmethod
     def read(cls, path: str | Path) -> Spec:
         """Return the spec that a TOML file holds."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")  # some editors mark the file as UTF-8
         except OSError as error:
             raise SpecError(f"{path} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:
@@ -112,30 +119,42 @@ class Spec(BaseModel):
     def checked(cls, tables: dict[str, Any]) -> Spec:
         """Return a spec from nested tables, in the form of the TOML file."""
         try:
-            spec = cls.model_validate(tables)
+            return cls.model_validate(tables)
         except ValidationError as error:
             raise said_of(error) from None
-        spec._check_keys()
-        return spec
 
     def axes(self) -> list[list[dict[str, Any]]]:
         """Return what is combined: one list an axis, of the values that each step along it sets."""
+        axes = self._given_axes()
+        if "seed" not in self._places():
+            seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
+            axes.append([{"seed": seed} for seed in seeds])
+        return axes
+
+    def _given_axes(self) -> list[list[dict[str, Any]]]:
         axes = [[{key: value} for value in values] for key, values in _set(self.product).items()]
         for table in self.zip:
             columns = _set(table)
             axes.append([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-        if "seed" not in self._keys():
-            seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
-            axes.append([{"seed": seed} for seed in seeds])
         return axes
 
     def lengths(self) -> list[tuple[str, int]]:
         """Return the name of each axis (a zip's first key) and its length, without expanding any."""
         lengths = [(key, len(values)) for key, values in _set(self.product).items()]
         lengths += [(next(iter(_set(table)), "zip"), _length(table)) for table in self.zip]
-        if "seed" not in self._keys():
+        if "seed" not in self._places():
             lengths.append(("seed", self.seeds if isinstance(self.seeds, int) else len(self.seeds)))
         return lengths
+
+    def values(self, key: str) -> list[Any]:
+        """Return what is given for a key, wherever it is; nothing where it is left at its default.
+
+        >>> Spec.of(name="s", fixed={"width": 8, "activation": "relu"}, product={"depth": [3, 1]}).values("depth")
+        [3, 1]
+        """
+        tables = [self.product, *self.zip]
+        given = [value for table in tables for value in _set(table).get(key, ())]
+        return [*given, _set(self.fixed)[key]] if key in _set(self.fixed) else given
 
     def __len__(self) -> int:
         return math.prod(length for _, length in self.lengths())
@@ -145,7 +164,7 @@ class Spec(BaseModel):
         seen: set[str] = set()
         fixed = _set(self.fixed)
         for steps in every_combination(*self.axes()):
-            point = _point(fixed, steps)
+            point = self._point(fixed, steps)
             if point.identity not in seen:
                 seen.add(point.identity)
                 yield point
@@ -159,23 +178,56 @@ class Spec(BaseModel):
     def tables(self) -> dict[str, Any]:
         """Return its content as nested tables, ranges written out."""
         dumped: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
-        return {key: dumped[key] for key in dumped if dumped[key] or key == "seeds"}
+        if "seed" not in self._places():
+            dumped["seeds"] = self.seeds if isinstance(self.seeds, int) else list(self.seeds)
+        return {key: value for key, value in dumped.items() if value}
 
-    def _keys(self) -> list[str]:
-        return [*_set(self.fixed), *_set(self.product), *(key for table in self.zip for key in _set(table))]
+    def _places(self) -> dict[str, list[Where]]:
+        """Return the paths at which each key is given."""
+        places: dict[str, list[Where]] = {}
+        tables: list[tuple[Where, Any]] = [(("fixed",), self.fixed), (("product",), self.product)]
+        tables += [(("zip", i), table) for i, table in enumerate(self.zip)]
+        for path, table in tables:
+            for key in _set(table):
+                places.setdefault(key, []).append((*path, key))
+        return places
 
-    def _check_keys(self) -> None:
-        keys = self._keys()
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            raise SpecError(f"`{twice[0]}` must be given once, got it in two tables.", where=("product", twice[0]))
-        if "seed" in keys and "seeds" in self.model_fields_set:
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        places = self._places()
+        for key, where in places.items():
+            if len(where) > 1:
+                raise SpecError(f"`{key}` must be given once, got it in two tables.", where=where[-1])
+        if "seed" in places and "seeds" in self.model_fields_set:
             raise SpecError("`seeds` and `seed` exclude each other: give one.", where=("seeds",))
         for key in ("depth", "width", "activation"):
-            if key not in keys:
+            if key not in places:
                 raise SpecError(f"`{key}` must be given, in `fixed`, `product` or a `zip`.", where=("fixed",))
-        if not len(self):
-            empty = "seeds" if self.seeds in (0, ()) else "zip"
-            raise SpecError(not_allowed(empty, "must not be empty: the grid has no point", 0), where=(empty,))
+        self._check_not_empty()
+        fixed, axes = _set(self.fixed), [_one_of_each_kind(axis) for axis in self._given_axes()]
+        for steps in every_combination(*axes):
+            self._point(fixed, steps)
+        return self
+
+    def _check_not_empty(self) -> None:
+        empty: list[Where] = [("zip", i) for i, table in enumerate(self.zip) if not _length(table)]
+        if self.seeds in (0, ()):
+            empty.append(("seeds",))
+        if empty:
+            name = empty[0][0]
+            raise SpecError(f"`{name}` must not be empty: the grid has no point.", where=empty[0])
+
+    def _point(self, fixed: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Point:
+        values = dict(fixed)
+        for step in steps:
+            values.update(step)
+        try:
+            return Point(**values)
+        except ValidationError as error:
+            said = str(said_of(error))
+            at = f" (at {_words(steps)})" if steps else ""
+            where = next((places[0] for key, places in self._places().items() if said.startswith(f"`{key}`")), ())
+            raise SpecError(f"{said}{at}", where=where) from None
 
 
 def _set(table: Any) -> dict[str, Any]:
@@ -186,15 +238,11 @@ def _length(table: Any) -> int:
     return max((len(values) for values in _set(table).values()), default=0)
 
 
-def _point(fixed: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Point:
-    values = dict(fixed)
-    for step in steps:
-        values.update(step)
-    try:
-        return Point(**values)
-    except ValidationError as error:
-        said = said_of(error)
-        raise SpecError(f"{said} (at {_words(steps)})", where=said.where) from None
+def _one_of_each_kind(axis: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: dict[tuple[object, ...], dict[str, Any]] = {}
+    for step in axis:
+        found.setdefault(tuple(kind(key, value) for key, value in step.items()), step)
+    return list(found.values())
 
 
 def _words(steps: Sequence[dict[str, Any]]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from steadygrad.errors import SetupError, unknown_name
+from steadygrad.errors import SetupError, not_allowed, unknown_name
 
 from .point import FIELDS
 
@@ -27,25 +28,43 @@ class SpecError(SetupError):
         self.where = where
 
 
-def said_of(error: ValidationError) -> SpecError:
-    """Return the first thing that pydantic found, in the grammar of this package."""
-    first: Any = error.errors()[0]
+def said_of(error: ValidationError, *, tables: Sequence[str] = _TOP, fields: Sequence[str] = FIELDS) -> SpecError:
+    """Return the first thing that pydantic found, in the grammar of this package.
+
+    Args:
+        error: what pydantic raised.
+        tables: the names of the outermost level.
+        fields: those of all levels within.
+    """
+    first = _first(error)
+    if isinstance(said := first.get("ctx", {}).get("error"), SpecError):
+        return said
     # pydantic adds the kinds of a union to the path; keys and indices are what a file has
-    where: Where = tuple(part for part in first["loc"] if isinstance(part, int) or part in (*_TOP, *FIELDS))
+    where: Where = tuple(part for part in first["loc"] if isinstance(part, int) or part in (*tables, *fields))
     if first["type"] == "extra_forbidden":
         where = tuple(first["loc"])
-    return SpecError(_words(first, _path(where)), where=where)
+    return SpecError(_words(first, where, fields if where[1:] else tables), where=where)
+
+
+def _first(error: ValidationError) -> Any:
+    """The error to say: a key that is not known before one that it may have been meant for."""
+    errors: list[Any] = list(error.errors())
+    if errors[0]["type"] == "missing":
+        return next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    if errors[0]["loc"][:1] == ("seeds",):  # of a number or a list: what was given lies deepest
+        return max((e for e in errors if e["loc"][:1] == ("seeds",)), key=lambda e: len(e["loc"]))
+    return errors[0]
 
 
 def _path(where: Where) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".") or "point"
 
 
-def _words(first: Any, path: str) -> str:
+def _words(first: Any, where: Where, known: Sequence[str]) -> str:
+    path = _path(where)
     match first["type"]:
         case "extra_forbidden":
-            *tables, key = first["loc"]
-            return unknown_name(path, str(key), FIELDS if tables else _TOP)
+            return unknown_name(path, str(where[-1]), known)
         case "literal_error":
             return unknown_name(path, str(first["input"]), re.findall(r"'([^']+)'", first["ctx"]["expected"]))
         case "value_error":
@@ -53,6 +72,10 @@ def _words(first: Any, path: str) -> str:
             return words if words.startswith("`") else f"`{path}`: {words}"
         case "missing":
             return f"`{path}` must be given."
+        case "tuple_type" if path == "zip":
+            return not_allowed(path, "must be tables of lists, each under its own [[zip]]", first["input"])
+        case "model_type":
+            return not_allowed(path, "must be a table of keys and values", first["input"])
         case _:
-            rule = first["msg"].replace("Input should be", "must be")
-            return f"`{path}` {rule}, got {first['input']!r}."
+            rule = re.sub("^(Input|String) should", "must", first["msg"]).split(", ")[0]
+            return not_allowed(path, rule, first["input"])

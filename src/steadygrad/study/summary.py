@@ -32,7 +32,7 @@ def summarize(spec: Spec, results: Results) -> str:
     table = Table(box=None, pad_edge=False)
     for name in (*varying, *_MEASURES, "diverged"):
         table.add_column(name, justify="right")
-    groups = list(results.by(*varying)) if varying else [((), results)]
+    groups = list(results.by(*varying))
     for key, group in groups[:_MOST_ROWS]:
         lost = len(group) - pc.sum(group.table["diverged_at"].is_null()).as_py()
         measures = [_mean(group.column(name).astype(float)) for name in _MEASURES]
@@ -40,7 +40,8 @@ def summarize(spec: Spec, results: Results) -> str:
     console = Console(width=100_000, no_color=True, highlight=False)
     with console.capture() as captured:
         console.print(table)
-    lines = [f"{spec.name}: {len(results)} networks, {diverged} of them diverged."]
+    networks = "1 network" if len(results) == 1 else f"{len(results)} networks"
+    lines = [f"{spec.name}: {networks}, {diverged} of them diverged."]
     lines += [line.rstrip() for line in captured.get().splitlines()]
     if len(groups) > _MOST_ROWS:
         lines.append(f"... and {len(groups) - _MOST_ROWS} rows more; the records hold all.")

@@ -17,7 +17,7 @@ from .network import Network
 from .parameters import Parameters
 
 # Examples at once: enough for full matrix products, few enough for the caches.
-_CHUNK = 256
+CHUNK = 256
 
 
 class Score(NamedTuple):
@@ -43,9 +43,9 @@ def evaluate(
     x, y = everything(data, parameters.networks, test=test)
     examples = x.shape[1]
     total, right = (torch.zeros(parameters.networks, dtype=torch.float64, device=x.device) for _ in range(2))
-    for start in range(0, examples, _CHUNK):
-        part, targets = x[:, start : start + _CHUNK], y[..., start : start + _CHUNK].contiguous()
-        logits = Network(parameters, phi, slope, part).forward()
+    for start in range(0, examples, CHUNK):
+        part, targets = x[:, start : start + CHUNK], y[..., start : start + CHUNK].contiguous()
+        logits = Network(parameters, phi, slope, part, backward=False).forward()
         right += (logits.argmax(1) == targets.argmax(1)).sum(1)
         total += loss(logits, targets).double() * part.shape[1]
     accuracy = right / examples if data.classes else torch.full_like(right, math.nan)

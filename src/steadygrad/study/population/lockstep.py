@@ -19,7 +19,7 @@ from .curve import Curve
 from .draw import draw
 from .evaluate import evaluate
 from .held import held
-from .losses import loss_and_gradient
+from .losses import check_targets, loss_and_gradient
 from .network import Network
 from .optimizers import optimizer
 from .parameters import Parameters, stack
@@ -44,6 +44,7 @@ def train(points: Sequence[Point], *, device: str | torch.device = "cpu", data: 
 
     Raises:
         ValueError: the points are not of one shape.
+        SetupError: their loss cannot be of the data's targets.
 
     >>> points = [Point(depth=2, width=16, activation="relu", learning_rate=lr, steps=50) for lr in (0.001, 0.1)]
     >>> slow, fast = train(points)
@@ -76,7 +77,9 @@ class Population:
     def __init__(self, points: Sequence[Point], *, device: torch.device, data: Data | None = None) -> None:
         self.points = points
         dtype = getattr(torch, points[0].dtype)
-        self._data = (data or load(points[0].data)).first(points[0].examples).to(dtype, device)
+        given = data or load(points[0].data)
+        check_targets(points[0].loss, given)
+        self._data = given.first(points[0].examples).to(dtype, device)
         self._phi = phi(points[0].activation)
         self._loss = loss_and_gradient(points[0].loss)
         slopes = [self._phi.default_slope if p.slope is None else p.slope for p in points]

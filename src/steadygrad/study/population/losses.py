@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from steadygrad.errors import unknown_name
+from steadygrad.errors import SetupError, unknown_name
+from steadygrad.study.data import Data
 
 # (logits, targets, gradient) -> loss of each network; the logits are overwritten, the gradient too
 LossAndGradient = Callable[[Tensor, Tensor], Tensor]
@@ -53,3 +54,25 @@ def loss_and_gradient(name: str) -> LossAndGradient:
     if name not in LOSSES:
         raise ValueError(unknown_name("loss", name, LOSSES))
     return LOSSES[name]
+
+
+def check_targets(name: str, data: Data) -> None:
+    """Raise a `SetupError` where a loss cannot be of such targets: cross-entropy is of probabilities, row by row.
+
+    Args:
+        name: of the loss.
+        data: whose targets are looked at.
+
+    >>> from steadygrad.study.data import gaussian
+    >>> check_targets("cross-entropy", gaussian())
+    """
+    if name != "cross-entropy":
+        return
+    for targets in (data.targets, data.test_targets):
+        off = (targets.sum(1) - 1).abs().max()
+        if targets.min() < 0 or off > targets.shape[1] * torch.finfo(targets.dtype).eps:
+            raise SetupError(
+                "`loss` 'cross-entropy' needs targets that are classes, whole numbers [examples], or rows of "
+                f"probabilities, got rows of {targets.shape[1]} from {targets.min():g} to {targets.max():g} that are "
+                "neither: for other targets take 'mse'."
+            )

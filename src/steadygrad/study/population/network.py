@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,27 +26,31 @@ class Network:
         phi: the activation.
         slope: [networks, 1, 1] of an activation with a slope that is not trained.
         x: the batch, [networks, examples, inputs]; read anew at each call too.
+        backward: whether there will be a backward pass; without one the layers share two buffers.
     """
 
-    def __init__(self, parameters: Parameters, phi: Phi, slope: Tensor, x: Tensor) -> None:
-        self.parameters, self.gradients, self.phi = parameters, parameters.like(), phi
+    def __init__(self, parameters: Parameters, phi: Phi, slope: Tensor, x: Tensor, *, backward: bool = True) -> None:
+        self.parameters, self.phi = parameters, phi
         depth, count, _, width = parameters.bias.shape
-        examples, outputs = x.shape[1], parameters.last.shape[3]
-        self._z = x.new_zeros((depth, count, examples, width)).unbind(0)
-        self._h = self._z if phi.from_output else x.new_zeros((depth, count, examples, width)).unbind(0)
-        self._delta = x.new_zeros((2, count, examples, width)).unbind(0)
-        self.logits = x.new_zeros((count, outputs, examples))
-        self._biases, self._bias_gradients = parameters.bias.unbind(0), self.gradients.bias.unbind(0)
+        shape = (count, x.shape[1], width)
+        self._z = _buffers(x, depth, shape, all_kept=backward)
+        self._h = self._z if phi.from_output else _buffers(x, depth, shape, all_kept=backward)
+        self.logits = x.new_zeros((count, parameters.last.shape[3], x.shape[1]))
+        self._biases = parameters.bias.unbind(0)
         self._slopes = parameters.slope.unbind(0) if phi.trained_slope else (slope,) * depth
-        self._make_products(x)
-
-    def _make_products(self, x: Tensor) -> None:
-        weights, gradients, depth = self.parameters.weights(), self.gradients.weights(), len(self._z)
-        below = [x, *self._h]
+        below, weights = [x, *self._h], self.parameters.weights()
         self._forward = [product(below[i], weights[i], self._z[i]) for i in range(depth)]
         self._to_logits = product(weights[-1].mT, self._h[-1].mT, self.logits)
+        if backward:
+            self._prepare_backward(below)
+
+    def _prepare_backward(self, below: Sequence[Tensor]) -> None:
+        self.gradients = self.parameters.like()
+        self._bias_gradients = self.gradients.bias.unbind(0)
+        weights, gradients, depth = self.parameters.weights(), self.gradients.weights(), len(self._z)
+        pair = [torch.zeros_like(self._z[0]) for _ in range(2)]
         # The gradient goes from one buffer to the other and back.
-        delta = [self._delta[(depth - 1 - i) % 2] for i in range(depth)]
+        delta = [pair[(depth - 1 - i) % 2] for i in range(depth)]
         self._layer_delta = delta
         self._from_logits = product(self.logits.mT, weights[-1].mT, delta[-1])
         self._last_gradient = product(self._h[-1].mT, self.logits.mT, gradients[-1])
@@ -102,7 +106,7 @@ class Network:
         self.phi.backward(delta, z, self._h[layer], slope)
 
     def outputs(self) -> tuple[Tensor, ...]:
-        """Return phi(z) of each hidden layer of the last call."""
+        """Return phi(z) of each hidden layer of the last call; there must be a backward pass to keep them for."""
         return self._h
 
     def slope_is_zero(self, layer: int) -> Tensor:
@@ -110,3 +114,9 @@ class Network:
         ones = torch.ones_like(self._z[layer])
         self.phi.backward(ones, self._z[layer], self._h[layer], self._slopes[layer])
         return ones == 0
+
+
+def _buffers(like: Tensor, depth: int, shape: tuple[int, ...], *, all_kept: bool) -> tuple[Tensor, ...]:
+    """One for each layer, or two that the layers take in turn: what a layer reads is in the other one."""
+    made: tuple[Tensor, ...] = like.new_zeros((depth if all_kept else min(depth, 2), *shape)).unbind(0)
+    return tuple(made[i % len(made)] for i in range(depth))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
-from steadygrad.errors import SetupError, not_allowed
+from steadygrad.errors import SetupError, in_short, not_allowed
 from steadygrad.study.outcome import Outcome
 from steadygrad.study.point import Point
 
@@ -21,6 +21,10 @@ class Runner(Protocol):
     @property
     def slots(self) -> int:
         """How many populations are trained side by side."""
+
+    @property
+    def sharing(self) -> int:
+        """How many of them share the memory of this machine, or of its device."""
 
     def __call__(self, populations: Sequence[Sequence[Point]]) -> Generator[list[Outcome], None, None]:
         """Yield outcomes as they come; where the generator is closed, what still trains is given up."""
@@ -37,9 +41,9 @@ def check_device(device: str) -> None:
     import torch
 
     try:
-        torch.empty(0, device=device)
+        torch.ones(1, device=device).item()  # which "meta" has not
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        why = str(error).splitlines()[0].rstrip(".")
+        why = in_short(error)
         raise SetupError(not_allowed("device", f"must be one that torch has here ({why})", device)) from error
 
 
@@ -47,11 +51,11 @@ def runner(*, workers: int = 0, ray: str | None = None, device: str = "cpu") -> 
     """Return the runner that these arguments of `run` choose.
 
     Raises:
-        ValueError: `workers` is below 0, or given together with `ray`.
+        ValueError: `workers` is no whole number or below 0, or given together with `ray`.
         SetupError: torch has no such device here; what a cluster has is for its nodes to say.
     """
-    if workers < 0:
-        raise ValueError(not_allowed("workers", "is a number of processes and must be >= 0", workers))
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
+        raise ValueError(not_allowed("workers", "is a number of processes, a whole one, and must be >= 0", workers))
     if ray is not None:
         if workers:
             raise ValueError("`workers` and `ray` exclude each other: give one.")

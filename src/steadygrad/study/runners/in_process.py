@@ -16,7 +16,7 @@ class InProcess:
         device: where.
     """
 
-    slots = 1
+    slots = sharing = 1
 
     def __init__(self, device: str = "cpu") -> None:
         self._device = device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from .tasks import MOST_LOSSES, Population, Task, Tasks, WorkerLostError
 
 # Tasks in flight for each processor: one runs, one waits at the node, so that none stands still for the network.
 _IN_FLIGHT = 2
+# How long a cluster may take to take a connection.
+_ANSWER_SECONDS = 10.0
 
 
 class OnRay:
@@ -36,6 +39,9 @@ class OnRay:
         self._ray, self._address, self._device = _imported(), address, device
         self._connected = False
         self._connect()
+
+    # What the nodes have is not known here: as much as this machine, for each task.
+    sharing = 1
 
     @property
     def slots(self) -> int:
@@ -87,11 +93,18 @@ class OnRay:
             return
         address = self._address
         try:
-            where = None if address == "local" else address
-            self._ray.init(address=where, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+            _check_answers(address)
+            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        except (OSError, ValueError, RuntimeError) as error:
             raise SetupError(f"there is no Ray cluster at {address!r}: {' '.join(str(error).split())}") from error
         self._connected = True
+
+
+def _check_answers(address: str) -> None:
+    """Raise an `OSError` where HOST:PORT does not take a connection: Ray itself would try for half an hour."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 def _train_all(task: Task, device: str) -> tuple[float, list[Outcome]]:

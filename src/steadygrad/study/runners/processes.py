@@ -13,7 +13,7 @@ import torch
 from steadygrad.study.outcome import Outcome
 from steadygrad.study.population.lockstep import train
 
-from .environment import worker_environment
+from .environment import deaf_to_interrupts, worker_environment
 from .tasks import Population, Task, Tasks, WorkerLostError
 
 READY = "ready"
@@ -35,7 +35,8 @@ class Processes:
     """
 
     def __init__(self, workers: int, device: str = "cpu") -> None:
-        self.slots, self._device = workers, device
+        self.slots = self.sharing = workers
+        self._device = device
         self._idle: list[_Worker] = []
 
     def __call__(self, populations: Sequence[Population]) -> Generator[list[Outcome], None, None]:
@@ -96,7 +97,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, device), daemon=True)
-        with worker_environment():
+        with worker_environment(), deaf_to_interrupts():
             self._process.start()
         theirs.close()  # so that the end of the process ends the pipe
         self._since = time.monotonic()
@@ -142,7 +143,7 @@ class _Worker:
 
 def _serve(connection: Connection, device: str) -> None:
     """Train what comes until the pipe ends, which it also does where the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for whatever takes the mask off; the parent decides
     torch.set_num_threads(1)
     try:
         connection.send(READY)
