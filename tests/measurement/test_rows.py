@@ -103,3 +103,23 @@ def test_channels_are_the_units_of_a_convolution():
     with torch.no_grad():
         model[0].bias[0] = -100.0
     assert measure(model, torch.randn(3, 1, 6, 6))["1"].dead_fraction == 0.25
+
+
+def test_what_was_compiled_has_rows_too_and_stays_compiled():
+    """Its backend hears of every graph that is compiled: of the model's own, once."""
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    found: list[int] = []
+
+    def backend(graph, inputs):
+        found.append(len(inputs))
+        return graph.forward
+
+    model, x = nn.Sequential(torch.compile(inner, backend=backend), nn.Linear(4, 2)), torch.randn(8, 4)
+    model(x)
+    compiled = len(found)
+    profile = measure(model, x)
+    model(x)
+    assert len(found) == compiled == 1
+    assert [row.path for row in profile] == ["0._orig_mod.0", "0._orig_mod.1", "1"]
+    assert profile.layers[0].q == pytest.approx(inner[0](x).square().mean().item())
