@@ -13,7 +13,7 @@ def as_written() -> AbstractContextManager[object]:
 
     Compiling would follow the hooks too, for seconds, and leave code behind that has them in it.
 
-    >>> twice = torch.compile(lambda x: 2 * x)
+    >>> twice = torch.compile(lambda x: 2 * x, backend="eager")
     >>> with as_written():
     ...     twice(torch.ones(1))
     tensor([2.])
