@@ -45,8 +45,8 @@ def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHe
     """Return how many units are dead and saturated; None where the module is not a pointwise activation.
 
     The module is called again on the same input and differentiated by autograd, so any pointwise module will do. It is
-    pointwise where its Jacobian is diagonal: then a product with random signs is the product with ones, times those
-    signs. A ReLU's unit is dead where its largest pre-activation is not above zero, and none is ever saturated:
+    pointwise where its Jacobian is diagonal: then a product with irregular signs is the product with ones, times
+    those signs. A ReLU's unit is dead where its largest pre-activation is not above zero, and none is ever saturated:
     `Calls` does not ask where the sums over its outputs tell. Of torch's other activations a few examples are looked
     at first, on the CPU: where they leave no unit that might be dead or saturated, the others cannot add one.
 
@@ -118,11 +118,15 @@ def slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         y = _forward(module, z)
     if not isinstance(y, torch.Tensor) or y.shape != x.shape or not y.requires_grad:
         return None
-    # In order of memory, whatever that of the activation is: a transposed one has no flat view.
-    signs = torch.ones_like(y, memory_format=torch.contiguous_format)
-    signs.view(-1)[::2] = -1
+    signs = _signs(y)
     slope = _pulled_back(y, z, torch.ones_like(y))
     return (y.detach(), slope) if torch.equal(_pulled_back(y, z, signs), signs * slope) else None
+
+
+def _signs(y: torch.Tensor) -> torch.Tensor:
+    """Signs that repeat along no axis, so that no sum over one keeps them: multiples of the golden section mod 1."""
+    multiples = torch.arange(y.numel(), dtype=torch.float64, device=y.device) * ((math.sqrt(5) - 1) / 2)
+    return multiples.frac_().sub_(0.5).sign_().to(y.dtype).view(y.shape)
 
 
 def _forward(module: nn.Module, z: torch.Tensor) -> Any:
