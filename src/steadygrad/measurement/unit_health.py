@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.dropout import _DropoutNd
 
 # A slope is small below e^-3 of the steepest: its square, what a gradient's second moment is multiplied by, is then
@@ -114,13 +115,18 @@ def slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     (tensor([[0., 2.]]), tensor([[0., 1.]]))
     """
     z = x.detach().clone().requires_grad_()
-    with torch.enable_grad():
+    # Inside of a checkpoint what is saved here would be looked for again when that is computed anew.
+    with torch.enable_grad(), saved_tensors_hooks(_itself, _itself):
         y = _forward(module, z)
     if not isinstance(y, torch.Tensor) or y.shape != x.shape or not y.requires_grad:
         return None
     signs = _signs(y)
     slope = _pulled_back(y, z, torch.ones_like(y))
     return (y.detach(), slope) if torch.equal(_pulled_back(y, z, signs), signs * slope) else None
+
+
+def _itself(saved: torch.Tensor) -> torch.Tensor:
+    return saved
 
 
 def _signs(y: torch.Tensor) -> torch.Tensor:
