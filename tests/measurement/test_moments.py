@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -112,6 +113,28 @@ def test_any_layout(view):
     }[view]
     real = torch.view_as_real(x) if x.is_complex() else x
     assert batch_moments(x, 16)[:4] == pytest.approx(defined(real, 16), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(200_000, 3), (300, 200), (6, 5000), (96, 3001)])
+@pytest.mark.parametrize("kind", ["equal", "close"])
+def test_large_tensors_and_long_sums_lose_no_more_than_small_ones(shape, kind):
+    """Equal entries lose most when they are added up one after another; close examples are looked at in parts."""
+    torch.manual_seed(0)
+    x = torch.full(shape, 0.1) + (2**-9 * torch.randn(shape) if kind == "close" else 0.0)
+    eps = torch.finfo(torch.float32).eps
+    found, expected = batch_moments(x, shape[0]), defined(x, shape[0])
+    assert found[:2] == pytest.approx(expected[:2], rel=8 * eps)
+    assert found.signal == pytest.approx(expected[3], rel=256 * eps, abs=(eps * 0.1) ** 2)
+
+
+def test_numpy_neither_warns_of_what_overflows_nor_keeps_other_settings():
+    with np.errstate(all="raise"):
+        before = np.geterr()
+        for scale in (1e30, 1e-30, math.inf, math.nan):
+            x = torch.ones(8, 5) * scale
+            assert batch_moments(x, 8).q == pytest.approx(float(x[0, 0]) ** 2, nan_ok=True)
+            assert norms_of([x]) == pytest.approx([float(x[0, 0]) * 40**0.5], nan_ok=True)
+        assert np.geterr() == before
 
 
 def test_one_example_no_entries_and_rows_that_are_no_examples():

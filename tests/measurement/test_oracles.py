@@ -96,3 +96,47 @@ def test_without_a_loss_output_gradients_are_independent_and_of_unit_variance():
     n = 64 * 256
     assert abs(layer.grad_q - 1) < 5 * math.sqrt(2 / n)
     assert abs(layer.grad_c) < 5 / math.sqrt(64 * 256 * 255 / 2)
+
+
+@pytest.mark.parametrize("width", [8, 6000])
+def test_a_gradient_is_that_of_the_output_as_the_module_returned_it(width):
+    """Small outputs' gradients are asked of the backward pass, large ones come by a hook; writing changes neither."""
+
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Linear(6, width), nn.Linear(width, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = self.first(x)
+            hidden.register_hook(seen.append)
+            return self.head(hidden.mul_(3))
+
+    torch.manual_seed(0)
+    seen: list[torch.Tensor] = []
+    model, x, y = Written(), torch.randn(16, 6), torch.randint(3, (16,))
+    profile = measure(model, x, y, nn.CrossEntropyLoss())
+    assert profile["first"].grad_q == pytest.approx(seen[0].double().square().mean().item(), rel=1e-5)
+    assert profile["first"].q == pytest.approx(model.first(x).double().square().mean().item(), rel=1e-5)
+
+
+def test_a_module_that_is_called_twice_gets_the_gradient_of_each_call():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            outputs.extend([first := self.layer(x), second := self.layer(first)])
+            for output in outputs:
+                output.retain_grad()
+            return second
+
+    torch.manual_seed(0)
+    outputs: list[torch.Tensor] = []
+    model, x, y = Twice(), torch.randn(16, 6), torch.randn(16, 6)
+    rows = measure(model, x, y, nn.MSELoss()).layers
+    outputs.clear()
+    nn.functional.mse_loss(model(x), y).backward()
+    expected = [output.grad.double().square().mean().item() for output in outputs]
+    assert [row.grad_q for row in rows] == pytest.approx(expected, rel=1e-5)

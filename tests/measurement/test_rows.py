@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from steadygrad.measurement import measure, observe
 
@@ -103,3 +104,44 @@ def test_channels_are_the_units_of_a_convolution():
     with torch.no_grad():
         model[0].bias[0] = -100.0
     assert measure(model, torch.randn(3, 1, 6, 6))["1"].dead_fraction == 0.25
+
+
+def test_what_was_compiled_has_rows_too_and_stays_compiled():
+    """Its backend hears of every graph that is compiled: of the model's own, once."""
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    found: list[int] = []
+
+    def backend(graph, inputs):
+        found.append(len(inputs))
+        return graph.forward
+
+    model, x = nn.Sequential(torch.compile(inner, backend=backend), nn.Linear(4, 2)), torch.randn(8, 4)
+    model(x)
+    compiled = len(found)
+    profile = measure(model, x)
+    model(x)
+    assert len(found) == compiled == 1
+    assert [row.path for row in profile] == ["0._orig_mod.0", "0._orig_mod.1", "1"]
+    assert profile.layers[0].q == pytest.approx(inner[0](x).square().mean().item())
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh(), nn.PReLU(40)])
+def test_what_a_checkpoint_computes_anew_is_measured_as_without_one(activation):
+    class Checkpointed(nn.Module):
+        def __init__(self, again: bool) -> None:
+            super().__init__()
+            self.again = again
+            self.body = nn.Sequential(nn.Linear(40, 40), activation, nn.Linear(40, 40), activation)
+            self.head = nn.Linear(40, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(checkpoint(self.body, x, use_reentrant=False) if self.again else self.body(x))
+
+    torch.manual_seed(0)
+    plain, checkpointed = Checkpointed(again=False), Checkpointed(again=True)
+    checkpointed.load_state_dict(plain.state_dict())
+    x, y = torch.randn(32, 40), torch.randint(3, (32,))
+    expected, found = (measure(model, x, y, nn.CrossEntropyLoss()) for model in (plain, checkpointed))
+    assert found.layers[:-1] == expected.layers[:-1]
+    assert found.parameter_grad_norms == expected.parameter_grad_norms

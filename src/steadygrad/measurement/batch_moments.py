@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-from operator import attrgetter
-from typing import NamedTuple
+from contextvars import copy_context
+from functools import cached_property
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
-from .norms import in_range, row_norms
+from .norms import PIECE, SMALL, Numbers, has_numbers, row_norms, trusted
 
-# Smaller tensors wait, copied, for others of their shape, until so many entries are together, or so many tensors: calls
-# cost more than their entries. Four megabytes of single precision stay in a cache that cores share, and room of that
-# size, once given back, makes the C library keep what a step frees; of more tensors than `_ROOM` each costs more than
-# a share of the calls.
-_SMALL = 2**16
+# Sums of many tensors wait until so many of them are together: calls cost more than their entries.
 _TOGETHER = 2**20
-_ROOM = 64
+
+# BLAS adds up the rows of a matrix, four at a time, one after another: of so many it is as exact as torch. Along a row
+# it has several times the lanes.
+_FEW = 256
 
 # Of a sum of squares at least this share must be left when the squared common part is taken off: no more than three of
 # the bits of the sum are lost then.
 _LEFT = 1 / 8
-
-# Roundoffs that what is left may be off by, as a sum of squares may be.
-_LOST = 256
 
 
 class BatchMoments(NamedTuple):
@@ -67,7 +65,7 @@ class Moments:
     """Moments of many tensors whose first dimension runs over examples.
 
     With c = E[xy]/q over pairs of distinct examples, q(1 - c) = sum_d sum_b (x_bd - m_d)² / (D (B - 1)), where m_d is
-    the mean of entry d. On the CPU it comes from passes in the tensor's own precision, the norm of each example and
+    the mean of entry d. On the CPU it comes from passes in the tensor's own precision, the squares of each example and
     the sum of the examples: sum_b |x_b|² - |sum_b x_b|²/B. That cancels for c near 1, so the same is formed of
     x_b - m', with m' the means as rounded: the differences are exact where they are small, and what rounding has left
     of the mean the second term takes off (the corrected two-pass algorithm of Chan, Golub and LeVeque, 1983). Where
@@ -85,39 +83,58 @@ class Moments:
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
         self._found: list[BatchMoments] = []
-        self._waiting: dict[tuple[int, torch.dtype], _Stack] = {}
+        self._kinds: dict[Any, tuple[_Sums | None, bool]] = {}
         self._sums: dict[tuple[int, torch.dtype], _Sums] = {}
         self._on_devices: list[tuple[int, torch.Tensor]] = []
+        # What overflows is looked at again; only here NumPy need not say so.
+        self._quiet = copy_context()
+        self._quiet.run(np.seterr, all="ignore")
 
     def add(self, tensor: torch.Tensor) -> int:
         """Look at a tensor, which may change afterwards; return where its moments will be found."""
-        x = tensor.detach() if tensor.requires_grad else tensor
         place = len(self._found)
         self._found.append(_UNKNOWN)
-        if not self.adds_up(x):
-            self._on_devices.append((place, _exact(_real(x), self.batch_size if self._has_examples(x) else 0)))
-        elif (size := x.numel()) <= _SMALL:
-            self._wait(place, x, size)
+        kind = type(tensor), tensor.device, tensor.layout, tensor.dtype, tensor.shape
+        if kind not in self._kinds:
+            self._kinds[kind] = self._sums_of(tensor), _is_matrix(tensor) and len(tensor) == self.batch_size
+        sums, is_matrix = self._kinds[kind]
+        if sums is None:
+            self._on_devices.append((place, self._exact(tensor.detach())))
         else:
-            self._look([place], _real(x).reshape(1, self.batch_size, -1), overwrite=False)
+            self._quiet.run(sums.take, place, tensor if is_matrix else self._rows(tensor))
         return place
 
     def adds_up(self, x: torch.Tensor) -> bool:
-        """Whether `balanced` will be known of a tensor."""
-        return self.batch_size > 1 and x.is_cpu and self._has_examples(x) and not x.is_complex()
+        """Whether `balanced` will be known of a tensor: of one that has numbers on the CPU."""
+        return self.batch_size > 1 and has_numbers(x) and not x.is_complex() and self._has_examples(x)
 
     def _has_examples(self, x: torch.Tensor) -> bool:
         return x.dim() > 0 and x.numel() > 0 and x.shape[0] % self.batch_size == 0
 
+    def _exact(self, x: torch.Tensor) -> torch.Tensor:
+        return _exact(_real(x), self.batch_size if self._has_examples(x) else 0)
+
+    def _sums_of(self, tensor: torch.Tensor) -> _Sums | None:
+        """Where tensors of one kind are added up; None where that is done on their device."""
+        if not self.adds_up(tensor):
+            return None
+        kind = tensor.numel() // self.batch_size, torch.float64 if tensor.dtype == torch.float64 else torch.float32
+        if kind not in self._sums:
+            sums = _SmallSums if _are_small(self.batch_size, kind[0]) else _Sums
+            self._sums[kind] = sums(self.batch_size, *kind)
+        return self._sums[kind]
+
+    def _rows(self, tensor: torch.Tensor) -> torch.Tensor:
+        x = tensor.detach()
+        return _real(x if x.layout == torch.strided else x.to_dense()).reshape(self.batch_size, -1)
+
     def read(self) -> list[BatchMoments]:
         """Return the moments of all tensors, in the order in which they were added; wait once for each device."""
-        for stack in filter(attrgetter("places"), self._waiting.values()):
-            self._look(stack.places, stack.entries[: len(stack.places)], overwrite=True)
-        self._waiting.clear()
         for sums in self._sums.values():
-            for place, moments in zip(sums.places, sums.moments(), strict=True):
+            for place, moments in zip(sums.places, self._quiet.run(sums.moments), strict=True):
                 self._found[place] = moments
         self._sums.clear()
+        self._kinds.clear()
         self._read_devices()
         return self._found
 
@@ -128,35 +145,6 @@ class Moments:
                 self._found[place] = BatchMoments(*values)
         self._on_devices.clear()
 
-    def _wait(self, place: int, x: torch.Tensor, size: int) -> None:
-        key = (size, torch.float64 if x.dtype == torch.float64 else torch.float32)
-        stack = self._waiting.get(key)
-        if stack is None:
-            stack = self._waiting[key] = _Stack(*key, self.batch_size)
-        stack.room[len(stack.places)].copy_(x if x.shape == stack.shape else x.reshape(stack.shape))
-        stack.places.append(place)
-        if len(stack.places) == len(stack.room):
-            self._look(stack.places, stack.entries, overwrite=True)
-            stack.places.clear()
-
-    def _look(self, places: list[int], x: torch.Tensor, *, overwrite: bool) -> None:
-        """Take the sums of tensors of one size, [tensors, examples, entries], on the CPU."""
-        key = (x.shape[2], x.dtype)
-        if key not in self._sums:
-            self._sums[key] = _Sums(*x.shape[1:])
-        self._sums[key].take(places, x, overwrite=overwrite)
-
-
-class _Stack:
-    """Room for small tensors of one size."""
-
-    def __init__(self, size: int, dtype: torch.dtype, batch_size: int) -> None:
-        self.shape = (batch_size, size // batch_size)
-        room = min(_TOGETHER // size, _ROOM)
-        self.entries = torch.empty(room, *self.shape, dtype=dtype)
-        self.room = self.entries.unbind()
-        self.places: list[int] = []
-
 
 class _Sums:
     """What is kept of tensors of one size until many are read together: small operators cost more than their entries.
@@ -164,64 +152,70 @@ class _Sums:
     Args:
         examples: of each tensor.
         entries: of each example.
+        dtype: of the entries.
     """
 
-    def __init__(self, examples: int, entries: int) -> None:
+    def __init__(self, examples: int, entries: int, dtype: torch.dtype) -> None:
         self.places: list[int] = []
         self._examples, self._entries = examples, entries
+        self._smallest, self._largest = trusted(examples * entries, examples, dtype)
+        self._ones = np.ones(examples)
+        self._dtype = dtype
         self._read: list[BatchMoments] = []
         self._exact: dict[int, BatchMoments] = {}
-        self._exact_left: dict[int, float] = {}
-        self._kept: list[tuple[torch.Tensor, ...]] = []
-        self._size = 0
+        self._kept: list[tuple[Numbers, Numbers, float, float]] = []
+        self._at_once = max(_TOGETHER // entries, 1)
 
-    def take(self, places: list[int], x: torch.Tensor, *, overwrite: bool) -> None:
-        """Go through the tensors, [tensors, examples, entries], which lose their values where they may."""
-        norms, common = row_norms(x), x.sum(1)
-        squares, first = row_norms(norms), len(self.places)
-        for t in self._out_of_range(squares, x):
-            self._exact[first + t] = BatchMoments(*_exact(x[t], self._examples).tolist())
-        left, shared = squares, row_norms(common)
-        if self._cancels(squares, shared):
-            means = (common / self._examples).unsqueeze(1)
-            x = x.sub_(means) if overwrite else x - means
-            left = row_norms(row_norms(x))
-            shared = row_norms(x.sum(1)) if self._rounding_shows(squares, left, x.dtype) else torch.zeros_like(left)
-            for t in self._out_of_range(left, x):
-                self._exact_left[first + t] = _about_mean(x[t].double()).item()
-        self.places += places
-        self._kept.append((norms, common, squares, left, shared))
-        self._size += common.numel()
-        if self._size >= _TOGETHER:
+    def take(self, place: int, x: torch.Tensor) -> None:
+        """Go through a tensor, [examples, entries]."""
+        squares, common = self._sums(x)
+        total = float(self._ones.dot(squares))
+        left = total - float(common.dot(common)) / self._examples
+        if not self._smallest <= total <= self._largest:
+            self._exact[len(self.places)] = BatchMoments(*_exact(x.detach(), self._examples).tolist())
+        elif left < _LEFT * total:
+            squares_left, common_left = self._left(x, torch.from_numpy(common))
+            left = squares_left - common_left / self._examples
+            if not self._smallest <= squares_left <= self._largest:
+                left = _about_mean(x.detach().double()).item()
+        self.places.append(place)
+        self._kept.append((squares, common, total, left))
+        if len(self._kept) == self._at_once:
             self._reduce()
 
-    def _out_of_range(self, norms: torch.Tensor, x: torch.Tensor) -> list[int]:
-        size, examples = self._examples * self._entries, self._examples
-        return [t for t, s in enumerate(norms.tolist()) if not in_range(s * s, size, examples, x.dtype)]
+    def _sums(self, x: torch.Tensor) -> tuple[Numbers, Numbers]:
+        """The squares of each example, and the sum of the examples."""
+        x = x.detach()
+        return row_norms(x).double().square_().numpy(), x.sum(0).double().numpy()
 
-    def _cancels(self, squares: torch.Tensor, shared: torch.Tensor) -> bool:
-        return bool((shared.square() > (1 - _LEFT) * self._examples * squares.square()).any())
+    def _left(self, x: torch.Tensor, common: torch.Tensor) -> tuple[float, float]:
+        """Of what is left when the means are taken off: the squares, and those of the sum of the examples."""
+        total, rest, common = 0.0, np.zeros(self._entries), common.to(x.dtype)
+        for part in x.detach().split(len(self._room)):
+            room = torch.sub(part, common, alpha=1 / self._examples, out=self._room[: len(part)])
+            squares, sums = self._sums(room)
+            total += float(squares.sum())
+            rest += sums
+        return total, float(rest.dot(rest))
 
-    def _rounding_shows(self, squares: torch.Tensor, left: torch.Tensor, dtype: torch.dtype) -> bool:
-        """Whether the rounding of means may add more to what is left than a sum of so many examples loses anyway.
-
-        A sum of B numbers is off by at most B eps of that of their sizes: all means add (B eps)² of the squares.
-        """
-        eps = torch.finfo(dtype).eps
-        return not bool((left.square() >= self._examples**2 * eps / _LOST * squares.square()).all())
+    @cached_property
+    def _room(self) -> torch.Tensor:
+        """Where means are taken off, as much at a time as the caches of the cores hold."""
+        rows = max(SMALL * torch.get_num_threads() // self._entries, 1)
+        return torch.empty(min(rows, self._examples), self._entries, dtype=self._dtype, device="cpu")
 
     def _reduce(self) -> None:
         """From sums over all entries, and from what is left of them when the means, or nothing, are taken off."""
-        norms, common, squares, left, shared = map(torch.cat, zip(*self._kept, strict=True))
-        self._kept.clear()
-        self._size = 0
         size, examples = self._examples * self._entries, self._examples
+        squares, common, total, left = map(np.array, zip(*self._kept, strict=True))
+        self._kept.clear()
+        squares -= (total / examples).astype(squares.dtype)[:, None]
         columns = (
-            common.sum(1).double() / size,
-            _double_squares(squares) / size,
-            _double_squares(norms).std(1) / (self._entries * examples**0.5),
-            (_double_squares(left) - _double_squares(shared) / examples) / (size - self._entries),
-            self._entries - common.count_nonzero(1),
+            np.add.reduce(common, 1) / size,
+            total / size,
+            np.sqrt(np.vecdot(squares, squares) / (examples * (examples - 1))) / self._entries,
+            left / (size - self._entries),
+            np.add.reduce(common == 0, 1),
         )
         self._read += map(BatchMoments, *(column.tolist() for column in columns))
 
@@ -229,15 +223,40 @@ class _Sums:
         """Return what was found, in the order of the places."""
         if self._kept:
             self._reduce()
-        for i, left in self._exact_left.items():
-            self._read[i] = self._read[i]._replace(signal=left / (self._entries * (self._examples - 1)))
         for i, moments in self._exact.items():
             self._read[i] = moments._replace(balanced=self._read[i].balanced)
         return self._read
 
 
-def _double_squares(x: torch.Tensor) -> torch.Tensor:
-    return x.double().square_()
+class _SmallSums(_Sums):
+    """The same in fewer and smaller steps, in the precision of the entries."""
+
+    def __init__(self, examples: int, entries: int, dtype: torch.dtype) -> None:
+        super().__init__(examples, entries, dtype)
+        self._ones = torch.ones(examples, dtype=dtype, device="cpu").numpy()
+
+    def _sums(self, x: torch.Tensor) -> tuple[Numbers, Numbers]:
+        rows = x.numpy(force=True)
+        return np.vecdot(rows, rows), self._ones.dot(rows)
+
+    def _left(self, x: torch.Tensor, common: torch.Tensor) -> tuple[float, float]:
+        room, rows = self._rooms
+        torch.sub(x.detach(), common, alpha=1 / self._examples, out=room)
+        rest = self._ones.dot(rows)
+        return float(self._ones.dot(np.vecdot(rows, rows))), float(rest.dot(rest))
+
+    @cached_property
+    def _rooms(self) -> tuple[torch.Tensor, Numbers]:
+        """The room for all examples, as torch and as NumPy see it."""
+        return self._room, self._room.numpy()
+
+
+def _are_small(examples: int, entries: int) -> bool:
+    return examples <= _FEW and entries <= 4 * PIECE and examples * entries <= SMALL
+
+
+def _is_matrix(x: torch.Tensor) -> bool:
+    return x.layout == torch.strided and x.dim() == 2 and x.dtype in (torch.float32, torch.float64)
 
 
 def _real(x: torch.Tensor) -> torch.Tensor:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import GradientEdge
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from steadygrad.fans import Fans, weight_fans
 
 from .batch_moments import Moments
+from .norms import SMALL
 from .unit_health import UnitHealth, unit_health
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, slots=True)
 class Running:
     """One call of a module without children; `output`, `entering` and `gradient` are places among the moments.
 
@@ -31,8 +34,7 @@ class Running:
     module: nn.Module
     output: int
     shape: tuple[int, ...]
-    entries: int
-    sources: tuple[int, ...]
+    source: int | None
     fans: Mapping[str, Fans] | None
     rectified: bool
     entering: int | None = None
@@ -50,12 +52,12 @@ class Composite:
     rows_before: int
 
 
-class _Made(NamedTuple):
-    """An output, the row of the call that made it, and how often it had been written to by then."""
+# An output, the row of the call that made it, and how often it had been written to by then.
+_Made = tuple[weakref.ref[torch.Tensor], int, int | None]
 
-    tensor: weakref.ref[torch.Tensor]
-    row: int
-    version: int | None
+# Gradients of small outputs are asked of the backward pass, which costs less than a hook on each, and are there all at
+# once when it has ended: so many entries of them, as few as one wide layer's gradient has.
+_AWAITED = 2**22
 
 
 @dataclass(kw_only=True, eq=False)
@@ -78,6 +80,8 @@ class Calls:
     _made_by: dict[int, _Made] = field(default_factory=dict)
     _entered: dict[nn.Module, torch.Tensor] = field(default_factory=dict)
     _fans: dict[nn.Module, Mapping[str, Fans] | None] = field(default_factory=dict)
+    _awaited: list[tuple[Running, GradientEdge]] = field(default_factory=list)
+    _awaited_entries: int = 0
     _channel_axis: int = -1
 
     def __post_init__(self) -> None:
@@ -94,6 +98,8 @@ class Calls:
                 if vars(module).get("inplace") or getattr(type(module), "inplace", False):
                     handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
                 handles.append(module.register_forward_hook(partial(self._leave, path), with_kwargs=True))
+                if not isinstance(module, LazyModuleMixin):
+                    self._fans[module] = _fans(module)
             yield
         finally:
             for handle in handles:
@@ -106,7 +112,7 @@ class Calls:
             self._entered[module] = x.detach().clone()
 
     def _leave(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        y = first_tensor(output)
+        y = output if isinstance(output, torch.Tensor) else first_tensor(output)
         if y is None:
             return
         if not (module._modules and any(child is not None for child in module._modules.values())):
@@ -123,38 +129,64 @@ class Calls:
         weighted = table is None or bool(table)  # a layer of unknown layout has parameters of its own
         if weighted:
             self._channel_axis = 1 if isinstance(module, _ConvNd) else -1
-        x, made = self._entered.pop(module, given), self._maker(given)
-        rectified = _is_rectified(module) and y.shape[:-1] == (self.batch_size,) and self.moments.adds_up(y)
+        made = self._maker(given)
+        x = self._entered.pop(module, given) if self._entered else given
         row = Running(
             path=path,
             module=module,
             output=self.moments.add(y),
-            shape=tuple(y.shape),
-            entries=y.numel() // self.batch_size,
-            sources=() if made is None else (made.row,),
+            shape=y.shape,
+            source=None if made is None else made[1],
             fans=table,
-            rectified=rectified,
-            entering=self.entering(x) if weighted and x is not None else None,
-            health=None if weighted or rectified or x is None else unit_health(module, x, self._axis(x)),
+            rectified=type(module) is nn.ReLU and self._is_rectified(module, y),
         )
-        self._made_by[id(y)] = _Made(weakref.ref(y), len(self.rows), _version(y))
+        if weighted:
+            row.entering = None if x is None else self.entering(x)
+        elif x is not None and not row.rectified:
+            row.health = unit_health(module, x, self._axis(x))
+        self._made_by[id(y)] = weakref.ref(y), len(self.rows), _version(y)
         self.rows.append(row)
         if y.requires_grad:
+            self._await(row, y)
+
+    def _is_rectified(self, relu: nn.Module, y: torch.Tensor) -> bool:
+        """Whether the ReLU makes the output: no other hook than the one that watches has a hand in it."""
+        return y.dim() == 2 and len(relu._forward_hooks) == 1 and len(y) == self.batch_size and self.moments.adds_up(y)
+
+    def _await(self, row: Running, y: torch.Tensor) -> None:
+        """Look at the gradient when the backward pass has it, or when it has ended."""
+        node, size = y.grad_fn, y.numel()
+        if node is None or size > SMALL or self._awaited_entries + size > _AWAITED:
             y.register_hook(partial(self._backward, row))
+        else:
+            self._awaited_entries += size
+            self._awaited.append((row, GradientEdge(node, y.output_nr)))
+
+    @property
+    def edges(self) -> list[GradientEdge]:
+        """Where gradients are awaited."""
+        return [edge for _, edge in self._awaited]
+
+    def came(self, gradients: Iterable[torch.Tensor | None]) -> None:
+        """Look at those that were awaited, in their order."""
+        for (row, _), gradient in zip(self._awaited, gradients, strict=True):
+            if gradient is not None:
+                self._backward(row, gradient)
+        self._awaited.clear()
 
     def _maker(self, x: torch.Tensor | None) -> _Made | None:
         made = self._made_by.get(id(x))
-        return made if made is not None and made.tensor() is x else None
+        return made if made is not None and made[0]() is x else None
 
     def _unwritten(self, x: torch.Tensor) -> _Made | None:
         """What made a tensor, where nothing has written to it since."""
         made = self._maker(x)
-        return made if made is not None and made.version is not None and made.version == _version(x) else None
+        return made if made is not None and made[2] is not None and made[2] == _version(x) else None
 
     def entering(self, x: torch.Tensor) -> int:
         """Return the place of an input's moments: those of the row that made it, where nothing has written to it."""
         made = self._unwritten(x)
-        return self.moments.add(x) if made is None else self.rows[made.row].output
+        return self.moments.add(x) if made is None else self.rows[made[1]].output
 
     def _axis(self, x: torch.Tensor) -> int:
         """Units are channels after a convolution, features after anything else."""
@@ -183,11 +215,6 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None
     if args and isinstance(args[0], torch.Tensor):
         return args[0]
     return first_tensor([*args, *kwargs.values()])
-
-
-def _is_rectified(module: nn.Module) -> bool:
-    """Whether a ReLU makes the output, and no other hook than the one that watches has a hand in it."""
-    return type(module) is nn.ReLU and len(module._forward_hooks) == 1
 
 
 def _version(x: torch.Tensor) -> int | None:

@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from .scalars import read_scalars
 
+Numbers = npt.NDArray[np.floating[Any]]
+
 # Entries that are added up one after another. Rounding errors grow with the length of a sum, in single precision to
 # 0.002 of a norm for four million equal entries; in pieces of this length they stay at a few of the last bits.
-_PIECE = 4096
+PIECE = 1024
+
+_SUMMED = (torch.float32, torch.float64)
+
+# Subclasses may hold no numbers of their own.
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+# Smaller tensors are added up by NumPy's BLAS, in a third of the time that torch needs to call its own sums; of larger
+# ones torch's threads each get a part.
+SMALL = 2**16
+
+
+def has_numbers(x: torch.Tensor) -> bool:
+    """Whether NumPy can look at the entries: those of a plain tensor on the CPU.
+
+    >>> has_numbers(torch.ones(2)), has_numbers(torch.ones(2, device="meta"))
+    (True, False)
+    """
+    return x.is_cpu and type(x) in _PLAIN
 
 
 def row_norms(rows: torch.Tensor) -> torch.Tensor:
@@ -30,37 +54,31 @@ def row_norms(rows: torch.Tensor) -> torch.Tensor:
 def _pieces(rows: torch.Tensor) -> torch.Tensor:
     """Norms of pieces of rows, few enough to be added up at once."""
     entries = rows.shape[-1]
-    if entries <= _PIECE:
+    if entries <= PIECE:
         return rows
-    whole = entries // _PIECE * _PIECE
-    pieces = (rows if whole == entries else rows[..., :whole]).reshape(*rows.shape[:-1], -1, _PIECE)
+    whole = entries // PIECE * PIECE
+    pieces = (rows if whole == entries else rows[..., :whole]).reshape(*rows.shape[:-1], -1, PIECE)
     pieces = torch.linalg.vector_norm(pieces, dim=-1)
     if whole < entries:
         pieces = torch.cat([pieces, torch.linalg.vector_norm(rows[..., whole:], dim=-1, keepdim=True)], -1)
     return _pieces(pieces)
 
 
-def in_range(squares: float, entries: int, terms: int, dtype: torch.dtype) -> bool:
-    """Whether a sum of squares can be trusted: nothing overflowed, and what underflowed is below its rounding.
+@cache
+def trusted(entries: int, terms: int, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the ends of what a sum of squares is trusted in: nothing overflowed, what underflowed is below rounding.
 
     Args:
-        squares: the sum.
         entries: how many were squared.
         terms: so many entries may still be added before a square is taken.
         dtype: of the entries.
 
-    >>> in_range(1.0, 10, 10, torch.float32), in_range(1e-36, 10, 10, torch.float32)
+    >>> smallest, largest = trusted(10, 10, torch.float32)
+    >>> smallest <= 1.0 <= largest, smallest <= 1e-36
     (True, False)
     """
-    smallest, largest = _ENDS[dtype]
-    return entries * smallest <= squares <= largest / terms
-
-
-_ENDS = {
-    dtype: (number.tiny / number.eps, number.max)
-    for dtype in (torch.float32, torch.float64)
-    for number in (torch.finfo(dtype),)
-}
+    number = torch.finfo(dtype)
+    return entries * number.tiny / number.eps, number.max / terms
 
 
 @torch.no_grad()
@@ -73,19 +91,30 @@ def norms_of(tensors: Iterable[torch.Tensor]) -> list[float]:
     >>> norms_of([torch.tensor([[3.0, 4.0]]), torch.tensor(2.0)])
     [5.0, 2.0]
     """
-    found: list[float | torch.Tensor] = []
-    plain: dict[int, torch.Tensor] = {}
-    for i, x in enumerate(map(_entries, tensors)):
-        found.append(math.nan)
-        if x.is_cpu and x.dtype in _ENDS:
-            plain[i] = x
-        else:
-            found[i] = torch.linalg.vector_norm(x, dtype=torch.float64)
-    quick = read_scalars(torch._foreach_norm([_pieces(x) for x in plain.values()]) if plain else ())
-    for (i, x), norm in zip(plain.items(), quick, strict=True):
-        trusted = in_range(norm * norm, len(x), 1, x.dtype)
-        found[i] = norm if trusted else torch.linalg.vector_norm(x, dtype=torch.float64)
-    return read_scalars(found)
+    with np.errstate(all="ignore"):  # what overflows is looked at again
+        return read_scalars([_norm(x) for x in tensors])
+
+
+def _norm(x: torch.Tensor) -> float | torch.Tensor:
+    if x.dtype in _SUMMED and x.layout == torch.strided and has_numbers(x):
+        squares, (smallest, largest) = _squares(x), trusted(x.numel(), 1, x.dtype)
+        if smallest <= squares <= largest:
+            return math.sqrt(squares)
+    norm: torch.Tensor = torch.linalg.vector_norm(_entries(x), dtype=torch.float64)
+    return norm
+
+
+def _squares(x: torch.Tensor) -> float:
+    """Their sum."""
+    size = x.numel()
+    if size > SMALL:
+        return float(row_norms(x.reshape(-1))) ** 2
+    entries: Numbers = x.numpy(force=True).reshape(-1)
+    if size <= PIECE:
+        return float(entries.dot(entries))
+    whole = size // PIECE * PIECE
+    rest, pieces = entries[whole:], entries[:whole].reshape(-1, PIECE)
+    return float(np.add.reduce(np.vecdot(pieces, pieces))) + float(rest.dot(rest))
 
 
 def _entries(tensor: torch.Tensor) -> torch.Tensor:

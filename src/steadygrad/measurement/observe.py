@@ -7,17 +7,23 @@ from contextlib import contextmanager
 from traceback import walk_tb
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from steadygrad.errors import SteadygradError, UserCodeError, not_allowed
 
+from .as_written import as_written
 from .calls import Calls, first_tensor
 from .observation import Observation
 from .parts import parts_of, trained_of
 from .readout import read
 from .scalar_loss import Loss, outputs_of, scalar_loss, unit_gradients
 from .untouched import untouched
+
+# glibc hands back to the system what a step frees, and the next step faults it in again, page by page, unless a block
+# of this size, which nothing writes to, has been freed before: half of the largest that it takes as a measure.
+_GIVEN_BACK = 2**24
 
 
 def observe(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss | None = None) -> Observation:
@@ -35,9 +41,9 @@ def observe(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss | 
     parts = parts_of(model)
     calls, parameters = Calls(parts=parts, batch_size=len(batch)), trained_of(parts)
     modules = [model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
-    with untouched(*modules), torch.enable_grad():
+    with untouched(*modules), as_written(), torch.enable_grad():
         loss = _loss(calls, model, inputs, targets, loss_fn)
-        gradients = _gradients(loss, parameters)
+        gradients = _gradients(loss, parameters, calls)
         return read(calls, batch, loss if loss_fn else None, gradients)
 
 
@@ -51,11 +57,14 @@ def _loss(calls: Calls, model: nn.Module, inputs: Any, targets: Any, loss_fn: Lo
     return scalar_loss(loss)
 
 
-def _gradients(loss: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _gradients(loss: torch.Tensor, parameters: Mapping[str, torch.Tensor], calls: Calls) -> dict[str, torch.Tensor]:
     """By name; `.grad` is never written, so that no hook on it runs."""
     with _said(lambda _: "the backward pass"):
-        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    return {name: g for name, g in zip(parameters, found, strict=True) if g is not None}
+        np.empty(_GIVEN_BACK, np.uint8)
+        inputs: list[Any] = [*parameters.values(), *calls.edges]
+        found = torch.autograd.grad(loss, inputs, allow_unused=True)
+    calls.came(found[len(parameters) :])
+    return {name: g for name, g in zip(parameters, found, strict=False) if g is not None}
 
 
 def _place(error: Exception, model: nn.Module, parts: Mapping[nn.Module, str]) -> str:

@@ -42,7 +42,7 @@ def read(
     )
     return Observation(
         profile=profile,
-        calls=tuple(_call(row, moments) for row in calls.rows),
+        calls=tuple(_call(row, moments, calls.batch_size) for row in calls.rows),
         first_nonfinite=_first_forward(profile, calls.composites, totals)
         or _in_loss(profile, loss)
         or _first_backward(profile, calls.rows),
@@ -55,12 +55,12 @@ def _at(moments: list[BatchMoments], place: int | None) -> BatchMoments:
     return BatchMoments() if place is None else moments[place]
 
 
-def _call(row: Running, moments: list[BatchMoments]) -> Call:
+def _call(row: Running, moments: list[BatchMoments], batch_size: int) -> Call:
     entering = _at(moments, row.entering)
     return Call(
         module=row.module,
-        entries=row.entries,
-        sources=row.sources,
+        entries=math.prod(row.shape) // batch_size,
+        sources=() if row.source is None else (row.source,),
         entering_q=entering.q,
         entering_signal=entering.signal,
         units=row.shape[1] if row.rectified else row.health.units if row.health else 0,
@@ -76,7 +76,7 @@ def _layer(row: Running, moments: list[BatchMoments], weight_norm: float, health
     return LayerSignal(
         path=row.path,
         kind=type(row.module).__name__,
-        shape=row.shape,
+        shape=tuple(row.shape),
         fan_in=fan_in,
         fan_out=fan_out,
         mean=output.mean,

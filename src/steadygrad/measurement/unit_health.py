@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.dropout import _DropoutNd
 
 # A slope is small below e^-3 of the steepest: its square, what a gradient's second moment is multiplied by, is then
@@ -45,8 +46,8 @@ def unit_health(module: nn.Module, x: torch.Tensor, channel_axis: int) -> UnitHe
     """Return how many units are dead and saturated; None where the module is not a pointwise activation.
 
     The module is called again on the same input and differentiated by autograd, so any pointwise module will do. It is
-    pointwise where its Jacobian is diagonal: then a product with random signs is the product with ones, times those
-    signs. A ReLU's unit is dead where its largest pre-activation is not above zero, and none is ever saturated:
+    pointwise where its Jacobian is diagonal: then a product with irregular signs is the product with ones, times
+    those signs. A ReLU's unit is dead where its largest pre-activation is not above zero, and none is ever saturated:
     `Calls` does not ask where the sums over its outputs tell. Of torch's other activations a few examples are looked
     at first, on the CPU: where they leave no unit that might be dead or saturated, the others cannot add one.
 
@@ -114,15 +115,24 @@ def slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     (tensor([[0., 2.]]), tensor([[0., 1.]]))
     """
     z = x.detach().clone().requires_grad_()
-    with torch.enable_grad():
+    # Inside of a checkpoint what is saved here would be looked for again when that is computed anew.
+    with torch.enable_grad(), saved_tensors_hooks(_itself, _itself):
         y = _forward(module, z)
     if not isinstance(y, torch.Tensor) or y.shape != x.shape or not y.requires_grad:
         return None
-    # In order of memory, whatever that of the activation is: a transposed one has no flat view.
-    signs = torch.ones_like(y, memory_format=torch.contiguous_format)
-    signs.view(-1)[::2] = -1
+    signs = _signs(y)
     slope = _pulled_back(y, z, torch.ones_like(y))
     return (y.detach(), slope) if torch.equal(_pulled_back(y, z, signs), signs * slope) else None
+
+
+def _itself(saved: torch.Tensor) -> torch.Tensor:
+    return saved
+
+
+def _signs(y: torch.Tensor) -> torch.Tensor:
+    """Signs that repeat along no axis, so that no sum over one keeps them: multiples of the golden section mod 1."""
+    multiples = torch.arange(y.numel(), dtype=torch.float64, device=y.device) * ((math.sqrt(5) - 1) / 2)
+    return multiples.frac_().sub_(0.5).sign_().to(y.dtype).view(y.shape)
 
 
 def _forward(module: nn.Module, z: torch.Tensor) -> Any:
