@@ -77,6 +77,8 @@ def check(
                 collector.no_trial = f": {grave[0]} comes first"
         measured = collector.peek(Measured)
         predicted = _predicted(collector) if measured else None
+        if collector.left_out:
+            collector.note(f"Left out for want of time: {', '.join(collector.left_out)}.")
     return reported(
         findings,
         collector,

@@ -22,6 +22,9 @@ LEAST_BATCHES = 8
 
 _SECONDS = 1.0
 
+# The losses of eight others three times, and two steps.
+_PASSES_AFTER = 10.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientTail:
@@ -49,7 +52,8 @@ class GradientTail:
     def collect(cls, collector: Collector) -> Self:
         """Measure a norm a batch, then try two steps."""
         probe, setup = collector.get(Probe), collector.setup
-        found = _norms(setup, probe)
+        budget = collector.part("the tail of the gradient norms", _SECONDS, passes=LEAST_BATCHES + _PASSES_AFTER)
+        found = _norms(setup, probe, budget)
         batches = sorted(((n, i) for i, n in enumerate(found) if 0 < n < math.inf))
         if len(batches) < LEAST_BATCHES:
             raise Unavailable(
@@ -70,12 +74,12 @@ class GradientTail:
         )
 
 
-def _norms(setup: Setup, probe: Probe) -> list[float]:
+def _norms(setup: Setup, probe: Probe, budget: Budget) -> list[float]:
     from steadygrad.guard.clip.gradients import Gradients
 
     parameters = [p for p in setup.model.parameters() if p.requires_grad]
     loss_fn: Any = setup.loss_fn
-    found, budget = [], Budget(_SECONDS)
+    found: list[float] = []
     try:
         with trial_of(setup):
             setup.model.train()
@@ -84,7 +88,7 @@ def _norms(setup: Setup, probe: Probe) -> list[float]:
                     parameter.grad = None
                 loss_fn(outputs_of(setup.model, batch.inputs), batch.targets).backward()
                 found.append(float(Gradients(parameters).total()))
-                if budget.is_over:
+                if budget.is_over and len(found) >= LEAST_BATCHES:
                     break
     except Exception as error:
         raise Unavailable(f"The tail of the gradient norms was not looked at: {type(error).__name__}.") from error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,9 @@ class LossRun:
     broadcasts: tuple[Broadcast, ...]
     growth: float
     batch_size: int
+
+    passes: ClassVar[float] = 1 / 3
+    what: ClassVar[str] = "what the loss does with the outputs"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:

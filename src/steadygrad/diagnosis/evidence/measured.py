@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import nn
@@ -65,6 +65,9 @@ class Measured:
     """
 
     observation: Observation
+
+    passes: ClassVar[float] = 1.5
+    what: ClassVar[str] = "the measured pass"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:

@@ -19,6 +19,9 @@ from .probe import Probe
 STEPS = 200
 SECONDS = 5.0
 
+# Fewer tell no course: the last fifth, which is looked at, would hold less than four.
+LEAST = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnitDeaths:
@@ -61,11 +64,12 @@ class Trained:
         probe = collector.get(Probe)
         if collector.no_trial:
             raise Unavailable(f"No trial of training was made{collector.no_trial}.")
-        setup = collector.setup
+        setup, passes = collector.setup, LEAST + probe.cost + 2 * len(probe.first_few)
+        budget = collector.part("the trial of training", SECONDS, passes=passes)
         with trial_of(setup):
             before = _dead(setup, probe.joined)
             constant = _constant(setup, probe)
-            trial = run(setup, probe, steps=STEPS, seconds=SECONDS)
+            trial = run(setup, probe, steps=STEPS, seconds=min(SECONDS, budget.seconds))
             after = {} if trial.nonfinite else _dead(setup, probe.joined)
         if not trial.losses:
             raise Unavailable(f"The trial of training could not begin: {trial.ended}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class Unregistered:
 
     shapes: tuple[tuple[int, ...], ...]
     numbers: int
+
+    passes: ClassVar[float] = 1 / 3
+    what: ClassVar[str] = "tensors that the model does not register"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
