@@ -21,7 +21,7 @@ from .definitions import located
 from .evidence import Collector, Measured, Predicted, Unavailable
 from .ranking import ranked, suspected
 from .report import Report
-from .rules import RULES
+from .rules import OF_STEPS, RULES
 from .selection import selected
 from .suppression import allowances, suppressed
 from .used_up_data import without_used_up_data
@@ -68,13 +68,12 @@ def check(
     collector = Collector(
         _shaped(Setup.of(given)), no_trial="" if trial else ", as asked", notes=[note] if note else []
     )
+    suppressions = (*allowances(collector.setup.model), *settled.suppressions)
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings: list[Finding] = []
         for rule in rules.values():
             findings += _look(rule, collector, findings)
-            # Rules come from cause to effect: what an error at the start does to a trial says nothing new.
-            if not collector.no_trial and (grave := [f.code for f in findings if f.level == Level.ERROR]):
-                collector.no_trial = f": {grave[0]} comes first"
+            _spare(collector, suppressed(findings, suppressions, codes)[0])
         measured = collector.peek(Measured)
         predicted = _predicted(collector) if measured else None
         if collector.left_out:
@@ -112,6 +111,18 @@ def reported(
         checked=codes,
         notes=tuple(collector.notes),
     )
+
+
+def _spare(collector: Collector, findings: list[Finding]) -> None:
+    """Leave out what would say nothing new: rules come from cause to effect, and what is suppressed is no cause.
+
+    That is a trial behind an error, and behind a warning that explains what a trial shows the trials that tell such
+    causes apart.
+    """
+    grave = [f.code for f in findings if f.level == Level.ERROR]
+    if grave and not collector.no_trial:
+        collector.no_trial = f": {grave[0]} comes first"
+    collector.explained = any(f.level != Level.INFO and f.code in OF_STEPS for f in findings)
 
 
 def listed(codes: Collection[str]) -> tuple[str, ...]:

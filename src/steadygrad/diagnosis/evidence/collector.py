@@ -54,6 +54,7 @@ class Collector:
 
     Attributes:
         setup: what is checked.
+        explained: whether a finding before it explains whatever a trial shows.
         no_trial: why no trial of training is made; "" where one may be.
         notes: what could not be looked at, in words.
         pace: how long the model takes, once a batch was seen.
@@ -67,6 +68,7 @@ class Collector:
     """
 
     setup: Setup
+    explained: bool = False
     no_trial: str = ""
     notes: list[str] = field(default_factory=list)
     pace: Pace = field(default_factory=Pace)

@@ -54,7 +54,7 @@ class Retrial:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrials:
-    """The trial and those made because it went badly; all empty where it did not.
+    """The trial and those made because it went badly; all empty where it did not, or where its cause is known.
 
     Attributes:
         trained: the trial itself.
@@ -77,7 +77,7 @@ class Retrials:
         course = trained.course
         low = course.gain() < _LEARNS * course.scale
         troubled = low or diverges(course) or oscillates(course) or spike(course) is not None
-        if not troubled:
+        if not troubled or collector.explained:
             return cls(trained=trained, slower=(), faster=(), clipped=None)
         has_rate, tail = _available(collector, Rates) is not None, _available(collector, GradientTail)
         turns = _Turns(collector, probe)
