@@ -20,7 +20,7 @@ from .sampled import Sampled
 
 @dataclass(frozen=True, kw_only=True)
 class Unregistered:
-    """Leaves of the graph of the model's output that neither the model nor the optimizer knows of.
+    """Leaves of the graph of the model's output that neither the model nor an optimizer knows of.
 
     Attributes:
         shapes: of each.
@@ -36,10 +36,8 @@ class Unregistered:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Run the model once and walk its graph; a model that raises here is another rule's matter."""
-        model, optimizer = collector.setup.model, collector.get(Optimized).optimizer
-        known = {id(p) for p in model.parameters()} | {
-            id(p) for group in optimizer.param_groups for p in group["params"]
-        }
+        model, optimized = collector.setup.model, collector.get(Optimized)
+        known = {id(p) for p in model.parameters()} | optimized.held
         inputs = collector.get(Sampled).first.inputs
         try:
             with untouched(model), torch.enable_grad():
