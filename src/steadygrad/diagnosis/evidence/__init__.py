@@ -45,6 +45,8 @@ from .retrials import Retrials as Retrials
 from .sampled import Sampled as Sampled
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
+from .severed import Gradients as Gradients
+from .severed import Severed as Severed
 from .softmaxes import Softmaxes as Softmaxes
 from .stepped import Stepped as Stepped
 from .traced import Traced as Traced

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -93,6 +94,7 @@ class LossRun:
         broadcasts: where the two were stretched against each other.
         growth: factor of an example's gradient when the batch is doubled: 1/2 for a mean, 1 for a sum.
         batch_size: examples in the batch.
+        severed: the loss is a number, or a scalar without a gradient, though the model has parameters that want one.
     """
 
     outputs: Any
@@ -101,6 +103,7 @@ class LossRun:
     broadcasts: tuple[Broadcast, ...]
     growth: float
     batch_size: int
+    severed: bool = False
 
     passes: ClassVar[float] = 1 / 3
     what: ClassVar[str] = "what the loss does with the outputs"
@@ -118,7 +121,7 @@ class LossRun:
             warnings.simplefilter("ignore")
             try:
                 outputs = outputs_of(setup.model, batch.inputs)
-                watch = _watched(setup.loss_fn, outputs, batch.targets)
+                watch, loss = _watched(setup.loss_fn, outputs, batch.targets)
             except Exception as error:
                 raise Unavailable(f"The loss could not be looked at: {type(error).__name__}: {error}") from error
             later = later_pairs(setup.loss_fn, outputs, sampled)
@@ -130,6 +133,7 @@ class LossRun:
             broadcasts=tuple(watch.broadcasts),
             growth=growth,
             batch_size=batch.size,
+            severed=_has_no_gradient(loss) and any(p.requires_grad for p in setup.model.parameters()),
         )
 
     def named(self, *names: str) -> list[LossPair]:
@@ -174,11 +178,24 @@ def _detached(outputs: Any) -> Any:
     return _mapped(outputs, torch.Tensor.detach)
 
 
-def _watched(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> LossWatch:
-    watch = LossWatch(tensors(outputs), tensors(targets))
-    with watch:
-        loss_fn(outputs, targets)
-    return watch
+def is_severed(collector: Collector) -> bool:
+    """Return whether the loss has no gradient; False where it could not be looked at, which is told elsewhere."""
+    try:
+        return collector.get(LossRun).severed
+    except Unavailable:
+        return False
+
+
+def _has_no_gradient(loss: Any) -> bool:
+    if isinstance(loss, Tensor):
+        return loss.numel() == 1 and not loss.requires_grad
+    return isinstance(loss, int | float | np.number) or (isinstance(loss, np.ndarray) and loss.size == 1)
+
+
+def _watched(loss_fn: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> tuple[LossWatch, Any]:
+    with LossWatch(tensors(outputs), tensors(targets)) as watch:
+        loss = loss_fn(outputs, targets)
+    return watch, loss
 
 
 def loss_pair(index: int, pair: Pair, later: list[list[Pair]]) -> LossPair:

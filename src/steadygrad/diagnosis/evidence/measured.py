@@ -16,6 +16,7 @@ from steadygrad.measurement import Call, Observation, observe
 from steadygrad.profile import LayerSignal
 
 from .collector import Collector, Unavailable
+from .loss_run import is_severed
 from .scanned import Scanned
 
 Row = tuple[LayerSignal, Call]
@@ -75,6 +76,8 @@ class Measured:
         batch, setup = collector.get(Scanned).clean, collector.setup
         if batch is None:
             raise Unavailable("No batch is free of NaN and infinity, so nothing was measured.")
+        if is_severed(collector):
+            raise Unavailable("The loss has no gradient, so no pass was measured and no step tried.")
         return cls(observation=observe(setup.model, batch.inputs, batch.targets, setup.loss_fn))
 
     @property

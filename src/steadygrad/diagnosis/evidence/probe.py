@@ -12,6 +12,7 @@ from steadygrad.diagnosis.data_position import data_position_kept
 from steadygrad.setup import Batch, mapped, tensors_in
 
 from .collector import Collector, Unavailable
+from .loss_run import is_severed
 from .measured import Measured
 from .own_step import OwnStep
 from .pace import PASS
@@ -51,6 +52,8 @@ class Probe:
         """Keep batches, up to a number and a size."""
         if limit := collector.limit(Measured):
             raise limit  # what cannot run once cannot be trained either
+        if is_severed(collector):
+            raise Unavailable("The loss has no gradient, so no pass was measured and no step tried.")
         collector.get(OwnStep)  # without which a step that raises would be tried again and again
         setup, scanned = collector.setup, collector.get(Scanned)
         missing = [name for name in ("loss_fn", "optimizer") if getattr(setup, name) is None]
