@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,8 +19,8 @@ from steadygrad.setup import Setup
 from .configuration import Configuration
 from .data_position import data_position_kept
 from .definitions import located
-from .evidence import Collector, Measured, Predicted, Unavailable
-from .ranking import ranked, suspected
+from .evidence import Collector, Measured, Predicted, Trained, Unavailable
+from .ranking import contradicted, ranked, suspected
 from .report import Report
 from .rules import OF_STEPS, RULES
 from .selection import selected
@@ -102,7 +103,8 @@ def reported(
     kept, unused = suppressed(findings, (*allowances(model), *settled.suppressions), codes)
     for words in unused:
         collector.note(words)
-    kept = suspected(kept, RULES)
+    trained = collector.peek(Trained)
+    kept = suspected(contradicted(kept, trained.left if trained else math.nan), RULES)
     levelled = [replace(finding, level=settled.level_of(finding.code, finding.level)) for finding in kept]
     return Report(
         findings=tuple(located(finding, model) for finding in ranked(levelled, RULES)),

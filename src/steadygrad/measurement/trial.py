@@ -24,6 +24,7 @@ from .scalar_loss import Loss, outputs_of
 
 # A trial that has learned this long and this well has shown what it can.
 _ENOUGH, _IN_A_ROW = 100, 20
+LEARNED = 0.1
 
 Batches = Iterable[tuple[Any, Any]]
 
@@ -132,7 +133,7 @@ def _learned(record: Record, before: tuple[float, ...]) -> bool:
     """Whether nothing is left to see: after a hundred steps, twenty in a row at less than a tenth of the start."""
     if len(record.losses) < _ENOUGH or not before:
         return False
-    return all(0 <= x < min(before) / 10 for x in record.losses[-_IN_A_ROW:])
+    return all(0 <= x < LEARNED * min(before) for x in record.losses[-_IN_A_ROW:])
 
 
 def _endless(data: Iterable[Any], record: Record, steps: int) -> Iterator[Any]:

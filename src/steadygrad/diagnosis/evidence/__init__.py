@@ -1,6 +1,8 @@
 """What rules look at, a type each; collected once, and only where a selected rule asks for it."""
 
 from .affinity import Affinity as Affinity
+from .batch_gradients import BatchGradients as BatchGradients
+from .batch_gradients import LaterBatch as LaterBatch
 from .class_numbering import ClassNumbering as ClassNumbering
 from .collector import Collector as Collector
 from .collector import Evidence as Evidence

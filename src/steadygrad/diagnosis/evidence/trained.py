@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -81,6 +82,13 @@ class Trained:
             if path in after
         )
         return cls(trial=trial, constant=constant, deaths=deaths, examples=probe.joined.size, sign=direction(setup))
+
+    @property
+    def left(self) -> float:
+        """The loss at the end over that of a constant output, where the run is surely below it; NaN elsewhere."""
+        course = self.course
+        below = course.reference > 0 and course.is_better() and not course.nonfinite
+        return max(course.ended.value, 0.0) / course.reference if below else math.nan
 
     @property
     def course(self) -> Course:
