@@ -105,3 +105,18 @@ def test_outputs_that_are_clamped_far_off_are_told_by_the_gradient_that_they_lac
     data = [(torch.randn(64, 8), (torch.rand(64) < 0.5).float())]
     found = check({"model": model, "data": data, "loss_fn": nn.BCELoss()}).findings
     assert [(f.code, [g.code for g in f.consequences]) for f in found] == [("BWD003", ["LOS004"])]
+
+
+@pytest.mark.parametrize("decay", [0.5, 1e-3])
+def test_weights_that_are_pulled_to_nothing_make_nothing_of_the_inputs(decay):
+    made = faint(torch.optim.SGD)
+    for layer in made["model"]:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+    def strong(parameters):
+        return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=decay)
+
+    made["optimizer"] = strong(made["model"].parameters())
+    found = [f for f in check(made, select=["RUN004"]).findings if f.level != "info"]
+    assert ["the same for all examples" in f.message for f in found] == ([True] if decay == 0.5 else [])

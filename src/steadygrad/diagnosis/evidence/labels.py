@@ -25,9 +25,11 @@ class Labels:
 
     Attributes:
         pairs: outputs and targets as they enter a loss.
+        own_step: a step of the user's own may give the loss other targets than the data's, as an adversary's does.
     """
 
     pairs: tuple[LossPair, ...]
+    own_step: bool = False
 
     passes: ClassVar[float] = 1 / 3
     what: ClassVar[str] = "the targets as the loss takes them"
@@ -50,4 +52,7 @@ class Labels:
             with LossWatch(tensors(outputs), tensors(batch.targets)) as watch, suppress(Exception):
                 setup.loss_fn(outputs, batch.targets)
             later = later_pairs(setup.loss_fn, outputs, sampled)
-        return cls(pairs=tuple(loss_pair(i, pair, later) for i, pair in enumerate(watch.pairs)))
+        return cls(
+            pairs=tuple(loss_pair(i, pair, later) for i, pair in enumerate(watch.pairs)),
+            own_step=setup.step is not None,
+        )
