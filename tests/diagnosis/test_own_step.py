@@ -604,3 +604,18 @@ def test_a_loss_divided_is_divided_for_a_step_with_a_loss_of_its_own():
         collector = Collector(Setup.of(parts(step, loss_fn=nn.MSELoss(reduction="sum"))))
         runs.append(run_steps(collector, scale=1 / 16).losses)
     assert runs[0] == pytest.approx(runs[1], rel=1e-4)
+
+
+def test_points_that_a_forward_pass_makes_anew_are_no_parameters():
+    class Penalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
+
+        def forward(self, x):
+            between = (x / 2).detach().requires_grad_(True)
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(self.body(between).sum(), between, create_graph=True)
+            return self.body(x) + 0 * slope.norm() + 0 * between.sum()
+
+    assert codes(parts(model=Penalised()), select=["OPT005"]) == []

@@ -39,14 +39,22 @@ class Unregistered:
         model, optimized = collector.setup.model, collector.get(Optimized)
         known = {id(p) for p in model.parameters()} | optimized.held
         inputs = collector.get(Sampled).first.inputs
-        try:
-            with untouched(model), torch.enable_grad():
-                found = {id(leaf): leaf for x in tensors(outputs_of(model, inputs)) for leaf in leaves(x)}
-        except Exception:
-            found = {}
-        own = {id(p) for p in _of_loss(collector.setup.loss_fn)} | {id(x) for x in tensors(inputs)}
-        hidden = [leaf for key, leaf in found.items() if key not in known | own]
+        known |= {id(p) for p in _of_loss(collector.setup.loss_fn)} | {id(x) for x in tensors(inputs)}
+        found = _strangers(model, inputs, known)
+        # What a forward pass makes anew, as the points at which a penalty takes a gradient, is no parameter.
+        again = _strangers(model, inputs, known) if found else {}
+        hidden = [leaf for key, leaf in found.items() if key in again]
         return cls(shapes=tuple(tuple(x.shape) for x in hidden), numbers=sum(x.numel() for x in hidden))
+
+
+def _strangers(model: nn.Module, inputs: Any, known: set[int]) -> dict[int, Tensor]:
+    """Leaves of one run that are not known, by identity."""
+    try:
+        with untouched(model), torch.enable_grad():
+            found = {id(leaf): leaf for x in tensors(outputs_of(model, inputs)) for leaf in leaves(x)}
+    except Exception:
+        return {}
+    return {key: leaf for key, leaf in found.items() if key not in known}
 
 
 def leaves(x: Tensor) -> Iterator[Tensor]:
