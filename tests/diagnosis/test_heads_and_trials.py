@@ -120,3 +120,13 @@ def test_weights_that_are_pulled_to_nothing_make_nothing_of_the_inputs(decay):
     made["optimizer"] = strong(made["model"].parameters())
     found = [f for f in check(made, select=["RUN004"]).findings if f.level != "info"]
     assert ["the same for all examples" in f.message for f in found] == ([True] if decay == 0.5 else [])
+
+
+@pytest.mark.parametrize(("head", "log_input"), [(torch.exp, True), (torch.exp, False), (lambda h: h, True)])
+def test_a_rate_where_its_logarithm_is_wanted_is_told(head, log_input):
+    x = torch.randn(256, 8)
+    data = [(x, torch.poisson((x[:, 0] / 2 + 1).exp()))]
+    model = Head(lambda h: head(h[:, 0]))
+    made = {"model": model, "data": data, "loss_fn": nn.PoissonNLLLoss(log_input=log_input)}
+    found = [(f.code, f.level) for f in check(made, select=["LOS001"]).findings]
+    assert found == ([("LOS001", "warn")] if head is torch.exp and log_input else [])

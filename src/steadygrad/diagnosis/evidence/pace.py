@@ -14,9 +14,8 @@ from steadygrad.setup import Batch, Setup
 
 from .part_of_batch import part_of
 
-# Unit variance is told within a fifth by so many numbers a unit, at one standard error: sqrt(2 / 50); eight are the
-# least from which a spread is taken anywhere here.
-LEAST = 8
+# What differs between examples is a mean over pairs: four examples make six.
+LEAST = 4
 
 # A backward pass costs two forward ones: a product for the inputs and one for the weights beside that of the forward.
 PASS = 3.0

@@ -2,16 +2,17 @@
 
 Cross-entropy wants logits, any real numbers, and applies the softmax itself. Numbers that an activation has squeezed
 into [a, b] can never say more than a margin of b - a: the loss of K classes cannot fall below ln(1 + (K - 1) e^(a-b)),
-and the gradient of an answer that is wrong and sure of it vanishes in the activation. After a softmax the floor is
-1.46 for ten classes, of the 2.30 that a uniform guess has. The same holds for a sigmoid in front of
+and the gradient of an answer that is wrong and sure of it vanishes in the activation. After a softmax the floor is 1.46
+for ten classes, of the 2.30 that a uniform guess has. The same holds for a sigmoid in front of
 `binary_cross_entropy_with_logits`, where no probability below 1/2 can be said. A loss that wants log-probabilities
-(`nll_loss`, `kl_div`) is given probabilities. The rule reads the operator that made the tensor from the autograd graph,
-so it sees functions as well as modules, in the model or in the loss. `error` where the floor is above half of the
-uniform guess's loss, or where probabilities stand for log-probabilities; `warn` where it is above a hundredth, or where
-more than a twentieth of the outputs are cut off, as by a ReLU; else `info`. A log_softmax before a cross-entropy
-changes nothing, and a soft cap such as 10 tanh(x/10) leaves room: neither is meant. Constant factors count in the
-range. Scalar products of vectors that were divided by their norms are cosines, in [-1, 1] over the temperature: a floor
-that is left there is `info`, since embeddings are learned from such losses all the same.
+(`nll_loss`, `kl_div`) is given probabilities, one that wants the logarithm of a rate (`poisson_nll_loss`) the rate. The
+rule reads the operator that made the tensor from the autograd graph, so it sees functions as well as modules, in the
+model or in the loss. `error` where the floor is above half of the uniform guess's loss, or where probabilities stand
+for log-probabilities; `warn` where it is above a hundredth, or where more than a twentieth of the outputs are cut off,
+as by a ReLU; else `info`. A log_softmax before a cross-entropy changes nothing, and a soft cap such as 10 tanh(x/10)
+leaves room: neither is meant. Constant factors count in the range. Scalar products of vectors that were divided by
+their norms are cosines, in [-1, 1] over the temperature: a floor that is left there is `info`, since embeddings are
+learned from such losses all the same.
 
 What to do: take the activation off the model, and apply it where probabilities are wanted, outside of the loss.
 
@@ -59,6 +60,7 @@ _NOTED = 0.01
 _CUT = 0.05
 _OF_LOGITS = ("cross_entropy", "log_softmax", "softmax")
 _OF_ONE_LOGIT = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
+_RATES = ("Exp", "Softplus")
 _OF_LOG_PROBABILITIES = ("nll_loss", "kl_div")
 _IN_WORDS = {
     "Relu": "ReLU",
@@ -86,6 +88,8 @@ def check(run: LossRun) -> Iterator[Finding]:
             yield from _finding(pair, _floor_of_one(pair), math.log(2))
         elif pair.name in _OF_LOG_PROBABILITIES and pair.head.factor == 1 and pair.head.name in ("Softmax", "Sigmoid"):
             yield _of_probabilities(pair)
+        elif pair.name == "poisson_nll_loss" and pair.options.get("log_input") and pair.head.name in _RATES:
+            yield _of_rates(pair)
 
 
 def _floor(pair: LossPair) -> float:
@@ -132,6 +136,21 @@ def _finding(pair: LossPair, floor: float, uniform: float) -> Iterator[Finding]:
 def _is_scaled(pair: LossPair) -> bool:
     """Whether the range is one that was chosen: by a factor, or as the inverse of a temperature."""
     return pair.head.name == "Cosine" or pair.head.factor != 1
+
+
+def _of_rates(pair: LossPair) -> Finding:
+    made = pair.head.name.lower()
+    return Finding(
+        code="LOS001",
+        name="activated-logits",
+        level=Level.WARN,
+        message=f"{pair.name} takes the logarithm of a rate and applies the exponential itself, and is given what has "
+        f"been through {made}: a rate below {math.exp(pair.head.low):.3g} cannot be said.",
+        measured=math.exp(pair.head.low),
+        expected=0.0,
+        count=pair.input.numel(),
+        fix=f"Leave out the {made}, or tell the loss that it gets rates, by `log_input=False`.",
+    )
 
 
 def _fix(pair: LossPair, made: str) -> str:
