@@ -69,6 +69,7 @@ def train(
     *,
     steps: int,
     seconds: float = math.inf,
+    least: int = 0,
     probe: Batches = (),
     clip: float | None = None,
     step: Callable[[Any], Any] | None = None,
@@ -85,6 +86,7 @@ def train(
         optimizer: steps as it is; one whose step needs a closure gets one.
         steps: at most as many, >= 1.
         seconds: begins no step after so much time of its own; see `Budget`.
+        least: steps that are made whatever the time.
         probe: batches whose losses are compared before and after.
         clip: largest global norm that a gradient is shortened to; None leaves it alone.
         step: the user's own, which takes a batch, in place of the plain loop's.
@@ -108,7 +110,7 @@ def train(
                 loop.step_(batch, record)
                 if record.nonfinite or _learned(record, before):
                     break
-                if budget.is_over and record.ended == "" and len(record.losses) < steps:
+                if budget.is_over and len(record.losses) >= least and record.ended == "" and len(record.losses) < steps:
                     record.ended = f"{seconds:g} s had passed"
                     break
         except Exception as error:

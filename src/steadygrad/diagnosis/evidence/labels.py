@@ -14,7 +14,7 @@ from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
-from .loss_run import LossPair, later_pairs, loss_pair, tensors
+from .loss_run import SECONDS, LossPair, later_pairs, loss_pair, tensors
 from .loss_watch import LossWatch
 from .sampled import Sampled
 
@@ -51,7 +51,8 @@ class Labels:
             # What it did until it raises is seen; that it raises is told where the batch is measured.
             with LossWatch(tensors(outputs), tensors(batch.targets)) as watch, suppress(Exception):
                 setup.loss_fn(outputs, batch.targets)
-            later = later_pairs(setup.loss_fn, outputs, sampled)
+            budget = collector.part("what the loss does with further targets", SECONDS)
+            later = later_pairs(setup.loss_fn, outputs, sampled, budget)
         return cls(
             pairs=tuple(loss_pair(i, pair, later) for i, pair in enumerate(watch.pairs)),
             own_step=setup.step is not None,

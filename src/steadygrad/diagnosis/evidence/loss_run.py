@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
@@ -22,6 +23,9 @@ from .collector import Collector, Unavailable
 from .head_operator import HeadOperator, head_operator
 from .loss_watch import Broadcast, LossWatch, Pair
 from .sampled import Sampled
+
+# For the loss of further targets, which costs no pass of the model.
+SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,7 +128,8 @@ class LossRun:
                 watch, loss = _watched(setup.loss_fn, outputs, batch.targets)
             except Exception as error:
                 raise Unavailable(f"The loss could not be looked at: {type(error).__name__}: {error}") from error
-            later = later_pairs(setup.loss_fn, outputs, sampled)
+            budget = collector.part("what the loss does with further targets", SECONDS)
+            later = later_pairs(setup.loss_fn, outputs, sampled, budget)
             growth = _growth(setup.loss_fn, _detached(outputs), batch.targets)
         return cls(
             outputs=_detached(outputs),
@@ -211,13 +216,19 @@ def loss_pair(index: int, pair: Pair, later: list[list[Pair]]) -> LossPair:
     )
 
 
-def later_pairs(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled) -> list[list[Pair]]:
+def later_pairs(
+    loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled, budget: Budget
+) -> list[list[Pair]]:
     """Return the pairs that the loss makes of later targets; the outputs of the first batch stand in for theirs."""
-    return list(_later(loss_fn, _detached(outputs), sampled))
+    return list(_later(loss_fn, _detached(outputs), sampled, budget))
 
 
-def _later(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled) -> Iterator[list[Pair]]:
+def _later(
+    loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled, budget: Budget
+) -> Iterator[list[Pair]]:
     for targets in sampled.targets[1:]:
+        if budget.is_over:
+            return
         if len(targets) > sampled.first.size:
             continue
         shorter = _mapped(outputs, partial(_first_rows, count=len(targets)))

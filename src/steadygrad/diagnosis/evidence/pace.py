@@ -86,7 +86,7 @@ def _forward(setup: Setup, batch: Batch, examples: int) -> float:
     """The second call counts where the first takes long: it may have loaded what later ones need."""
     inputs: Any = part_of(batch, examples).inputs
     took = 0.0
-    with untouched(setup.model), torch.no_grad():
+    with untouched(setup.model), torch.enable_grad():
         for _ in range(2):
             watch = Budget(0.0)
             outputs_of(setup.model, inputs)

@@ -142,7 +142,8 @@ def run_steps(
             lambda outputs, y: loss_fn(outputs, y) * scale,
             setup.optimizer,
             steps=STEPS,
-            seconds=max(budget.seconds, LEAST * collector.pace.whole),
+            seconds=budget.seconds,
+            least=LEAST,
             step=bound_step(setup),
         )
     if trial.steps < LEAST and trial.ended:
