@@ -218,6 +218,26 @@ def rmsprop_with_epsilon_ten():
     return setup(model, vectors(), optimizer=torch.optim.RMSprop(model.parameters(), lr=1e-3, eps=10.0))
 
 
+def in_half(kind):
+    model = mlp(16, 64, 4).to(kind)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def loss_fn(outputs, targets):
+        return F.cross_entropy(outputs.float(), targets)
+
+    return setup(model, vectors().to(kind), loss_fn=loss_fn, optimizer=optimizer)
+
+
+@broken("OPT004")
+def an_epsilon_that_half_precision_rounds_to_zero():
+    return in_half(torch.float16)
+
+
+@sound
+def an_epsilon_that_brain_floats_hold():
+    return in_half(torch.bfloat16)
+
+
 @broken("OPT005")
 def an_optimizer_of_a_copy():
     model = mlp(16, 64, 4)

@@ -10,12 +10,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from steadygrad.diagnosis import check as checked
-from steadygrad.diagnosis.evidence import Collector, predicted
+from steadygrad.diagnosis.evidence import predicted
 from steadygrad.diagnosis.ranking import ranked
 from steadygrad.diagnosis.rules import RULES
 from steadygrad.errors import SetupError, UserCodeError
 from steadygrad.finding import Finding, Level
-from steadygrad.setup import Setup
+from steadygrad.prediction import predict
 
 # What is seen before a step is made: a trial on random labels would say only that there is little to learn.
 check = partial(checked, trial=False)
@@ -218,7 +218,7 @@ def test_a_later_batch_that_is_no_batch_is_named_by_its_number(second, said):
 
 
 def test_a_prediction_that_takes_too_long_is_cut_and_said_and_the_measurement_stands(monkeypatch):
-    monkeypatch.setattr("steadygrad.diagnosis.evidence.predicted.seconds_left", lambda collector: 1e-9)
+    monkeypatch.setattr(predicted, "predict", lambda *args, seconds, **given: predict(*args, seconds=1e-9, **given))
     model = mlp(4)
     whole = check(setup(model))
     assert any("Prediction: not predicted within" in note for note in whole.notes)
@@ -226,11 +226,3 @@ def test_a_prediction_that_takes_too_long_is_cut_and_said_and_the_measurement_st
     assert all(row.q > 0 for row in whole.measured)
     monkeypatch.undo()
     assert check(setup(model)).findings == whole.findings
-
-
-def test_a_check_leaves_its_prediction_what_is_left_of_its_time(monkeypatch):
-    collector = Collector(Setup(model=nn.Linear(1, 1)))
-    monkeypatch.setattr(predicted.time, "thread_time", lambda: collector.started + 4)
-    assert predicted.seconds_left(collector) == predicted.SECONDS - 4
-    monkeypatch.setattr(predicted.time, "thread_time", lambda: collector.started + 100)
-    assert predicted.seconds_left(collector) == predicted.LEAST

@@ -75,3 +75,42 @@ def test_nan_in_the_data_is_not_said_to_explain_what_a_finite_batch_shows():
     data = [(torch.full((32, 8), math.nan), y), (torch.randn(32, 8), y)]
     report = check({"model": Logarithm(), "data": data, "loss_fn": nn.CrossEntropyLoss()})
     assert [f.code for f in report.findings] == ["DAT003", "FWD006"]
+
+
+class Normed(nn.Module):
+    """A layer norm by hand, whose deviation is 0 for a row of one number over and over."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon, self.head = epsilon, nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head((x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + self.epsilon).sqrt())
+
+
+@pytest.mark.parametrize(
+    ("model", "loss_fn", "code", "said"),
+    [
+        (Normed(0.0), nn.CrossEntropyLoss(), "FWD006", "`div`"),
+        (
+            nn.Sequential(nn.Linear(8, 4, bias=False)),
+            lambda o, y: o.sqrt().sum(1).mean(),
+            "BWD004",
+            "`sqrt`",
+        ),
+    ],
+)
+def test_a_later_batch_is_named_by_its_number_and_operator(model, loss_fn, code, said):
+    data = [(torch.rand(16, 8) + 0.1 * torch.arange(8), torch.randint(4, (16,))) for _ in range(12)]
+    data[7][0][3] = 0.0
+    with torch.no_grad():
+        for p in model.parameters():
+            p.abs_()
+    made = {"model": model, "data": data, "loss_fn": loss_fn, "optimizer": torch.optim.SGD(model.parameters(), 1e-3)}
+    found = next(f for f in check(made, trial=False).findings if f.level == Level.ERROR)
+    assert found.code == code
+    assert "batch 7" in found.message
+    assert said in found.message
+    assert (found.line or "").startswith("test_non_finite.py:")
+    data[7][0][3] = torch.rand(8) + 0.1 * torch.arange(8)
+    assert not [f for f in check(made, trial=False, select=["FWD006", "BWD004"]).findings]

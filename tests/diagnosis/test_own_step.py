@@ -9,6 +9,8 @@ from torch import nn
 
 import steadygrad.guard.clip as clip
 from steadygrad.diagnosis import check
+from steadygrad.diagnosis.evidence import Collector
+from steadygrad.diagnosis.evidence.rescaled import run_steps
 from steadygrad.errors import SetupError
 from steadygrad.setup import Setup
 
@@ -547,3 +549,73 @@ def test_a_step_that_moves_nothing_is_told(step, said):
 @pytest.mark.parametrize("step", [steps_by_hand, accumulating(30)])
 def test_a_step_that_moves_in_its_own_way_is_left_in_peace(step):
     assert codes(parts(step), trial=False) == []
+
+
+class WithATensorOfItsOwn(nn.Module):
+    """A scale that is no parameter: whoever trains it has to know of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 64), nn.Linear(64, 1)
+        self.scale = [torch.ones(64, requires_grad=True)]
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.body(x)) * self.scale[0])
+
+
+@pytest.mark.parametrize("in_the_step", [True, False])
+def test_an_optimizer_that_only_the_step_reaches_moves_what_it_holds(in_the_step):
+    model = WithATensorOfItsOwn()
+    others = torch.optim.Adam([model.scale[0], *model.body.parameters()], lr=0.01)
+
+    def both(model, x, y, loss_fn, optimizer):
+        others.zero_grad()
+        zero_first(model, x, y, loss_fn, optimizer)
+        others.step()
+
+    step = both if in_the_step else zero_first
+    found = codes(parts(step, model=model, optimizer=SGD(model.head.parameters(), lr=0.01)), select=["OPT005"])
+    assert found == ([] if in_the_step else ["OPT005", "OPT005"])
+
+
+def test_steps_with_a_scale_put_right_are_the_setups_own():
+    def losses(step):
+        torch.manual_seed(0)
+        return run_steps(Collector(Setup.of(parts(step))), inputs=lambda x: x / 2).losses
+
+    torch.manual_seed(0)
+    made = parts()
+    model, loss_fn, expected = made["model"], made["loss_fn"], []
+    for x, y in [(x / 2, y) for x, y in made["data"]]:
+        with torch.no_grad():
+            expected.append(float(loss_fn(model(x), y)))
+        zero_last(model, x, y, loss_fn, made["optimizer"])
+    assert losses(zero_last)[:12] == pytest.approx(expected, rel=1e-5)
+    assert losses(None)[1:12] != pytest.approx(expected[1:], rel=1e-5)  # the step clips
+
+
+def test_a_loss_divided_is_divided_for_a_step_with_a_loss_of_its_own():
+    def own_loss(model, x, y, optimizer):
+        zero_first(model, x, y, nn.MSELoss(reduction="sum"), optimizer)
+
+    runs = []
+    for step in (own_loss, None):
+        torch.manual_seed(0)
+        collector = Collector(Setup.of(parts(step, loss_fn=nn.MSELoss(reduction="sum"))))
+        runs.append(run_steps(collector, scale=1 / 16).losses)
+    assert runs[0] == pytest.approx(runs[1], rel=1e-4)
+
+
+def test_points_that_a_forward_pass_makes_anew_are_no_parameters():
+    class Penalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
+
+        def forward(self, x):
+            between = (x / 2).detach().requires_grad_(True)
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(self.body(between).sum(), between, create_graph=True)
+            return self.body(x) + 0 * slope.norm() + 0 * between.sum()
+
+    assert codes(parts(model=Penalised()), select=["OPT005"]) == []

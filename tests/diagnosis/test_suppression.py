@@ -10,6 +10,7 @@ from torch import nn
 
 import steadygrad as sg
 from steadygrad.diagnosis import Baseline, Configuration
+from steadygrad.diagnosis.evidence import retrials
 from steadygrad.diagnosis.rules import RULES
 
 
@@ -130,3 +131,22 @@ def test_what_is_no_baseline_is_one_clear_line(tmp_path, text):
 def test_baselines_do_not_depend_on_the_order_of_findings(dead):
     pairs = json.loads(Baseline.of(sg.check(dead)).to_json())["findings"]
     assert pairs == sorted(pairs, key=lambda pair: (pair["code"], pair["module"] or ""))
+
+
+def test_a_cause_that_is_suppressed_explains_nothing(monkeypatch):
+    torch.manual_seed(0)
+    layers = [part for a in [8, *[32] * 15] for part in (nn.Linear(a, 32), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Linear(32, 4))
+    x = torch.randn(256, 8)
+    data = list(zip(x.split(32), (x @ torch.randn(8, 4)).argmax(1).split(32), strict=True))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    setup = {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer}
+    tried: list[float] = []
+    run = retrials.run
+    monkeypatch.setattr(retrials, "run", lambda *args, **given: tried.append(given["seconds"]) or run(*args, **given))
+    assert sg.check(setup).findings[0].code == "INI001"
+    assert not tried  # other rates tell causes apart, and one is known
+    for code in ("INI", "FWD", "BWD", "OPT004"):
+        sg.allow(model, code, reason="to be tried")
+    sg.check(setup)
+    assert tried

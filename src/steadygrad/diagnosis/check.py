@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,10 +19,10 @@ from steadygrad.setup import Setup
 from .configuration import Configuration
 from .data_position import data_position_kept
 from .definitions import located
-from .evidence import Collector, Measured, Predicted, Unavailable
-from .ranking import ranked, suspected
+from .evidence import Collector, Measured, Predicted, Trained, Unavailable
+from .ranking import contradicted, ranked, suspected
 from .report import Report
-from .rules import RULES
+from .rules import OF_STEPS, RULES
 from .selection import selected
 from .suppression import allowances, suppressed
 from .used_up_data import without_used_up_data
@@ -68,15 +69,16 @@ def check(
     collector = Collector(
         _shaped(Setup.of(given)), no_trial="" if trial else ", as asked", notes=[note] if note else []
     )
+    suppressions = (*allowances(collector.setup.model), *settled.suppressions)
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings: list[Finding] = []
         for rule in rules.values():
             findings += _look(rule, collector, findings)
-            # Rules come from cause to effect: what an error at the start does to a trial says nothing new.
-            if not collector.no_trial and (grave := [f.code for f in findings if f.level == Level.ERROR]):
-                collector.no_trial = f": {grave[0]} comes first"
+            _spare(collector, suppressed(findings, suppressions, codes)[0])
         measured = collector.peek(Measured)
         predicted = _predicted(collector) if measured else None
+        if collector.left_out:
+            collector.note(f"Left out for want of time: {', '.join(collector.left_out)}.")
     return reported(
         findings,
         collector,
@@ -101,7 +103,8 @@ def reported(
     kept, unused = suppressed(findings, (*allowances(model), *settled.suppressions), codes)
     for words in unused:
         collector.note(words)
-    kept = suspected(kept, RULES)
+    trained = collector.peek(Trained)
+    kept = suspected(contradicted(kept, trained.left if trained else math.nan), RULES)
     levelled = [replace(finding, level=settled.level_of(finding.code, finding.level)) for finding in kept]
     return Report(
         findings=tuple(located(finding, model) for finding in ranked(levelled, RULES)),
@@ -110,6 +113,18 @@ def reported(
         checked=codes,
         notes=tuple(collector.notes),
     )
+
+
+def _spare(collector: Collector, findings: list[Finding]) -> None:
+    """Leave out what would say nothing new: rules come from cause to effect, and what is suppressed is no cause.
+
+    That is a trial behind an error, and behind a warning that explains what a trial shows the trials that tell such
+    causes apart.
+    """
+    grave = [f.code for f in findings if f.level == Level.ERROR]
+    if grave and not collector.no_trial:
+        collector.no_trial = f": {grave[0]} comes first"
+    collector.explained = any(f.level != Level.INFO and f.code in OF_STEPS for f in findings)
 
 
 def listed(codes: Collection[str]) -> tuple[str, ...]:

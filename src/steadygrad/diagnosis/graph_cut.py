@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from steadygrad.measurement import Operation
 
@@ -16,6 +16,7 @@ _ASIDE = frozenset(
 )
 
 _WORDS = {
+    "_local_scalar_dense": "`.item()` hands on a number without its history",
     "detach": "`detach` hands on its numbers without their history",
     "argmax": "`argmax` has no derivative",
     "argmin": "`argmin` has no derivative",
@@ -25,6 +26,31 @@ _WORDS = {
     "one_hot": "`one_hot` has no derivative",
     "topk": "the indices of `topk` have no derivative",
 }
+
+
+# Their derivative is zero wherever they have one.
+_FLAT = frozenset(("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside", "floor_divide"))
+
+
+def flat_operator(forward: Sequence[Operation], names: Collection[str]) -> Operation | None:
+    """Return the last operator without slope that all of the parameters go through; None where there is none.
+
+    Args:
+        forward: operators in order.
+        names: of the parameters.
+    """
+    ways = [_reached(forward, name) for name in names]
+    flat = [o for o in forward if o.name in _FLAT and ways and all(o.index in way for way in ways)]
+    return flat[-1] if flat else None
+
+
+def _reached(forward: Sequence[Operation], name: str) -> set[int]:
+    """Operators that something of a parameter comes to."""
+    reached: set[int] = set()
+    for operation in forward:
+        if name in operation.parameters or any(source in reached for source in operation.sources):
+            reached.add(operation.index)
+    return reached
 
 
 def graph_cut(forward: Sequence[Operation], name: str) -> Operation | None:
@@ -52,6 +78,11 @@ def graph_cut(forward: Sequence[Operation], name: str) -> Operation | None:
     return forward[max(reached)] if reached else None
 
 
+def cuts(operation: Operation) -> bool:
+    """Return whether an operator is known to cut: what was copied out of a tensor unseen, as by `.tolist()`, is not."""
+    return operation.cuts or operation.name == "_local_scalar_dense"
+
+
 def cut_words(operation: Operation) -> str:
     """Return why an operator cuts, in words.
 
@@ -61,10 +92,10 @@ def cut_words(operation: Operation) -> str:
     >>> cut_words(run.forward[0])
     'its numbers are handed on without their history'
     """
-    if not operation.cuts:
+    if not cuts(operation):
         return "its numbers are handed on without their history"
     if operation.name in _WORDS and not (operation.name == "_to_copy" and operation.differentiable):
         return _WORDS[operation.name]
     if operation.differentiable:
-        return f"`{operation.name}` runs where gradients are switched off, as under `torch.no_grad`"
-    return f"`{operation.name}` has no derivative"
+        return f"`{operation.name.strip('_')}` runs where gradients are switched off, as under `torch.no_grad`"
+    return f"`{operation.name.strip('_')}` has no derivative"

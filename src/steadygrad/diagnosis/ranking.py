@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from steadygrad.finding import Finding, Rule
+from steadygrad.finding import Finding, Level, Rule
+from steadygrad.measurement.trial import LEARNED
+
+# What they say is that little reaches the other end of the network, or too much.
+_HARDLY = ("INI001", "INI004", "INI005", "FWD001", "FWD002", "FWD003", "FWD004", "BWD001", "BWD002")
 
 # A scale that is off, or a memory that is short, may do no harm.
 _MAY_BE_FINE = ("DAT", "LOS", "BWD001")
@@ -58,6 +62,31 @@ def suspected(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Fi
             level, codes = symptom.level, {code for code in causes if code.startswith(_MAY_BE_FINE)}
             given = [replace(f, level=level) if f.level == "info" and f.code in codes else f for f in given]
     return given
+
+
+def contradicted(findings: Iterable[Finding], left: float) -> list[Finding]:
+    """Return the findings, warnings that a network will hardly learn made `info` where a trial of it learned.
+
+    What a signal or a gradient may lose over the depth is known for plain descent and to a factor: an optimizer that
+    scales each step may make up for it. A run that ends below a tenth of what a constant output has, the point at which
+    a trial ends for having nothing left to show, is no run that suffers from it.
+
+    Args:
+        findings: all there are.
+        left: the loss at the end of a trial over that of a constant output; NaN where there was none.
+
+    >>> from steadygrad.finding import Level
+    >>> faint = Finding(code="FWD001", name="", level=Level.WARN, message="Little is left.")
+    >>> [str(f.level) for left in (0.05, 0.5) for f in contradicted([faint], left)]
+    ['info', 'warn']
+    """
+    if not left < LEARNED:
+        return list(findings)
+    words = " A trial learned all the same: it ended below a tenth of the loss of a constant output."
+    return [
+        replace(f, level=Level.INFO, message=f.message + words) if f.level == Level.WARN and f.code in _HARDLY else f
+        for f in findings
+    ]
 
 
 def _cause(code: str, present: set[str], rules: Mapping[str, Rule]) -> str | None:

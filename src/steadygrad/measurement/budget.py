@@ -25,14 +25,19 @@ class Budget:
     """
 
     seconds: float
-    _own: float = field(default_factory=time.thread_time)
-    _clock: float = field(default_factory=time.perf_counter)
+    _own: float = field(default_factory=lambda: time.thread_time())
+    _clock: float = field(default_factory=lambda: time.perf_counter())
+
+    @property
+    def spent(self) -> float:
+        """What was used so far."""
+        own, clock = time.thread_time() - self._own, time.perf_counter() - self._clock
+        return max(own, clock / _WAITING)
 
     @property
     def left(self) -> float:
         """What remains; a part that is given this much as its own budget keeps the whole."""
-        own, clock = time.thread_time() - self._own, time.perf_counter() - self._clock
-        return self.seconds - max(own, clock / _WAITING)
+        return self.seconds - self.spent
 
     @property
     def is_over(self) -> bool:

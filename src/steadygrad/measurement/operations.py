@@ -164,6 +164,27 @@ def operations(model: nn.Module, inputs: Any, targets: Any = None, loss_fn: Loss
     )
 
 
+def forward_operations(
+    model: nn.Module, inputs: Any, targets: Any, loss_fn: Callable[[Any, Any], Any]
+) -> tuple[Operation, ...]:
+    """Run one forward pass and the loss, and record each operator; the loss may be anything, of no gradient too.
+
+    See `operations` for the arguments.
+
+    >>> ran = forward_operations(nn.Linear(2, 3), torch.ones(4, 2), None, lambda y, _: y.argmax(1).sum().item())
+    >>> [o.name for o in ran if o.phase == "loss"]
+    ['argmax', 'sum', '_local_scalar_dense']
+    """
+    trace = _Trace(names={id(p): name for name, p in model.named_parameters()})
+    modules = [model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
+    with untouched(*modules), torch.enable_grad(), _Mode(trace):
+        with trace.watching(model):
+            output = outputs_of(model, inputs)
+        trace.phase = "loss"
+        loss_fn(output, targets)
+    return tuple(trace.forward)
+
+
 @dataclass(kw_only=True, eq=False)
 class _Trace:
     names: dict[int, str]

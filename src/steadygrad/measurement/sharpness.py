@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .budget import Budget
 from .foreach_norm import foreach_norm
 
 Vector = list[torch.Tensor]
@@ -56,7 +56,8 @@ def sharpness(
         parameters: that the Hessian is taken over; put back where differences of gradients are needed.
         root_scale: P^-1/2 for a diagonal preconditioner P, of the parameters' shapes; None for the identity.
         products: at most as many Hessian-vector products, >= 1.
-        seconds: no further product is begun after this time: the estimate is then a lower bound.
+        seconds: no further product is begun after so much time of its own, see `Budget`: the estimate is then a lower
+            bound.
 
     References: Lanczos 1950; Pearlmutter 1994 (the products); Cohen et al. 2021, section 2 (what it says of a rate).
 
@@ -65,13 +66,11 @@ def sharpness(
     >>> round(found.largest, 4), found.exact
     (6.0, True)
     """
-    generator = torch.Generator().manual_seed(0)
+    generator, budget = torch.Generator().manual_seed(0), Budget(seconds)
     start = [torch.randn(p.shape, generator=generator).to(p.device, p.dtype) for p in parameters]
     for product, exact in ((_double_backward, True), (_differences, False)):
         try:
-            found = _lanczos(
-                _scaled(product(loss, parameters), root_scale), start, products, time.perf_counter() + seconds
-            )
+            found = _lanczos(_scaled(product(loss, parameters), root_scale), start, products, budget)
         except (RuntimeError, NotImplementedError):
             # Some operators have no second derivative; what the loss itself raises comes again with the other.
             if not exact:
@@ -136,7 +135,7 @@ def _scaled(product: Product, root_scale: Sequence[torch.Tensor] | None) -> Prod
 
 
 @torch.no_grad()
-def _lanczos(product: Product, start: Vector, most: int, deadline: float) -> tuple[float, int] | None:
+def _lanczos(product: Product, start: Vector, most: int, budget: Budget) -> tuple[float, int] | None:
     """The largest Ritz value, with every vector made orthogonal to all before, and the products it took."""
     basis, estimate = [_unit(start)], math.nan
     diagonal: list[float] = []
@@ -151,7 +150,7 @@ def _lanczos(product: Product, start: Vector, most: int, deadline: float) -> tup
             return None
         before, estimate = estimate, float(np.linalg.eigvalsh(_tridiagonal(diagonal, beside))[-1])
         if (
-            time.perf_counter() > deadline
+            budget.is_over
             or length <= 1e-6 * max(abs(estimate), 1e-30)
             or (count > 3 and abs(estimate - before) <= _SETTLED * abs(estimate))
         ):

@@ -24,6 +24,7 @@ from .scalar_loss import Loss, outputs_of
 
 # A trial that has learned this long and this well has shown what it can.
 _ENOUGH, _IN_A_ROW = 100, 20
+LEARNED = 0.1
 
 Batches = Iterable[tuple[Any, Any]]
 
@@ -68,6 +69,7 @@ def train(
     *,
     steps: int,
     seconds: float = math.inf,
+    least: int = 0,
     probe: Batches = (),
     clip: float | None = None,
     step: Callable[[Any], Any] | None = None,
@@ -84,6 +86,7 @@ def train(
         optimizer: steps as it is; one whose step needs a closure gets one.
         steps: at most as many, >= 1.
         seconds: begins no step after so much time of its own; see `Budget`.
+        least: steps that are made whatever the time.
         probe: batches whose losses are compared before and after.
         clip: largest global norm that a gradient is shortened to; None leaves it alone.
         step: the user's own, which takes a batch, in place of the plain loop's.
@@ -107,7 +110,7 @@ def train(
                 loop.step_(batch, record)
                 if record.nonfinite or _learned(record, before):
                     break
-                if budget.is_over and record.ended == "" and len(record.losses) < steps:
+                if budget.is_over and len(record.losses) >= least and record.ended == "" and len(record.losses) < steps:
                     record.ended = f"{seconds:g} s had passed"
                     break
         except Exception as error:
@@ -132,7 +135,7 @@ def _learned(record: Record, before: tuple[float, ...]) -> bool:
     """Whether nothing is left to see: after a hundred steps, twenty in a row at less than a tenth of the start."""
     if len(record.losses) < _ENOUGH or not before:
         return False
-    return all(0 <= x < min(before) / 10 for x in record.losses[-_IN_A_ROW:])
+    return all(0 <= x < LEARNED * min(before) for x in record.losses[-_IN_A_ROW:])
 
 
 def _endless(data: Iterable[Any], record: Record, steps: int) -> Iterator[Any]:

@@ -1,6 +1,8 @@
 """What rules look at, a type each; collected once, and only where a selected rule asks for it."""
 
 from .affinity import Affinity as Affinity
+from .batch_gradients import BatchGradients as BatchGradients
+from .batch_gradients import LaterBatch as LaterBatch
 from .class_numbering import ClassNumbering as ClassNumbering
 from .collector import Collector as Collector
 from .collector import Evidence as Evidence
@@ -45,6 +47,8 @@ from .retrials import Retrials as Retrials
 from .sampled import Sampled as Sampled
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
+from .severed import Gradients as Gradients
+from .severed import Severed as Severed
 from .softmaxes import Softmaxes as Softmaxes
 from .stepped import Stepped as Stepped
 from .traced import Traced as Traced

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
 from .measured import Measured, is_matrix
-from .sampled import Sampled, examples
+from .part_of_batch import examples
+from .sampled import Sampled
 from .unregistered import leaves
 
 _SAMPLE = 32
@@ -43,6 +44,9 @@ class Affinity:
     rounding: float
     count: int
     waits: bool = False
+
+    passes: ClassVar[float] = 1.0
+    what: ClassVar[str] = "whether the model is linear"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:

@@ -10,12 +10,13 @@ import torch
 from steadygrad.setup import Batch, checked_batch, user_code
 
 from .collector import Collector, Unavailable
+from .part_of_batch import part_of
 
 _LOOKED_AT = 100
 
 
 def clean_batches(collector: Collector, most: int) -> list[Batch]:
-    """Return up to so many batches without NaN and infinity.
+    """Return up to so many batches without NaN and infinity, of each the examples that there is time for.
 
     Args:
         collector: whose data are read.
@@ -37,7 +38,7 @@ def clean_batches(collector: Collector, most: int) -> list[Batch]:
         for index, batch in enumerate(islice(setup.data, _LOOKED_AT)):
             checked = checked_batch(setup, batch, index)
             if all(map(_finite, checked.tensors.values())):
-                found.append(checked)
+                found.append(part_of(checked, collector.pace.examples))
             if len(found) == most:
                 break
     if not found:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, NoReturn, Protocol, Self, TypeVar, cast
 
 from steadygrad.errors import SteadygradError
+from steadygrad.measurement.budget import Budget
 from steadygrad.setup import Setup
 
 from .machine_limit import machine_limit
+from .pace import Pace
+
+# A check takes at most so long, whatever the model.
+LONGEST = 15.0
+
+# What its parts may use of that: the rest is for the pass that runs when time is over, and for what a part then puts
+# back.
+SECONDS = 13.0
 
 
 class Unavailable(SteadygradError):
@@ -20,8 +28,16 @@ class Limited(Unavailable):
     """Evidence that this machine does not give."""
 
 
+class OutOfTime(Unavailable):
+    """Evidence that there is no time for; the message names it."""
+
+
 class Evidence(Protocol):
-    """A frozen record that knows how to collect itself."""
+    """A frozen record that knows how to collect itself.
+
+    One that always looks at a batch says by `passes` how often it runs the model forward and backward on it, and by
+    `what`, in words, what is left out where there is no time for that.
+    """
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -38,9 +54,12 @@ class Collector:
 
     Attributes:
         setup: what is checked.
+        explained: whether a finding before it explains whatever a trial shows.
         no_trial: why no trial of training is made; "" where one may be.
         notes: what could not be looked at, in words.
-        started: this thread's own time when the check began.
+        pace: how long the model takes, once a batch was seen.
+        budget: of the whole check; every part draws from it.
+        left_out: what there was no time for, in words.
 
     >>> import torch
     >>> collector = Collector(Setup(model=torch.nn.Linear(1, 1)))
@@ -49,9 +68,12 @@ class Collector:
     """
 
     setup: Setup
+    explained: bool = False
     no_trial: str = ""
     notes: list[str] = field(default_factory=list)
-    started: float = field(default_factory=time.thread_time)
+    pace: Pace = field(default_factory=Pace)
+    budget: Budget = field(default_factory=lambda: Budget(SECONDS))
+    left_out: list[str] = field(default_factory=list)
     _found: dict[type, Any] = field(default_factory=dict)
 
     def get(self, kind: type[EvidenceT]) -> EvidenceT:
@@ -76,6 +98,41 @@ class Collector:
         found = self._found.get(kind)
         return found if isinstance(found, Limited) else None
 
+    def part(self, what: str, seconds: float, *, passes: float = 0.0) -> Budget:
+        """Return a budget for a part of the check, out of what is left of the whole.
+
+        Args:
+            what: the part, in words.
+            seconds: that it may take at most.
+            passes: forward and backward on a whole batch that it needs to say anything, each of which it begins
+                whatever its budget says.
+
+        Raises:
+            OutOfTime: they do not fit into what is left.
+        """
+        if self.budget.is_over or passes * self.pace.whole > self.budget.left:
+            self.leave_out(what)
+        return Budget(min(seconds, self.budget.left))
+
+    def afford(self, what: str, passes: float) -> None:
+        """Leave out what looks at a batch where its passes do not fit into what is left.
+
+        Raises:
+            OutOfTime: they do not.
+        """
+        if self.budget.is_over or passes * self.pace.part > self.budget.left:
+            self.leave_out(what)
+
+    def leave_out(self, what: str) -> NoReturn:
+        """Say what there is no time for.
+
+        Raises:
+            OutOfTime: always.
+        """
+        if what not in self.left_out:
+            self.left_out.append(what)
+        raise OutOfTime(what)
+
     def note(self, words: str) -> None:
         """Say once what could not be looked at."""
         if words not in self.notes:
@@ -83,7 +140,11 @@ class Collector:
 
     def _collected(self, kind: type[Evidence]) -> Any:
         try:
+            if hasattr(kind, "passes"):
+                self.afford(kind.what, kind.passes)  # type: ignore[attr-defined]
             return kind.collect(self)
+        except OutOfTime as error:
+            return error
         except (SteadygradError, RuntimeError, AssertionError, MemoryError) as error:
             # One note for all that a limit of the machine keeps from being seen.
             limit = machine_limit(error.__cause__ if isinstance(error, Unavailable) else error)

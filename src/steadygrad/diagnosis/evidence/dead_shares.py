@@ -72,12 +72,28 @@ def _functions(collector: Collector) -> list[DeadShare]:
     return [found for stage in flow.stages if stage.module is None and (found := _function(flow, stage)) is not None]
 
 
+# They change each number alone, by a constant or to its opposite.
+_ALONE = ("neg", "mul", "div", "add", "sub", "rsub")
+
+
+def _layer_before(flow: Flow, stage: Stage) -> Stage | None:
+    """The layer that sums whose output comes here through what acts on each number alone."""
+    while len(stage.sources) == 1:
+        stage = flow.stages[stage.sources[0]]
+        if stage.fan_in is not None:
+            return stage
+        pointwise = stage.function is not None or stage.flat is not None or stage.operation.name in _ALONE
+        if not pointwise or stage.operation.parameters:
+            return None
+    return None
+
+
 def _function(flow: Flow, stage: Stage) -> DeadShare | None:
     x, function = stage.operation.given, stage.function
-    made = [flow.stages[i] for i in stage.sources]
-    if x is None or function is None or len(made) != 1 or made[0].fan_in is None:
+    made = _layer_before(flow, stage)
+    if x is None or function is None or made is None:
         return None
-    convolved = made[0].operation.name == "convolution"
+    convolved = made.operation.name == "convolution"
     health = unit_health(Pointwise(function), x, 1 if convolved and x.dim() > 2 else -1)
     if health is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,9 @@ class Entrance:
     constants: tuple[int, ...]
     rms: Tensor
     from_data: bool
+
+    passes: ClassVar[float] = 1 / 3
+    what: ClassVar[str] = "what enters the first layer"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,9 @@ from steadygrad.numerics.unstable_forms import (
 )
 
 from .collector import Collector, Unavailable
-from .rescaled import Steps, run_steps
-from .sampled import Sampled, examples
+from .part_of_batch import examples
+from .rescaled import AsItIs, Steps
+from .sampled import Sampled
 
 _FORMS = (
     EXP_OVER_SUM,
@@ -83,6 +84,9 @@ class Exponents:
     found: tuple[Exponential, ...]
     steps: Steps | None = None
 
+    passes: ClassVar[float] = 1 / 3
+    what: ClassVar[str] = "the range of exponentials"
+
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Run model and loss once on the first finite batch and match the operators that run."""
@@ -120,7 +124,9 @@ def _tried(collector: Collector) -> Steps | None:
     if collector.setup.optimizer is None or collector.setup.loss_fn is None:
         return None
     try:
-        return run_steps(collector.setup, collector.get(Sampled).batches, baseline=1.0)
+        return collector.get(AsItIs).steps
+    except Unavailable:
+        return None
     except Exception as error:
         collector.note(f"No steps on a copy could be tried: {type(error).__name__}: {error}")
         return None

@@ -8,19 +8,16 @@ from typing import Any, Self
 
 from steadygrad.diagnosis.runs.level import level
 from steadygrad.diagnosis.trial_block import trial_of
-from steadygrad.measurement.budget import Budget
-from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.trial import probed, train
 from steadygrad.setup import Batch, Setup, bound_step
 
+from .batch_gradients import LEAST_BATCHES, BatchGradients
 from .collector import Collector, Unavailable
 from .probe import Probe
 from .trained import direction
 
-# The median absolute deviation of fewer numbers says little.
-LEAST_BATCHES = 8
-
-_SECONDS = 1.0
+# The losses of eight others three times, and two steps.
+_PASSES = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +45,19 @@ class GradientTail:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Measure a norm a batch, then try two steps."""
-        probe, setup = collector.get(Probe), collector.setup
-        found = _norms(setup, probe)
+        probe, setup, found = collector.get(Probe), collector.setup, collector.get(BatchGradients).norms
         batches = sorted(((n, i) for i, n in enumerate(found) if 0 < n < math.inf))
         if len(batches) < LEAST_BATCHES:
             raise Unavailable(
                 f"The tail of the gradient norms was not looked at: it takes {LEAST_BATCHES} batches with a finite "
                 f"gradient, and {len(batches)} came."
             )
+        collector.part("the tail of the gradient norms", 0.0, passes=_PASSES)
         logs = level([math.log(n) for n, _ in batches])
         (middle, usual), (largest, wildest) = batches[len(batches) // 2], batches[-1]
         others = [probe.batches[i] for _, i in batches[len(batches) // 4 : 3 * len(batches) // 4]][:8]
         return cls(
-            norms=tuple(found),
+            norms=found,
             median=middle,
             largest=largest,
             z=(math.log(largest) - logs.value) / logs.spread if logs.spread > 0 else math.inf,
@@ -68,27 +65,6 @@ class GradientTail:
             after=_after(setup, probe.batches[wildest], others),
             after_usual=_after(setup, probe.batches[usual], others),
         )
-
-
-def _norms(setup: Setup, probe: Probe) -> list[float]:
-    from steadygrad.guard.clip.gradients import Gradients
-
-    parameters = [p for p in setup.model.parameters() if p.requires_grad]
-    loss_fn: Any = setup.loss_fn
-    found, budget = [], Budget(_SECONDS)
-    try:
-        with trial_of(setup):
-            setup.model.train()
-            for batch in probe.batches:
-                for parameter in parameters:
-                    parameter.grad = None
-                loss_fn(outputs_of(setup.model, batch.inputs), batch.targets).backward()
-                found.append(float(Gradients(parameters).total()))
-                if budget.is_over:
-                    break
-    except Exception as error:
-        raise Unavailable(f"The tail of the gradient norms was not looked at: {type(error).__name__}.") from error
-    return found
 
 
 def _after(setup: Setup, batch: Batch | None, others: list[Batch]) -> float:

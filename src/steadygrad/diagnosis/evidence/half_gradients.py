@@ -39,6 +39,7 @@ class HalfGradients:
             return cls(found=None, weighted=paths)
         profile = measured.observation.profile
         if any(p.dtype == torch.float16 for p in collector.setup.model.parameters()):
+            collector.afford("what half precision leaves of gradients", 1.5)
             profile = _in_single(collector)
         return cls(found=half_precision(profile), weighted=paths)
 

@@ -30,10 +30,14 @@ _RANGES: dict[str, tuple[float, float]] = {
     "Tanh": (-1.0, 1.0),
     "Sin": (-1.0, 1.0),
     "Cos": (-1.0, 1.0),
+    "Cosine": (-1.0, 1.0),
     "LogSoftmax": (-math.inf, 0.0),
     "LogSigmoid": (-math.inf, 0.0),
 }
 _UNBOUNDED = (-math.inf, math.inf)
+_NORMS = ("LinalgVectorNorm", "Norm")
+# On the way from a norm to what is divided by it.
+_BESIDE = ("ClampMin", "Clamp", "Maximum", "Add")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ class HeadOperator:
         low: the least value that it can take.
         high: the largest.
         classes: length of the dimension that a softmax runs over; 0 for anything else.
+        factor: what its numbers were multiplied by on their way, as by a temperature; the range is that of the product.
 
     >>> head = head_operator(torch.randn(3, 4, requires_grad=True).softmax(-1).unsqueeze(0))
     >>> head.name, head.low, head.high, head.classes
@@ -55,25 +60,72 @@ class HeadOperator:
     low: float = -math.inf
     high: float = math.inf
     classes: int = 0
+    factor: float = 1.0
 
 
 def head_operator(tensor: torch.Tensor) -> HeadOperator:
-    """Return the operator that made a tensor; views, slices, copies and casts are looked through."""
-    node: Any = tensor.grad_fn
-    while node is not None and _name(node) in _HANDED_ON and node.next_functions:
-        node = node.next_functions[0][0]
+    """Return the operator that made a tensor; views, slices, copies, casts and constant factors are looked through.
+
+    The scalar products of vectors that were divided by their norms are a "Cosine".
+    """
+    node, factor = _through(tensor.grad_fn), 1.0
+    while node is not None and (times := _constant_factor(node)) is not None:
+        node, factor = _through(node.next_functions[0][0]), factor * times
     if node is None:
         return HeadOperator()
-    low, high = _range(node)
-    return HeadOperator(name=_name(node), low=low, high=high, classes=_classes(node))
+    name = "Cosine" if _is_cosine(node) else _name(node)
+    low, high = _range(node, name)
+    if factor != 1 and (name.startswith("Log") or (low, high) == _UNBOUNDED):
+        return HeadOperator(name=_name(_through(tensor.grad_fn)))
+    low, high = sorted((low * factor, high * factor))
+    return HeadOperator(name=name, low=low, high=high, classes=_classes(node), factor=factor)
+
+
+def _through(node: Any) -> Any:
+    """Back over what hands numbers on as they are."""
+    while node is not None and _name(node) in _HANDED_ON and node.next_functions:
+        node = node.next_functions[0][0]
+    return node
+
+
+def _constant_factor(node: Any) -> float | None:
+    """What a product, a quotient or a sign multiplies by, where that is one number and not trained."""
+    name = _name(node)
+    if name == "Neg":
+        return -1.0
+    if name not in ("Mul", "Div") or len(node.next_functions) != 2 or node.next_functions[1][0] is not None:
+        return None
+    other = node._saved_other
+    if not isinstance(other, torch.Tensor) or other.numel() != 1 or not float(other):
+        return None
+    return float(other) if name == "Mul" else 1 / float(other)
+
+
+def _is_cosine(node: Any) -> bool:
+    """Whether a node sums the products of vectors of unit length."""
+    product = _through(node.next_functions[0][0]) if _name(node) == "Sum" else node
+    if product is None or _name(product) not in ("Mm", "Bmm", *(["Mul"] if product is not node else [])):
+        return False
+    factors = [_through(before) for before, _ in product.next_functions]
+    return len(factors) == 2 and all(map(_is_unit, factors))
+
+
+def _is_unit(node: Any) -> bool:
+    """Whether a node divides by a norm."""
+    if node is None or _name(node) != "Div" or len(node.next_functions) != 2:
+        return False
+    by = _through(node.next_functions[1][0])
+    while by is not None and _name(by) in _BESIDE and by.next_functions:
+        by = _through(by.next_functions[0][0])
+    return by is not None and _name(by) in _NORMS
 
 
 def _name(node: Any) -> str:
     return str(node.name()).rsplit("::", 1)[-1].partition("Backward")[0]
 
 
-def _range(node: Any) -> tuple[float, float]:
-    match _name(node):
+def _range(node: Any, name: str) -> tuple[float, float]:
+    match name:
         case "Hardtanh":
             return float(node._saved_min_val), float(node._saved_max_val)
         case "Clamp":
@@ -85,7 +137,7 @@ def _range(node: Any) -> tuple[float, float]:
             return -float(node._saved_alpha) * float(node._saved_scale), math.inf
         case "Pow":
             return _POSITIVE if float(node._saved_exponent) % 2 == 0 else _UNBOUNDED
-        case name:
+        case _:
             return _RANGES.get(name, _UNBOUNDED)
 
 

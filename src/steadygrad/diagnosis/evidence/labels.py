@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
-from .loss_run import LossPair, later_pairs, loss_pair, tensors
+from .loss_run import SECONDS, LossPair, later_pairs, loss_pair, tensors
 from .loss_watch import LossWatch
 from .sampled import Sampled
 
@@ -25,9 +25,14 @@ class Labels:
 
     Attributes:
         pairs: outputs and targets as they enter a loss.
+        own_step: a step of the user's own may give the loss other targets than the data's, as an adversary's does.
     """
 
     pairs: tuple[LossPair, ...]
+    own_step: bool = False
+
+    passes: ClassVar[float] = 1 / 3
+    what: ClassVar[str] = "the targets as the loss takes them"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -46,5 +51,9 @@ class Labels:
             # What it did until it raises is seen; that it raises is told where the batch is measured.
             with LossWatch(tensors(outputs), tensors(batch.targets)) as watch, suppress(Exception):
                 setup.loss_fn(outputs, batch.targets)
-            later = later_pairs(setup.loss_fn, outputs, sampled)
-        return cls(pairs=tuple(loss_pair(i, pair, later) for i, pair in enumerate(watch.pairs)))
+            budget = collector.part("what the loss does with further targets", SECONDS)
+            later = later_pairs(setup.loss_fn, outputs, sampled, budget)
+        return cls(
+            pairs=tuple(loss_pair(i, pair, later) for i, pair in enumerate(watch.pairs)),
+            own_step=setup.step is not None,
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -40,6 +40,9 @@ class LossDirection:
     right: float | None
     wrong: float | None
     rises: bool | None
+
+    passes: ClassVar[float] = 1 / 3
+    what: ClassVar[str] = "the direction of the loss"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
@@ -21,6 +23,9 @@ from .collector import Collector, Unavailable
 from .head_operator import HeadOperator, head_operator
 from .loss_watch import Broadcast, LossWatch, Pair
 from .sampled import Sampled
+
+# For the loss of further targets, which costs no pass of the model.
+SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +98,7 @@ class LossRun:
         broadcasts: where the two were stretched against each other.
         growth: factor of an example's gradient when the batch is doubled: 1/2 for a mean, 1 for a sum.
         batch_size: examples in the batch.
+        severed: the loss is a number, or a scalar without a gradient, though the model has parameters that want one.
     """
 
     outputs: Any
@@ -101,6 +107,10 @@ class LossRun:
     broadcasts: tuple[Broadcast, ...]
     growth: float
     batch_size: int
+    severed: bool = False
+
+    passes: ClassVar[float] = 1 / 3
+    what: ClassVar[str] = "what the loss does with the outputs"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -115,10 +125,11 @@ class LossRun:
             warnings.simplefilter("ignore")
             try:
                 outputs = outputs_of(setup.model, batch.inputs)
-                watch = _watched(setup.loss_fn, outputs, batch.targets)
+                watch, loss = _watched(setup.loss_fn, outputs, batch.targets)
             except Exception as error:
                 raise Unavailable(f"The loss could not be looked at: {type(error).__name__}: {error}") from error
-            later = later_pairs(setup.loss_fn, outputs, sampled)
+            budget = collector.part("what the loss does with further targets", SECONDS)
+            later = later_pairs(setup.loss_fn, outputs, sampled, budget)
             growth = _growth(setup.loss_fn, _detached(outputs), batch.targets)
         return cls(
             outputs=_detached(outputs),
@@ -127,6 +138,7 @@ class LossRun:
             broadcasts=tuple(watch.broadcasts),
             growth=growth,
             batch_size=batch.size,
+            severed=_has_no_gradient(loss) and any(p.requires_grad for p in setup.model.parameters()),
         )
 
     def named(self, *names: str) -> list[LossPair]:
@@ -171,11 +183,24 @@ def _detached(outputs: Any) -> Any:
     return _mapped(outputs, torch.Tensor.detach)
 
 
-def _watched(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> LossWatch:
-    watch = LossWatch(tensors(outputs), tensors(targets))
-    with watch:
-        loss_fn(outputs, targets)
-    return watch
+def is_severed(collector: Collector) -> bool:
+    """Return whether the loss has no gradient; False where it could not be looked at, which is told elsewhere."""
+    try:
+        return collector.get(LossRun).severed
+    except Unavailable:
+        return False
+
+
+def _has_no_gradient(loss: Any) -> bool:
+    if isinstance(loss, Tensor):
+        return loss.numel() == 1 and not loss.requires_grad
+    return isinstance(loss, int | float | np.number) or (isinstance(loss, np.ndarray) and loss.size == 1)
+
+
+def _watched(loss_fn: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> tuple[LossWatch, Any]:
+    with LossWatch(tensors(outputs), tensors(targets)) as watch:
+        loss = loss_fn(outputs, targets)
+    return watch, loss
 
 
 def loss_pair(index: int, pair: Pair, later: list[list[Pair]]) -> LossPair:
@@ -191,13 +216,19 @@ def loss_pair(index: int, pair: Pair, later: list[list[Pair]]) -> LossPair:
     )
 
 
-def later_pairs(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled) -> list[list[Pair]]:
+def later_pairs(
+    loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled, budget: Budget
+) -> list[list[Pair]]:
     """Return the pairs that the loss makes of later targets; the outputs of the first batch stand in for theirs."""
-    return list(_later(loss_fn, _detached(outputs), sampled))
+    return list(_later(loss_fn, _detached(outputs), sampled, budget))
 
 
-def _later(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled) -> Iterator[list[Pair]]:
+def _later(
+    loss_fn: Callable[[Any, Any], Tensor], outputs: Any, sampled: Sampled, budget: Budget
+) -> Iterator[list[Pair]]:
     for targets in sampled.targets[1:]:
+        if budget.is_over:
+            return
         if len(targets) > sampled.first.size:
             continue
         shorter = _mapped(outputs, partial(_first_rows, count=len(targets)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from steadygrad.measurement import Call, Observation, observe
 from steadygrad.profile import LayerSignal
 
 from .collector import Collector, Unavailable
+from .loss_run import is_severed
 from .scanned import Scanned
 
 Row = tuple[LayerSignal, Call]
@@ -66,12 +67,17 @@ class Measured:
 
     observation: Observation
 
+    passes: ClassVar[float] = 1.5
+    what: ClassVar[str] = "the measured pass"
+
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Run the model on the first batch that is finite."""
         batch, setup = collector.get(Scanned).clean, collector.setup
         if batch is None:
             raise Unavailable("No batch is free of NaN and infinity, so nothing was measured.")
+        if is_severed(collector):
+            raise Unavailable("The loss has no gradient, so no pass was measured and no step tried.")
         return cls(observation=observe(setup.model, batch.inputs, batch.targets, setup.loss_fn))
 
     @property

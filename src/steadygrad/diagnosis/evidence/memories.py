@@ -57,6 +57,7 @@ class Memories:
         layers = {p: m for p, m in model.named_modules() if isinstance(m, nn.RNNBase) and not m.bidirectional}
         if not layers or loss_fn is None:
             return cls(short=())
+        collector.afford("how far recurrent layers remember", 1.0)
         collector.get(Measured)  # what the user's own code raises is told there
         (batch,) = clean_batches(collector, 1)
         entered: dict[str, Tensor] = {}

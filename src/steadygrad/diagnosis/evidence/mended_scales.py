@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -17,14 +16,12 @@ from .constant_guess import constant_guess
 from .entrance import Entrance
 from .loss_run import LossRun
 from .loss_watch import REGRESSIONS
-from .rescaled import Comparison, run_steps
+from .rescaled import AsItIs, Change, Comparison, run_steps
 from .sampled import Sampled
 
 # Descent on a square loses a factor e of the excess in a time constant. Schoenholz et al. 2017 (section 5) saw
 # networks train over some six such constants; a second moment e^6 times too large needs as many only to be undone.
 OUT_OF_SCALE = math.exp(6.0)
-
-Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,10 +247,9 @@ def _compared(
         other = constant_guess(setup, run, sampled.batches, targets) if targets else baseline
         if not (0 < baseline < math.inf and 0 < other < math.inf):
             return None
-        as_it_is = run_steps(setup, sampled.batches, baseline=baseline)
-        mended = run_steps(
-            setup, sampled.batches, baseline=other / divided, inputs=inputs, targets=targets, scale=1 / divided
-        )
+        as_it_is = collector.get(AsItIs).over(baseline)
+        steps = run_steps(collector, inputs=inputs, targets=targets, scale=1 / divided)
+        mended = AsItIs(steps=steps).over(other / divided)
     except Unavailable:
         return None
     except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -13,6 +12,7 @@ from torch import nn
 
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.errors import SteadygradError
+from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.gradient_watch import GradientLog, GradientWatch
 from steadygrad.measurement.reached import Reached
 from steadygrad.setup import Setup, bound_step, checked_batch, user_code
@@ -50,11 +50,12 @@ class OwnStep:
             return cls(log=None)
         if collector.get(Scanned).clean is None:
             raise Unavailable("No batch is free of NaN and infinity, so the `step` was not looked at.")
+        budget = collector.part("the calls of `step`", _SECONDS, passes=1.0)
         held = list(_parameters(setup))
         with trial_of(setup):
             before = [p.detach().clone() for p in held]
             with GradientWatch.over(held) as watch:
-                failure = _called(setup, watch)
+                failure = _called(setup, watch, budget)
             moved = not all(map(torch.equal, before, held))
         if failure and watch.call <= 0:
             collector.setup = replace(setup, step=None)
@@ -65,9 +66,9 @@ class OwnStep:
         return cls(log=watch.log(), moved=moved)
 
 
-def _called(setup: Setup, watch: GradientWatch) -> str:
+def _called(setup: Setup, watch: GradientWatch, budget: Budget) -> str:
     """Why the calls ended before their time; "" where they did not."""
-    step, start = bound_step(setup), time.perf_counter()
+    step = bound_step(setup)
     assert step is not None
     setup.model.train()
     try:
@@ -76,7 +77,7 @@ def _called(setup: Setup, watch: GradientWatch) -> str:
             with user_code("`step`"), torch.enable_grad():
                 step(batch)
             watch.end()
-            if watch.steps >= _STEPS or time.perf_counter() - start > _SECONDS:
+            if watch.steps >= _STEPS or budget.is_over:
                 break
     except SteadygradError as error:
         limit = machine_limit(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,10 +16,8 @@ from steadygrad.profile import Profile
 from .collector import Collector, Unavailable
 from .scanned import Scanned
 
-# A check may take 15 s. A prediction comes last and gets what is left of them, less a margin for the one operator that
-# is being followed when time is over and for what torch loads at its first fake tensor, about a second each. It gets at
-# least that much, so that a small model is always predicted.
-SECONDS = 13.0
+# A prediction comes last and gets what is left of the check. With less than this hardly an operator would be followed:
+# what torch loads at its first fake tensor takes about a second.
 LEAST = 2.0
 
 
@@ -40,8 +37,11 @@ class Predicted:
         batch, setup = collector.get(Scanned).clean, collector.setup
         if batch is None:
             raise Unavailable("No batch is free of NaN and infinity, so nothing was predicted.")
+        seconds = collector.budget.left
+        if seconds < LEAST:
+            collector.leave_out("the prediction")
         try:
-            inputs, seconds = _as_predicted(setup.model, batch.inputs), seconds_left(collector)
+            inputs = _as_predicted(setup.model, batch.inputs)
             profile = predict(setup.model, inputs, batch.targets, loss_fn=setup.loss_fn, seconds=seconds)
         except Exception as error:
             # Code that runs on numbers may still need them where the prediction has none: measurement goes on alone.
@@ -55,8 +55,3 @@ def _as_predicted(model: nn.Module, inputs: Any) -> Any:
     """Inputs in the form in which a prediction gives them to the model as its step does."""
     args, _ = arguments_of(model, inputs)
     return args if len(args) == 1 and args[0] is inputs and not isinstance(inputs, torch.Tensor) else inputs
-
-
-def seconds_left(collector: Collector) -> float:
-    """Return how long a prediction may take, after what the check took before it."""
-    return max(SECONDS - (time.thread_time() - collector.started), LEAST)

@@ -12,12 +12,23 @@ from steadygrad.diagnosis.data_position import data_position_kept
 from steadygrad.setup import Batch, mapped, tensors_in
 
 from .collector import Collector, Unavailable
+from .loss_run import is_severed
 from .measured import Measured
 from .own_step import OwnStep
+from .pace import PASS
 from .scanned import Scanned
 
 # Tells the level of the loss within a fifth of its spread between batches: five standard errors of 64 medians.
 MOST_BATCHES = 64
+
+# Drawing them may take so long.
+_SECONDS = 1.0
+
+# What a trial may spend on the losses before, after, and of a constant; the sign test of ten pairs is the first that
+# can be sure, beyond three standard errors.
+_PROBING = 2.0
+_LOOKS = 3
+_FEWEST = 10
 
 # What the probe may hold at most of the data, so that it fits beside the model.
 _MOST_NUMBERS = 2**24
@@ -29,15 +40,20 @@ class Probe:
 
     Attributes:
         batches: at least one.
+        compared: how many of them losses are compared on before and after a trial: half of the most where the model
+            is fast.
     """
 
     batches: tuple[Batch, ...]
+    compared: int = MOST_BATCHES // 2
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Keep batches, up to a number and a size."""
         if limit := collector.limit(Measured):
             raise limit  # what cannot run once cannot be trained either
+        if is_severed(collector):
+            raise Unavailable("The loss has no gradient, so no pass was measured and no step tried.")
         collector.get(OwnStep)  # without which a step that raises would be tried again and again
         setup, scanned = collector.setup, collector.get(Scanned)
         missing = [name for name in ("loss_fn", "optimizer") if getattr(setup, name) is None]
@@ -48,7 +64,7 @@ class Probe:
             raise Unavailable(late)
         if scanned.clean is None:
             raise Unavailable("No batch is free of NaN and infinity, so no step of training was looked at.")
-        found, numbers = [], 0
+        found, numbers, budget = [], 0, collector.part("steps of training", _SECONDS)
         assert setup.data is not None
         with data_position_kept(setup.data):
             for batch in islice(setup.data, MOST_BATCHES):
@@ -57,24 +73,40 @@ class Probe:
                 if all(map(_finite, kept.tensors.values())):
                     found.append(kept)
                     numbers += sum(x.numel() for x in kept.tensors.values())
-                if numbers > _MOST_NUMBERS:
+                if numbers > _MOST_NUMBERS or (found and budget.is_over):
                     break
-        return cls(batches=tuple(found) or (scanned.clean,))
+        return cls(batches=tuple(found) or (scanned.clean,), compared=_compared(collector))
 
     @property
     def pairs(self) -> list[tuple[Any, torch.Tensor | None]]:
-        """As (inputs, targets), half of the most: what losses are compared on before and after a trial."""
-        return [(batch.inputs, batch.targets) for batch in self.batches[: MOST_BATCHES // 2]]
+        """As (inputs, targets): what losses are compared on before and after a trial."""
+        return [(batch.inputs, batch.targets) for batch in self.batches[: self.compared]]
+
+    @property
+    def cost(self) -> float:
+        """Passes that comparing them takes, in forward and backward: before, after, and for the constant."""
+        return len(self.pairs) * _LOOKS / PASS
+
+    @property
+    def first_few(self) -> tuple[Batch, ...]:
+        """The first eight, or a quarter of those compared."""
+        return self.batches[: max(self.compared // 4, 1)]
 
     @property
     def joined(self) -> Batch:
-        """The first eight as one, where their shapes allow it; otherwise the first."""
-        batches = self.batches[:8]
+        """The first eight as one, or a quarter of those compared; where their shapes do not allow it, the first."""
+        batches = self.first_few
         try:
             targets = [b.targets for b in batches if b.targets is not None]
             return Batch(inputs=_joined([b.inputs for b in batches]), targets=torch.cat(targets))
         except (RuntimeError, ValueError):  # sequences of different lengths do not join
             return batches[0]
+
+
+def _compared(collector: Collector) -> int:
+    forward = collector.pace.whole / PASS
+    most = MOST_BATCHES // 2
+    return most if forward == 0 else min(max(int(_PROBING / (_LOOKS * forward)), _FEWEST), most)
 
 
 def _joined(inputs: list[Any]) -> Any:

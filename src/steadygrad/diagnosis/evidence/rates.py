@@ -17,7 +17,7 @@ from steadygrad.measurement.trial import Trial, train
 from steadygrad.measurement.untouched import untouched
 from steadygrad.setup import Setup, bound_step
 
-from .collector import Collector, Unavailable
+from .collector import Collector, OutOfTime, Unavailable
 from .probe import Probe
 from .trained import direction
 
@@ -25,6 +25,12 @@ from .trained import direction
 STEPS = 3
 
 SECONDS = 1.0
+
+# Each step with the loss of its batch, which is also taken before and after.
+_PASSES = STEPS + 1.0
+
+# The gradient with its graph, and one product with its own forward and backward through both.
+_PASSES_OF_SHARPNESS = 4.0
 
 # Unit roundoff of single precision: of a step shorter than this part of a weight nothing is left.
 _ROUNDING = 2.0**-24
@@ -62,6 +68,7 @@ class Rates:
         groups = setup.optimizer.param_groups
         if not all(_is_rate(group.get("lr")) for group in groups):
             raise Unavailable(f"{type(setup.optimizer).__name__} has no learning rate, so none was looked at.")
+        budget = collector.part("three steps on one batch", SECONDS, passes=_PASSES)
         pair = probe.pairs[:1]
         before = _values(setup)
         with trial_of(setup):
@@ -71,7 +78,7 @@ class Rates:
                 setup.loss_fn,  # type: ignore[arg-type]
                 setup.optimizer,
                 steps=STEPS,
-                seconds=SECONDS,
+                seconds=budget.seconds,
                 probe=pair,
                 step=bound_step(setup),
             )
@@ -176,9 +183,12 @@ def _sharpness(collector: Collector, probe: Probe) -> Sharpness | None:
         return found
 
     try:
+        budget = collector.part("the sharpness of the loss", SECONDS, passes=_PASSES_OF_SHARPNESS)
         with untouched(setup.model):
             setup.model.train()
-            return sharpness(loss, parameters, seconds=SECONDS) if parameters else None
+            return sharpness(loss, parameters, seconds=budget.seconds) if parameters else None
+    except OutOfTime:
+        return None
     except Exception as error:
         collector.note(f"The sharpness of the loss was not found: {type(error).__name__}.")
         return None

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import cycle, islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
 
 from steadygrad.diagnosis.trial_block import trial_of
-from steadygrad.measurement.budget import Budget
-from steadygrad.measurement.scalar_loss import outputs_of
-from steadygrad.setup import Batch, Setup
+from steadygrad.measurement.trial import train
+from steadygrad.setup import Setup, bound_step
+
+from .collector import Collector, Unavailable
+from .sampled import Sampled
+
+Change = Callable[[Any], Any]
 
 # As many steps as tell a setup that runs away or stands still from one that moves; the mean over the last quarter
 # of them is compared.
 STEPS = 40
 _TAIL = 10
+LEAST = 2 * _TAIL
 _SECONDS = 1.5
 # A constant that follows a few batches is as much better than the best of all by chance: a twentieth, by convention.
 _NOTED = 0.05
@@ -84,47 +89,79 @@ class Comparison:
         return not self.as_it_is.tail[0] < math.e**2
 
 
+@dataclass(frozen=True, kw_only=True)
+class AsItIs:
+    """The setup's own steps on the first batches, which every mended setup is held against.
+
+    Attributes:
+        steps: losses as the loss function gives them.
+    """
+
+    steps: Steps
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Train for a few steps and put everything back."""
+        return cls(steps=run_steps(collector))
+
+    def over(self, baseline: float) -> Steps:
+        """Return the losses in units of another one.
+
+        >>> AsItIs(steps=Steps(losses=(2.0, 1.0), finished=True)).over(2.0).losses
+        (1.0, 0.5)
+        """
+        return replace(self.steps, losses=tuple(x / baseline for x in self.steps.losses))
+
+
 def run_steps(
-    setup: Setup,
-    batches: tuple[Batch, ...],
-    *,
-    baseline: float,
-    inputs: Callable[[Tensor], Tensor] | None = None,
-    targets: Callable[[Tensor], Tensor] | None = None,
-    scale: float = 1.0,
+    collector: Collector, *, inputs: Change | None = None, targets: Change | None = None, scale: float = 1.0
 ) -> Steps:
-    """Train for a few steps, put everything back, and return the losses over `baseline`.
+    """Train for a few steps, by the user's own step where there is one, put everything back, and return the losses.
 
     The setup itself is trained: a copy of an optimizer lacks what its class adds to torch's own.
 
     Args:
-        setup: with a loss and an optimizer; afterwards it is as it was.
-        batches: what to train on, again from the first one where they end.
-        baseline: the loss of the best constant guess.
+        collector: of a setup with a loss and an optimizer, on the batches that it looks at.
         inputs: what to do to inputs before the model sees them.
         targets: what to do to targets before the loss sees them.
-        scale: factor of the loss.
+        scale: factor of the loss, and so of every gradient.
+
+    Raises:
+        OutOfTime: twenty steps do not fit into what is left of the check.
+        Unavailable: the setup raised before so many.
     """
-    model, optimizer, loss_fn = setup.model, setup.optimizer, setup.loss_fn
-    assert optimizer is not None
-    assert loss_fn is not None
-    losses: list[float] = []
-    budget = Budget(_SECONDS)
-    with trial_of(setup), torch.enable_grad():
-        for batch in islice(cycle(batches), STEPS):
-            x = batch.inputs if inputs is None else inputs(batch.inputs)
-            y = batch.targets if targets is None or batch.targets is None else targets(batch.targets)
-            optimizer.zero_grad()
-            loss = loss_fn(outputs_of(model, x), y) * scale
-            losses.append(float(loss.detach()) / baseline)
-            if not math.isfinite(losses[-1]):
-                return Steps(losses=tuple(losses), finished=False)
-            loss.backward()
-            optimizer.step()
-            if len(losses) >= 2 * _TAIL and budget.is_over:
-                break
-        return Steps(losses=tuple(losses), finished=_finite(model))
+    setup, batches = collector.setup, collector.get(Sampled).batches
+    budget = collector.part("steps with one scale put right", _SECONDS, passes=LEAST)
+    data = [(_changed(b.inputs, inputs), _changed(b.targets, targets)) for b in batches]
+    loss_fn: Any = setup.loss_fn
+    assert setup.optimizer is not None
+    with trial_of(setup), _gradients_times(scale if setup.step else 1.0, setup):
+        trial = train(
+            setup.model,
+            data,
+            lambda outputs, y: loss_fn(outputs, y) * scale,
+            setup.optimizer,
+            steps=STEPS,
+            seconds=budget.seconds,
+            least=LEAST,
+            step=bound_step(setup),
+        )
+    if trial.steps < LEAST and trial.ended:
+        raise Unavailable(f"No steps with one scale put right could be tried: {trial.ended}.")
+    return Steps(losses=trial.losses, finished=not trial.nonfinite)
 
 
-def _finite(model: nn.Module) -> bool:
-    return all(bool(torch.isfinite(p).all()) for p in model.parameters())
+def _changed(found: Any, change: Change | None) -> Any:
+    return found if change is None or found is None else change(found)
+
+
+@contextmanager
+def _gradients_times(factor: float, setup: Setup) -> Iterator[None]:
+    """What a step of the user's computes with a loss of its own: gradients as if that were multiplied."""
+    held = [p for p in setup.model.parameters() if p.requires_grad] if factor != 1.0 else []
+    handles: list[Any] = [p.register_hook(lambda g: g * factor) for p in held]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,13 +13,12 @@ from steadygrad.diagnosis.runs.outcome import Course, diverges, oscillates, spik
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.trial import Trial
-from steadygrad.setup import Setup
 
-from .collector import Collector, EvidenceT, Unavailable
+from .collector import Collector, EvidenceT, OutOfTime, Unavailable
 from .gradient_tail import GradientTail
 from .probe import Probe
 from .rates import Rates
-from .trained import Trained, course_of, direction, run
+from .trained import LEAST, Trained, course_of, direction, run
 
 # Half of the trial: enough to see a loss fall.
 STEPS = 100
@@ -54,7 +54,7 @@ class Retrial:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrials:
-    """The trial and those made because it went badly; all empty where it did not.
+    """The trial and those made because it went badly; all empty where it did not, or where its cause is known.
 
     Attributes:
         trained: the trial itself.
@@ -73,17 +73,18 @@ class Retrials:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Try what the record of the trial gives reason to."""
-        trained, probe, setup = collector.get(Trained), collector.get(Probe), collector.setup
-        budget = Budget(_SECONDS)
+        trained, probe = collector.get(Trained), collector.get(Probe)
         course = trained.course
         low = course.gain() < _LEARNS * course.scale
         troubled = low or diverges(course) or oscillates(course) or spike(course) is not None
-        has_rate = _available(collector, Rates) is not None
-        tail = _available(collector, GradientTail) if troubled else None
-        slower = _ladder(setup, probe, _SLOWER if troubled and has_rate else (), budget)
-        faster = _ladder(setup, probe, _faster(trained.trial) if low and has_rate else (), budget)
-        late = budget.is_over
-        clipped = None if tail is None else _retried(setup, probe, 1.0, budget, clip=tail.median)
+        if not troubled or collector.explained:
+            return cls(trained=trained, slower=(), faster=(), clipped=None)
+        has_rate, tail = _available(collector, Rates) is not None, _available(collector, GradientTail)
+        turns = _Turns(collector, probe)
+        slower = _ladder(turns, _SLOWER if has_rate else ())
+        faster = _ladder(turns, _faster(trained.trial) if low and has_rate else ())
+        late = turns.are_over
+        clipped = None if tail is None else turns.take(1.0, clip=tail.median)
         return cls(trained=trained, slower=slower, faster=faster, clipped=clipped, unfinished=late)
 
 
@@ -101,27 +102,46 @@ def _available(collector: Collector, kind: type[EvidenceT]) -> EvidenceT | None:
         return None
 
 
-def _ladder(setup: Setup, probe: Probe, factors: Iterable[float], budget: Budget) -> tuple[Retrial, ...]:
+class _Turns:
+    """Retrials, as long as there is time for the next."""
+
+    def __init__(self, collector: Collector, probe: Probe) -> None:
+        self._collector, self._probe = collector, probe
+        self._budget = Budget(min(_SECONDS, collector.budget.left))
+        self._least = (LEAST + probe.cost) * collector.pace.whole
+
+    @property
+    def are_over(self) -> bool:
+        """Whether there is no time for another."""
+        return self._budget.is_over or self._least > self._collector.budget.left
+
+    def take(self, factor: float, clip: float | None = None) -> Retrial | None:
+        """Train with another rate, or with shortened gradients; None where there is no time for it."""
+        if self.are_over:
+            with suppress(OutOfTime):
+                self._collector.leave_out("other rates" if clip is None else "shorter gradients")
+            return None
+        setup = self._collector.setup
+        assert setup.optimizer is not None
+        with trial_of(setup):
+            for group in setup.optimizer.param_groups:
+                group["lr"] = group["lr"] * factor
+            trial = run(setup, self._probe, steps=STEPS, seconds=self._budget.left, clip=clip)
+        return Retrial(factor=factor, trial=trial, sign=direction(setup))
+
+
+def _ladder(turns: _Turns, factors: Iterable[float]) -> tuple[Retrial, ...]:
     """Retrials by factor, up to the first that learns."""
     found: list[Retrial] = []
     for factor in factors:
-        if budget.is_over:
+        retrial = turns.take(factor)
+        if retrial is None:
             break
-        found.append(_retried(setup, probe, factor, budget))
-        course = found[-1].course
+        found.append(retrial)
+        course = retrial.course
         if course.gain() >= _LEARNS * course.scale:
             break
     return tuple(found)
-
-
-def _retried(setup: Setup, probe: Probe, factor: float, budget: Budget, clip: float | None = None) -> Retrial:
-    assert setup.optimizer is not None
-    seconds = max(budget.left, 0.1)
-    with trial_of(setup):
-        for group in setup.optimizer.param_groups:
-            group["lr"] = group["lr"] * factor
-        trial = run(setup, probe, steps=STEPS, seconds=seconds, clip=clip)
-    return Retrial(factor=factor, trial=trial, sign=direction(setup))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,18 @@ from typing import Any, Self
 import torch
 
 from steadygrad.errors import SteadygradError
-from steadygrad.setup import Batch, checked_batch, mapped, user_code
+from steadygrad.setup import Batch, checked_batch, user_code
 
 from .collector import Collector, Unavailable
+from .part_of_batch import part_of
 from .scanned import Scanned
 
 # Memory for what is kept: 16 and 8 million numbers, 64 and 32 MB in single precision. A first batch always is.
 _MOST_ENTRIES = 2**24
 _MOST_TARGETS = 2**23
 _MOST_BATCHES = 256
+# As for a first pass over the data.
+_SECONDS = 2.0
 # Where examples are large, so is the time that it takes to read them.
 _MOST_LARGE = 32
 
@@ -29,7 +32,7 @@ class Sampled:
 
     Attributes:
         batches: the first ones, whole.
-        targets: of these and of further batches.
+        targets: of these and of further batches; in as many parts as take the place of those that are looked at.
     """
 
     batches: tuple[Batch, ...]
@@ -43,14 +46,16 @@ class Sampled:
         kept: list[Batch] = []
         targets: list[torch.Tensor] = []
         room, room_for_targets = _MOST_ENTRIES, _MOST_TARGETS
-        for batch in _finite(collector):
+        few, budget = collector.pace.examples, collector.part("batches to look at", _SECONDS)
+        for whole in _finite(collector):
+            batch = part_of(whole, few)
             room -= batch.numbers
             if not kept or room > 0:
                 kept.append(batch)
-            if batch.targets is not None:
-                room_for_targets -= batch.targets.numel()
-                targets.append(batch.targets)
-            if room <= 0 and (room_for_targets <= 0 or len(targets) >= _MOST_LARGE):
+            if whole.targets is not None:
+                room_for_targets -= whole.targets.numel()
+                targets += whole.targets.split(few) if few else [whole.targets]
+            if budget.is_over or (room <= 0 and (room_for_targets <= 0 or len(targets) >= _MOST_LARGE)):
                 break
         return cls(batches=tuple(kept), targets=tuple(targets))
 
@@ -58,15 +63,6 @@ class Sampled:
     def first(self) -> Batch:
         """The batch that is measured."""
         return self.batches[0]
-
-
-def examples(found: Any, most: int) -> Any:
-    """Return the first examples of a tensor, or of each that inputs hold; a sparse one, which cannot be cut, whole.
-
-    >>> examples(torch.arange(5), 2).tolist()
-    [0, 1]
-    """
-    return mapped(lambda x: x[:most] if x.dim() and x.layout == torch.strided else x, found)
 
 
 def _finite(collector: Collector) -> Iterator[Batch]:

@@ -13,10 +13,15 @@ from steadygrad.diagnosis.own_copies import OwnCopies
 from steadygrad.errors import UserCodeError
 from steadygrad.setup import Batch, checked_batch, copied, first_batch, user_code
 
-from .collector import Collector, Unavailable
+from .collector import SECONDS, Collector, Unavailable
+from .pace import Pace
+from .part_of_batch import part_of
 
 # Data may be endless; what lies behind this many batches is not looked at, and a note says so.
 MOST_BATCHES = 1000
+
+# A fifth of a check: the data are drawn again for what is kept, for the probe and for the trial.
+_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,7 @@ class Scanned:
         batches: how many were looked at.
         entries: how many numbers of inputs and targets.
         nonfinite: those with NaN or infinity.
-        clean: the first one without; None where there is none.
+        clean: the first one without, as many examples of it as there is time for; None where there is none.
     """
 
     batches: int
@@ -69,6 +74,11 @@ class Scanned:
             if not bad and clean is None:
                 clean = Batch(inputs=copied(batch.inputs), targets=copied(batch.targets))
             count, entries = index + 1, entries + sum(x.numel() for x in parts.values())
+        if clean is not None:
+            collector.pace = Pace.of(collector.setup, clean, SECONDS)
+            if few := collector.pace.examples:
+                collector.note(f"Of each batch of {clean.size} examples {few} were looked at, for want of time.")
+            clean = part_of(clean, few)
         return cls(batches=count, entries=entries, nonfinite=tuple(found), clean=clean)
 
 
@@ -76,11 +86,12 @@ def _batches(collector: Collector) -> Iterator[Batch]:
     setup, index = collector.setup, 0
     data: Any = setup.data
     collector.setup = replace(setup, data=OwnCopies(data))
+    budget = collector.part("further batches", _SECONDS)
     try:
         with user_code("`data`"):
             for index, batch in enumerate(islice(data, MOST_BATCHES + 1)):
-                if index == MOST_BATCHES:
-                    collector.note(f"Only the first {MOST_BATCHES} batches of the data were looked at.")
+                if index == MOST_BATCHES or (index and budget.is_over):
+                    collector.note(f"Only the first {index} batches of the data were looked at.")
                     return
                 yield checked_batch(setup, batch, index)
     except UserCodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import nn
 
@@ -34,6 +34,9 @@ class Stepped:
     steps: VirtualSteps
     examples: int
     wanted: tuple[str, ...]
+
+    passes: ClassVar[float] = 3.0
+    what: ClassVar[str] = "three virtual steps"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:

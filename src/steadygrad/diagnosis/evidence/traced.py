@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from steadygrad.errors import in_short
 from steadygrad.measurement import Operation, Operations, operations
@@ -24,6 +24,9 @@ class Traced:
 
     operations: Operations
     batch_size: int
+
+    passes: ClassVar[float] = 2.0
+    what: ClassVar[str] = "the trace of operators"
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:

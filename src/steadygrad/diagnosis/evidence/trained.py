@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
 from steadygrad.diagnosis.runs.outcome import Course
+from steadygrad.diagnosis.trainable_depth import log_ratio
 from steadygrad.diagnosis.trial_block import trial_of
-from steadygrad.measurement import observe
+from steadygrad.measurement import Observation, observe
 from steadygrad.measurement.constant_guess import constant_guess
 from steadygrad.measurement.trial import Trial, train
 from steadygrad.setup import Batch, Setup, bound_step
@@ -18,6 +20,9 @@ from .probe import Probe
 # A budget of steps first, so that the same setup gives the same findings; the time is a bound for what is slow.
 STEPS = 200
 SECONDS = 5.0
+
+# Fewer tell no course: the last fifth, which is looked at, would hold less than four.
+LEAST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,7 @@ class Trained:
         deaths: a record for each activation.
         examples: examples that the deaths were counted on.
         sign: -1 where the optimizer climbs the loss, else 1.
+        told_apart: ln of what differs between examples at the head's output, after over before; NaN where not known.
     """
 
     trial: Trial
@@ -54,6 +60,7 @@ class Trained:
     deaths: tuple[UnitDeaths, ...]
     examples: int
     sign: int = 1
+    told_apart: float = math.nan
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -61,22 +68,38 @@ class Trained:
         probe = collector.get(Probe)
         if collector.no_trial:
             raise Unavailable(f"No trial of training was made{collector.no_trial}.")
-        setup = collector.setup
+        setup, passes = collector.setup, LEAST + probe.cost + 2 * len(probe.first_few)
+        budget = collector.part("the trial of training", SECONDS, passes=passes)
         with trial_of(setup):
-            before = _dead(setup, probe.joined)
+            began = _observed(setup, probe.joined)
             constant = _constant(setup, probe)
-            trial = run(setup, probe, steps=STEPS, seconds=SECONDS)
-            after = {} if trial.nonfinite else _dead(setup, probe.joined)
+            trial = run(setup, probe, steps=STEPS, seconds=min(SECONDS, budget.seconds))
+            ended = None if trial.nonfinite else _observed(setup, probe.joined)
         if not trial.losses:
             raise Unavailable(f"The trial of training could not begin: {trial.ended}.")
         if trial.ended:
             collector.note(f"The trial of training ended after {trial.steps} of {STEPS} steps: {trial.ended}.")
+        before, after = _dead(began), _dead(ended)
         deaths = tuple(
             UnitDeaths(path=path, units=units, before=share, after=after[path][1])
             for path, (units, share) in before.items()
             if path in after
         )
-        return cls(trial=trial, constant=constant, deaths=deaths, examples=probe.joined.size, sign=direction(setup))
+        return cls(
+            trial=trial,
+            constant=constant,
+            deaths=deaths,
+            examples=probe.joined.size,
+            sign=direction(setup),
+            told_apart=log_ratio(_signal(ended), _signal(began)),
+        )
+
+    @property
+    def left(self) -> float:
+        """The loss at the end over that of a constant output, where the run is surely below it; NaN elsewhere."""
+        course = self.course
+        below = course.reference > 0 and course.is_better() and not course.nonfinite
+        return max(course.ended.value, 0.0) / course.reference if below else math.nan
 
     @property
     def course(self) -> Course:
@@ -132,11 +155,20 @@ def _constant(setup: Setup, probe: Probe) -> tuple[float, ...]:
         return ()
 
 
-def _dead(setup: Setup, batch: Batch) -> dict[str, tuple[int, float]]:
-    """Units and dead share by path; where a module is called more than once, its last call."""
+def _observed(setup: Setup, batch: Batch) -> Observation | None:
     try:
-        seen: Any = observe(setup.model, batch.inputs, batch.targets, setup.loss_fn)
+        return observe(setup.model, batch.inputs, batch.targets, setup.loss_fn)
     except Exception:  # what the trial itself meets it says
-        return {}
-    rows = zip(seen.profile.layers, seen.calls, strict=True)
+        return None
+
+
+def _dead(seen: Observation | None) -> dict[str, tuple[int, float]]:
+    """Units and dead share by path; where a module is called more than once, its last call."""
+    rows: Any = () if seen is None else zip(seen.profile.layers, seen.calls, strict=True)
     return {layer.path: (call.units, layer.dead_fraction) for layer, call in rows if call.units}
+
+
+def _signal(seen: Observation | None) -> float:
+    """What differs between examples at the output of the last layer with a weight."""
+    layers = [] if seen is None else [layer for layer in seen.profile.layers if layer.fan_in is not None]
+    return layers[-1].signal if layers else math.nan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from .sampled import Sampled
 
 @dataclass(frozen=True, kw_only=True)
 class Unregistered:
-    """Leaves of the graph of the model's output that neither the model nor the optimizer knows of.
+    """Leaves of the graph of the model's output that neither the model nor an optimizer knows of.
 
     Attributes:
         shapes: of each.
@@ -30,22 +30,31 @@ class Unregistered:
     shapes: tuple[tuple[int, ...], ...]
     numbers: int
 
+    passes: ClassVar[float] = 1 / 3
+    what: ClassVar[str] = "tensors that the model does not register"
+
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Run the model once and walk its graph; a model that raises here is another rule's matter."""
-        model, optimizer = collector.setup.model, collector.get(Optimized).optimizer
-        known = {id(p) for p in model.parameters()} | {
-            id(p) for group in optimizer.param_groups for p in group["params"]
-        }
+        model, optimized = collector.setup.model, collector.get(Optimized)
+        known = {id(p) for p in model.parameters()} | optimized.held
         inputs = collector.get(Sampled).first.inputs
-        try:
-            with untouched(model), torch.enable_grad():
-                found = {id(leaf): leaf for x in tensors(outputs_of(model, inputs)) for leaf in leaves(x)}
-        except Exception:
-            found = {}
-        own = {id(p) for p in _of_loss(collector.setup.loss_fn)} | {id(x) for x in tensors(inputs)}
-        hidden = [leaf for key, leaf in found.items() if key not in known | own]
+        known |= {id(p) for p in _of_loss(collector.setup.loss_fn)} | {id(x) for x in tensors(inputs)}
+        found = _strangers(model, inputs, known)
+        # What a forward pass makes anew, as the points at which a penalty takes a gradient, is no parameter.
+        again = _strangers(model, inputs, known) if found else {}
+        hidden = [leaf for key, leaf in found.items() if key in again]
         return cls(shapes=tuple(tuple(x.shape) for x in hidden), numbers=sum(x.numel() for x in hidden))
+
+
+def _strangers(model: nn.Module, inputs: Any, known: set[int]) -> dict[int, Tensor]:
+    """Leaves of one run that are not known, by identity."""
+    try:
+        with untouched(model), torch.enable_grad():
+            found = {id(leaf): leaf for x in tensors(outputs_of(model, inputs)) for leaf in leaves(x)}
+    except Exception:
+        return {}
+    return {key: leaf for key, leaf in found.items() if key not in known}
 
 
 def leaves(x: Tensor) -> Iterator[Tensor]:

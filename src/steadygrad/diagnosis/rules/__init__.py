@@ -95,7 +95,8 @@ _BY_CAUSE = (
     rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("DAT004", *_FORWARD, "FWD005")),
     rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_FORWARD, "FWD005", "FWD003")),
     rule("FWD002", "exploding-signal", exploding_signal, explained_by=_FORWARD),
-    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002")),
+    # Outputs that are clamped start far off and cannot move: that they cannot is what is wrong.
+    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002", "BWD003")),
     rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_START, "FWD002")),
     # NaN in the data explains neither of the two: what is measured is a batch that is finite.
     rule(
@@ -127,14 +128,14 @@ _BY_CAUSE = (
 # What is wrong before the first step is not the doing of a step: it explains whatever steps show. A model without
 # nonlinearity and an optimizer that holds part of it still take steps of the right size.
 _STATIC = tuple(found.code for found in _BY_CAUSE)
-_OF_STEPS = tuple(code for code in _STATIC if code not in ("NET001", "OPT005"))
+OF_STEPS = tuple(code for code in _STATIC if code not in ("NET001", "OPT005"))
 
 _BY_STEPS = (
     # A step a hundred times too long on a few batches looks like a rate that is too high on all of them.
-    rule("OPT003", "clipping-needed", clipping_needed, explained_by=_OF_STEPS),
-    rule("OPT001", "learning-rate-too-high", learning_rate_too_high, explained_by=(*_OF_STEPS, "OPT003")),
-    rule("OPT007", "clipping-too-tight", clipping_too_tight, explained_by=_OF_STEPS),
-    rule("OPT002", "learning-rate-too-low", learning_rate_too_low, explained_by=(*_OF_STEPS, "OPT007")),
+    rule("OPT003", "clipping-needed", clipping_needed, explained_by=OF_STEPS),
+    rule("OPT001", "learning-rate-too-high", learning_rate_too_high, explained_by=(*OF_STEPS, "OPT003")),
+    rule("OPT007", "clipping-too-tight", clipping_too_tight, explained_by=OF_STEPS),
+    rule("OPT002", "learning-rate-too-low", learning_rate_too_low, explained_by=(*OF_STEPS, "OPT007")),
 )
 
 # A trial's symptoms stand beside no cause, and the graver of them explain the others.

@@ -2,14 +2,17 @@
 
 Cross-entropy wants logits, any real numbers, and applies the softmax itself. Numbers that an activation has squeezed
 into [a, b] can never say more than a margin of b - a: the loss of K classes cannot fall below ln(1 + (K - 1) e^(a-b)),
-and the gradient of an answer that is wrong and sure of it vanishes in the activation. After a softmax the floor is
-1.46 for ten classes, of the 2.30 that a uniform guess has. The same holds for a sigmoid in front of
+and the gradient of an answer that is wrong and sure of it vanishes in the activation. After a softmax the floor is 1.46
+for ten classes, of the 2.30 that a uniform guess has. The same holds for a sigmoid in front of
 `binary_cross_entropy_with_logits`, where no probability below 1/2 can be said. A loss that wants log-probabilities
-(`nll_loss`, `kl_div`) is given probabilities. The rule reads the operator that made the tensor from the autograd graph,
-so it sees functions as well as modules, in the model or in the loss. `error` where the floor is above half of the
-uniform guess's loss, or where probabilities stand for log-probabilities; `warn` where it is above a hundredth, or where
-more than a twentieth of the outputs are cut off, as by a ReLU; else `info`. A log_softmax before a cross-entropy
-changes nothing, and a soft cap such as 10 tanh(x/10) leaves room: neither is meant.
+(`nll_loss`, `kl_div`) is given probabilities, one that wants the logarithm of a rate (`poisson_nll_loss`) the rate. The
+rule reads the operator that made the tensor from the autograd graph, so it sees functions as well as modules, in the
+model or in the loss. `error` where the floor is above half of the uniform guess's loss, or where probabilities stand
+for log-probabilities; `warn` where it is above a hundredth, or where more than a twentieth of the outputs are cut off,
+as by a ReLU; else `info`. A log_softmax before a cross-entropy changes nothing, and a soft cap such as 10 tanh(x/10)
+leaves room: neither is meant. Constant factors count in the range. Scalar products of vectors that were divided by
+their norms are cosines, in [-1, 1] over the temperature: a floor that is left there is `info`, since embeddings are
+learned from such losses all the same.
 
 What to do: take the activation off the model, and apply it where probabilities are wanted, outside of the loss.
 
@@ -57,9 +60,20 @@ _NOTED = 0.01
 _CUT = 0.05
 _OF_LOGITS = ("cross_entropy", "log_softmax", "softmax")
 _OF_ONE_LOGIT = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
+_RATES = ("Exp", "Softplus")
 _OF_LOG_PROBABILITIES = ("nll_loss", "kl_div")
-_IN_WORDS = {"Relu": "ReLU", "Hardtanh": "a clamp", "Clamp": "a clamp", "LogSigmoid": "log-sigmoid", "Pow": "a square"}
-_ACTIVATIONS = ("Softmax", "Sigmoid", "Tanh", "Hardsigmoid", "Hardtanh", "Relu", "Softplus", "Exp", "LogSigmoid", "Pow")
+_IN_WORDS = {
+    "Relu": "ReLU",
+    "Hardtanh": "a clamp",
+    "Clamp": "a clamp",
+    "LogSigmoid": "log-sigmoid",
+    "Pow": "a square",
+    "Cosine": "a cosine",
+}
+_ACTIVATIONS = (
+    *("Softmax", "Sigmoid", "Tanh", "Hardsigmoid", "Hardtanh", "Relu", "Softplus", "Exp", "LogSigmoid", "Pow"),
+    "Cosine",
+)
 
 
 def check(run: LossRun) -> Iterator[Finding]:
@@ -69,11 +83,13 @@ def check(run: LossRun) -> Iterator[Finding]:
         if pair.head.name not in _ACTIVATIONS or pair.head.classes == 1:
             continue
         if pair.name in _OF_LOGITS and pair.input.dim() > 1 and pair.classes > 1:
-            yield _finding(pair, _floor(pair), math.log(pair.classes))
+            yield from _finding(pair, _floor(pair), math.log(pair.classes))
         elif pair.name in _OF_ONE_LOGIT:
-            yield _finding(pair, _floor_of_one(pair), math.log(2))
-        elif pair.name in _OF_LOG_PROBABILITIES and pair.head.name in ("Softmax", "Sigmoid"):
+            yield from _finding(pair, _floor_of_one(pair), math.log(2))
+        elif pair.name in _OF_LOG_PROBABILITIES and pair.head.factor == 1 and pair.head.name in ("Softmax", "Sigmoid"):
             yield _of_probabilities(pair)
+        elif pair.name == "poisson_nll_loss" and pair.options.get("log_input") and pair.head.name in _RATES:
+            yield _of_rates(pair)
 
 
 def _floor(pair: LossPair) -> float:
@@ -92,26 +108,58 @@ def _softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-def _finding(pair: LossPair, floor: float, uniform: float) -> Finding:
+def _finding(pair: LossPair, floor: float, uniform: float) -> Iterator[Finding]:
     made = _IN_WORDS.get(pair.head.name, pair.head.name.lower())
     cut = _cut_off(pair)
     if floor > _NOTED * uniform:
         says = f"can never fall below {floor:.3g}"
         level = Level.ERROR if floor > uniform / 2 else Level.WARN
+    elif _is_scaled(pair) and cut <= _CUT:
+        return
     else:
         says = f"gets no gradient from the {cut:.0%} of outputs that are cut off"
         level = Level.WARN if cut > _CUT else Level.INFO
-    return Finding(
+    yield Finding(
         code="LOS001",
         name="activated-logits",
-        level=level,
+        # Embeddings are learned from cosines at temperatures at which the loss never comes near to zero.
+        level=Level.INFO if pair.head.name == "Cosine" else level,
         message=f"The model's outputs have been through {made} when they enter {pair.name}, which expects logits and "
         f"applies its own: a loss of {uniform:.3g} for a uniform guess {says}.",
         measured=floor if floor > _NOTED * uniform else cut,
         expected=0.0,
         count=pair.input.numel(),
-        fix=f"Leave out {made} at the end of the model, and apply it only where probabilities are wanted.",
+        fix=_fix(pair, made),
     )
+
+
+def _is_scaled(pair: LossPair) -> bool:
+    """Whether the range is one that was chosen: by a factor, or as the inverse of a temperature."""
+    return pair.head.name == "Cosine" or pair.head.factor != 1
+
+
+def _of_rates(pair: LossPair) -> Finding:
+    made = pair.head.name.lower()
+    return Finding(
+        code="LOS001",
+        name="activated-logits",
+        level=Level.WARN,
+        message=f"{pair.name} takes the logarithm of a rate and applies the exponential itself, and is given what has "
+        f"been through {made}: a rate below {math.exp(pair.head.low):.3g} cannot be said.",
+        measured=math.exp(pair.head.low),
+        expected=0.0,
+        count=pair.input.numel(),
+        fix=f"Leave out the {made}, or tell the loss that it gets rates, by `log_input=False`.",
+    )
+
+
+def _fix(pair: LossPair, made: str) -> str:
+    if not _is_scaled(pair):
+        return f"Leave out {made} at the end of the model, and apply it only where probabilities are wanted."
+    others = max(pair.classes - 1, 1) if pair.name in _OF_LOGITS else 1
+    width = math.log(others / (_NOTED * math.log(others + 1)))
+    times = width / (pair.head.high - pair.head.low)
+    return f"Multiply the outputs by {times:.2g} or more, the inverse of a temperature, or leave out {made}."
 
 
 def _cut_off(pair: LossPair) -> float:

@@ -66,7 +66,9 @@ def check(run: Labels) -> Iterator[Finding]:
             continue
         found = next(_wrong(pair), None)
         if found is not None:
-            yield found
+            # A constant is right for one loss; a step may have others, as that of two networks against each other.
+            harmless = run.own_step and found.level == Level.WARN and _is_constant(pair)
+            yield replace(found, level=Level.INFO) if harmless else found
 
 
 def _wrong(pair: LossPair) -> Iterator[Finding]:
@@ -137,6 +139,11 @@ def _shares(pair: LossPair) -> Iterator[Finding]:
         totals = torch.cat(sums)
         what = f"do not sum to 1 over the classes but to {float(totals.min()):.3g} to {float(totals.max()):.3g}"
         yield _finding(pair, what, off, totals, level=Level.WARN)
+
+
+def _is_constant(pair: LossPair) -> bool:
+    y = torch.cat([t.detach().flatten() for t in pair.targets])
+    return bool((y == y[0]).all())
 
 
 def _of_one_kind(pair: LossPair, y: Tensor, alone: bool) -> Iterator[Finding]:

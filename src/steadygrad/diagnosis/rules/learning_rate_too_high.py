@@ -75,6 +75,8 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     better = [r for r in trials.retrials.slower if _mends(r, course)]
     if better:
         yield _by_trial(rates, course, max(better, key=lambda r: r.course.gain()))
+    elif trials.retrials.unfinished and not trials.retrials.slower and rates.raised_by >= _RAISED:
+        yield _by_steps(rates)
 
 
 def _mends(slower: Retrial, course: Course) -> bool:

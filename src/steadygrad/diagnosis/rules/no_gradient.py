@@ -3,10 +3,11 @@
 A `detach`, a block under `torch.no_grad`, an `argmax`, a cast to integers or a way through NumPy hands numbers on
 without their history. The forward pass looks the same; what lies before the cut stays as it was drawn. The rule asks
 autograd which trainable parameters the loss depends on, and names the operator and the line where the others lost
-their way. Where the graph is whole it takes three small steps along the gradient, so that layers that wait for a zero
-head get theirs, and reports weights whose gradient is exactly zero in all of them. Parameters that the optimizer does
-not hold are not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail
-no check.
+their way. A loss that counts decisions, or that is a number made by `.item()` or NumPy, has no gradient at all: then
+the operator is named at which most parameters lose their way. Where the graph is whole it takes three small steps
+along the gradient, so that layers that wait for a zero head get theirs, and reports weights whose gradient is exactly
+zero in all of them, with the rounding that makes it so where there is one. Parameters that the optimizer does not hold
+are not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail no check.
 
 What to do: take out what cuts the graph, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -63,17 +64,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Stepped, Traced
-from steadygrad.diagnosis.graph_cut import cut_words, graph_cut
+from steadygrad.diagnosis.evidence import Gradients, Severed, Stepped, Traced
+from steadygrad.diagnosis.graph_cut import cut_words, cuts, flat_operator, graph_cut
 from steadygrad.diagnosis.paths import listed
 from steadygrad.fans import weight_fans
 from steadygrad.finding import Finding, Level
+from steadygrad.measurement import Operation
 
 # Where more than half of what is trainable cannot be trained, the network that is trained is another one.
 _HALF = 0.5
 
 
-def check(traced: Traced, stepped: Stepped) -> Iterator[Finding]:
+def check(severed: Severed, gradients: Gradients) -> Iterator[Finding]:
+    """One finding for a loss without a gradient, or for each cut, for zeros, and for what is never used."""
+    if severed.trained:
+        yield _severed(severed)
+    elif gradients.traced is not None and gradients.stepped is not None:
+        yield from _where_there_are(gradients.traced, gradients.stepped)
+
+
+def _severed(severed: Severed) -> Finding:
+    operation = severed.operation if severed.operation and cuts(severed.operation) else None
+    why = "it takes no tensor that comes of the model's parameters; numbers that were copied out have no history"
+    return Finding(
+        code="BWD003",
+        name="no-gradient",
+        level=Level.ERROR,
+        message=f"The loss has no gradient, so nothing can be trained: "
+        f"{why if operation is None else f'{_where(operation)} {cut_words(operation)}'}.",
+        module=operation.path if operation and operation.phase == "model" else "",
+        measured=float(len(severed.trained)),
+        expected=0.0,
+        count=len(severed.trained),
+        fix="Take the loss of what has a derivative: logits or distances in place of a decision or a count, tensors in "
+        "place of numbers.",
+        line=str(operation.line) if operation and operation.line else None,
+    )
+
+
+def _where(operation: Operation) -> str:
+    who = "in the loss" if operation.phase == "loss" else f"in {operation.path!r}" if operation.path else "in the model"
+    return f"{who} at {operation.line}" if operation.line else who
+
+
+def _where_there_are(traced: Traced, stepped: Stepped) -> Iterator[Finding]:
     """One finding for each cut, for zeros, and for what is never used."""
     forward, steps = traced.operations.forward, stepped.steps
     missing = [name for name in stepped.wanted if not steps.reached[name]]
@@ -81,7 +115,7 @@ def check(traced: Traced, stepped: Stepped) -> Iterator[Finding]:
     yield from _cuts(traced, stepped, [name for name in missing if name in used])
     zero = [name for names in _weights(stepped) if all(_is_zero(stepped, name) for name in names) for name in names]
     if zero:
-        yield _zero(stepped, zero)
+        yield _zero(stepped, zero, flat_operator(forward, zero))
     unused = [name for name in missing if name not in used]
     if unused:
         yield _unused(stepped, unused)
@@ -109,15 +143,14 @@ def _cuts(traced: Traced, stepped: Stepped, names: list[str]) -> Iterator[Findin
     groups = sorted(by_cut.items(), key=lambda found: -stepped.share(found[1]))
     for index, cut_off in groups[:1]:
         operation = traced.operations.forward[index]
-        where = f" at {operation.line}" if operation.line else ""
-        who = f"in {operation.path!r}" if operation.path else "in the model"
         others = len(groups) - 1
         more = f" There {'is 1 more such cut' if others == 1 else f'are {others} more such cuts'}." if others else ""
         yield Finding(
             code="BWD003",
             name="no-gradient",
             level=Level.ERROR if stepped.share(names) > _HALF else Level.WARN,
-            message=f"No gradient reaches {listed(_modules(cut_off))}: {who}{where} {cut_words(operation)}.{more}",
+            message=f"No gradient reaches {listed(_modules(cut_off))}: "
+            f"{_where(operation)} {cut_words(operation)}.{more}",
             module=_modules(cut_off)[0],
             measured=float(len(names)),
             expected=0.0,
@@ -131,20 +164,22 @@ def _modules(names: list[str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
-def _zero(stepped: Stepped, zero: list[str]) -> Finding:
+def _zero(stepped: Stepped, zero: list[str], flat: Operation | None) -> Finding:
+    why = f"{_where(flat)} `{flat.name}` has a slope of zero everywhere" if flat else ""
     of = [name for names in _weights(stepped) for name in names]
     return Finding(
         code="BWD003",
         name="no-gradient",
         level=Level.ERROR if len(zero) > _HALF * len(of) else Level.WARN,
         message=f"The gradient of {listed(_modules(zero))} is exactly zero, on {stepped.examples} examples and in "
-        "three small steps: nothing that those weights do changes the loss.",
+        f"three small steps: {why or 'nothing that those weights do changes the loss'}.",
         module=_modules(zero)[0],
         measured=float(len(zero)),
         expected=0.0,
         count=len(of),
         fix="Look for what is flat after those layers: units that are off or saturated for every example, a rounding, "
         "a clamp, or a softmax over a single entry.",
+        line=str(flat.line) if flat and flat.line else None,
     )
 
 

@@ -3,7 +3,8 @@
 The best constant output, the same for every example, is what a model reaches that makes nothing of its inputs: the
 entropy of the labels, the variance of the targets. The rule fits that constant with the setup's own loss, trains on a
 snapshot, and speaks where the last fifth of the trial is not below it beyond three standard errors and the second half
-shows no fall, by the rank test of Mann and Kendall. A run that is slow and falls is left in peace.
+shows no fall, by the rank test of Mann and Kendall. A run that is slow and falls is left in peace, unless what differs
+between examples at the last layer has fallen to less than e^-12 of what it was: then it falls towards a constant.
 
 What to do: look at what is named above it. Where nothing is, the inputs may not say anything about the targets: look
 whether they are shuffled against each other, whether the labels are right, whether a small part of the data can be
@@ -46,14 +47,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import Trained
-from steadygrad.diagnosis.runs.outcome import stands_still
+from steadygrad.diagnosis.runs.outcome import is_high, stands_still
+from steadygrad.diagnosis.trainable_depth import is_lost
 from steadygrad.finding import Finding, Level
+
+_FADED = "and its outputs are the same for all examples"
+_FIX = "Look whether inputs and targets belong together, and whether the model can learn a few examples by heart."
+_FIX_FADED = "Look for what pulls the weights to nothing, such as a weight decay near the inverse of the rate."
 
 
 def check(trained: Trained) -> Iterator[Finding]:
     """Compare the end of the trial with the best constant."""
     course = trained.course
-    if not stands_still(course):
+    faded = is_lost(trained.told_apart) and is_high(course) and not course.is_better()
+    if not (faded or stands_still(course)):
         return
     reference = course.reference
     beside = "the start's" if not course.constant else "a constant output's"
@@ -62,10 +69,11 @@ def check(trained: Trained) -> Iterator[Finding]:
         name="no-progress",
         level=Level.WARN,
         message=f"A trial of {len(course.losses)} steps makes nothing of the inputs: its loss ends at "
-        f"{course.ended.value:.4g}, no better than {beside} {reference:.4g}, and no longer falls.",
+        f"{course.ended.value:.4g}, no better than {beside} {reference:.4g}, "
+        f"{_FADED if faded else 'and no longer falls'}.",
         measured=course.ended.value,
         expected=reference,
         standard_error=course.ended.error,
         count=len(course.losses),
-        fix="Look whether inputs and targets belong together, and whether the model can learn a few examples by heart.",
+        fix=_FIX_FADED if faded else _FIX,
     )

@@ -4,7 +4,8 @@ Once a number is not finite, what is computed from it is not either: the loss is
 the first step writes NaN into every weight. The rule names the first call, in the order of execution, whose output is
 not finite; a module that computes between its children stands for itself, and the loss where every output is finite.
 It is an error where the loss is not finite or where no loss was given; a warning where the loss is finite all the
-same, as with a mask of -inf before a softmax.
+same, as with a mask of -inf before a softmax. Where the first batch is well, the others are run at the weights as they
+are, and the first whose loss is not finite counts.
 
 What to do: take logarithms in one step with what they are taken of (`log_softmax`, `logsigmoid`, `logsumexp`, losses
 with logits), and keep roots and quotients away from zero by adding a small number before, not after.
@@ -57,7 +58,7 @@ from collections.abc import Iterator
 
 import torch
 
-from steadygrad.diagnosis.evidence import Measured, NonfiniteOrigin
+from steadygrad.diagnosis.evidence import LaterBatch, Measured, NonfiniteOrigin
 from steadygrad.diagnosis.evidence.nonfinite_origin import mended, said
 from steadygrad.finding import Finding, Level
 from steadygrad.measurement import FirstNonfinite
@@ -68,9 +69,11 @@ _FIX = (
 )
 
 
-def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
-    """Name the first output that is not finite, or the loss."""
+def check(measured: Measured, origin: NonfiniteOrigin, later: LaterBatch) -> Iterator[Finding]:
+    """Name the first output that is not finite, or the loss; of a later batch where the first is well."""
     first = measured.observation.first_nonfinite
+    if later.forward is not None:
+        yield _of_later(later)
     if first is None or first.direction == "backward":
         return
     bad = [layer for layer in measured.observation.profile if not math.isfinite(layer.q)]
@@ -88,6 +91,24 @@ def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
         count=len(measured.rows) + 1,
         fix=mended(origin.forward, _FIX),
         line=str(origin.forward[0].line) if origin.forward and origin.forward[0].line else None,
+    )
+
+
+def _of_later(later: LaterBatch) -> Finding:
+    assert later.forward is not None
+    operation = later.forward[0]
+    return Finding(
+        code="FWD006",
+        name="non-finite-activation",
+        level=Level.ERROR,
+        message=f"The forward pass of batch {later.index} makes NaN or infinity at the weights as they are, though the "
+        f"batch is finite, and those before it are well.{said(later.forward)}",
+        module=operation.path if operation.phase == "model" else None,
+        measured=1.0,
+        expected=0.0,
+        count=later.batches,
+        fix=mended(later.forward, _FIX),
+        line=str(operation.line) if operation.line else None,
     )
 
 

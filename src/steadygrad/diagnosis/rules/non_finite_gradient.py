@@ -3,7 +3,8 @@
 A derivative may be infinite where the function is not: sqrt at 0, a norm at 0, x^p with p < 1. The infinity times
 a zero that comes from above, as from the branch that `torch.where` does not take, is NaN. The first step writes it
 into every weight below. The rule names the first module, counted from the loss backwards, whose output received such
-a gradient, and the operator after it, with its line, whose derivative made it.
+a gradient, and the operator after it, with its line, whose derivative made it. Where the first batch is well, the
+first of the others that is not counts.
 
 What to do: keep the argument away from the point before the function is taken, in the branch that is not used too.
 
@@ -52,14 +53,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Measured, NonfiniteOrigin
+from steadygrad.diagnosis.evidence import LaterBatch, Measured, NonfiniteOrigin
 from steadygrad.diagnosis.evidence.nonfinite_origin import said
 from steadygrad.finding import Finding, Level
+from steadygrad.measurement import Operation
+from steadygrad.measurement.bad_number import BadNumber
+
+_FIX = (
+    "Keep arguments of roots, norms, powers and quotients away from where their derivative is infinite, before the "
+    "function is taken and also in a branch that `torch.where` leaves out."
+)
 
 
-def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
-    """Name the first gradient, from the loss backwards, that is not finite."""
+def check(measured: Measured, origin: NonfiniteOrigin, later: LaterBatch) -> Iterator[Finding]:
+    """Name the first gradient, from the loss backwards, that is not finite; of a later batch where one is well."""
     first = measured.observation.first_nonfinite
+    if later.forward is None and later.backward is not None:
+        yield _of_later(later, later.backward)
     if first is None or first.direction != "backward":
         return
     yield Finding(
@@ -73,7 +83,23 @@ def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
         measured=1.0,
         expected=0.0,
         count=len(measured.rows),
-        fix="Keep arguments of roots, norms, powers and quotients away from where their derivative is infinite, before "
-        "the function is taken and also in a branch that `torch.where` leaves out.",
+        fix=_FIX,
         line=str(origin.backward[0].line) if origin.backward and origin.backward[0].line else None,
+    )
+
+
+def _of_later(later: LaterBatch, origin: tuple[Operation, BadNumber]) -> Finding:
+    operation = origin[0]
+    return Finding(
+        code="BWD004",
+        name="non-finite-gradient",
+        level=Level.ERROR,
+        message=f"The backward pass of batch {later.index} makes NaN or infinity at the weights as they are, though "
+        f"its forward pass is finite, and the batches before it are well.{said(origin, backward=True)}",
+        module=operation.path if operation.phase == "model" else None,
+        measured=1.0,
+        expected=0.0,
+        count=later.batches,
+        fix=_FIX,
+        line=str(operation.line) if operation.line else None,
     )

@@ -5,7 +5,8 @@ r / (r + eps) for a gradient of root mean square r: nearly the rate while eps is
 the optimizer is momentum descent with the rate lr / eps, and no longer makes the steps of all layers alike. The rule
 measures r for every parameter and speaks where the step is shrunk by more than ten for most weights, so that eps is
 more than nine times their gradients, and what is left of the rate is below 0.001, the rate that Adam was published
-with: a rate that was raised to make up for a large eps is left in peace.
+with: a rate that was raised to make up for a large eps is left in peace. Weights in half precision are another matter:
+there 1e-8 is 0, and so is the square of a gradient below 1e-4, so that steps are quotients of zeros.
 
 What to do: set eps well below the gradients, as 1e-8 is.
 
@@ -46,7 +47,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from steadygrad.diagnosis.evidence import Optimized, Stepped
+from steadygrad.diagnosis.paths import listed
 from steadygrad.finding import Finding, Level
 
 # A tenth of the step: an order of magnitude, beyond what a search over rates passes by.
@@ -63,11 +67,39 @@ def check(stepped: Stepped, optimized: Optimized) -> Iterator[Finding]:
     """One finding, for the weights of the middle."""
     if not any(kind.__name__ in _DIVIDE for kind in type(optimized.optimizer).__mro__):
         return
+    if lost := [name for name, group in optimized.names.items() if _rounds_to_zero(stepped, name, group)]:
+        yield _nothing(stepped, optimized, lost)
     rows = [row for name, group in optimized.names.items() if (row := _row(stepped, name, group)) is not None]
     total = sum(size for *_, size in rows)
     shrunk = [row for row in rows if row[0] < _SHRUNK and row[0] * row[1] < _PUBLISHED_RATE]
     if rows and 2 * sum(size for *_, size in shrunk) > total:
         yield _finding(optimized, sorted(shrunk)[len(shrunk) // 2], total)
+
+
+def _rounds_to_zero(stepped: Stepped, name: str, group: dict[str, Any]) -> bool:
+    """Whether eps is added in a format that holds it as 0; AMSGrad and the like make no difference to that."""
+    weights, eps = stepped.steps.after.get(name), group.get("eps", 0.0)
+    return weights is not None and eps > 0 and float(torch.tensor(eps).to(weights.dtype)) == 0
+
+
+def _nothing(stepped: Stepped, optimized: Optimized, lost: list[str]) -> Finding:
+    weights, eps = stepped.steps.after[lost[0]], float(optimized.names[lost[0]]["eps"])
+    kind = torch.finfo(weights.dtype)
+    least = kind.smallest_normal * kind.eps  # below half of it all is rounded to 0
+    return Finding(
+        code="OPT004",
+        name="optimizer-epsilon",
+        level=Level.WARN,
+        message=f"{type(optimized.optimizer).__name__} has eps = {eps:.3g}, which is 0 in {weights.dtype}, the format "
+        f"of {listed(lost)}: where a gradient's square is 0 there too, as below {(least / 2) ** 0.5:.1g}, a step is a "
+        "quotient with 0.",
+        module=lost[0].rpartition(".")[0],
+        measured=eps,
+        expected=kind.smallest_normal,
+        count=len(optimized.names),
+        fix="Keep the weights in single precision and run under torch.autocast, or set eps to "
+        f"{kind.smallest_normal:.1g} or more.",
+    )
 
 
 def _row(stepped: Stepped, name: str, group: dict[str, Any]) -> tuple[float, float, float, float, str, int] | None:

@@ -63,10 +63,14 @@ _IN_WORDS = {"Relu": "ReLU", "Hardtanh": "clamp", "Pow": "square", "Elu": "ELU"}
 def check(run: LossRun) -> Iterator[Finding]:
     """One finding for each difference whose output is bounded and whose targets lie beyond."""
     for pair in run.named(*REGRESSIONS, "binary_cross_entropy"):
-        off_one = list(_off_one(pair)) if pair.head.name == "Softmax" and pair.head.classes > 1 else []
+        off_one = list(_off_one(pair)) if _is_softmax(pair) else []
         yield from off_one
         if not off_one and pair.name in REGRESSIONS and (math.isfinite(pair.head.low) or math.isfinite(pair.head.high)):
             yield from _beyond(pair)
+
+
+def _is_softmax(pair: LossPair) -> bool:
+    return pair.head.name == "Softmax" and pair.head.factor == 1 and pair.head.classes > 1
 
 
 def _beyond(pair: LossPair) -> Iterator[Finding]:

@@ -147,10 +147,17 @@ def stands_still(course: Course) -> bool:
     """
     if course.nonfinite or len(course.losses) < LEAST_STEPS:
         return False
-    began, ended = course.began, course.ended
-    noise = math.hypot(began.error, ended.error)
-    high = ended.value > course.reference - SURE * noise
-    return high and not course.is_better() and course.later_trend() > -SURE
+    return is_high(course) and not course.is_better() and course.later_trend() > -SURE
+
+
+def is_high(course: Course) -> bool:
+    """Return whether a run has ended no better than a constant output, or the start where that is not known.
+
+    >>> is_high(Course(losses=[1.0, 1.1] * 50))
+    True
+    """
+    noise = math.hypot(course.began.error, course.ended.error)
+    return course.ended.value > course.reference - SURE * noise
 
 
 def _has_risen(course: Course, to: float) -> bool:
