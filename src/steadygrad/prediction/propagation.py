@@ -228,11 +228,14 @@ def constant(f: Array, batch: Batch) -> Moments:
     return Moments(ones * float(f.mean()), ones * float((f**2).mean()), np.zeros((len(ones), len(ones))), CERTAIN)
 
 
-def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises) -> Moments:
-    """Return the moments of g h(z), for a gradient g taken as independent of z (gradient independence)."""
+def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: float = 1.0) -> Moments:
+    """Return the moments of g h(z), for a gradient g taken as independent of z (gradient independence).
+
+    `favour` is E[g² h²]/(E[g²] E[h²]) where g went through what has weights in common with z.
+    """
     if wave.source is None:
         return scaled(base, float(wave.values.mean()))
-    return _Product(base, wave.source, wave.values, batch).moments(noises)
+    return _Product(base, wave.source, wave.values, batch, favour).moments(noises)
 
 
 def scaled(base: Moments, factor: float) -> Moments:
@@ -270,14 +273,14 @@ def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tup
 class _Product:
     """A gradient times a function h of a source."""
 
-    def __init__(self, base: Moments, source: Source, values: Array, batch: Batch) -> None:
+    def __init__(self, base: Moments, source: Source, values: Array, batch: Batch, favour: float) -> None:
         self.base, self.source, self.values, self.batch = base, source, values, batch
         self.plain = source.plain and base.field is None
         self.h = h = expand(values)
         self.favour, self.along = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
-        self.favour *= level * on_sphere(source, values)
+        self.favour *= level * on_sphere(source, values) * favour
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
         self.total, self.apart = self._total()

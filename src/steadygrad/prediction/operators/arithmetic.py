@@ -261,8 +261,13 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
     mean_a, mean_b = (a.q[:, None] + a.q) / 2, (b.q[:, None] + b.q) / 2
     uneven = (a.q[:, None] - a.q) * (b.q[:, None] - b.q) / 4
     d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
+    favour = run.leanings.met(a, run.leanings.of(b)) if run.tied else 1.0
     moments = Moments(
-        a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread), origin=Product(a, b) if run.remembers else None
+        a.mean * b.mean,
+        a.q * b.q * favour,
+        d * favour,
+        a.spread.plus(b.spread),
+        origin=Product(a, b) if run.remembers else None,
     )
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
     parts = [(s, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for s, k in parts_of(own)]
