@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -44,7 +45,8 @@ class Source:
     Hermite orders of the units do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how
     positions differ; their average is in `own_variance`. `root` are the moments of the units themselves. `free` is how
     free their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an
-    orthogonal matrix lie on a sphere.
+    orthogonal matrix lie on a sphere. `sphere` is of how many dimensions that is on which a norm puts what it takes
+    together.
     """
 
     mean: Array
@@ -66,6 +68,7 @@ class Source:
     root: Moments | None = None
     free: float = 1.0
     kurtosis: float = 0.0
+    sphere: float = math.inf
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
