@@ -83,6 +83,11 @@ def _normalized(
     return Signal(moments, wave, ancestors=x.ancestors, mark="approximate")
 
 
+def _damped(affine: tuple[float, float], variance: float, eps: float) -> tuple[float, float]:
+    """Return scale and shift, the scale less where a variance is small beside what is added to it."""
+    return affine[0] * (variance / (variance + eps)) ** 0.5, affine[1]
+
+
 def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
     """Return how positions differ relative to a variance, that of each position the same.
 
@@ -110,6 +115,7 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     field = _relative(m, dims, float(variance.mean()))
     field = field and field.of_one(units, run.batch.size)
     n = int(np.prod(call.args[1]))
+    affine = _damped(affine, float(variance.mean()), call.args[4])
     whole = _normalized(run, x, np.ones(1), gap, affine, units, field, n - 1)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     if not sizes(dims):
@@ -155,6 +161,7 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if field is not None:
         field = field.of_one(units, batch.size).centred(variance / max(float(m.q.mean()), 1e-300))
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
+    affine = _damped(affine, variance, call.args[7])
     whole = _normalized(run, x, own, m.d / variance, affine, units, field, free)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     if field is None:
@@ -243,9 +250,11 @@ def _by_group(
         own = field.of_one(units, run.batch.size).centred(variance / q)
         field = replace(own, across=np.clip(far, 0, 2))
     free = group / max(field.overlap_of_all(1), 1e-12) if field else group - 1
+    affine = _damped(affine, variance, eps)
     whole = _normalized(run, x, np.ones(1), gap, affine, units, field, free)
     whole = replace(whole, axes=axes_of(run, dims, out))
-    uneven = 1 / float((q / np.maximum(m.q, 1e-300)).mean())  # each example is divided by its own
+    each = np.maximum(m.q - m.mean**2, 1e-300)  # an example is divided by its own
+    uneven = 1 / float((each.mean() / each).mean())
     if field is None:  # of what a group's variance varies by, that of all units is in the examples' own
         share = max(1 - 2 / group + 2 / units, LEAST)
         return _with_statistics(run, whole, variance * uneven * share, eps, m.spread, each=True)
