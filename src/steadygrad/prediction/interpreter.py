@@ -27,6 +27,7 @@ from .batch import Batch
 from .conversions import require
 from .fakes import UNSEEN, Fakes
 from .kinship import Kinship
+from .leaning import Leanings
 from .memory import IN_PARTS, Memory
 from .outside import outside
 from .source import Source
@@ -130,6 +131,7 @@ class Interpreter(TorchDispatchMode):
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
         self.kinship, self.tied = Kinship(batch), False
+        self.leanings = Leanings(self.kinship)
         self.calls: list[Seen] | None = None
         self._where: Callable[[], str] = str
         self._fills = 0

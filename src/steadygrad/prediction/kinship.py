@@ -8,6 +8,7 @@ in common with its like. Kept relative to the second moments, so that numbers th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 Kin: TypeAlias = tuple[float, float]
 """The mean product of two tensors for one example, and for two, relative to the root of their second moments."""
+Joint: TypeAlias = tuple[float, float]
+"""The same as it is."""
+
+LINEAR = 0.01  # correlation below which what the fourth order leaves of a product of functions is below 1e-8
+DEEPEST = 100  # steps from a pair to those that it follows from: of more, four frames each, Python has too few
+ROUNDING = 1e-12  # of means of odd functions, which quadrature leaves at some 1e-17
+_born = itertools.count().__next__
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +52,7 @@ class Function:
     source: Source
     values: Array
     base: Moments | None = None
+    born: int = field(default_factory=_born)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +60,7 @@ class Sum:
     """A sum of signals, each times a number."""
 
     parts: tuple[tuple[Moments, float], ...]
+    born: int = field(default_factory=_born)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +69,7 @@ class Product:
 
     first: Moments
     second: Moments
+    born: int = field(default_factory=_born)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,12 +98,12 @@ class Data:
 Origin: TypeAlias = Through | Function | Sum | Product | Part | Beside | Data
 
 
-def _size(m: Moments) -> float:
-    return max(float(m.q.mean()), 1e-140)
-
-
 def _times(kin: Kin, factor: float) -> Kin:
     return kin[0] * factor, kin[1] * factor
+
+
+def _bounded(x: float) -> float:
+    return min(max(x, -1.0), 1.0)
 
 
 def _plus(*kins: Kin) -> Kin:
@@ -105,30 +116,65 @@ class Kinship:
 
     batch: Batch
     _known: dict[tuple[int, int], tuple[Moments, Moments, Kin]] = field(default_factory=dict)
-    _series: dict[int, tuple[Function, Array]] = field(default_factory=dict)
+    _series: dict[int, tuple[Function, Array, tuple[float, ...]]] = field(default_factory=dict)
+    _sizes: dict[int, tuple[Moments | Source, float, float]] = field(default_factory=dict)
+    _depth: int = 0
 
     def of(self, a: Moments, b: Moments) -> Kin:
         """Return E[a b]/sqrt(E[a²] E[b²]) for one example and for two distinct ones."""
-        key = (id(a), id(b)) if id(a) <= id(b) else (id(b), id(a))
+        i, j = id(a), id(b)
+        key = (i, j) if i <= j else (j, i)
         found = self._known.get(key)
         if found is None:
-            kin = self._found(a, b)
-            found = self._known[key] = (a, b, (float(np.clip(kin[0], -1, 1)), float(np.clip(kin[1], -1, 1))))
+            self._depth += 1
+            try:
+                own, other = self._found(a, b) if self._depth <= DEEPEST else self._means(a, b)
+            finally:
+                self._depth -= 1
+            found = self._known[key] = (a, b, (_bounded(own), _bounded(other)))
         return found[2]
 
     def itself(self, m: Moments) -> Kin:
         """Return those of a signal with itself."""
         apart = self.batch.distinct_mean(m.d) if len(m.q) > 1 else 0.0
-        return 1.0, 1 - apart / _size(m)
+        return 1.0, 1 - apart / self._size(m)
+
+    def correlation(self, x: Source, y: Source) -> Kin:
+        """Return the correlations of two sources, their means apart."""
+        if x is y:
+            return 1.0, 1 - (self.batch.distinct_mean(x.gap) if len(x.mean) > 1 else 0.0)
+        if x.root is None or y.root is None:
+            return 0.0, 0.0
+        (_, std_x, mean_x), (_, std_y, mean_y) = self._scale(x), self._scale(y)
+        scale, less = max(std_x * std_y, 1e-300), mean_x * mean_y
+        own, other = self._joint(x.root, y.root)
+        return _bounded((own - less) / scale), _bounded((other - less) / scale)
+
+    def _scale(self, m: Moments | Source) -> tuple[Moments | Source, float, float]:
+        """The mean over examples of the second moment, or of a source's deviation, and that of the mean."""
+        found = self._sizes.get(id(m))
+        if found is None:
+            size = max(float(m.q.mean()), 1e-140) if isinstance(m, Moments) else float(m.std.mean())
+            found = self._sizes[id(m)] = (m, size, float(m.mean.mean()))
+        return found
+
+    def _size(self, m: Moments) -> float:
+        return self._scale(m)[1]
+
+    def _mean(self, m: Moments) -> float:
+        return self._scale(m)[2]
+
+    def _root(self, a: Moments, b: Moments) -> float:
+        return math.sqrt(self._size(a) * self._size(b))
 
     def _found(self, a: Moments, b: Moments) -> Kin:
         if a is b or (a.origin is not None and a.origin is b.origin):
             return self.itself(a)
         match a.origin, b.origin:
-            case Sum(parts), _:
-                return self._of_sum(parts, a, b)
-            case _, Sum(parts):
-                return self._of_sum(parts, b, a)
+            case Sum() as x, y if not _is_newer(y, x):
+                return self._of_sum(x.parts, a, b)
+            case x, Sum() as y if not _is_newer(x, y):
+                return self._of_sum(y.parts, b, a)
             case Beside() as x, Beside() as y:
                 return self._beside(x, y, (a, b))
             case Through() as x, Through() as y:
@@ -140,13 +186,11 @@ class Kinship:
             case Function() as x, Function() as y:
                 return self._functions(x, y, (a, b))
             case Product() as x, Product() as y:
-                each = zip(self.of(x.first, y.first), self.of(x.second, y.second), strict=True)
-                own, other = (k * m for k, m in each)
-                return _times((own, other), self._scale(x, a) * self._scale(y, b))
+                return self._products(x, y, (a, b))
             case (Product() as x, _):
-                return self._of_product(x, a, b)
+                return _times(self._peeled(x, b), 1 / self._root(a, b))
             case (_, Product() as y):
-                return self._of_product(y, b, a)
+                return _times(self._peeled(y, a), 1 / self._root(a, b))
             case (Function() as x, _):
                 return self._of_function(x, a, b)
             case (_, Function() as y):
@@ -155,28 +199,26 @@ class Kinship:
                 return self._means(a, b)
 
     def _means(self, a: Moments, b: Moments) -> Kin:
-        product = float(a.mean.mean()) * float(b.mean.mean()) / math.sqrt(_size(a) * _size(b))
+        product = self._mean(a) * self._mean(b) / self._root(a, b)
         return product, product
 
     def _of_sum(self, parts: tuple[tuple[Moments, float], ...], a: Moments, b: Moments) -> Kin:
-        return _plus(*(_times(self.of(m, b), factor * math.sqrt(_size(m) / _size(a))) for m, factor in parts))
+        return _plus(*(_times(self.of(m, b), factor * math.sqrt(self._size(m) / self._size(a))) for m, factor in parts))
 
     def _beside(self, x: Beside, y: Beside, whole: tuple[Moments, Moments]) -> Kin:
         if [share for _, share in x.parts] != [share for _, share in y.parts]:
             return self._means(*whole)
-        size = math.sqrt(_size(whole[0]) * _size(whole[1]))
         pairs = zip(x.parts, y.parts, strict=True)
-        return _plus(
-            *(_times(self.of(m, n), share * math.sqrt(_size(m) * _size(n)) / size) for (m, share), (n, _) in pairs)
-        )
+        joint = _plus(*(_times(self._joint(m, n), share) for (m, share), (n, _) in pairs))
+        return _times(joint, 1 / self._root(*whole))
 
     def _through(self, x: Through, y: Through, after: tuple[Moments, Moments]) -> Kin:
-        size = math.sqrt(_size(after[0]) * _size(after[1]))
+        size = self._root(*after)
         bias = x.bias[1] if x.bias and y.bias and x.bias[0] == y.bias[0] else 0.0
         common = (bias / size, bias / size)
         if x.weight != y.weight:
             return common
-        before = math.sqrt(x.gain * y.gain * _size(x.before) * _size(y.before))
+        before = math.sqrt(x.gain * y.gain) * self._root(x.before, y.before)
         return _plus(_times(self.of(x.before, y.before), before / size), common)
 
     def _parts(self, x: Part, y: Part, parts: tuple[Moments, Moments]) -> Kin:
@@ -189,67 +231,95 @@ class Kinship:
             return self.itself(x.whole) if x.places == y.places else self._means(*parts)
         return 1 - float(f.within[lag]), 1 - float(f.across[lag])
 
-    def _scale(self, x: Product, whole: Moments) -> float:
-        return math.sqrt(_size(x.first) * _size(x.second) / _size(whole))
+    def _joint(self, a: Moments, b: Moments, factor: float = 1.0) -> Joint:
+        """A number times E[a b], which is not asked for where the number is a rounding error."""
+        if abs(factor) < ROUNDING:
+            return 0.0, 0.0
+        own, other = self.of(a, b)
+        size = factor * self._root(a, b)
+        return own * size, other * size
 
-    def _of_product(self, x: Product, a: Moments, b: Moments) -> Kin:
-        """E[x y s] = E[x] E[y s] + E[y] E[x s] - E[x] E[y] E[s], where all three vary little together."""
-        first, second, other = (float(m.mean.mean()) for m in (x.first, x.second, b))
-        size = math.sqrt(_size(a) * _size(b))
-        less = -first * second * other / size
-        return _plus(
-            _times(self.of(x.second, b), first * math.sqrt(_size(x.second) * _size(b)) / size),
-            _times(self.of(x.first, b), second * math.sqrt(_size(x.first) * _size(b)) / size),
-            (less, less),
-        )
+    def _peeled(self, x: Product, s: Moments) -> Joint:
+        """E[f g s] = E[f] E[g s] + E[g] E[f s] - E[f] E[g] E[s], where all three vary little together."""
+        f, g = self._mean(x.first), self._mean(x.second)
+        less = -f * g * self._mean(s)
+        return _plus(self._joint(x.second, s, f), self._joint(x.first, s, g), (less, less))
+
+    def _products(self, x: Product, y: Product, whole: tuple[Moments, Moments]) -> Kin:
+        """E[f g h k]: what the means of f and g leave with h k, and the reverse, that of both once; and what has none.
+
+        So f and g may be of what h k is made of, as a state is of the one before.
+        """
+        (f, g), (h, k) = (x.first, x.second), (y.first, y.second)
+        mf, mg, mh, mk = self._mean(f), self._mean(g), self._mean(h), self._mean(k)
+        fh, gk = self._joint(f, h), self._joint(g, k)
+        means = 3 * mf * mg * mh * mk
+        both = ((fh[i] - mf * mh) * (gk[i] - mg * mk) - mg * mk * fh[i] - mf * mh * gk[i] + means for i in (0, 1))
+        crossed = _plus(self._joint(f, k, -mg * mh), self._joint(g, h, -mf * mk))
+        joint = _plus(self._peeled(x, whole[1]), self._peeled(y, whole[0]), crossed, (next(both), next(both)))
+        return _times(joint, 1 / self._root(*whole))
 
     def _of_function(self, x: Function, a: Moments, b: Moments) -> Kin:
         """E[f(z) s] = E[f] E[s] + E[f'] Cov(z, s) for a Gaussian s; of a gradient times f(z) what the gradient has."""
-        series = self._expanded(x)
+        _, _, series = self._expanded(x)
         if x.base is not None:
-            return _times(self.of(x.base, b), float(series[0]) * math.sqrt(_size(x.base) / _size(a)))
-        constant = float(series[0]) * float(b.mean.mean()) / math.sqrt(_size(a) * _size(b))
+            return _times(self._joint(x.base, b, series[0]), 1 / self._root(a, b))
+        constant = series[0] * self._mean(b) / self._root(a, b)
         root = x.source.root
         if root is None:
             return constant, constant
-        mean, std = float(x.source.mean.mean()), max(float(x.source.std.mean()), 1e-150)
-        met = self.of(root, b)
-        less = mean * float(b.mean.mean())
-        slope = float(series[1]) / std / math.sqrt(_size(a) * _size(b))
-        own, other = (constant + slope * (k * math.sqrt(_size(root) * _size(b)) - less) for k in met)
+        _, std, mean = self._scale(x.source)
+        less = mean * self._mean(b)
+        slope = series[1] / max(std, 1e-150) / self._root(a, b)
+        own, other = (constant + slope * (k - less) for k in self._joint(root, b))
         return own, other
 
     def _functions(self, x: Function, y: Function, whole: tuple[Moments, Moments]) -> Kin:
         if (x.base is None) != (y.base is None):
             return self._means(*whole)
-        c = self._correlation(x.source, y.source)
-        masses = self._expanded(x) * self._expanded(y)
-        left = float(masses.sum()) - hermite.decay(1 - np.array(c)) @ masses
-        scale = math.sqrt(_size(whole[0]) * _size(whole[1]))
+        both = self._functions_alone(x, y)
         if x.base is None or y.base is None:
-            return float(left[0]) / scale, float(left[1]) / scale
-        met = self.of(x.base, y.base)
-        scale /= math.sqrt(_size(x.base) * _size(y.base))
-        return met[0] * float(left[0]) / scale, met[1] * float(left[1]) / scale
+            return _times(both, 1 / self._root(*whole))
+        return self._gradients((x, x.base), (y, y.base), whole, both)
 
-    def _expanded(self, x: Function) -> Array:
-        """Return a function's Hermite coefficients, the mean over examples."""
+    def _functions_alone(self, x: Function, y: Function) -> Joint:
+        """E[f(z) g(z')] of the functions without their gradients."""
+        own, other = self.correlation(x.source, y.source)
+        (_, a, (a0, a1, a2, a3)), (_, b, (b0, b1, b2, b3)) = self._expanded(x), self._expanded(y)
+        if max(abs(own), abs(other)) < LINEAR:
+            first, second, third = a1 * b1, a2 * b2, a3 * b3
+            mean = a0 * b0
+            return (
+                mean + own * (first + own * (second + own * third)),
+                mean + other * (first + other * (second + other * third)),
+            )
+        masses = a * b
+        left = float(masses.sum()) - hermite.decay(np.array((1 - own, 1 - other))) @ masses
+        return float(left[0]), float(left[1])
+
+    def _gradients(
+        self, x: tuple[Function, Moments], y: tuple[Function, Moments], whole: tuple[Moments, Moments], both: Joint
+    ) -> Kin:
+        """E[g f h k] of gradients g and h: what one has with the other whole, and the reverse, that of both once."""
+        (a, b), (one, g), (two, h) = whole, x, y
+        f, k = self._expanded(one)[2][0], self._expanded(two)[2][0]
+        own, other = self._joint(g, h)
+        twice = 2 * f * k
+        joint = _plus(self._joint(g, b, f), self._joint(a, h, k), (own * (both[0] - twice), other * (both[1] - twice)))
+        return _times(joint, 1 / self._root(a, b))
+
+    def _expanded(self, x: Function) -> tuple[Function, Array, tuple[float, ...]]:
+        """Return a function's Hermite coefficients, the mean over examples, and the first four of them."""
         found = self._series.get(id(x))
         if found is None:
             whole = hermite.expand(np.broadcast_to(x.values, x.source.nodes.shape)).plain.mean(0)
-            found = self._series[id(x)] = (x, whole)
-        return found[1]
+            found = self._series[id(x)] = (x, whole, tuple(whole[:4].tolist()))
+        return found
 
-    def _correlation(self, x: Source, y: Source) -> Kin:
-        """Return the correlations of two sources, their means apart."""
-        if x is y:
-            return 1.0, 1 - (self.batch.distinct_mean(x.gap) if len(x.mean) > 1 else 0.0)
-        if x.root is None or y.root is None:
-            return 0.0, 0.0
-        scale = max(float(x.std.mean()) * float(y.std.mean()), 1e-300)
-        size, less = math.sqrt(_size(x.root) * _size(y.root)), float(x.mean.mean()) * float(y.mean.mean())
-        own, other = (float(np.clip((k * size - less) / scale, -1, 1)) for k in self.of(x.root, y.root))
-        return own, other
+
+def _is_newer(x: Origin | None, y: Sum) -> bool:
+    """Whether x was made of what was there when y was: then y has nothing of x in it."""
+    return isinstance(x, Function | Sum | Product) and x.born > y.born
 
 
 def _of_data(x: torch.Tensor, y: torch.Tensor, batch: Batch) -> Kin:

@@ -32,6 +32,7 @@ class Memory:
         self._entries: dict[int, tuple[StorageWeakRef, Value | Patchwork]] = {}
         self._full = 4096
         self._parts: dict[int, tuple[StorageWeakRef, dict[Place, Signal]]] = {}
+        self._views: dict[int, tuple[StorageWeakRef, Value | Patchwork, dict[Hashable, Value]]] = {}
 
     def put(self, tensor: torch.Tensor, value: Value | Patchwork) -> None:
         """Set what is known of the tensor's storage."""
@@ -61,7 +62,21 @@ class Memory:
             found = self._of_parts(key, tensor)
             if found is not None:
                 return found
-        return part_of(entry[1], tensor, self.examples) if entry else NOTHING
+        if entry is None:
+            return NOTHING
+        if isinstance(entry[1], Signal) and not covers(tensor):
+            return self._view(key, entry, tensor)
+        return part_of(entry[1], tensor, self.examples)
+
+    def _view(self, key: int, entry: tuple[StorageWeakRef, Value | Patchwork], tensor: torch.Tensor) -> Value:
+        """Return a part of a signal, the same one wherever it is met: x - tanh(x) goes back through one gradient."""
+        known = self._views.get(key)
+        if known is None or known[1] is not entry[1]:
+            known = self._views[key] = (entry[0], entry[1], {})
+        place = (tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
+        if place not in known[2]:
+            known[2][place] = part_of(entry[1], tensor, self.examples)
+        return known[2][place]
 
     def _of_parts(self, key: int, tensor: torch.Tensor) -> Value | None:
         """Return what is known of a part that was written; of another one that it was written in parts."""
@@ -108,6 +123,7 @@ class Memory:
         """Drop what was known of memory that is gone."""
         self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
         self._parts = {key: entry for key, entry in self._parts.items() if not entry[0].expired()}
+        self._views = {key: entry for key, entry in self._views.items() if not entry[0].expired()}
         self._full = max(4096, 2 * len(self._entries))  # so that looking through all costs a constant an entry
 
 

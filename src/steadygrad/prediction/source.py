@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -49,9 +50,9 @@ class Source:
     Hermite orders of the units do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how
     positions differ; their average is in `own_variance`. `root` are the moments of the units themselves. `free` is how
     free their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an
-    orthogonal matrix lie on a sphere. `shared` and `alone` are the parts of `noise`: the batch's,
-    and single examples'. `of_signal` is the share that
-    the signal has in the second moment, beside a bias.
+    orthogonal matrix lie on a sphere. `sphere` is of how many dimensions that is on which a norm puts what it takes
+    together. `shared` and `alone` are the parts of `noise`, the batch's and single examples'; `of_signal` is the share
+    that the signal has in the second moment, beside a bias.
     """
 
     mean: Array
@@ -73,6 +74,7 @@ class Source:
     root: Moments | None = None
     free: float = 1.0
     kurtosis: float = 0.0
+    sphere: float = math.inf
     shared: Spread | None = None
     alone: Spread | None = None
     of_signal: float = 1.0
@@ -126,7 +128,7 @@ class Source:
 
     def rows(self, per_row: Array) -> Array:
         """Return one value an example from one value a row of `nodes`."""
-        return per_row.repeat(len(self.mean)) if self.alike else per_row
+        return per_row.repeat(len(self.mean)) if len(per_row) == 1 else per_row
 
     def square(self, below: Array, diagonal: Array) -> Array:
         """Return a symmetric matrix from its values at the pairs and on the diagonal."""
@@ -139,19 +141,19 @@ class Source:
     def difference(self, f: Expansion) -> Array:
         """Return E[(f(z_b) - f(z_b'))²]/2 for all pairs."""
         a = f.plain
-        if self.alike:
+        if len(a) == 1:
             return self.square(self.decay @ (a[0] * a[0]), _ZERO)
         i, j = self.pairs
         return self.square(((a[i] - a[j]) ** 2).sum(1) / 2 + (a[i] * a[j] * self.decay).sum(1), _ZERO)
 
     def covariance(self, f: Expansion, g: Expansion, settled: int = 0, without: int = 0) -> Array:
         """Return Cov(f(z_b)², g(z_b')²) for all pairs of examples, the diagonal included; without settled orders."""
-        if self.alike:
+        if len(f.square) == len(g.square) == 1:
             terms = f.square[0] * g.square[0]
             terms[: settled + 1] = terms[without] = 0.0
             own = terms.sum()
             return self.square(own - self.decay_of_squares @ terms, own)
-        a, b = f.square.copy(), g.square.copy()
+        a, b = (np.broadcast_to(x.square, (len(self.mean), x.square.shape[1])).copy() for x in (f, g))
         a[:, : settled + 1] = b[:, : settled + 1] = 0.0
         a[:, without] = b[:, without] = 0.0
         i, j = self.pairs

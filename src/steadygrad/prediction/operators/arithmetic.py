@@ -68,13 +68,14 @@ def _is_residual(run: Interpreter, values: list[Value]) -> bool:
 
 
 def _one_origin(values: list[Value]) -> bool:
-    """Whether all terms are functions of one source and one gradient, or constants."""
+    """Whether all terms are functions of one source and one gradient, or constants; the gradient itself is one."""
     signals = [v for v in values if isinstance(v, Signal)]
     if any(isinstance(v, Fill) and v.variance > 0 for v in values) and signals:
         return False
-    sources = {id(s.wave.source) if s.wave else None for s in signals}
+    known = [s for s in signals if s.wave is not None]
+    sources = {id(s.wave.source) for s in known if s.wave and (s.wave.source is not None or s.base is None)}
     bases = {id(s.base) if s.base is not None else None for s in signals}
-    return len(sources) <= 1 and len(bases) <= 1 and (None not in sources or bases != {None})
+    return len(sources) <= 1 and len(bases) <= 1 and (len(known) == len(signals) or bases != {None})
 
 
 def _term(run: Interpreter, value: Value) -> Signal | None:
@@ -261,8 +262,13 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
     mean_a, mean_b = (a.q[:, None] + a.q) / 2, (b.q[:, None] + b.q) / 2
     uneven = (a.q[:, None] - a.q) * (b.q[:, None] - b.q) / 4
     d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
+    favour = run.leanings.met(a, run.leanings.of(b)) if run.tied else 1.0
     moments = Moments(
-        a.mean * b.mean, a.q * b.q, d, a.spread.plus(b.spread), origin=Product(a, b) if run.remembers else None
+        a.mean * b.mean,
+        a.q * b.q * favour,
+        d * favour,
+        a.spread.plus(b.spread),
+        origin=Product(a, b) if run.remembers else None,
     )
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
     parts = [(s, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for s, k in parts_of(own)]

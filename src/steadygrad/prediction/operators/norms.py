@@ -9,6 +9,7 @@ and Hinton 2016). Scale and shift are followed where one number fills them, as a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -56,18 +57,35 @@ def _affine(run: Interpreter, weight: torch.Tensor | None, bias: torch.Tensor | 
 
 
 def _normalized(
-    run: Interpreter, x: Signal, std: Array, d: Array, affine: tuple[float, float], units: int, field: Field | None
+    run: Interpreter,
+    x: Signal,
+    std: Array,
+    d: Array,
+    affine: tuple[float, float],
+    units: int,
+    field: Field | None,
+    sphere: float,
 ) -> Signal:
-    """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift."""
+    """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift.
+
+    What a norm takes together lies on a sphere of so many dimensions.
+    """
     r, (scale, shift) = run.batch.followed, affine
     std = np.broadcast_to(std, (r,)) * abs(scale)
     gap = correlation_gap(d * scale * scale, std)
     if field is not None:
         field = field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300))
-    source = Source(np.full(r, shift), std, gap, units, CERTAIN, CERTAIN, own_variance=0.0, settled=2, field=field)
+    source = Source(
+        np.full(r, shift), std, gap, units, CERTAIN, CERTAIN, own_variance=0.0, settled=2, field=field, sphere=sphere
+    )
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
     return Signal(moments, wave, ancestors=x.ancestors, mark="approximate")
+
+
+def _damped(affine: tuple[float, float], variance: float, eps: float) -> tuple[float, float]:
+    """Return scale and shift, the scale less where a variance is small beside what is added to it."""
+    return affine[0] * (variance / (variance + eps)) ** 0.5, affine[1]
 
 
 def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
@@ -96,13 +114,16 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     units = features(call.out[0], dims, run.batch.size)
     field = _relative(m, dims, float(variance.mean()))
     field = field and field.of_one(units, run.batch.size)
-    whole = _normalized(run, x, np.ones(1), gap, affine, units, field)
+    n = int(np.prod(call.args[1]))
+    affine = _damped(affine, float(variance.mean()), call.args[4])
+    whole = _normalized(run, x, np.ones(1), gap, affine, units, field, n - 1)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     if not sizes(dims):
-        return _with_statistics(run, whole, 1 / float((1 / variance).mean()), call.args[4], m.spread, each=True)
-    n = int(np.prod(call.args[1]))
-    # Each position has a variance of its own, and of n terms E[1/s²] is 1/(1 - 2/n) of 1/E[s²].
-    made, mean, inverse = _with_statistics(run, whole, float(variance.mean()) * (1 - 2 / n), call.args[4], m.spread)
+        beside_mean = (1 - 1 / n) / float((1 / variance).mean())
+        return _with_statistics(run, whole, beside_mean, call.args[4], m.spread, each=True)
+    # Each position has a variance of its own, and of n terms, their mean taken out, E[1/s²] is n/(n - 3) of 1/σ².
+    least = max(1 - 3 / n, LEAST)
+    made, mean, inverse = _with_statistics(run, whole, float(variance.mean()) * least, call.args[4], m.spread)
     uneven = field_of(m, sizes(dims))
     return made, mean, inverse if uneven is None else _by_place(inverse, uneven.share, call.args[4])
 
@@ -139,7 +160,9 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     units, field = features(call.out[0], dims, batch.size), field_of(m, sizes(dims))
     if field is not None:
         field = field.of_one(units, batch.size).centred(variance / max(float(m.q.mean()), 1e-300))
-    whole = _normalized(run, x, own, m.d / variance, affine, units, field)
+    free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
+    affine = _damped(affine, variance, call.args[7])
+    whole = _normalized(run, x, own, m.d / variance, affine, units, field, free)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     if field is None:
         return _with_statistics(run, whole, variance * _inverse_share(run, x), call.args[7], m.spread)
@@ -226,11 +249,17 @@ def _by_group(
         far = (variance - q * (1 - field.across) + shared) / variance
         own = field.of_one(units, run.batch.size).centred(variance / q)
         field = replace(own, across=np.clip(far, 0, 2))
-    whole = _normalized(run, x, np.ones(1), gap, affine, units, field)
-    share, spread = 1.0, m.spread
-    if field is not None:
-        share, spread = max(1 - 2 * field.overlap_of_all(1) / group, LEAST), _spread(run, x, field, units)
-    return _with_statistics(run, replace(whole, axes=axes_of(run, dims, out)), variance * share, eps, spread)
+    free = group / max(field.overlap_of_all(1), 1e-12) if field else group - 1
+    affine = _damped(affine, variance, eps)
+    whole = _normalized(run, x, np.ones(1), gap, affine, units, field, free)
+    whole = replace(whole, axes=axes_of(run, dims, out))
+    each = np.maximum(m.q - m.mean**2, 1e-300)  # an example is divided by its own
+    uneven = 1 / float((each.mean() / each).mean())
+    if field is None:  # of what a group's variance varies by, that of all units is in the examples' own
+        share = max(1 - 2 / group + 2 / units, LEAST)
+        return _with_statistics(run, whole, variance * uneven * share, eps, m.spread, each=True)
+    share, spread = max(1 - 2 * field.overlap_of_all(1) / group, LEAST), _spread(run, x, field, units)
+    return _with_statistics(run, whole, variance * uneven * share, eps, spread)
 
 
 def _spread(run: Interpreter, x: Signal, own: Field, units: int) -> Spread:
@@ -308,7 +337,9 @@ def _own_share(g: Spread, divided: Spread, run: Interpreter) -> float:
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Two of n directions are taken out: the mean and the output itself."""
     n = int(np.prod(call.args[2]))
-    whole = _backward(run, call, call.args[4], call.args[5], 1 - 2 / n)
+    g = as_signal(run, run.value(call.args[0]))
+    removed = sum(_removed(g, lambda m: 1 / n, n)) if g else 0.0
+    whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0))
     return whole, *_scale_and_shift(run, call)
 
 
@@ -320,11 +351,12 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     g, dims = found
     if not call.args[7]:
         return _running_backward(run, call, g), *_scale_and_shift(run, call)
-    m, batch = g.moments, run.batch
-    apart = _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300)
+    batch = run.batch
     entries = batch.size * math.prod(sizes(dims))
-    removed = _removed(g, 1 - apart, entries)
-    kept = 1 - removed - 1 / entries
+    removed, along = _removed(
+        g, lambda m: 1 - _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300), entries
+    )
+    kept = 1 - removed - along
     if EXAMPLE in roles(run.dims(call.args[0])[1]):
         return _by_group_backward(run, call, call.args[6], call.args[2], 1)
     return _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), removed), *_scale_and_shift(run, call)
@@ -351,28 +383,30 @@ def _by_group_backward(
     if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
-    field = field_of(g.moments, sizes(dims))
-    common = (1 - field.mean()[0]) / group if field else 1 / group
-    removed = _removed(g, common, group * math.prod(sizes(dims)))
-    kept = 1 - removed - 1 / (group * math.prod(sizes(dims)))
+
+    def common(m: Moments) -> float:
+        field = field_of(m, sizes(dims))
+        return (1 - field.mean()[0]) / group if field else 1 / group
+
+    removed, along = _removed(g, common, group * math.prod(sizes(dims)))
+    kept = 1 - removed - along
     return _backward(run, call, statistic, weight, max(kept, 0.0), removed), *_scale_and_shift(run, call)
 
 
-def _removed(g: Signal, common: float, entries: int) -> float:
-    """Return what of a gradient goes with its mean, and with the output where entries share more than by chance."""
-    return common + max(common - 1 / entries, 0.0) * _beside_the_mean(g)
+def _removed(g: Signal, common: Callable[[Moments], float], entries: int) -> tuple[float, float]:
+    """Return what of a gradient goes: what entries share, and what lies by chance along the output z, one direction.
 
-
-def _beside_the_mean(g: Signal) -> float:
-    """Return how much of a common gradient that went through h(z) lies along the output, relative to its mean.
-
-    Of g h(z) with one g for all that a norm takes together, E[h]² lies along its mean and E[h z]² along z.
+    Of g h(z) with one g for all that a norm takes together, E[h]² lies along the mean and E[h z]² along z; with a g of
+    its own for each entry, E[h² z²] of `entries` lies along z: less where h is small where z is large.
     """
-    if g.wave is None or g.wave.source is None:
-        return 0.0
+    mean = common(g.moments)
+    if g.wave is None or g.wave.source is None or g.base is None:
+        return mean, 1 / entries
     z, w = hermite.tables()[:2]
-    h = g.wave.values.mean(0)
-    return float(h @ (w * z)) ** 2 / max(float(h @ w) ** 2, 1e-300)
+    h, square = g.wave.values.mean(0), (g.wave.values**2).mean(0)
+    size = max(float(square @ w), 1e-300)
+    shared = max(common(g.base) - 1 / entries, 0.0) * float(h @ (w * z)) ** 2 / size
+    return mean + shared, float(square @ (w * z * z)) / size / entries
 
 
 def _scale_and_shift(run: Interpreter, call: Call) -> tuple[Value, ...]:

@@ -190,7 +190,9 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
     if base is None:
         m = replace(forward(wave, run.batch, run.noises), origin=origin)
         return Signal(m, wave, ancestors=ancestors, mark=mark)
-    moments = replace(backward(base, wave, run.batch, run.noises), origin=origin)
+    met = run.leanings.of_function(wave.source, wave.values) if run.tied and wave.source is not None else {}
+    favour = run.leanings.met(base, met) if met else 1.0
+    moments = replace(backward(base, wave, run.batch, run.noises, favour), origin=origin)
     if known and origin is None:
         moments = replace(moments, origin=Sum(((base, float(wave.values.mean())),)))
     linear = signals[0].linear if wave.source is None else None

@@ -191,10 +191,10 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
         return None
     order = sorted(range(len(pieces)), key=lambda i: (pieces[i][0].role != EXAMPLE, not pieces[i][1], i))
     positions = [a.size for a, met in pieces if met and a.role == FEATURE]
-    values = data.double().reshape([a.size for a, _ in pieces]).permute(order).reshape(examples, *positions, -1)
-    moments = moments_of_data(values, run.batch)
+    values = data.reshape([a.size for a, _ in pieces]).permute(order).reshape(examples, *positions, -1)
+    moments = replace(moments_of_data(values, run.batch), origin=Data(values) if run.remembers else None)
     if positions:
-        field = fields.of_data(values.numpy())
+        field = fields.of_data(values.double().numpy())
         moments = replace(moments, field=field, excess=run.batch.off_diagonal(field.varied))
     numbers = iter(range(len(positions)))
     new = []
