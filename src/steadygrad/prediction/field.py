@@ -120,6 +120,17 @@ class Field:
         """Return the field with products that vary by so much more: as those of units that are alike at near places."""
         return replace(self, beyond=np.clip(self.beyond + variance * (1 - self.within) ** 2, 0.0, 1.0))
 
+    def by_chance(self, other: Field | None, units: float) -> float:
+        """Return the squared cosine of independent signals of so many units: the mean product of their correlations.
+
+        Over all pairs of positions of an example; the other's entries are independent from place to place where its
+        field is not known.
+        """
+        own = 1 - self.within
+        if other is None or other.sizes != self.sizes:
+            return float(own.flat[0]) / (self.count * units)
+        return float((self.weights * own * (1 - other.within)).sum()) / units
+
     @property
     def squares(self) -> tuple[Array, Array]:
         """E[(x·y/n)²] by lag, relative to q squared, of an example and of two: at most that of a place with itself."""

@@ -173,7 +173,7 @@ def _into(run: Interpreter, found: Any, weight: Fill, how: Geometry, shapes: tup
         units=inputs[1],
         batch=run.batch,
         noises=run.noises,
-        widening=outs[1] / inputs[1] * ratio**2,
+        widening=outs[1] / inputs[1] * ratio,
         places=math.prod(inputs[2:]),
     )
     return Signal(moments, base=moments, ancestors=g.ancestors, linear=weight.source, mark="approximate")
