@@ -72,7 +72,7 @@ def _windowed(
     kept = float(varied.flat[0]) / field.varied if field.varied > 0 else 1.0
     gaps = (strided(gap, how["stride"], new, transposed) for gap in (field.within, field.across))
     within, across = (1 - met * (1 - gap) for gap in gaps)
-    found = Field(share / max(taps, 1e-300), within, across, varied)
+    found = Field(share / max(taps, 1e-300), within, across, varied, given=field.given)
     return replace(m, field=found, excess=m.excess * kept), taps
 
 
