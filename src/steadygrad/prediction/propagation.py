@@ -77,8 +77,7 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
 
 def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
     """Return the same beside positions, and behind an orthogonal matrix: in powers of the size that came in."""
-    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(m.q) ** 2) * _alike(source, f, batch)
-    s = sensitivity(f)
+    total, s = _squares_vary(source, f, _mean(m.q), batch), sensitivity(f)
     extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
@@ -88,6 +87,17 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
         return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
     return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
+
+
+def squares_vary(wave: Wave, batch: Batch) -> float:
+    """Return the relative variance of one unit's square, averaged over the batch and positions."""
+    assert wave.source is not None
+    f = expand(wave.values)
+    return _squares_vary(wave.source, f, _mean(wave.source.rows(f.q)), batch)
+
+
+def _squares_vary(source: Source, f: Expansion, q: float, batch: Batch) -> float:
+    return _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), q**2) * _alike(source, f, batch)
 
 
 def _extra(source: Source, f: Expansion, total: float, s: float, batch: Batch) -> float:

@@ -44,7 +44,7 @@ class Source:
     Hermite orders of the units do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how
     positions differ; their average is in `own_variance`. `root` are the moments of the units themselves. `free` is how
     free their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an
-    orthogonal matrix lie on a sphere.
+    orthogonal matrix lie on a sphere. `terms` are the two waves that a folded sum is of, and the sum on the nodes.
     """
 
     mean: Array
@@ -66,6 +66,7 @@ class Source:
     root: Moments | None = None
     free: float = 1.0
     kurtosis: float = 0.0
+    terms: tuple[Wave, Wave, Array] | None = dataclasses.field(default=None)
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
