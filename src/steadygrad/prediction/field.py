@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -30,12 +31,14 @@ class Field:
     of an example, and of two distinct ones, at two positions that far apart, relative to the second moment. `beyond`,
     [*lags] or one number, is the variance of the product x·y/n of two distinct places, relative to the second moment
     squared, as `Moments.excess` is of two examples; at a lag its covariance with the product of two places that far on.
+    `given` is the share of it that lies between pairs of places in the data, and not between draws.
     """
 
     share: Array
     within: Array
     across: Array
     beyond: Array | float = 0.0
+    given: float = dataclass_field(default=0.0, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -61,6 +64,11 @@ class Field:
     def varied(self) -> float:
         """By how much products of two places vary."""
         return float(np.asarray(self.beyond).flat[0])
+
+    @property
+    def drawn(self) -> float:
+        """By how much they vary over draws."""
+        return self.varied * (1 - self.given)
 
     @property
     def varying(self) -> Array:
@@ -114,11 +122,23 @@ class Field:
         left = np.maximum(self.share - (2 * np.sqrt(self.share) - 1) * lost, 0.0)
         beyond = np.maximum(self.varying - float((self.weights * self.varying).sum()), 0.0)
         beyond = np.minimum(beyond * (1 - lost) / (1 + lost) / share**2, 1.0)
-        return Field(left / max(float(left.mean()), 1e-300), within, across, beyond)
+        return Field(left / max(float(left.mean()), 1e-300), within, across, beyond, given=self.given)
 
     def raised(self, variance: float) -> Field:
         """Return the field with products that vary by so much more: as those of units that are alike at near places."""
-        return replace(self, beyond=np.clip(self.beyond + variance * (1 - self.within) ** 2, 0.0, 1.0))
+        new = replace(self, beyond=np.clip(self.beyond + variance * (1 - self.within) ** 2, 0.0, 1.0))
+        return replace(new, given=min(self.given * self.varied / new.varied, 1.0)) if new.varied > 0 else new
+
+    def by_chance(self, other: Field | None, units: float) -> float:
+        """Return the squared cosine of independent signals of so many units: the mean product of their correlations.
+
+        Over all pairs of positions of an example; the other's entries are independent from place to place where its
+        field is not known.
+        """
+        own = 1 - self.within
+        if other is None or other.sizes != self.sizes:
+            return float(own.flat[0]) / (self.count * units)
+        return float((self.weights * own * (1 - other.within)).sum()) / units
 
     @property
     def squares(self) -> tuple[Array, Array]:
@@ -199,7 +219,7 @@ class Field:
     def scaled(self, factor: float) -> Field:
         """Return the field beside a term that is the same everywhere: `factor` of the second moment varies."""
         share = 1 + factor * (self.share - 1)
-        return Field(share, self.within * factor, self.across * factor, self.beyond * factor**2)
+        return Field(share, self.within * factor, self.across * factor, self.beyond * factor**2, given=self.given)
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment at a position is a power of what it was."""
@@ -225,14 +245,16 @@ class Field:
         Products of a term with the other vary as much as those within a term, so that of two terms alike nothing goes.
         """
         share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
-        beyond = (weight * np.sqrt(self.beyond) + rest * np.sqrt(other.beyond)) ** 2
-        return Field(share, within, across, beyond)
+        one, two = weight * np.sqrt(self.beyond), rest * np.sqrt(other.beyond)
+        return Field(share, within, across, (one + two) ** 2, given=_shared(self, other, one, two))
 
     def transposed(self, order: tuple[int, ...]) -> Field:
         """Return the field with its axes in another order."""
         if order == tuple(range(len(order))):
             return self
-        return Field(*(x.transpose(order) for x in (self.share, self.within, self.across, self.varying)))
+        return Field(
+            *(x.transpose(order) for x in (self.share, self.within, self.across, self.varying)), given=self.given
+        )
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -241,7 +263,9 @@ class Field:
         gone = tuple(i for i in range(self.share.ndim) if i not in axes)
         at = tuple(slice(None) if i in axes else 0 for i in range(self.share.ndim))
         share = self.share.mean(axis=gone) if gone else self.share
-        left = Field(share, self.within[at], self.across[at], self.left_over(gone) if gone else self.beyond)
+        left = Field(
+            share, self.within[at], self.across[at], self.left_over(gone) if gone else self.beyond, given=self.given
+        )
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
@@ -256,7 +280,13 @@ class Field:
         share = np.broadcast_to(self.share.reshape(self.sizes + (1,) * len(extra)), shape)
         beyond = self.varying[index[:1] + (None,) * len(extra)] * (1 - new[0]) ** 2
         beyond[index] = self.varying
-        return Field(share, new[0], new[1], beyond)
+        return Field(share, new[0], new[1], beyond, given=self.given)
+
+
+def _shared(one: Field, other: Field, first: Array | float, second: Array | float) -> float:
+    """Return the share of the data in a sum's products, as each term's own counts in them."""
+    a, b = (float(np.asarray(x).flat[0]) for x in (first, second))
+    return (one.given * a + other.given * b) / (a + b) if a + b > 0 else 0.0
 
 
 _NAMES = ("share", "within", "across")
@@ -304,7 +334,7 @@ def of_data(values: Array) -> Field:
     found = Field(share, np.maximum(1 - within, 0.0), across)
     same = 1 / (examples * found.count)
     expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
-    return found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0))
+    return replace(found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0)), given=1.0)
 
 
 def _mean_at_lag(values: Array) -> Array:

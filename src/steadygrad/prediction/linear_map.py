@@ -160,14 +160,14 @@ def backward(
 
     For J behind the layer, |J W x|² and |W^T J^T g|² share W: their relative covariance is 2 a/units, where a is the
     alignment |J J^T g|²/(|J|² |J^T g|²), which grows as the network behind loses rank. And W x = z is given: where g
-    lies along z, by the squared cosine `along`, W^T g is larger than for a W that knows nothing of x; of what lies
+    lies along z, by more than chance (`along`), W^T g is larger than for a W that knows nothing of x; of what lies
     along W x + b only the share of W x in it does. `widening` is how many entries of an example W makes of one,
     terms/units where it has no other positions; `places` how many positions its outcome W^T g has.
     """
-    along = min(g.along * (terms / units if widening is None else widening), 1.0)
     free, chance = _free(weight, terms, units), 1 / (units * places)
-    along = chance + (along - chance) * source.of_signal if source else along
-    pull = 1 + min(free, 1.0) * (along - chance) if source else 1.0  # what keeps lengths keeps them
+    along = min(g.along * (terms / units if widening is None else widening), 1 - chance)
+    along *= source.of_signal if source else 1.0
+    pull = 1 + min(free, 1.0) * along if source else 1.0  # what keeps lengths keeps them
     gain = (weight.variance * pull + weight.mean**2) * terms
     overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
     lift = weight.mean**2 * terms * (terms - 1)
@@ -178,7 +178,7 @@ def backward(
     noise = CERTAIN
     if free:
         noise = _matrix_noise(g, (2 * overlap + heavier) / units, apart / units, source, units, batch, noises)
-    spread = g.spread.plus(noise).modulated(2 / units, along if source else 0.0)
+    spread = g.spread.plus(noise).modulated(2 / units, along + chance if source else 0.0)
     grown = batch.growth(g, noises) if plain else blurring(overlap)
     excess = g.excess + free * grown / units
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
@@ -187,19 +187,8 @@ def backward(
         weight.mean * terms * g.mean,
         g.field.blurred(units / free, batch.size) if g.field and free else g.field,
     )
-    return Moments(
-        mean,
-        q,
-        d,
-        spread,
-        2 * overlap,
-        excess,
-        alignment,
-        along / pull,
-        field,
-        unit_apart=apart,
-        crossed=min(crossed, alignment),
-    )
+    left, met = (along + chance) / pull - chance, min(crossed, alignment)
+    return Moments(mean, q, d, spread, 2 * overlap, excess, alignment, left, field, unit_apart=apart, crossed=met)
 
 
 def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float]:

@@ -83,8 +83,7 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
 
 def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
     """Return the same beside positions, and behind an orthogonal matrix: in powers of the size that came in."""
-    total = _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), _mean(m.q) ** 2) * _alike(source, f, batch)
-    s = sensitivity(f)
+    total, s = _squares_vary(source, f, _mean(m.q), batch), sensitivity(f)
     extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
@@ -94,6 +93,17 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
         return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
     return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
+
+
+def squares_vary(wave: Wave, batch: Batch) -> float:
+    """Return the relative variance of one unit's square, averaged over the batch and positions."""
+    assert wave.source is not None
+    f = expand(wave.values)
+    return _squares_vary(wave.source, f, _mean(wave.source.rows(f.q)), batch)
+
+
+def _squares_vary(source: Source, f: Expansion, q: float, batch: Batch) -> float:
+    return _ratio(batch.pair_mean(source.covariance(f, f, source.settled)), q**2) * _alike(source, f, batch)
 
 
 def _extra(source: Source, f: Expansion, total: float, s: float, batch: Batch) -> float:
@@ -284,33 +294,6 @@ def scaled(base: Moments, factor: float) -> Moments:
     return replace(base, mean=base.mean * factor, q=base.q * square, d=base.d * square)
 
 
-def _alongside(source: Source, values: Array, h: Expansion, along: float) -> tuple[float, float, float]:
-    """Return by how much more of g h is left than of an independent g, what of it lies along z, and what that makes.
-
-    A share a of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
-    E[f² h²]/(E[f²] E[h²]) in place of 1. The rest lies anywhere else, so of n entries, with C the squared cosine of
-    h z and f, (g h)·z is to |g| |h z| as a C + (1 - a)(1 - C)/(n - 1), squared.
-    """
-    if source.onward is None or along <= 0:
-        return 1.0, along, 0.0
-    f, w = source.onward.values, tables()[1]
-    q, q_h = _mean(source.onward.expansion.q), _mean(h.q)
-    sizes = q * q_h
-    if sizes <= 0:
-        return 1.0, along, 0.0
-    places = source.field.count if source.field else 1
-    entries = source.units * places
-    more = along - 1 / entries  # as much lies along any one direction by chance
-    excess = _mean((f * values) ** 2 @ w) / sizes - 1
-    favour = max(1 + more * excess, 0.0)
-    back = values * source.nodes
-    size = _mean(back**2 @ w)
-    met = _mean(f * back @ w) ** 2 / q
-    chance = (1 - along) * max(size - met, 0.0) / max(entries - 1, 1.0)
-    whole = _mean(source.nodes**2 @ w) * q_h * favour
-    return favour, min((along * met + chance) / max(whole, 1e-300), 1.0), along * excess
-
-
 class _Product:
     """A gradient times a function h of a source."""
 
@@ -318,9 +301,9 @@ class _Product:
         self.base, self.source, self.values, self.batch = base, source, values, batch
         self.plain = source.plain and base.field is None
         self.h = h = expand(values)
-        self.favour, self.along, self.favoured = _alongside(source, values, h, base.along)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
+        self.favour, self.along, self.favoured = self._alongside()
         self.favour *= level * on_sphere(source, values) * favour
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
@@ -363,6 +346,44 @@ class _Product:
         g = self._of_gradient(h.sizes)
         agreed = h.overlap_of_all(self.batch.size)
         return replace(h.met(g), beyond=g.beyond * agreed), level * float((h.share * g.share).mean())
+
+    def _alongside(self) -> tuple[float, float, float]:
+        """Return by how much more of g h is left than of an independent g, and what of it lies along z, beyond chance.
+
+        And by how much it grows with what lies along f, relative to that.
+
+        A share a of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
+        E[f² h²]/(E[f²] E[h²]) in place of 1. The rest lies anywhere else: with C the squared cosine of h z and f, and
+        p and p' what of g lies along f and along h z by chance, (g h)·z is to |g| |h z| as a C + (1 - a)/(1 - p)
+        (p' - p C), squared; of n independent entries p = p' = 1/n.
+        """
+        source, onward = self.source, self.source.onward
+        if onward is None:
+            return 1.0, self.base.along, 0.0
+        f, w = onward.values, tables()[1]
+        q, q_h = _mean(onward.expansion.q), _mean(self.h.q)
+        if q * q_h <= 0:
+            return 1.0, self.base.along, 0.0
+        back = self.values * source.nodes
+        chances = [self._by_chance(x) for x in (onward.expansion, expand(back))]
+        a = min(max(self.base.along + chances[0], 0.0), 1.0)
+        excess = _mean((f * self.values) ** 2 @ w) / (q * q_h) - 1
+        favour = max(1 + (a - chances[0]) * excess, 0.0)
+        size = _mean(back**2 @ w)
+        met = _mean(f * back @ w) ** 2 / q
+        rest = (1 - a) / max(1 - chances[0], 1e-300) * max(size * chances[1] - met * chances[0], 0.0)
+        whole = _mean(source.nodes**2 @ w) * q_h * favour
+        left = min((a * met + rest) / max(whole, 1e-300), 1.0)
+        if source.field is None:
+            return favour, left - chances[0], a * excess
+        return favour, left - source.field.by_chance(self.field, source.units), a * excess
+
+    def _by_chance(self, f: Expansion) -> float:
+        """Return the squared cosine of the gradient that came in and a function of z, were they independent."""
+        source = self.source
+        if source.field is None:
+            return 1 / source.units
+        return field_through(source, f, 1.0).by_chance(self.base.field, source.units)
 
     def _d(self) -> Array:
         """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""

@@ -202,7 +202,7 @@ def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
     noise = run.noises.noise(0.0, 2 / output.numel(), 0.0, 2 * share)  # to first order in 1/N, the median 1
     moments = _described(Inputs((1,)), run)
     products = run.batch.off_diagonal(share)
-    moments = replace(moments, spread=noise, excess=products, alignment=share, crossed=share, along=share)
+    moments = replace(moments, spread=noise, excess=products, alignment=share, crossed=share)
     known, apart = 2 * run.batch.overlap(moments), 2 * run.batch.apart_of(moments)
     moments = replace(moments, unit_variance=known, unit_apart=apart)
     return Signal(moments, base=moments)

@@ -44,7 +44,7 @@ def _unit_moments(draws: Draws, values: Array, batch: Batch, noises: Noises) -> 
     spread = _fitted(draws, log, _overlaps(values), _along(values, root), noises)
     moments = Moments(mean, q, d, spread, float(each.var()))
     excess = _excess(values, moments, batch)
-    met, along = _alignment(values, root), float(_along(values, root).mean())
+    met, along = _alignment(values, root), float(_along(values, root).mean()) - 1 / values.shape[2]
     return replace(moments, excess=excess, alignment=met, crossed=met, along=along)
 
 

@@ -51,8 +51,9 @@ class Source:
     positions differ; their average is in `own_variance`. `root` are the moments of the units themselves. `free` is how
     free their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an
     orthogonal matrix lie on a sphere. `sphere` is of how many dimensions that is on which a norm puts what it takes
-    together. `shared` and `alone` are the parts of `noise`, the batch's and single examples'; `of_signal` is the share
-    that the signal has in the second moment, beside a bias.
+    together. `terms` are the two waves that a folded sum is of, and the sum on the nodes. `shared` and `alone` are the
+    parts of `noise`, the batch's and single examples'; `of_signal` is the share that the signal has in the second
+    moment, beside a bias.
     """
 
     mean: Array
@@ -75,6 +76,7 @@ class Source:
     free: float = 1.0
     kurtosis: float = 0.0
     sphere: float = math.inf
+    terms: tuple[Wave, Wave, Array] | None = dataclasses.field(default=None)
     shared: Spread | None = None
     alone: Spread | None = None
     of_signal: float = 1.0

@@ -72,11 +72,11 @@ class Moments:
     variance over one unit's draw of its batch-averaged square, relative to q squared; excess: [examples, examples],
     what E[(x·y/n)²] has beyond (E[x·y/n])², relative to q squared: products of examples vary too; alignment: for a
     gradient, the squared cosine of what the network makes of it and of what it makes of the signal, weighted by both
-    sizes; along: the squared cosine of the gradient and the signal of the same example; field: how positions differ,
-    None where there are none, or where their entries are independent; origin: how it came about (kinship.py);
-    unit_apart: by how much the unit variance of one example is beyond the covariance of two; parting: how d varies
-    beside q over draws, None where it is not followed; d/q is then that of a typical draw; crossed: the alignment of
-    one example's gradient with what the network makes of another's signal.
+    sizes; along: the squared cosine of the gradient and the signal of the same example, beyond that of independent ones
+    (`Field.by_chance`); field: how positions differ, None where there are none, or where their entries are independent;
+    origin: how it came about (kinship.py); unit_apart: by how much the unit variance of one example is beyond the
+    covariance of two; parting: how d varies beside q over draws, None where it is not followed; d/q is then that of a
+    typical draw; crossed: the alignment of one example's gradient with what the network makes of another's signal.
     """
 
     mean: Array

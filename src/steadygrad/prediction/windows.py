@@ -88,6 +88,11 @@ def strided(gaps: Array, stride: list[int], sizes: tuple[int, ...], transposed: 
     return gaps
 
 
+def products(by_lag: Array, windows: list[Window]) -> Array:
+    """Return the mean product of two windows by their lag, from those of positions."""
+    return along(by_lag, [_lags(w) for w in windows])
+
+
 def averaged(m: Moments, windows: list[Window]) -> Moments:
     """Return the moments of means over windows: of second moment by what two positions have in common."""
     assert m.field is not None
@@ -100,7 +105,7 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     scale = max(level, 1e-300)
     within, across = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
     field = Field(
-        share / share.mean(), within, across, m.field.varied
+        share / share.mean(), within, across, m.field.varied, given=m.field.given
     )  # beside their size products of sums vary as before
     return replace(m, q=m.q * level, d=m.d * kept, field=field, unit_variance=0.0)
 

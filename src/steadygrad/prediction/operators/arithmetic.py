@@ -15,9 +15,12 @@ import torch
 
 from steadygrad.prediction import hermite
 from steadygrad.prediction.axes import laid
+from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Product, Sum
 from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.propagation import squares_vary
+from steadygrad.prediction.side_by_side import as_met, folded
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import (
     Array,
@@ -106,13 +109,38 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
     mark, ancestors = worst(x.mark, y.mark, known), x.ancestors | y.ancestors
     if x.base is not None:
-        return Signal(moments, None, moments, ancestors, None, mark, parts=parts)
-    source, normal = gaussian(moments, units, run.batch), _is_gaussian(x) and _is_gaussian(y)
-    wave = Wave(source, source.nodes, gaussian=True)
+        return Signal(moments, _as_met((x, y), moments), moments, ancestors, None, mark, parts=parts)
+    normal = _is_gaussian(x) and _is_gaussian(y)
+    wave = None if normal or run.tied else _folded(run, x, y, sign, moments, units)
+    if wave is None:
+        source = gaussian(moments, units, run.batch)
+        wave = Wave(source, source.nodes, gaussian=True)
+        moments = replace(moments, unit_variance=source.own_variance)
+        source.root = moments if run.remembers else None
+    else:
+        moments = replace(moments, unit_variance=squares_vary(wave, run.batch))
     weak: Exactness = "exact" if normal else "approximate"
-    moments = replace(moments, unit_variance=source.own_variance)
-    source.root = moments if run.remembers else None
     return Signal(moments, wave, None, ancestors, None, worst(mark, weak), parts=parts)
+
+
+def _folded(run: Interpreter, x: Signal, y: Signal, sign: float, m: Moments, units: float) -> Wave | None:
+    """Return a sum that is no Gaussian as a function of one, where both terms are known as such."""
+    if x.wave is None or y.wave is None or x.wave.source is None or y.wave.source is None:
+        return None
+    return folded(x.wave, y.wave, sign, m, units, run.batch)
+
+
+def _as_met(terms: tuple[Signal, Signal], m: Moments) -> Wave | None:
+    """Return by what a gradient that skips a branch is larger where the stream was not zero, beside the branch's."""
+    found = [(s, met) for s in terms if s.wave is not None and (met := as_met(s.wave)) is not None]
+    if len(found) != 1:
+        return None
+    skip, met = found[0]
+    mean, q = float(met.values[0] @ hermite.tables()[1]), float(m.q.mean())
+    if not (mean > 0 and q > 0):
+        return None
+    share = min(float(skip.moments.q.mean()) / q, 1.0)
+    return Wave(met.source, np.sqrt(share * met.values / mean + 1 - share))
 
 
 def _in_common(run: Interpreter, x: Moments, y: Moments, sign: float) -> tuple[Array, Array]:
@@ -185,12 +213,18 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     d = x.d + y.d + sign * (x.mean[:, None] - x.mean) * (y.mean[:, None] - y.mean)
     total = max(float(q.mean()), 1e-300)
     spread = x.spread.scaled(float(x.q.mean()) / total).plus(y.spread.scaled(float(y.q.mean()) / total))
+    shares = float(x.q.mean()) / total, float(y.q.mean()) / total
+    field = x.field.mixed(shares[0], y.field, shares[1]) if x.field and y.field else None
     meeting = 4 * run.batch.pair_mean((x.product / total) * (y.product / total))
-    field = (
-        x.field.mixed(float(x.q.mean()) / total, y.field, float(y.q.mean()) / total) if x.field and y.field else None
-    )
-    alike = field.overlap(run.batch.size) if field else 1.0
-    return Moments(mean, q, d, spread.plus(run.noises.fresh(meeting * alike / units)), field=field)
+    if x.field and y.field:
+        meeting = 4 * shares[0] * shares[1] * _met(x.field, y.field, run.batch.size)
+    return Moments(mean, q, d, spread.plus(run.noises.fresh(max(meeting, 0.0) / units)), field=field)
+
+
+def _met(x: Field, y: Field, examples: int) -> float:
+    """Return the mean over pairs of examples and positions of the product of both terms' correlations."""
+    pairs = ((1 - x.within) * (1 - y.within), (1 - x.across) * (1 - y.across))
+    return float((x.weights * x.averaged(pairs, examples)).sum())
 
 
 def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

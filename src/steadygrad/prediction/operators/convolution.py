@@ -72,7 +72,7 @@ def _windowed(
     kept = float(varied.flat[0]) / field.varied if field.varied > 0 else 1.0
     gaps = (strided(gap, how["stride"], new, transposed) for gap in (field.within, field.across))
     within, across = (1 - met * (1 - gap) for gap in gaps)
-    found = Field(share / max(taps, 1e-300), within, across, varied)
+    found = Field(share / max(taps, 1e-300), within, across, varied, given=field.given)
     return replace(m, field=found, excess=m.excess * kept), taps
 
 
@@ -173,7 +173,7 @@ def _into(run: Interpreter, found: Any, weight: Fill, how: Geometry, shapes: tup
         units=inputs[1],
         batch=run.batch,
         noises=run.noises,
-        widening=outs[1] / inputs[1] * ratio**2,
+        widening=outs[1] / inputs[1] * ratio,
         places=math.prod(inputs[2:]),
     )
     return Signal(moments, base=moments, ancestors=g.ancestors, linear=weight.source, mark="approximate")

@@ -300,8 +300,12 @@ def _backward(
     weight: torch.Tensor | None,
     kept: float,
     removed: float = 0.0,
+    rows: float = math.inf,
 ) -> Value:
-    """The gradient over the deviation, without what the norm takes out: `removed` of it positions had in common."""
+    """The gradient over the deviation, without what the norm takes out: `removed` of it positions had in common.
+
+    Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance.
+    """
     g, known, affine = as_signal(run, run.value(call.args[0])), run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
         return run.lost(f"{call.name} of something that is no gradient")
@@ -317,7 +321,7 @@ def _backward(
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
-    moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=0.0, field=field)
+    moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=-1 / rows, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole
 
@@ -335,11 +339,11 @@ def _own_share(g: Spread, divided: Spread, run: Interpreter) -> float:
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """Two of n directions are taken out: the mean and the output itself."""
+    """Two of n directions are taken out: the mean, and the output itself, with what lies along it beyond chance."""
     n = int(np.prod(call.args[2]))
     g = as_signal(run, run.value(call.args[0]))
-    removed = sum(_removed(g, lambda m: 1 / n, n)) if g else 0.0
-    whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0))
+    removed = sum(_removed(g, lambda m: 1 / n, n)) + max(g.moments.along, -1 / n) if g else 0.0
+    whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
     return whole, *_scale_and_shift(run, call)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import hermite
+from steadygrad.prediction.averaged_units import unit_variance
 from steadygrad.prediction.axes import Axis, sizes
 from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
@@ -32,11 +33,17 @@ from .positions import Dims, axes_of, features, field_of, laid_out, on_a_grid
 aten = torch.ops.aten
 
 
-def pooled_signal(run: Interpreter, x: Signal, m: Moments, dims: Dims, out: torch.Tensor) -> Signal:
-    """Return a mean over positions as a signal: Gaussian with these moments."""
-    source = gaussian(m, features(out, dims, run.batch.size), run.batch)
+def pooled_signal(
+    run: Interpreter, x: Signal, m: Moments, dims: Dims, out: torch.Tensor, windows: list[Window] | None = None
+) -> Signal:
+    """Return a mean over positions as a signal: Gaussian with these moments; over windows units vary as they do."""
+    units = features(out, dims, run.batch.size)
+    own = unit_variance(x.wave, windows, run.batch) if windows and x.wave and x.base is None else None
+    if own is not None:
+        m = replace(m, spread=m.spread.plus(run.noises.fresh(max(own - x.moments.unit_variance, 0.0) / units)))
+    source = gaussian(m, units, run.batch)
     wave = Wave(source, source.nodes, gaussian=True) if x.base is None else None
-    m = replace(m, unit_variance=source.own_variance)
+    m = replace(m, unit_variance=source.own_variance if own is None else own)
     base = m if x.base is not None else None
     return Signal(m, wave, base, x.ancestors, None, "approximate", axes_of(run, dims, out))
 
@@ -71,7 +78,8 @@ def _grid(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
 
 
 def _full(field: Field, shape: tuple[int, ...]) -> Field:
-    return Field(*(a.reshape(shape) for a in (field.share, field.within, field.across, field.varying)))
+    lags = (a.reshape(shape) for a in (field.share, field.within, field.across, field.varying))
+    return Field(*lags, given=field.given)
 
 
 def _squeezed(m: Moments) -> Moments:
@@ -97,8 +105,9 @@ def mean_pool(run: Interpreter, call: Call) -> Value:
     if found is None:
         return run.lost(f"{call.name} of something that is no signal")
     x, dims = found
-    m = averaged(x.moments, _windows(call, call.args[0].shape, call.out.shape))
-    return pooled_signal(run, x, _squeezed(m), _outer(dims, call.out), call.out)
+    windows = _windows(call, call.args[0].shape, call.out.shape)
+    m = _squeezed(averaged(x.moments, windows))
+    return pooled_signal(run, x, m, _outer(dims, call.out), call.out, windows)
 
 
 def mean_pool_backward(run: Interpreter, call: Call) -> Value:
@@ -148,7 +157,7 @@ def _lags(source: Source, windows: list[Window], share: Array, ratio: float) -> 
     within, across = (
         strided(gap * ratio, stride, tuple(w.out for w in windows)) for gap in (field.within, field.across)
     )
-    return Field(share, np.minimum(within, 1.0), np.minimum(across, 2.0), field.varied)
+    return Field(share, np.minimum(within, 1.0), np.minimum(across, 2.0), field.varied, given=field.given)
 
 
 def max_pool_backward(run: Interpreter, call: Call) -> Value:

@@ -147,6 +147,7 @@ def _summed(run: Interpreter, call: Call, x: Signal, where: tuple[Dims, list[int
     m = x.moments
     field = field_of(m, sizes(dims))
     places = {a.role for i in gone for a in dims[i] if a.role >= 0}
+    windows: list[Window] | None = None
     if field is not None:
         windows = [Window(n, n, 0, n, 1) if i in places else Window(1, 1, 0, n, n) for i, n in enumerate(field.sizes)]
         m = averaged(replace(m, field=field), windows)
@@ -159,7 +160,8 @@ def _summed(run: Interpreter, call: Call, x: Signal, where: tuple[Dims, list[int
     keep = argument(call, "keepdim", False)
     left = tuple(() if i in gone else dim for i, dim in enumerate(dims) if keep or i not in gone)
     order = sorted({a.role for dim in left for a in dim if a.role >= 0})
-    return pooled_signal(run, x, m, renamed(left, {role: i for i, role in enumerate(order)}), call.out)
+    new = renamed(left, {role: i for i, role in enumerate(order)})
+    return pooled_signal(run, x, m, new, call.out, windows if features == 1 else None)
 
 
 def _of_independent(m: Moments, count: int) -> Moments:

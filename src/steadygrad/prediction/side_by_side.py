@@ -1,0 +1,84 @@
+"""A sum of two independent signals, as a function of one Gaussian: its entries are distributed as the sum's are.
+
+A stream that was rectified is no Gaussian, and a branch that joins it does not make it one: how often the sum is below
+zero says what the next rectifier leaves. The sum's distribution is that of the two, folded; it is held as the quantile
+function h at Φ(Z), and Z's correlations over examples and positions are those with which h(Z) has the sum's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri
+
+from .batch import Batch
+from .field import GRID
+from .hermite import Expansion, decay, expand, tables
+from .propagation import squares_vary
+from .source import Source, Wave, sensitivity
+from .spread import CERTAIN
+from .values import Array, Moments
+
+LEAST = 1e-3  # slope of log E[h²] below which a spread has no source to come from
+
+
+def folded(x: Wave, y: Wave, sign: float, m: Moments, units: float, batch: Batch) -> Wave | None:
+    """Return x + sign y, two independent functions of Gaussians, as one of these moments; None where h has no slope."""
+    first, second = x.values.mean(0), sign * y.values.mean(0)
+    values, w, q = _quantiles(first, second), tables()[1], float(m.q.mean())
+    size = float(values**2 @ w)
+    if not (size > 0 and q > 0):
+        return None
+    factor = (q / size) ** 0.5
+    values = values * factor
+    h = expand(values[None])
+    s = sensitivity(h)
+    if s < LEAST:
+        return None
+    gap = _gaps(m.d / np.maximum((m.q[:, None] + m.q) / 2, 1e-300), h)
+    field = m.field and m.field.of_one(units, batch.size).mapped(lambda lags: _gaps(lags, h))
+    sizes, settled = np.sqrt(m.q / q), min(t.source.settled if t.source else 0 for t in (x, y))
+    source = Source(
+        np.zeros(len(sizes)), sizes, gap, units, m.spread.scaled(1 / s), CERTAIN, 0.0, settled=settled, field=field
+    )
+    source.terms = Wave(x.source, first[None] * factor), Wave(y.source, second[None] * factor), values
+    wave = Wave(source, sizes[: len(source.nodes), None] * values)
+    source.own_variance = squares_vary(wave, batch) / (s * s)  # what the sum's square varies by is in its spread
+    return wave
+
+
+def as_met(wave: Wave) -> Wave | None:
+    """Return what a factor that a folded sum makes is on average, squared, given the term that is no Gaussian.
+
+    Where a rectified stream was zero the sum with a branch is as often below zero as above; elsewhere it hardly ever
+    is. None where the factor is of no such sum.
+    """
+    if wave.source is None or wave.source.terms is None:
+        return None
+    x, y, whole = wave.source.terms
+    z, w = tables()[:2]
+    if _is_line(x.values[0]):
+        x, y = y, x
+    if x.source is None or _is_line(x.values[0]):
+        return None
+    at = np.interp(x.values[0][:, None] + y.values[0], whole, z)
+    return Wave(x.source, (np.interp(at, z, wave.values.mean(0) ** 2) @ w)[None])
+
+
+def _is_line(values: Array) -> bool:
+    return bool(np.ptp(np.diff(values) / np.diff(tables()[0])) < 1e-6 * float(np.abs(values).max()))
+
+
+def _quantiles(x: Array, y: Array) -> Array:
+    """Return the values, at the nodes of a normal, of the increasing function of it that a sum of both is."""
+    z, w = tables()[:2]
+    order = np.argsort(sums := (x[:, None] + y).ravel(), kind="stable")
+    weights = np.outer(w, w).ravel()[order]
+    below, above = np.cumsum(weights), np.cumsum(weights[::-1])[::-1]
+    scores = np.where(below < above, ndtri(below - weights / 2), -ndtri(above - weights / 2))
+    return np.asarray(np.interp(z, scores, sums[order]))
+
+
+def _gaps(apart: Array, h: Expansion) -> Array:
+    """Return by how much Z differs where h(Z) differs by this much, relative to its second moment."""
+    found = np.maximum.accumulate(decay(GRID) @ h.plain[0] ** 2 / float(h.q[0]))
+    return np.asarray(np.interp(apart, found, GRID))
