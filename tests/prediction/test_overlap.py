@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from steadygrad.prediction.batch import exchangeable
 from steadygrad.prediction.overlap import aligning, growth, of_typical
 
 WIDTH = 200
@@ -70,3 +71,23 @@ def test_what_is_left_in_a_typical_draw_is_a_share():
         assert 0 <= of_typical(mean, overlap, weight) <= 1
         assert growth(mean, overlap, weight) >= 0
         assert aligning(overlap, mean * overlap) >= 0
+
+
+@pytest.mark.parametrize("size", [2, 8, 32])
+def test_the_log_of_a_mean_of_uneven_examples_varies_as_the_transform_says(size):
+    """By central differences in the variance, with the same draws on both sides."""
+    batch, rng = exchangeable(size), np.random.default_rng(3)
+    x = rng.standard_normal((20, 20_000, size))
+
+    def log_mean_and_weights(variance):
+        y = np.exp(variance**0.5 * x)
+        return np.log(y.mean(2)), ((y / y.sum(2, keepdims=True)) ** 2).sum(2)
+
+    def within(found, expected, slack):
+        assert expected == pytest.approx(found.mean(), abs=5 * found.std() / len(found) ** 0.5 + slack)
+
+    for variance in (0.3, 1.0, 2.5):
+        (low, _), (at, weights), (high, _) = (log_mean_and_weights(variance * f) for f in (0.9, 1.0, 1.1))
+        within((high.var(1) - low.var(1)) / (0.2 * variance), batch.gathered(variance), 0.002)
+        within(weights.mean(1), batch.concentration(variance), 0.001)
+        within(((at - at.mean(1, keepdims=True)) ** 3).mean(1), batch.skewed(variance), 0.001)

@@ -79,6 +79,21 @@ class Batch:
             return 1 / self.size
         return float(np.interp(math.sqrt(variance), _DEVIATIONS, _concentrations(self.size)))
 
+    def gathered(self, variance: float) -> float:
+        """Return d Var(log mean e^x)/d variance for independent normal x of this variance, one an example.
+
+        Where one example outweighs the others the mean is large and they add less: Σ w² less its covariance with it.
+        """
+        if variance <= 0 or self.size == 1:
+            return 1 / self.size
+        return float(np.interp(math.sqrt(variance), _DEVIATIONS, _of_log_means(self.size)[0]))
+
+    def skewed(self, variance: float) -> float:
+        """Return the third cumulant of the log of a mean of e^x, of independent normal x of this variance."""
+        if variance <= 0 or self.size == 1:
+            return 0.0
+        return float(np.interp(math.sqrt(variance), _DEVIATIONS, _of_log_means(self.size)[1]))
+
     def bounded(self, excess: Array | float, product: Array, q: Array) -> Array:
         """Return the excess of products of examples, no more than what is left of q q': E[(x·y)²] <= E[|x|² |y|²]."""
         size = float(q.sum()) / len(q)
@@ -113,22 +128,48 @@ class Batch:
 _DEVIATIONS = np.linspace(0.0, 6.0, 49)
 
 
+_STEP = 0.25
+_LOGS = np.arange(-60.0, 40.0, _STEP)  # of t
+
+
+@cache
+def _transforms() -> tuple[Array, Array, Array]:
+    """Return E[(t e^x)^n exp(-t e^x)], n = 0, 1, 2, of normal x of the deviations above, [deviations, logs of t]."""
+    z, weights, _, _ = tables()
+    found = np.empty((3, len(_DEVIATIONS), len(_LOGS)))
+    for i, deviation in enumerate(_DEVIATIONS):
+        spent = np.exp(np.minimum(_LOGS[:, None] + deviation * z, 700.0))
+        left = np.exp(-spent)
+        for n in range(3):
+            found[n, i] = (left * spent**n) @ weights
+    return found[0], found[1], found[2]
+
+
 @cache
 def _concentrations(size: int) -> Array:
     """Return E[Σ w²], w = e^x/Σ e^x, of independent normal x of the deviations above.
 
     1/s² = ∫ t e^(-st) dt, so it is B ∫ t E[e^(2x - t e^x)] E[e^(-t e^x)]^(B-1) dt, by the trapezoid rule in log t.
     """
-    z, weights, _, _ = tables()
-    step = 0.25
-    u = np.arange(-60.0, 40.0, step)
-    found = []
-    for deviation in _DEVIATIONS:
-        x = deviation * z
-        spent = np.exp(np.minimum(u[:, None] + x, 700.0))
-        alive = np.exp(-spent)
-        found.append(size * step * (((alive * spent**2) @ weights) * (alive @ weights) ** (size - 1)).sum())
-    return np.array(found)
+    alive, _, second = _transforms()
+    return np.asarray(size * _STEP * (second * alive ** (size - 1)).sum(1))
+
+
+@cache
+def _of_log_means(size: int) -> tuple[Array, Array]:
+    """Return the slope in v of Var L, L = log mean e^x over `size` normal x of variance v, and L's third cumulant.
+
+    E[exp(-t Σ e^x)] = E[exp(-t e^x)]^B is the chance that log E - log Σ e^x > log t for an exponential E. So the
+    cumulants of that difference are those of log E, and with the signs of -L those of L.
+    """
+    alive, first, _ = _transforms()
+    density = size * first * alive ** (size - 1)
+    mean = _STEP * density @ _LOGS
+    off = _LOGS - mean[:, None]
+    variance, skew = (_STEP * (density * off**n).sum(1) for n in (2, 3))
+    slope = np.gradient(variance, _DEVIATIONS**2)
+    slope[0] = 1 / size
+    return slope, skew[0] - skew
 
 
 @cache

@@ -13,7 +13,7 @@ from .field import Field
 from .overlap import aligning
 from .parting import begun
 from .source import Source
-from .spread import CERTAIN, Noises, Spread, within_bounds
+from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
 from .values import Array, Fill, Moments
 
 
@@ -174,10 +174,11 @@ def backward(
     q = gain * g.q + lift * g.mean**2
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
     plain = g.field is None and weight.form != "orthogonal" and (source is None or source.plain)
-    apart, heavier = _of_examples(g, noises, batch) if plain else (0.0, 0.0)
+    apart, heavier, gathered = _of_examples(g, noises, batch) if plain else (0.0, 0.0, 0.0)
     noise = CERTAIN
     if free:
-        noise = _matrix_noise(g, (2 * overlap + heavier) / units, apart / units, source, units, batch, noises)
+        noise = _matrix_noise(g, (2 * overlap + gathered) / units, apart / units, source, units, batch, noises)
+        noise = noise.shifted(log_mean((2 * overlap + heavier) / units) - log_mean((2 * overlap + gathered) / units))
     spread = g.spread.plus(noise).modulated(2 / units, along + chance if source else 0.0)
     grown = batch.growth(g, noises) if plain else blurring(overlap)
     excess = g.excess + free * grown / units
@@ -191,10 +192,15 @@ def backward(
     return Moments(mean, q, d, spread, 2 * overlap, excess, alignment, left, field, unit_apart=apart, crossed=met)
 
 
-def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float]:
-    """Return by how much a unit's variance of one example is beyond that of two, and what uneven sizes make of it."""
+def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float, float]:
+    """Return by how much a unit's variance of one example is beyond that of two, and what uneven sizes make of it.
+
+    That is what the mean of the log loses, and what its variance gains.
+    """
     apart = 2 * batch.apart_of(g)
-    return apart, (batch.concentration(noises.covariance(g.spread, g.spread)[1]) - 1 / batch.size) * apart
+    own = noises.covariance(g.spread, g.spread)[1]
+    one = 1 / batch.size
+    return apart, (batch.concentration(own) - one) * apart, (batch.gathered(own) - one) * apart
 
 
 def _matrix_noise(

@@ -474,13 +474,14 @@ class _Product:
         base, source = self.base, self.source
         if not self.plain:
             return base.spread.plus(source.spread.scaled(self.s)).plus(self._extra(noises, 0.0))
-        weighed = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
+        apart = noises.covariance(base.spread, base.spread)[1]
+        weighed, gathered = self.batch.concentration(apart), self.batch.gathered(apart)
         curve = passed(self.values, _mean(self.h.q), source.before, noises, self.batch, weighed)
-        heavier = weighed - 1 / self.batch.size
-        own = source.noise.centred.scaled(self.s).plus(self._extra(noises, heavier).centred)
+        one = 1 / self.batch.size
+        own = source.noise.centred.scaled(self.s).plus(self._extra(noises, gathered - one).centred)
         through = curve.of(source.before)
         added = through.plus(own)
-        uneven = heavier * max(self.apart - base.unit_apart, 0.0)
+        uneven = (weighed - one) * max(self.apart - base.unit_apart, 0.0)
         fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]

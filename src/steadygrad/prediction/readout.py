@@ -82,10 +82,11 @@ def _backward(known: Signal, run: Interpreter) -> dict[str, float]:
 def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, float, float]:
     batch: Batch = run.batch
     mean_q = float(known.moments.q.mean())
-    q, low, high = band(mean_q, run.noises.of(known.moments.spread))
+    mean, variance, third = run.noises.of(known.moments.spread)
+    apart, parting = run.noises.covariance(known.moments.spread, known.moments.spread)[1], known.moments.parting
+    q, low, high = band(mean_q, (mean, variance, third + batch.skewed(apart)))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
-    apart, parting = run.noises.covariance(known.moments.spread, known.moments.spread)[1], known.moments.parting
     lengths = -(parting.median_of_lengths(apart) if parting else apart) / 4
     # E[xy] of a pair, its lengths' logs apart, is (E e^(l/2))²/E e^l = e^(-v/4); 1 - that, which may be very small
     share = share * math.exp(lengths) - math.expm1(lengths)
