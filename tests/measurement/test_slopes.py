@@ -35,7 +35,7 @@ def test_the_share_is_that_of_entries_with_a_small_slope_away_from_zero(name, sh
     assert found.entries == x.numel()
 
 
-@pytest.mark.parametrize("function", OTHERS, ids=str)
+@pytest.mark.parametrize("function", OTHERS, ids=lambda f: getattr(f, "__name__", type(f).__name__))
 def test_what_is_flat_on_one_side_at_most_has_no_saturated_entries(function):
     torch.manual_seed(0)
     assert flat_share(function, 5 * torch.randn(64, 40)).saturated == 0
