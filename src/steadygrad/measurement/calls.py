@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
@@ -155,12 +155,14 @@ class Calls:
 
     def _await(self, row: Running, y: torch.Tensor) -> None:
         """Look at the gradient when the backward pass has it, or when it has ended."""
-        node, size = y.grad_fn, y.numel()
-        if node is None or size > SMALL or self._awaited_entries + size > _AWAITED:
+        size = y.numel()
+        if y.is_leaf:  # a parameter, whose gradient is asked for anyway; a hook on it would stay
+            self._awaited.append((row, get_gradient_edge(y)))
+        elif size > SMALL or self._awaited_entries + size > _AWAITED:
             y.register_hook(partial(self._backward, row))
         else:
             self._awaited_entries += size
-            self._awaited.append((row, GradientEdge(node, y.output_nr)))
+            self._awaited.append((row, get_gradient_edge(y)))
 
     @property
     def edges(self) -> list[GradientEdge]:
