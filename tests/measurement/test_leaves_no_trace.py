@@ -107,3 +107,28 @@ def test_several_inputs_and_named_inputs_are_unpacked():
     by_place, by_name = measure(model, (a, b)), measure(model, {"b": b, "a": a})
     assert by_place["fc"].q == by_name["fc"].q
     assert by_place["fc"].q == pytest.approx(model.fc(a).detach().square().mean().item())
+
+
+@pytest.mark.parametrize("entries", [4, 70_000])
+def test_no_hook_stays_on_a_parameter_that_a_module_returns(entries):
+    class Bias(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.ones(entries))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bias
+
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift = Bias()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.shift(x)
+
+    model, x = Shifted(), torch.ones(2, entries)
+    profile = measure(model, x, torch.zeros(2, entries), nn.MSELoss())
+    assert not model.shift.bias._backward_hooks
+    # The mean over all entries of (x + b)² has the gradient 2 (x + b) / entries at each b.
+    assert profile["shift"].grad_q == pytest.approx((4 / entries) ** 2)

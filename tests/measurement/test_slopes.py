@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from steadygrad.measurement.slopes import flat_share
-from steadygrad.measurement.unit_health import SMALL_SLOPE
+from steadygrad.measurement.unit_health import _POINTWISE, SMALL_SLOPE, slopes
 
 SATURATING = {
     "tanh": (torch.tanh, lambda z: 1 - torch.tanh(z) ** 2, 0.0),
@@ -61,3 +61,12 @@ def test_a_function_of_so_many_examples_alone_is_tried_on_as_many():
     mask = torch.ones(300, 1)
     x = torch.full((300, 100), 9.0)
     assert flat_share(lambda z: torch.tanh(z) * mask, x).saturated == 1
+
+
+@pytest.mark.parametrize("kind", sorted(_POINTWISE, key=str), ids=lambda kind: kind.__name__)
+def test_what_is_taken_for_pointwise_is_so(kind):
+    """A class of its own is not known, so its Jacobian is looked at."""
+    torch.manual_seed(0)
+    arguments = (0.1, 0.0) if kind is nn.Threshold else ()
+    own, x = type("Own", (kind,), {})(*arguments), torch.randn(64, 40)
+    assert all(map(torch.equal, slopes(own, x), slopes(kind(*arguments), x)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextvars import copy_context
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,7 +84,7 @@ class Moments:
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
         self._found: list[BatchMoments] = []
-        self._kinds: dict[Any, tuple[_Sums | None, bool]] = {}
+        self._takers: dict[Any, Callable[[int, torch.Tensor], None]] = {}
         self._sums: dict[tuple[int, torch.dtype], _Sums] = {}
         self._on_devices: list[tuple[int, torch.Tensor]] = []
         # What overflows is looked at again; only here NumPy need not say so.
@@ -94,15 +95,29 @@ class Moments:
         """Look at a tensor, which may change afterwards; return where its moments will be found."""
         place = len(self._found)
         self._found.append(_UNKNOWN)
-        kind = type(tensor), tensor.device, tensor.layout, tensor.dtype, tensor.shape
-        if kind not in self._kinds:
-            self._kinds[kind] = self._sums_of(tensor), _is_matrix(tensor) and len(tensor) == self.batch_size
-        sums, is_matrix = self._kinds[kind]
-        if sums is None:
-            self._on_devices.append((place, self._exact(tensor.detach())))
-        else:
-            self._quiet.run(sums.take, place, tensor if is_matrix else self._rows(tensor))
+        kind = tensor.shape, tensor.dtype, tensor.device, tensor.layout, type(tensor)
+        take = self._takers.get(kind)
+        if take is None:
+            take = self._takers[kind] = self._taker(tensor)
+        take(place, tensor)
         return place
+
+    def _taker(self, tensor: torch.Tensor) -> Callable[[int, torch.Tensor], None]:
+        """What looks at tensors of one kind."""
+        if not self.adds_up(tensor):
+            return self._take_on_device
+        entries = tensor.numel() // self.batch_size
+        kind = entries, torch.float64 if tensor.dtype == torch.float64 else torch.float32
+        if kind not in self._sums:
+            sums = _SmallSums if _are_small(self.batch_size, entries) else _Sums
+            self._sums[kind] = sums(self.batch_size, *kind)
+        run: Callable[..., None] = self._quiet.run
+        take = partial(run, self._sums[kind].take)
+        return take if _is_matrix(tensor, self.batch_size) else lambda place, x: take(place, self._rows(x))
+
+    def _take_on_device(self, place: int, tensor: torch.Tensor) -> None:
+        batch_size = self.batch_size if self._has_examples(tensor) else 0
+        self._on_devices.append((place, _exact(_real(tensor.detach()), batch_size)))
 
     def adds_up(self, x: torch.Tensor) -> bool:
         """Whether `balanced` will be known of a tensor: of one that has numbers on the CPU."""
@@ -110,19 +125,6 @@ class Moments:
 
     def _has_examples(self, x: torch.Tensor) -> bool:
         return x.dim() > 0 and x.numel() > 0 and x.shape[0] % self.batch_size == 0
-
-    def _exact(self, x: torch.Tensor) -> torch.Tensor:
-        return _exact(_real(x), self.batch_size if self._has_examples(x) else 0)
-
-    def _sums_of(self, tensor: torch.Tensor) -> _Sums | None:
-        """Where tensors of one kind are added up; None where that is done on their device."""
-        if not self.adds_up(tensor):
-            return None
-        kind = tensor.numel() // self.batch_size, torch.float64 if tensor.dtype == torch.float64 else torch.float32
-        if kind not in self._sums:
-            sums = _SmallSums if _are_small(self.batch_size, kind[0]) else _Sums
-            self._sums[kind] = sums(self.batch_size, *kind)
-        return self._sums[kind]
 
     def _rows(self, tensor: torch.Tensor) -> torch.Tensor:
         x = tensor.detach()
@@ -134,7 +136,7 @@ class Moments:
             for place, moments in zip(sums.places, self._quiet.run(sums.moments), strict=True):
                 self._found[place] = moments
         self._sums.clear()
-        self._kinds.clear()
+        self._takers.clear()
         self._read_devices()
         return self._found
 
@@ -255,8 +257,10 @@ def _are_small(examples: int, entries: int) -> bool:
     return examples <= _FEW and entries <= 4 * PIECE and examples * entries <= SMALL
 
 
-def _is_matrix(x: torch.Tensor) -> bool:
-    return x.layout == torch.strided and x.dim() == 2 and x.dtype in (torch.float32, torch.float64)
+def _is_matrix(x: torch.Tensor, batch_size: int) -> bool:
+    """Whether it is [examples, entries] as it comes."""
+    numbers = x.layout == torch.strided and x.dtype in (torch.float32, torch.float64)
+    return numbers and x.dim() == 2 and len(x) == batch_size
 
 
 def _real(x: torch.Tensor) -> torch.Tensor:

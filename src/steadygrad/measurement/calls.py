@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
@@ -52,8 +52,8 @@ class Composite:
     rows_before: int
 
 
-# An output, the row of the call that made it, and how often it had been written to by then.
-_Made = tuple[weakref.ref[torch.Tensor], int, int | None]
+# A tensor, the place of its moments, how often it had been written to by then, and the row of the call that made it.
+_Known = tuple[weakref.ref[torch.Tensor], int, int | None, int | None]
 
 # Gradients of small outputs are asked of the backward pass, which costs less than a hook on each, and are there all at
 # once when it has ended: so many entries of them, as few as one wide layer's gradient has.
@@ -77,7 +77,7 @@ class Calls:
     rows: list[Running] = field(default_factory=list)
     composites: list[Composite] = field(default_factory=list)
     moments: Moments = field(init=False)
-    _made_by: dict[int, _Made] = field(default_factory=dict)
+    _known: dict[int, _Known] = field(default_factory=dict)
     _entered: dict[nn.Module, torch.Tensor] = field(default_factory=dict)
     _fans: dict[nn.Module, Mapping[str, Fans] | None] = field(default_factory=dict)
     _awaited: list[tuple[Running, GradientEdge]] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Calls:
             return
         if not (module._modules and any(child is not None for child in module._modules.values())):
             self._record(path, module, _given(args, kwargs), y)
-        elif y.is_floating_point() and not self._unwritten(y):
+        elif y.is_floating_point() and ((known := self._unwritten(y)) is None or known[3] is None):
             # A sum in double precision is finite where every single precision number in it is.
             total = y.detach().sum(dtype=torch.float64)
             self.composites.append(Composite(path=path, module=module, total=total, rows_before=len(self.rows)))
@@ -129,14 +129,14 @@ class Calls:
         weighted = table is None or bool(table)  # a layer of unknown layout has parameters of its own
         if weighted:
             self._channel_axis = 1 if isinstance(module, _ConvNd) else -1
-        made = self._maker(given)
+        known = self._of(given)
         x = self._entered.pop(module, given) if self._entered else given
         row = Running(
             path=path,
             module=module,
             output=self.moments.add(y),
             shape=y.shape,
-            source=None if made is None else made[1],
+            source=None if known is None else known[3],
             fans=table,
             rectified=type(module) is nn.ReLU and self._is_rectified(module, y),
         )
@@ -144,7 +144,7 @@ class Calls:
             row.entering = None if x is None else self.entering(x)
         elif x is not None and not row.rectified:
             row.health = unit_health(module, x, self._axis(x))
-        self._made_by[id(y)] = weakref.ref(y), len(self.rows), _version(y)
+        self._known[id(y)] = weakref.ref(y), row.output, _version(y), len(self.rows)
         self.rows.append(row)
         if y.requires_grad:
             self._await(row, y)
@@ -155,12 +155,14 @@ class Calls:
 
     def _await(self, row: Running, y: torch.Tensor) -> None:
         """Look at the gradient when the backward pass has it, or when it has ended."""
-        node, size = y.grad_fn, y.numel()
-        if node is None or size > SMALL or self._awaited_entries + size > _AWAITED:
+        size = y.numel()
+        if y.is_leaf:  # a parameter, whose gradient is asked for anyway; a hook on it would stay
+            self._awaited.append((row, get_gradient_edge(y)))
+        elif size > SMALL or self._awaited_entries + size > _AWAITED:
             y.register_hook(partial(self._backward, row))
         else:
             self._awaited_entries += size
-            self._awaited.append((row, GradientEdge(node, y.output_nr)))
+            self._awaited.append((row, get_gradient_edge(y)))
 
     @property
     def edges(self) -> list[GradientEdge]:
@@ -174,19 +176,24 @@ class Calls:
                 self._backward(row, gradient)
         self._awaited.clear()
 
-    def _maker(self, x: torch.Tensor | None) -> _Made | None:
-        made = self._made_by.get(id(x))
-        return made if made is not None and made[0]() is x else None
+    def _of(self, x: torch.Tensor | None) -> _Known | None:
+        known = self._known.get(id(x))
+        return known if known is not None and known[0]() is x else None
 
-    def _unwritten(self, x: torch.Tensor) -> _Made | None:
-        """What made a tensor, where nothing has written to it since."""
-        made = self._maker(x)
-        return made if made is not None and made[2] is not None and made[2] == _version(x) else None
+    def _unwritten(self, x: torch.Tensor) -> _Known | None:
+        """What is known of a tensor, where nothing has written to it since."""
+        known = self._of(x)
+        return known if known is not None and known[2] is not None and known[2] == _version(x) else None
 
     def entering(self, x: torch.Tensor) -> int:
-        """Return the place of an input's moments: those of the row that made it, where nothing has written to it."""
-        made = self._unwritten(x)
-        return self.moments.add(x) if made is None else self.rows[made[1]].output
+        """Return the place of an input's moments: where nothing has written to it, those that it had before."""
+        known = self._unwritten(x)
+        if known is not None:
+            return known[1]
+        place = self.moments.add(x)
+        if self._of(x) is None:
+            self._known[id(x)] = weakref.ref(x), place, _version(x), None
+        return place
 
     def _axis(self, x: torch.Tensor) -> int:
         """Units are channels after a convolution, features after anything else."""

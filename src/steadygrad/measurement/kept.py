@@ -92,9 +92,9 @@ def _put_back(contents: list[tuple[Any, _Entries]]) -> None:
 
 def _holds(container: Any, before: _Entries) -> bool:
     entries, values = before
-    if len(container) != len(entries) or not all(map(operator.is_, container, entries)):
-        return False
-    return not isinstance(container, dict) or all(map(operator.is_, container.values(), values))
+    if isinstance(container, dict):  # keys that are equal are the same key
+        return list(container) == entries and all(map(operator.is_, container.values(), values))
+    return len(container) == len(entries) and all(map(operator.is_, container, entries))
 
 
 def _refill(container: Any, before: _Entries) -> None:
