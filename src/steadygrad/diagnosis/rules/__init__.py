@@ -122,7 +122,8 @@ _BY_CAUSE = (
         explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "BWD001", "NUM002"),
     ),
     rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("LOS003", "NUM001", "FWD006", "BWD002")),
-    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, *_NO_GRADIENT)),
+    # Weights in half precision are the cause of what overflows and of an epsilon that is nothing.
+    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, *_NO_GRADIENT, "NUM001", "NUM002")),
 )
 
 # What is wrong before the first step is not the doing of a step: it explains whatever steps show. A model without
