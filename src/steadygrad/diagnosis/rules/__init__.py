@@ -95,8 +95,7 @@ _BY_CAUSE = (
     rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("DAT004", *_FORWARD, "FWD005")),
     rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_FORWARD, "FWD005", "FWD003")),
     rule("FWD002", "exploding-signal", exploding_signal, explained_by=_FORWARD),
-    # Outputs that are clamped start far off and cannot move: that they cannot is what is wrong.
-    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002", "BWD003")),
+    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002")),
     rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_START, "FWD002")),
     # NaN in the data explains neither of the two: what is measured is a batch that is finite.
     rule(
