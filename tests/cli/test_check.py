@@ -124,8 +124,7 @@ def test_what_the_users_code_prints_does_not_get_into_the_json(run, setup):
         ("made(model=nn.ReLU())", "`model` must have at least one parameter, got ReLU without any."),
         ("made(model=nn.Sequential(nn.Linear(5, 3)))", "shapes cannot be multiplied"),
         ("made(loss_fn=nn.CrossEntropyLoss(reduction='none'))", "scalar"),
-        ("made(loss_fn=lambda y, t: 3.0)", "got float"),
-        ("made(loss_fn=lambda y, t: y.detach().sum())", "gradient"),
+        ("made(loss_fn=lambda y, t: 'high')", "got str"),
         ("made(loss_fn=lambda y, t: y.missing)", "raised AttributeError"),
         ("made(los_fn=None)", "Did you mean 'loss_fn'?"),
     ],
@@ -135,6 +134,13 @@ def test_a_setup_that_cannot_be_used_is_one_line_and_status_two(run, setup, expr
     assert (status, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("loss", ["3.0", "y.detach().sum()", "y.sum().item()"])
+def test_a_loss_without_a_gradient_is_a_finding_and_status_one(run, setup, loss):
+    status, out, _ = run("check", setup(f"made(loss_fn=lambda y, t: {loss})"))
+    assert status == 1
+    assert "BWD003" in out
 
 
 @pytest.mark.parametrize("form", ["--json", "--sarif"])

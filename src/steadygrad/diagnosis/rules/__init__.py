@@ -95,8 +95,7 @@ _BY_CAUSE = (
     rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("DAT004", *_FORWARD, "FWD005")),
     rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_FORWARD, "FWD005", "FWD003")),
     rule("FWD002", "exploding-signal", exploding_signal, explained_by=_FORWARD),
-    # Outputs that are clamped start far off and cannot move: that they cannot is what is wrong.
-    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002", "BWD003")),
+    rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002")),
     rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_START, "FWD002")),
     # NaN in the data explains neither of the two: what is measured is a batch that is finite.
     rule(
@@ -122,7 +121,8 @@ _BY_CAUSE = (
         explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "BWD001", "NUM002"),
     ),
     rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("LOS003", "NUM001", "FWD006", "BWD002")),
-    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, *_NO_GRADIENT)),
+    # Weights in half precision are the cause of what overflows and of an epsilon that is nothing.
+    rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, *_NO_GRADIENT, "NUM001", "NUM002")),
 )
 
 # What is wrong before the first step is not the doing of a step: it explains whatever steps show. A model without

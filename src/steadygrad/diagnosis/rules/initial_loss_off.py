@@ -3,13 +3,14 @@
 An uninformed softmax over K classes has the loss ln K. Logits of deviation s raise it by s²/2 at first. At s = sqrt(2
 ln K) the softmax freezes: one class takes all of the probability, at random, and the loss, 2 ln K there, grows as s
 sqrt(2 ln K) from then on; at twice that scale it comes near to 4 ln K, from below, the nearer the more classes there
-are. It begins sure and wrong, its weights multiply the gradient as they multiplied the signal, and the steps that
-would suit a calm one throw it about. `warn` where the mean loss of the examples is above 4 ln K, and would be by two
-standard errors if labels fell on these outputs at random; `error` beyond 8 ln K. In a regression the head's scale
-multiplies the outputs on their way and the gradient on its way back alike, so of the factor e^6 in second moments over
-which networks were seen to train each may use e^3: `warn` where the squared outputs are that many times the squared
-targets (or 1, for smaller ones) by two standard errors, `error` beyond e^6. A loss that is low is no defect: the model
-may have been trained before.
+are. It begins sure and wrong, its weights multiply the gradient as they multiplied the signal, and the steps that would
+suit a calm one throw it about. `warn` where the mean loss of the examples is above 4 ln K, and would be by two standard
+errors if labels fell on these outputs at random; `error` beyond 8 ln K. In a regression the head's scale multiplies the
+outputs on their way and the gradient on its way back alike, so of the factor e^6 in second moments over which networks
+were seen to train each may use e^3: `warn` where the squared outputs are that many times the squared targets (or 1, for
+smaller ones) by two standard errors, `error` beyond e^6. A loss that is low is no defect: the model may have been
+trained before. Outputs of which most lie at an end of their range, as behind a clamp, have no gradient, and that is
+another rule's matter.
 
 What to do: draw the last layer's weights smaller (gain 1, or zero); look at the scale of what enters it.
 
@@ -63,16 +64,29 @@ _FROZEN = 4.0
 _LOUD = math.sqrt(OUT_OF_SCALE)
 # The thresholds are far from any calm start: a model just above them by chance is loud as well.
 _STANDARD_ERRORS = 2
+_MOST = 0.5
 _NORMALISED = ("LogSoftmax", "LogSigmoid", "Log")
 
 
 def check(run: LossRun) -> Iterator[Finding]:
     """One finding, for the first loss that is too large."""
     for pair in run.pairs:
+        if _is_cut_off(pair):
+            continue
         found = _of_classes(pair) or _of_numbers(pair)
         if found is not None:
             yield found
             return
+
+
+def _is_cut_off(pair: LossPair) -> bool:
+    """Whether most outputs lie at an end of their range: that they start there is not the fault, but that they stay."""
+    x, low, high = pair.input, pair.head.low, pair.head.high
+    if not (math.isfinite(low) and math.isfinite(high) and x.numel()):
+        return False
+    # Compared in the outputs' own format, in which the ends of the range are rounded.
+    ends = torch.tensor([low, high], dtype=x.dtype)
+    return float(torch.isin(x, ends).double().mean()) > _MOST
 
 
 def _of_classes(pair: LossPair) -> Finding | None:
