@@ -22,6 +22,7 @@ import torch
 from steadygrad.theory.softmax_at_init import collision_at_init
 
 from .batch import Batch
+from .drawn_heads import Heads, Tokens
 from .field import Array, white
 from .spread import CERTAIN
 from .values import Moments
@@ -185,6 +186,14 @@ class Attention:
         field = replace(field, beyond=_varied(value))
         return Moments(value.mean, value.q * level, d, value.spread, excess=value.excess, field=field)
 
+    @property
+    def heads(self) -> Heads:
+        """The heads as they are drawn; of masks the causal one is told apart."""
+        keys = self.reach.keys
+        scale = round(self.scale * math.sqrt(_size(self.query) * _size(self.key) * self.width), 1)
+        causal = keys.size > 1 and float(keys[0]) < float(keys[-1])
+        return Heads(self.reach.all_keys, self.width, min(scale, STEEPEST) / math.sqrt(self.width), causal)
+
     def drawn_along(self, collision: Array) -> Array:
         """Return how far weights follow what is like the query's favourite: s² of flat weights, 1 of an argmax.
 
@@ -260,6 +269,13 @@ def _of_tokens(value: Moments, batch: Batch) -> float:
     if value.field is None:
         return 0.0
     return max(value.unit_variance / 2 - replace(value.field, beyond=0.0).overlap_of_all(batch.size), 0.0)
+
+
+def tokens(m: Moments, batch: Batch) -> Tokens:
+    """Return tokens as heads are drawn for: features in half octaves, correlations to a twentieth."""
+    vary = _of_tokens(m, batch)
+    own, other = (round(20 * (1 - gap)) / 20 for gap in apart(m))
+    return Tokens(2 ** (round(2 * math.log2(1 / vary)) / 2) if vary > 0 else math.inf, own, other)
 
 
 def _varied(m: Moments) -> float:

@@ -140,6 +140,16 @@ class Field:
             return float(own.flat[0]) / (self.count * units)
         return float((self.weights * own * (1 - other.within)).sum()) / units
 
+    def raised_to(self, overlap: float, examples: int) -> Field:
+        """Return the field with products that vary so much more that the overlap is no less than this."""
+        missing = overlap - self.overlap(examples)
+        room = tuple(1 - square for square in self.squares)
+        left = float((self.weights * self.averaged((room[0], room[1]), examples)).sum())
+        if missing <= 0 or left <= 0:
+            return self
+        whole = float(self.averaged(self.squares, examples).flat[0])
+        return replace(self, beyond=np.minimum(self.beyond + min(missing * whole / left, 1.0), 1.0))
+
     @property
     def squares(self) -> tuple[Array, Array]:
         """E[(x·y/n)²] by lag, relative to q squared, of an example and of two: at most that of a place with itself."""

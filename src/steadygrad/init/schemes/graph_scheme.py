@@ -12,6 +12,7 @@ from torch import nn
 from steadygrad.errors import SteadygradError
 from steadygrad.init.critical_point import critical_point
 from steadygrad.init.graph import Node, trace
+from steadygrad.init.graph.borders import Borders
 from steadygrad.init.graph.flow import Flow
 from steadygrad.init.graph.sites import Join, Site, Sites
 from steadygrad.init.parameters import Parameter
@@ -57,6 +58,7 @@ class GraphScheme:
         nodes, outputs = trace(model, inputs)
         self.flow = Flow(nodes, outputs, self._number)
         self.sites = Sites(self.flow)
+        self.borders = Borders(self.flow)
         self.choices: dict[str, Choice] = {}
         self.factors = self._branch_ends()
         self.typical: dict[Site, float] = {}
@@ -145,6 +147,7 @@ class GraphScheme:
         # A table's rows come out as they are: nothing enters.
         entering = sizes.of(site.entering).q if self.flow.fed_by(site.node) else 1.0
         entering *= self.typical.get(site.before, 1.0) if site.before is not None else 1.0
+        entering *= self.borders.of(site.node)
         q, bias, reason = self._target(site, p, sizes)
         self._choose(p, math.sqrt(max(q - bias**2, 0.0)), entering, reason)
         self._bias(p, bias)
@@ -164,7 +167,7 @@ class GraphScheme:
         try:
             bias = f"{p.path}.bias".lstrip(".") in self.parameters
             found = critical_point(
-                site.follows.theory(), site.depth, p.shape[0], bias=bias, orthogonal=self.recipe is Orthogonal
+                site.follows.theory(), site.depth, _terms(p), bias=bias, orthogonal=self.recipe is Orthogonal
             )
         except ValueError as error:
             return 1.0, 0.0, f"unit gain: {error}"
@@ -178,7 +181,8 @@ class GraphScheme:
     def _again(self, p: Parameter, site: Site, sizes: SecondMoments) -> Size:
         """A layer that is called again has the scale of its first call."""
         assert p.fans is not None
-        return Size(0.0, sizes.of(site.entering).q * p.fans.fan_in * self.choices[p.name].recipe.rms ** 2)
+        entering = sizes.of(site.entering).q * self.borders.of(site.node)
+        return Size(0.0, entering * p.fans.fan_in * self.choices[p.name].recipe.rms ** 2)
 
     def _kept(self, site: Site, sizes: SecondMoments) -> Size | None:
         """A weight that stays as it is counts with its own second moment."""
@@ -206,6 +210,11 @@ class GraphScheme:
             assert p.plain is not None
             return Choice(p.plain, "as ever")
         return Choice(self.recipe(1 / math.sqrt(p.fans.fan_in)), "not run on these inputs: unit gain")
+
+
+def _terms(p: Parameter) -> int:
+    """How many terms the next layer sums: the units, and of a convolution's each position of a window."""
+    return p.shape[0] * math.prod(p.shape[2:])
 
 
 def _sizes(inputs: Any) -> Mapping[str, Size]:

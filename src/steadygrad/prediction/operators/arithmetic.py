@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import hermite
-from steadygrad.prediction.axes import laid
+from steadygrad.prediction.axes import SPREAD_OUT, Axes, laid, roles
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Product, Sum
@@ -37,7 +37,7 @@ from steadygrad.prediction.values import (
 
 from .levels import levelled
 from .pointwise import pointwise
-from .positions import as_signal, features, laid_out, parameter, spread_out, together
+from .positions import Dims, as_signal, axes_of, features, laid_out, parameter, spread_out, together
 
 aten = torch.ops.aten
 Parts: TypeAlias = tuple[tuple[Signal, float], ...]
@@ -108,8 +108,9 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
         moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
     known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
     mark, ancestors = worst(x.mark, y.mark, known), x.ancestors | y.ancestors
+    axes = _axes_of(run, call, (x, y), dims)
     if x.base is not None:
-        return Signal(moments, _as_met((x, y), moments), moments, ancestors, None, mark, parts=parts)
+        return Signal(moments, _as_met((x, y), moments), moments, ancestors, None, mark, axes, parts)
     normal = _is_gaussian(x) and _is_gaussian(y)
     wave = None if normal or run.tied else _folded(run, x, y, sign, moments, units)
     if wave is None:
@@ -120,7 +121,19 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     else:
         moments = replace(moments, unit_variance=squares_vary(wave, run.batch))
     weak: Exactness = "exact" if normal else "approximate"
-    return Signal(moments, wave, None, ancestors, None, worst(mark, weak), parts=parts)
+    return Signal(moments, wave, None, ancestors, None, worst(mark, weak), axes, parts)
+
+
+def _axes_of(run: Interpreter, call: Call, terms: tuple[Signal, Signal], dims: Dims) -> Axes | None:
+    """Return the axes of a sum whose terms have the same positions in different orders; None where it has a term's."""
+    held = [_places(run.dims(t, x)) for t, x in zip(call.tensors, terms, strict=True)]
+    if held[0] != held[1] or held[0] != _places(dims) or any(SPREAD_OUT in roles(dim) for dim in dims):
+        return None
+    return axes_of(run, dims, call.out)
+
+
+def _places(dims: Dims) -> list[bool]:
+    return [any(axis.role >= 0 for axis in dim) for dim in dims]
 
 
 def _folded(run: Interpreter, x: Signal, y: Signal, sign: float, m: Moments, units: float) -> Wave | None:
@@ -217,14 +230,29 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     field = x.field.mixed(shares[0], y.field, shares[1]) if x.field and y.field else None
     meeting = 4 * run.batch.pair_mean((x.product / total) * (y.product / total))
     if x.field and y.field:
-        meeting = 4 * shares[0] * shares[1] * _met(x.field, y.field, run.batch.size)
+        meeting = 4 * shares[0] * shares[1] * _met(x.field, y.field, units, run.batch.size)
     return Moments(mean, q, d, spread.plus(run.noises.fresh(max(meeting, 0.0) / units)), field=field)
 
 
-def _met(x: Field, y: Field, examples: int) -> float:
-    """Return the mean over pairs of examples and positions of the product of both terms' correlations."""
-    pairs = ((1 - x.within) * (1 - y.within), (1 - x.across) * (1 - y.across))
-    return float((x.weights * x.averaged(pairs, examples)).sum())
+def _met(x: Field, y: Field, units: float, examples: int) -> float:
+    """Return the mean over pairs of examples and positions of the product of both terms' products.
+
+    What these vary by about their means they have in common, but for what their units add: a branch keeps the angles of
+    what it is given.
+    """
+    own, other = (
+        (1 - a) * (1 - b) + np.sqrt(_beside(x, a, units) * _beside(y, b, units))
+        for a, b in ((x.within, y.within), (x.across, y.across))
+    )
+    return float((x.weights * x.averaged((own, other), examples)).sum())
+
+
+def _beside(field: Field, gap: Array, units: float) -> Array:
+    """Return by how much products at these lags vary: beside what so many units add.
+
+    A place with itself has at most what is left.
+    """
+    return np.asarray(np.clip(field.varied - 1 / units, 0.0, 1 - (1 - gap) ** 2))
 
 
 def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

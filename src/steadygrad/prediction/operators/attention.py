@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
-from steadygrad.prediction.attention import Attention, Reach, masked, unmasked
+from steadygrad.prediction import drawn_heads
+from steadygrad.prediction.attention import Attention, Reach, masked, tokens, unmasked
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
+from steadygrad.prediction.drawn_heads import averaged
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
@@ -39,19 +41,26 @@ def _positioned(run: Interpreter, tensor: torch.Tensor, row: int) -> tuple[Signa
 def _attended(run: Interpreter, how: Attention, v: Signal, dims: Dims, ancestors: int, out: torch.Tensor) -> Signal:
     m = how.forward(v.moments, run.batch)
     units = features(out, dims, run.batch.size)
-    m = _with_noise(run, m, v.moments, units)
+    m = _with_noise(run, m, v, how, units)
     source = gaussian(m, units, run.batch)
     wave = Wave(source, source.nodes, gaussian=True)
     linear = v.linear if how.reach.all_keys else None
     return Signal(m, wave, None, v.ancestors | ancestors, linear, "approximate", axes_of(run, dims, out))
 
 
-def _with_noise(run: Interpreter, m: Moments, before: Moments, units: int) -> Moments:
-    """Return means over positions with what a unit's draw adds: there are fewer places that differ than before."""
+def _with_noise(run: Interpreter, m: Moments, v: Signal, how: Attention, units: int) -> Moments:
+    """Return means over positions with what the draws of heads add: a few positions have most of what comes out.
+
+    What values of a layer that makes queries and keys as well have of its draw is that of all of its units.
+    """
     assert m.field is not None
-    own = 2 * run.batch.overlap(m) * m.field.of_one(units, run.batch.size).overlap(run.batch.size)
-    noise = run.noises.fresh(max(own - before.unit_variance, 0.0) / units)
-    return replace(m, spread=m.spread.plus(noise), unit_variance=own)
+    examples, before = run.batch.size, v.moments.unit_variance
+    varied, pair = drawn_heads.forward(how.heads, tokens(v.moments, run.batch))
+    own, source = averaged(pair, examples), run.sources.get(v.linear) if v.linear is not None else None
+    part = before / units - before / max(source.units if source else units, units)
+    noise = run.noises.fresh(varied.variance(examples, units / how.width) + part)
+    field = m.field.raised_to(own / 2 / max(run.batch.overlap(m), 1e-300), examples)
+    return replace(m, spread=m.spread.plus(noise), unit_variance=own, field=field)
 
 
 def _fused_inputs(run: Interpreter, tensors: Any) -> tuple[list[tuple[Signal, Dims]], Any] | None:
@@ -115,12 +124,22 @@ def fused_backward(run: Interpreter, call: Call) -> tuple[Value, ...]:
     into = (
         how.to_queries(gradient, v.moments, how.scale, run.batch),
         how.to_keys(gradient, v.moments, how.scale, run.batch),
-        _with_noise(run, how.to_values(gradient, positions, run.batch), gradient, units),
+        how.to_values(gradient, positions, run.batch),
     )
+    drawn = [_going_back(run, how, m, (v.moments, gradient), i, units) for i, m in enumerate(into)]
     return tuple(
         _gradient(run, m, dims, g[0].ancestors, out)
-        for m, (_, dims), out in zip(into, found[0], call.out, strict=False)
+        for m, (_, dims), out in zip(drawn, found[0], call.out, strict=False)
     )
+
+
+def _going_back(
+    run: Interpreter, how: Attention, m: Moments, met: tuple[Moments, Moments], which: int, units: int
+) -> Moments:
+    """Return the gradient of queries, keys or values with what draws of heads add; `met`: tokens and gradient."""
+    varied = drawn_heads.backward(how.heads, *(tokens(x, run.batch) for x in met))[which]
+    noise = run.noises.fresh(varied.variance(run.batch.size, units / how.width))
+    return replace(m, spread=m.spread.plus(noise))
 
 
 def _gradient(run: Interpreter, m: Moments, dims: Dims, ancestors: int, out: torch.Tensor) -> Signal:
@@ -172,7 +191,8 @@ def _to_values(run: Interpreter, call: Call, scores: Scores, b: torch.Tensor) ->
         return run.lost(f"{call.name} of something that is no gradient")
     key = scores.how.key.field
     positions = key.sizes if key else (call.out.shape[1],)
-    m = scores.how.to_values(g[0].moments, positions, run.batch)
+    m, units = scores.how.to_values(g[0].moments, positions, run.batch), features(b, g[1], run.batch.size)
+    m = _going_back(run, scores.how, m, (scores.how.key, g[0].moments), 2, units)
     return _gradient(run, m, (g[1][0], _grid(positions), g[1][2]), g[0].ancestors, call.out)
 
 
@@ -196,6 +216,8 @@ def _to_queries(run: Interpreter, call: Call, gradient: ScoreGradient, a: torch.
     if k is None or gradient.how is None:
         return run.lost(f"{call.name} of a gradient of weights without their softmax")
     m = gradient.how.to_queries(gradient.gradient, gradient.value, gradient.factor, run.batch)
+    met, units = (gradient.value, gradient.gradient), features(b, k[1], run.batch.size)
+    m = _going_back(run, gradient.how, m, met, 0, units)
     positions = m.field.sizes if m.field else (a.shape[1],)
     return _gradient(run, m, (k[1][0], _grid(positions), k[1][2]), gradient.ancestors, call.out)
 
@@ -205,6 +227,8 @@ def _to_keys(run: Interpreter, call: Call, gradient: ScoreGradient, a: torch.Ten
     if q is None or gradient.how is None:
         return run.lost(f"{call.name} of a gradient of weights without their softmax")
     m = gradient.how.to_keys(gradient.gradient, gradient.value, gradient.factor, run.batch)
+    met, units = (gradient.value, gradient.gradient), features(a, q[1], run.batch.size)
+    m = _going_back(run, gradient.how, m, met, 1, units)
     positions = m.field.sizes if m.field else (b.shape[2],)
     return _gradient(run, m, (q[1][0], q[1][1], _grid(positions)), gradient.ancestors, call.out)
 
