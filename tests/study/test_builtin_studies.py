@@ -6,11 +6,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from steadygrad.report.chart_files import themed_svg
+from steadygrad.report.chart_files import svg_and_png, themed_svg
 from steadygrad.report.study_page import Check, Section, render
 from steadygrad.study import STUDIES, Bench
 from steadygrad.study.builtin import born_dead, foundations, phase_diagram, study
-from steadygrad.study.builtin.marks import panel, point
+from steadygrad.study.builtin.marks import beside, panel, point
 from steadygrad.study.builtin.note import clipping, depth, dying, softmax, variance, xavier_relu
 from steadygrad.study.builtin.note.effort import Effort
 from steadygrad.study.runners import in_process
@@ -92,6 +92,16 @@ def test_a_short_logarithmic_axis_labels_all_its_marks(end, labelled):
     svg = themed_svg(panel("t", x="x", y="y", points=[point(1, 0.88, 0.0, "a"), point(2, end, 0.0, "a")], y_log=True))
     assert (">0.9<" in svg) == labelled
     assert ">1<" in svg
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_panel_that_nothing_came_out_for_is_drawn_all_the_same(log):
+    lost = point(1, math.nan, math.nan, "a")  # what did not train in the time there was
+    for rows in ([], [lost]):
+        nothing = panel("t", x="x", y="y", points=rows, x_log=log, y_log=log)
+        svg, png = svg_and_png(beside(nothing, panel("u", x="x", y="y", points=[point(1, 2.0, 0.1, "a")])))
+        assert svg_and_png(nothing)[1][1:4] == png[1:4] == b"PNG"
+        assert ">t<" in svg
 
 
 def test_a_check_that_fails_is_said_first_and_marked():

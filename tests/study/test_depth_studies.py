@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from steadygrad import theory
+from steadygrad.report.chart_files import svg_and_png
 from steadygrad.study import Bench, Results
 from steadygrad.study.builtin.depths import decay, reach
 from steadygrad.study.builtin.depths.effort import Effort as DepthEffort
@@ -59,6 +60,7 @@ def test_what_learns_nothing_in_so_few_steps_is_said_not_to_hold(section, effort
     made = section(bench, effort)
     assert not made.holds
     assert made.sentence
+    assert svg_and_png(made.chart)  # of what there is
 
 
 @pytest.mark.parametrize("name", ["gelu", "silu", "mish", "tanh"])

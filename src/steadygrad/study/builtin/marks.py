@@ -83,7 +83,8 @@ def panel(
         row["low"] = max(row["low"], 1e-3 * row["y"]) if y_log else row["low"]
     rows = [*predicted, *measured]
     names = list(dict.fromkeys(row["of"] for row in rows))
-    color = alt.Color("of:N", title=legend or None, scale=alt.Scale(domain=names))
+    key = None if empty else alt.Undefined  # a legend without entries or title has no size, nor has the picture then
+    color = alt.Color("of:N", title=legend or None, scale=alt.Scale(domain=names), legend=key)
     xs, ys = [row["x"] for row in rows], [row["y"] for row in rows]
     across = alt.X("x:Q", title=x, scale=_scale(log=x_log, empty=empty), axis=_axis(xs, log=x_log))
     up = alt.Y("y:Q", title=y, scale=_scale(log=y_log, empty=empty), axis=_axis(ys, log=y_log))
