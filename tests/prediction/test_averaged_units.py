@@ -37,7 +37,7 @@ def wave(f, reach):
     return Wave(source, f(tables()[0])[None])
 
 
-def drawn(f, reach, kernel, count=20_000):
+def drawn(f, reach, kernel, count=10_000):
     """The relative variance of the mean square over examples and windows of units that are drawn."""
     lag = abs(np.arange(PLACES)[:, None] - np.arange(PLACES))
     own, other = (c[lag] for c in correlations(reach))

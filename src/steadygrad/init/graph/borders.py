@@ -45,8 +45,8 @@ class Borders:
         axes = len(node.shape) - _FIRST
         if transposed or axes not in _CONVOLVED or len(weight.shape) != len(node.shape):
             return None
-        ones = torch.ones((1, 1, *weight.shape[_FIRST:]))
-        share = self._shares.get(x, torch.ones(x.shape[_FIRST:]))[None, None]
+        ones = torch.ones((1, 1, *weight.shape[_FIRST:]), device="cpu")
+        share = self._shares.get(x, torch.ones(x.shape[_FIRST:], device="cpu"))[None, None]
         y = _CONVOLVED[axes](share, ones, None, stride, padding, dilation)[0, 0]
         mean = float(y.mean())
         if not mean > 0:

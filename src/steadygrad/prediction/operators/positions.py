@@ -36,6 +36,7 @@ from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Scores, Signal, Value
 
 Dims: TypeAlias = tuple[Dimension, ...]
+LOOKED_AT = 16  # samples
 Names: TypeAlias = dict[int | tuple[int, Axis], int]
 
 
@@ -79,8 +80,26 @@ def laid_out(run: Interpreter, tensor: torch.Tensor, shared: tuple[int, ...]) ->
     if x is None or any(SPREAD_OUT in roles(d) for d in dims):
         return None
     moments, names = _met(x.moments, dims, {i: dims[i] for i in shared})
+    if isinstance(value, Draws):
+        moments = replace(moments, field=_of_draws(value, tensor, dims, shared, moments.field))
     new = tuple(_named(i, dim, names) if i in shared else _unshared(dim) for i, dim in enumerate(dims))
     return replace(x, moments=moments, axes=None), new
+
+
+def _of_draws(
+    value: Draws, tensor: torch.Tensor, dims: Dims, shared: tuple[int, ...], met: Field | None
+) -> Field | None:
+    """Return how positions differ in samples, the mean over some: a loss on a mean gives all of them one gradient."""
+    samples = value.values[:LOOKED_AT]
+    if met is None or samples[0].shape != tensor.shape:
+        return met
+    each = [fields.of_data(_arranged(sample.double(), dims, shared).numpy()) for sample in samples if sample.any()]
+    if not each or each[0].sizes != met.sizes:
+        return met
+    share, within, across, beyond = (
+        np.mean([getattr(f, name) for f in each], axis=0) for name in ("share", "within", "across", "varying")
+    )
+    return Field(share, within, across, beyond)
 
 
 def on_a_grid(x: Signal, dims: Dims) -> tuple[Signal, Dims]:
@@ -184,14 +203,13 @@ def apart_here(m: Moments) -> float:
 def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]) -> tuple[Signal, Dims] | None:
     """Return the batch, or a function of it, as a signal over positions."""
     data, examples = value.tensor, run.batch.size
-    pieces = [(a, i in shared) for i, dim in enumerate(dims) for a in reversed(dim)]
+    pieces = _pieces(dims, shared)
     if value.leading != examples or not data.is_floating_point() or not bool(data.isfinite().all()):
         return None
     if math.prod(a.size for a, _ in pieces if a.role == EXAMPLE) != examples:
         return None
-    order = sorted(range(len(pieces)), key=lambda i: (pieces[i][0].role != EXAMPLE, not pieces[i][1], i))
     positions = [a.size for a, met in pieces if met and a.role == FEATURE]
-    values = data.reshape([a.size for a, _ in pieces]).permute(order).reshape(examples, *positions, -1)
+    values = _arranged(data.double(), dims, shared)
     moments = replace(moments_of_data(values, run.batch), origin=Data(values) if run.remembers else None)
     if positions:
         field = fields.of_data(values.double().numpy())
@@ -202,6 +220,20 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
         named = [a._replace(role=next(numbers)) if i in shared and a.role == FEATURE else a for a in reversed(dim)]
         new.append(tuple(reversed(named)))
     return Signal(moments), tuple(new)
+
+
+def _pieces(dims: Dims, shared: tuple[int, ...]) -> list[tuple[Axis, bool]]:
+    """Return the axes of all dimensions, slowest first, and whether a weight is shared over them."""
+    return [(a, i in shared) for i, dim in enumerate(dims) for a in reversed(dim)]
+
+
+def _arranged(data: torch.Tensor, dims: Dims, shared: tuple[int, ...]) -> torch.Tensor:
+    """Return data as [examples, *positions, features]."""
+    pieces = _pieces(dims, shared)
+    order = sorted(range(len(pieces)), key=lambda i: (pieces[i][0].role != EXAMPLE, not pieces[i][1], i))
+    examples = math.prod(a.size for a, _ in pieces if a.role == EXAMPLE)
+    places = [a.size for a, met in pieces if met and a.role == FEATURE]
+    return data.reshape([a.size for a, _ in pieces]).permute(order).reshape(examples, *places, -1)
 
 
 def positions(axes: Axes | None) -> int:
