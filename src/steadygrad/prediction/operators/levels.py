@@ -7,6 +7,7 @@ the example, which holds up to 1/n; backward, what comes through the level is on
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.propagation import scaled
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.values import Array, Concrete, Draws, Fill, Level, Moments, Residue, Signal, Value
 
 from .attention import scored
@@ -118,7 +119,8 @@ def _with_signal(run: Interpreter, call: Call, values: list[Value]) -> Value:
             level = replace(level, values=1 / level.values, spread=level.spread.scaled(-1.0), power=-level.power)
         m = _stretched(x.moments, level)
         if x.base is not None:  # what goes forward is what the level was taken of
-            m = scaled(m, level.favour**0.5)
+            further = max(own_share(x.moments.spread, level.spread.scaled(2.0), run) - math.log(level.favour), 0.0)
+            m = scaled(replace(m, spread=m.spread.shifted(further)), level.favour**0.5)
         return _shaped(run, call, x, m, level, lambda v: v * level.values[:, None])
     sign = -1.0 if operator in (aten.sub, aten.sub_) else 1.0
     if not first or call.kwargs.get("alpha", 1) != 1:
@@ -126,6 +128,18 @@ def _with_signal(run: Interpreter, call: Call, values: list[Value]) -> Value:
     return _shaped(
         run, call, x, _shifted(x.moments, sign * level.values), level, lambda v: v + sign * level.values[:, None]
     )
+
+
+def own_share(g: Spread, divided: Spread, run: Interpreter) -> float:
+    """Return what the log of a mean gains where each example is divided by its own variance: the power -1 of a curve.
+
+    Of a variance v that examples' log sizes have of their own, ½ v (1 - Σ w²) for the weights of the sizes, as much for
+    those of the gradient, and their covariance.
+    """
+    own, gradient = run.noises.covariance(divided, divided)[1], run.noises.covariance(g, g)[1]
+    weighed = run.batch.concentration(gradient)
+    left = (1 - run.batch.concentration(own) + 1 - weighed) / 2
+    return own * left + run.noises.covariance(g, divided)[1] * (1 - weighed)
 
 
 def _shaped(run: Interpreter, call: Call, x: Signal, m: Moments, level: Level, function: Any) -> Signal:

@@ -38,6 +38,7 @@ from steadygrad.prediction.values import (
     Value,
 )
 
+from .levels import own_share
 from .linear import bias_gradient
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 
@@ -313,7 +314,7 @@ def _backward(
     divided = known.spread.scaled(-1.0)
     spread = g.moments.spread.plus(divided)
     if known.each:
-        spread = spread.shifted(_own_share(g.moments.spread, divided, run))
+        spread = spread.shifted(own_share(g.moments.spread, divided, run))
     m = g.moments
     field = m.field
     if field is not None and 0 < removed < 1:
@@ -324,18 +325,6 @@ def _backward(
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=-1 / rows, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole
-
-
-def _own_share(g: Spread, divided: Spread, run: Interpreter) -> float:
-    """Return what the log of a mean gains where each example is divided by its own variance: the power -1 of a curve.
-
-    Of a variance v that examples' log sizes have of their own, ½ v (1 - Σ w²) for the weights of the sizes, as much for
-    those of the gradient, and their covariance.
-    """
-    own, gradient = run.noises.covariance(divided, divided)[1], run.noises.covariance(g, g)[1]
-    weighed = run.batch.concentration(gradient)
-    left = (1 - run.batch.concentration(own) + 1 - weighed) / 2
-    return own * left + run.noises.covariance(g, divided)[1] * (1 - weighed)
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

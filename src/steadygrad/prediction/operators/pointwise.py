@@ -46,6 +46,7 @@ BACKWARD = (
     aten.hardsigmoid_backward, aten.hardswish_backward, aten.softshrink_backward, aten.hardshrink_backward,
     aten.log_sigmoid_backward, aten._prelu_kernel_backward,
 )  # fmt: skip
+BY_GRADIENT = (aten.log_sigmoid_backward,)  # what takes the shape of its outcome from the gradient alone
 LINEAR = {
     *BACKWARD, aten.neg, aten.mul, aten.mul_, aten.div, aten.div_, aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub,
     aten.where, aten.masked_fill, aten.masked_fill_,
@@ -142,7 +143,8 @@ def _on_nodes(
     run: Interpreter, call: Call, values: dict[int, Value], source: Source | None, base: Moments | None
 ) -> Value | tuple[Value, ...]:
     writes = call.operator._schema.is_mutable
-    out = call.substituted(lambda t: _on_its_nodes(values[id(t)], t.dtype, writes))
+    shape = source.nodes.shape if source is not None and call.operator.overloadpacket in BY_GRADIENT else (1, 1)
+    out = call.substituted(lambda t: _broadcast(_on_its_nodes(values[id(t)], t.dtype, writes), shape))
     outs = out if isinstance(out, list | tuple) else (out,)
     if not all(_is_finite_within_reach(o) for o in outs):
         return run.lost(f"{call.name} is not finite on all of a Gaussian")
@@ -161,6 +163,10 @@ def _is_finite_within_reach(out: torch.Tensor) -> bool:
 def _rows(out: torch.Tensor) -> Any:
     values = out.double().numpy()
     return np.nan_to_num(values, nan=0.0, posinf=1e150, neginf=-1e150) if not np.isfinite(values).all() else values
+
+
+def _broadcast(values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    return values.expand(shape).contiguous() if shape != (1, 1) else values
 
 
 def _on_its_nodes(value: Value, kind: torch.dtype, writes: bool) -> torch.Tensor:
