@@ -15,11 +15,12 @@ import torch
 
 from steadygrad.prediction import hermite
 from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, factor_of, shortened
+from steadygrad.prediction.gradients import backward
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
 from steadygrad.prediction.kinship import Function, Sum
 from steadygrad.prediction.law import law_of, values_of
 from steadygrad.prediction.normal import taken_as_gaussian
-from steadygrad.prediction.propagation import backward, forward
+from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Unknown, Value, worst

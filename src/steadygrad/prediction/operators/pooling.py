@@ -18,10 +18,11 @@ from steadygrad.prediction import hermite
 from steadygrad.prediction.averaged_units import unit_variance
 from steadygrad.prediction.axes import Axis, sizes
 from steadygrad.prediction.field import Array, Field
+from steadygrad.prediction.gradients import backward
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.largest import Largest, drawn_largest
 from steadygrad.prediction.normal import gaussian
-from steadygrad.prediction.propagation import backward, centred, forward
+from steadygrad.prediction.propagation import centred, forward
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Chosen, Moments, Signal, Value

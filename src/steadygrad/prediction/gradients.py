@@ -1,0 +1,270 @@
+"""How moments pass a function of a Gaussian source going backward: a gradient times h(z), and the noise that it shares.
+
+What the gradient and the signal have in common is counted: noises of a unit's mask and of its function, how far the
+gradient lies along the signal, and for batches how much of it is one example's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .batch import Batch
+from .curve import passed, skewed
+from .field import Field, white
+from .hermite import Expansion, decay, expand, over_rows, tables
+from .linear_map import blurring
+from .overlap import aligning, of_typical
+from .propagation import (
+    average,
+    centred,
+    field_through,
+    on_sphere,
+    quotient,
+    raised_by_units,
+    scaled,
+    two_gaps,
+    uneven,
+)  # fmt: skip
+from .source import Source, Wave, sensitivity
+from .spread import Noises, Spread, log_mean, within_bounds
+from .values import Array, Moments
+
+
+def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: float = 1.0) -> Moments:
+    """Return the moments of g h(z), for a gradient g taken as independent of z (gradient independence).
+
+    `favour` is E[g² h²]/(E[g²] E[h²]) where g went through what has weights in common with z.
+    """
+    if wave.source is None:
+        return scaled(base, float(wave.values.mean()))
+    return _Product(base, wave.source, wave.values, batch, favour).moments(noises)
+
+
+class _Product:
+    """A gradient times a function h of a source."""
+
+    def __init__(self, base: Moments, source: Source, values: Array, batch: Batch, favour: float) -> None:
+        self.base, self.source, self.values, self.batch = base, source, values, batch
+        self.plain = source.plain and base.field is None
+        self.h = h = expand(values)
+        self.q_h, self.d_h = source.rows(h.q), source.difference(h)
+        self.field, level = self._field()
+        self.favour, self.along, self.favoured = self._alongside()
+        self.favour *= level * on_sphere(source, values) * favour
+        self.q = base.q * self.q_h * self.favour
+        self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
+        self.total, self.apart = self._total()
+        if self.source.field is not None:
+            self.total = self._total_over_positions()
+        if self.source.field is not None and self.field is not None:
+            self.overlap = self._of_gradient(self.field.sizes).overlap_of_all(batch.size)
+            self.field = raised_by_units(self.field, self.total, self.source.units, batch)
+        self.s = sensitivity(h)
+
+    def moments(self, noises: Noises) -> Moments:
+        """Return the moments of the product."""
+        spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units, self.favoured)
+        mean = self.base.mean * self.source.rows(self.h.mean)
+        alignment, crossed = self._alignment()
+        d, excess = self._d(), self._excess(noises)
+        return Moments(
+            mean,
+            self.q,
+            d,
+            spread,
+            self.total,
+            excess,
+            alignment,
+            self.along,
+            self.field,
+            unit_apart=self.apart,
+            crossed=crossed,
+        )
+
+    def _field(self) -> tuple[Field | None, float]:
+        """Return how positions of g h differ, and by how much more is left where both are large at the same ones.
+
+        Positions of a gradient without a field are independent.
+        """
+        if self.source.field is None:
+            return self.base.field, 1.0
+        h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
+        g = self._of_gradient(h.sizes)
+        agreed = h.overlap_of_all(self.batch.size)
+        return replace(h.met(g), beyond=g.beyond * agreed), level * float((h.share * g.share).mean())
+
+    def _alongside(self) -> tuple[float, float, float]:
+        """Return by how much more of g h is left than of an independent g, and what of it lies along z, beyond chance.
+
+        And by how much it grows with what lies along f, relative to that.
+
+        A share a of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
+        E[f² h²]/(E[f²] E[h²]) in place of 1. The rest lies anywhere else: with C the squared cosine of h z and f, and
+        p and p' what of g lies along f and along h z by chance, (g h)·z is to |g| |h z| as a C + (1 - a)/(1 - p)
+        (p' - p C), squared; of n independent entries p = p' = 1/n.
+        """
+        source, onward = self.source, self.source.onward
+        if onward is None:
+            return 1.0, self.base.along, 0.0
+        f, w = onward.values, tables()[1]
+        q, q_h = average(onward.expansion.q), average(self.h.q)
+        if q * q_h <= 0:
+            return 1.0, self.base.along, 0.0
+        back = self.values * source.nodes
+        chances = [self._by_chance(x) for x in (onward.expansion, expand(back))]
+        a = min(max(self.base.along + chances[0], 0.0), 1.0)
+        excess = average((f * self.values) ** 2 @ w) / (q * q_h) - 1
+        favour = max(1 + (a - chances[0]) * excess, 0.0)
+        size = average(back**2 @ w)
+        met = average(f * back @ w) ** 2 / q
+        rest = (1 - a) / max(1 - chances[0], 1e-300) * max(size * chances[1] - met * chances[0], 0.0)
+        whole = average(source.nodes**2 @ w) * q_h * favour
+        left = min((a * met + rest) / max(whole, 1e-300), 1.0)
+        if source.field is None:
+            return favour, left - chances[0], a * excess
+        return favour, left - source.field.by_chance(self.field, source.units), a * excess
+
+    def _by_chance(self, f: Expansion) -> float:
+        """Return the squared cosine of the gradient that came in and a function of z, were they independent."""
+        source = self.source
+        if source.field is None:
+            return 1 / source.units
+        return field_through(source, f, 1.0).by_chance(self.base.field, source.units)
+
+    def _d(self) -> Array:
+        """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""
+        q_g, d_g, q_h, d_h = self.base.q, self.base.d, self.q_h, self.d_h
+        mean_g, mean_h = (q_g[:, None] + q_g) / 2, (q_h[:, None] + q_h) / 2
+        uneven = (q_g[:, None] - q_g) * (q_h[:, None] - q_h) / 4
+        return np.asarray(mean_g * d_h + mean_h * d_g - d_g * d_h + uneven) * self.favour
+
+    def _total(self) -> tuple[float, float]:
+        """Return the relative variance of one unit's batch-averaged square, and what two examples do not share."""
+        base, q = self.base, self.base.q * self.q_h
+        flat = base.q[:, None] * base.q
+        square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
+        fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
+        relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
+        apart = max(self.batch.apart(relative), 0.0) if self.plain else 0.0
+        return max(self.batch.pair_mean(relative), 0.0), apart
+
+    def _total_over_positions(self) -> float:
+        """Return the same over positions too: the mean of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1 over pairs."""
+        z, masses = centred(self.source), (self.h.square**2).mean(0)
+        masses[: self.source.settled + 1] = 0.0
+        of_h = z.covariances(masses / max(float((self.h.q**2).mean()), 1e-300))
+        of_g = self._of_gradient(z.sizes).squares
+        pairs = tuple((1 + h) * (1 + 2 * g) - 1 for h, g in zip(of_h, of_g, strict=True))
+        return float((z.weights * z.averaged((pairs[0], pairs[1]), self.batch.size)).sum())
+
+    def _of_gradient(self, sizes: tuple[int, ...]) -> Field:
+        """Return the field that one unit's gradient is drawn with; without one positions are independent."""
+        g = self.base.field
+        if g is None or g.sizes != sizes:
+            return white(sizes, 1.0, 1.0, 1.0)
+        return g.of_one(self.source.units, self.batch.size)
+
+    def _fourth(self) -> float:
+        """Return E[h⁴]/E[h²]² over pairs: what is left of the total beside the gradient's own overlap."""
+        return (self.total + 1) / (1 + 2 * self.overlap)
+
+    def _excess(self, noises: Noises) -> Array | float:
+        agreed = self._agreement()
+        if self.plain and len(agreed) < 2:
+            return self.base.excess * agreed
+        kept, overlap, typical = self.batch.pair_mean(agreed), self.overlap, 1.0
+        if self.plain:
+            kept, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
+            weight = self.batch.concentration(noises.covariance(self.base.spread, self.base.spread)[1])
+            typical = of_typical(self.batch.distinct_mean(self.base.product) / average(self.base.q), overlap, weight)
+        shared = self.total - self.apart / self.batch.size
+        blur = (shared + 1) * (1 - overlap * kept) - kept * blurring(overlap)
+        return self.base.excess * agreed + typical * max(blur, 0.0) / self.source.units
+
+    def _alignment(self) -> tuple[float, float]:
+        """Return the alignments behind h: each grows by what h² h'² varies as it does behind a matrix.
+
+        Of two examples what h and h' do not share is lost.
+        """
+        base, units = self.base, self.source.units
+        a, x = base.alignment, base.crossed
+        if not self.plain:
+            fourth = max(self._fourth() - 1, 0.0) / units
+            return min(a + fourth * aligning(a, a), 1.0), min(x + fourth * aligning(a, x), 1.0)
+        own = (self.total + self.apart * (1 - 1 / self.batch.size) + 1) / 3
+        a = min(a + max(own - 1, 0.0) * aligning(a, a) / units, 1.0)
+        if self.batch.followed < 2:
+            return a, a
+        kept, fourth = self._agreed(), self.total - self.apart / self.batch.size + 1
+        fourth /= 1 + 2 * self.batch.pair_overlap(base)
+        grown = max(fourth - kept, 0.0) * aligning(base.alignment, x) / units
+        return a, min(kept * x + grown, a)
+
+    def _agreed(self) -> float:
+        """Return (E[h h']/E[h²])² of two examples."""
+        return self.batch.distinct_mean(self._agreement())
+
+    def _agreement(self) -> Array:
+        """The square of E[h h']/E[h²] for all pairs, the mean over draws: the correlation of two examples varies."""
+        agreed = ((self.q_h[:, None] + self.q_h) / 2 - self.d_h) ** 2 / max(average(self.q_h) ** 2, 1e-300)
+        if not self.plain or len(agreed) < 2:
+            return np.asarray(agreed)
+        gaps, weights = two_gaps(self.source, self.batch)
+        masses = over_rows(self.h.plain**2)
+        left = (1 - decay(gaps) @ masses / max(float(masses.sum()), 1e-300)) ** 2
+        more = float(weights @ left[1:]) / float(left[0]) if left[0] > 0 else 1.0
+        return np.asarray(np.minimum(agreed * (1 + self.batch.off_diagonal(more - 1)), np.maximum(agreed, 1.0)))
+
+    def _spread(self, noises: Noises) -> Spread:
+        """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
+        base, source = self.base, self.source
+        if not self.plain:
+            return base.spread.plus(source.spread.scaled(self.s)).plus(self._extra(noises, 0.0))
+        apart = noises.covariance(base.spread, base.spread)[1]
+        weighed, gathered = self.batch.concentration(apart), self.batch.gathered(apart)
+        curve = passed(self.values, average(self.h.q), source.before, noises, self.batch, weighed)
+        one = 1 / self.batch.size
+        own = source.noise.centred.scaled(self.s).plus(self._extra(noises, gathered - one).centred)
+        through = curve.of(source.before)
+        added = through.plus(own)
+        uneven = (weighed - one) * max(self.apart - base.unit_apart, 0.0)
+        fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
+        spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
+        along = noises.covariance(base.spread.plus(through), source.before)[0]
+        return spread.shifted(0.0, skewed(curve.bow, along))
+
+    def _extra(self, noises: Noises, heavier: float) -> Spread:
+        """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
+        base, source, s = self.base, self.source, self.s
+        apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0) / source.units if self.plain else 0.0
+        known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
+        extra = max(self.total - known - s * s * source.own_variance, 0.0) + heavier * apart * source.units
+        if source.onward is None or source.onward.variance <= 0:
+            return noises.fresh(extra / source.units, apart)
+        onward = source.onward
+        met, met_apart = self._met(onward.expansion)
+        slopes = s * sensitivity(onward.expansion)
+        share = (met - slopes * source.own_variance) / onward.variance
+        if not self.plain:
+            share = within_bounds(share, extra, onward.variance) if source.field is not None else share
+            return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
+        own = onward.apart / source.units
+        alone = (met_apart - slopes * source.own_apart) / onward.apart if own > 0 else 0.0
+        left = max(apart - alone * alone * own, 0.0)
+        form = noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, left)
+        return form.plus(onward.alone.centred.scaled(alone))
+
+    def _met(self, f: Expansion) -> tuple[float, float]:
+        """Return the covariance of what h² and the onward f² of a unit vary by: over the batch, and of one example."""
+        base, source, batch = self.base, self.source, self.batch
+        square = source.covariance(self.h, f, source.settled)
+        size = average(self.q_h) * average(source.rows(f.q))
+        if not self.plain:
+            whole = quotient(batch.pair_mean(square), size)
+            return whole + 2 * base.alignment * whole, 0.0
+        aligned = np.full_like(square, base.crossed)
+        np.fill_diagonal(aligned, base.alignment)
+        joint = square * (1 + 2 * aligned) * quotient(1.0, size)
+        return batch.pair_mean(joint), batch.apart(joint)
