@@ -92,7 +92,7 @@ class Batch:
         """Return the third cumulant of the log of a mean of e^x, of independent normal x of this variance."""
         if variance <= 0 or self.size == 1:
             return 0.0
-        return float(np.interp(math.sqrt(variance), _DEVIATIONS, _of_log_means(self.size)[1]))
+        return float(np.interp(math.sqrt(variance), _DEVIATIONS, _of_log_means(self.size)[1])) * variance**3
 
     def bounded(self, excess: Array | float, product: Array, q: Array) -> Array:
         """Return the excess of products of examples, no more than what is left of q q': E[(x·y)²] <= E[|x|² |y|²]."""
@@ -126,6 +126,7 @@ class Batch:
 
 
 _DEVIATIONS = np.linspace(0.0, 6.0, 49)
+_FIRST = 4  # of them from which on a third cumulant is known: 1/2
 
 
 _STEP = 0.25
@@ -157,7 +158,7 @@ def _concentrations(size: int) -> Array:
 
 @cache
 def _of_log_means(size: int) -> tuple[Array, Array]:
-    """Return the slope in v of Var L, L = log mean e^x over `size` normal x of variance v, and L's third cumulant.
+    """Return the slope in v of Var L, L = log mean e^x over `size` normal x of variance v, and L's third over v³.
 
     E[exp(-t Σ e^x)] = E[exp(-t e^x)]^B is the chance that log E - log Σ e^x > log t for an exponential E. So the
     cumulants of that difference are those of log E, and with the signs of -L those of L.
@@ -167,9 +168,12 @@ def _of_log_means(size: int) -> tuple[Array, Array]:
     mean = _STEP * density @ _LOGS
     off = _LOGS - mean[:, None]
     variance, skew = (_STEP * (density * off**n).sum(1) for n in (2, 3))
-    slope = np.gradient(variance, _DEVIATIONS**2)
+    squares = _DEVIATIONS**2
+    slope = np.gradient(variance, squares)
     slope[0] = 1 / size
-    return slope, skew[0] - skew
+    third = (skew[0] - skew) / np.maximum(squares, squares[_FIRST]) ** 3
+    third[:_FIRST] = third[_FIRST]  # of smaller variances rounding is more than it
+    return slope, third
 
 
 @cache
