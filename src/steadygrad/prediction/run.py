@@ -199,7 +199,8 @@ def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
     the batch is in it.
     """
     share = run.batch.size / output.numel()
-    noise = run.noises.noise(0.0, 2 / output.numel(), 0.0, 2 * share)  # to first order in 1/N, the median 1
+    third = -run.batch.skewed(2 * share)  # so that the whole has none: to first order in 1/N, the median is 1
+    noise = run.noises.noise(0.0, 2 / output.numel(), third, 2 * share)
     moments = _described(Inputs((1,)), run)
     products = run.batch.off_diagonal(share)
     moments = replace(moments, spread=noise, excess=products, alignment=share, crossed=share)
