@@ -13,7 +13,7 @@ from .field import Field
 from .overlap import aligning
 from .parting import begun
 from .source import Source
-from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
+from .spread import CERTAIN, ROUNDING, Noises, Spread, log_mean, within_bounds
 from .values import Array, Fill, Moments
 
 
@@ -91,6 +91,8 @@ def _unaligned(x: Moments, share: float, noises: Noises, batch: Batch) -> Array 
     if share == 1.0:
         return 0.0
     apart = noises.covariance(x.spread, x.spread)[1]
+    if apart <= ROUNDING:
+        return 0.0
     return batch.off_diagonal((1 - share) * -math.expm1(-apart / 4) * x.product)
 
 

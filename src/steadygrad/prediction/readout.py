@@ -15,7 +15,7 @@ from .batch import Batch
 from .interpreter import Interpreter, Seen
 from .operators.positions import as_signal, parameter
 from .rows import Row
-from .spread import band
+from .spread import ROUNDING, band
 from .values import Concrete, Draws, Fill, ParameterGradient, Signal, Unknown, Value
 
 
@@ -87,6 +87,7 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     q, low, high = band(mean_q, (mean, variance, third + batch.skewed(apart)))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
+    apart = apart if apart > ROUNDING else 0.0
     lengths = -(parting.median_of_lengths(apart) if parting else apart) / 4
     # E[xy] of a pair, its lengths' logs apart, is (E e^(l/2))²/E e^l = e^(-v/4); 1 - that, which may be very small
     share = share * math.exp(lengths) - math.expm1(lengths)

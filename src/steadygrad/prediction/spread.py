@@ -25,6 +25,7 @@ Vector = NDArray[np.float64]
 
 RECENT = 64  # forms whose own variance is at hand; of others it is computed again
 SMALL = 0.02  # below it the asymptotic series of ψ, ψ' and ψ'' at 1/v, cut after these terms, are right to 1e-8
+ROUNDING = 1e-15  # what is left where doubles near one are taken from each other
 Z = 1.959964  # the normal score of the upper end of a 95% interval
 
 
