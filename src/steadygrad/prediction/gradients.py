@@ -240,13 +240,13 @@ class _Product:
         base, source, s = self.base, self.source, self.s
         apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0) / source.units if self.plain else 0.0
         known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
-        extra = max(self.total - known - s * s * source.own_variance, 0.0) + heavier * apart * source.units
+        extra = max(self.total - known - s * s * source.gaussian_variance, 0.0) + heavier * apart * source.units
         if source.onward is None or source.onward.variance <= 0:
             return noises.fresh(extra / source.units, apart)
         onward = source.onward
         met, met_apart = self._met(onward.expansion)
         slopes = s * sensitivity(onward.expansion)
-        share = (met - slopes * source.own_variance) / onward.variance
+        share = (met - slopes * source.gaussian_variance) / onward.variance
         if not self.plain:
             share = within_bounds(share, extra, onward.variance) if source.field is not None else share
             return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
