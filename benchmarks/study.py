@@ -1,9 +1,13 @@
 """The population trainer against a loop of torch, and what scheduling, processes and Ray cost.
 
-One thread each, in the environment of a worker process, with the kernels that each library chooses for the processor
-by itself (OPENBLAS_CORETYPE, where it is set, is left out). Loop and population are interleaved, so that both meet the
-same machine, and compared by their best: what else runs there only ever adds time. Processes side by side and the grid
-are measured in processor time, which other programs on the machine do not change much; wall-clock time stands beside.
+`python -m benchmarks.study [PART ...]` runs each part, or all, in a process of its own: one thread, in the environment
+of a worker, with the kernels that each library chooses for the processor by itself. What `_CHOSEN_BY_HAND` names is
+left out: held to kernels for AVX2, NumPy's BLAS has half its speed on a processor with AVX-512. (`--here PART` runs a
+part in the environment as it is.)
+
+Loop and population are interleaved, so that both meet the same machine, and compared by their best: what else runs
+there only ever adds time. Processes side by side and the grid are measured in processor time, which other programs on
+the machine do not change much; wall-clock time stands beside.
 
 What share of the best product's speed the loop itself reaches is printed too: no trainer can be faster than one over
 that. Where a processor's kernels give the loop two thirds at width 256, 1.3 would ask for 0.87, and the products of 64
@@ -39,6 +43,14 @@ PROCESSES, TWO_CORES = 2, 1.85
 GRID, GRID_SECONDS = 100_000, 5.0
 RAY_OVERHEAD, RAY_TASKS, RAY_TASK_SECONDS = 0.05, 8, 2.0
 ROUNDS, SECONDS = 12, 0.25
+# Variables that hold a library to kernels, or sizes of caches, that are not those which it finds by itself.
+_CHOSEN_BY_HAND = {
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY",
+}
 
 
 def point(width: int) -> Point:
@@ -167,7 +179,7 @@ def processes() -> None:
 
 def side_by_side(count: int) -> list[list[float]]:
     """The rates of so many processes that run at the same time."""
-    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.study", "throughput"], stdin=subprocess.PIPE,
+    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.study", HERE, "throughput"], stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE, text=True) for _ in range(count)]  # fmt: skip
     for process in running:
         process.stdout.readline()
@@ -222,21 +234,29 @@ def ray_overhead() -> None:
           f"{wall / busy - 1:.3f}, bound {RAY_OVERHEAD}: {verdict(wall / busy - 1 <= RAY_OVERHEAD)}")  # fmt: skip
 
 
-def main() -> None:
-    """Run each part in a process of its own, with the environment of a worker."""
+PARTS = {part.__name__: part for part in (lockstep, processes, grid, ray_overhead)}
+# What follows this word is run in this very process, as it is.
+HERE = "--here"
+
+
+def main(*parts: str) -> None:
+    """Run these parts, or all that can run, each in a process of its own, with the environment of a worker."""
     from steadygrad.study.runners.environment import worker_environment
 
-    parts = ["lockstep", "processes", "grid", *(["ray_overhead"] if importlib.util.find_spec("ray") else [])]
-    for part in parts:
+    runnable = [part for part in PARTS if part != "ray_overhead" or importlib.util.find_spec("ray")]
+    for part in parts or runnable:
         with worker_environment():
-            environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-            done = subprocess.run([sys.executable, "-m", "benchmarks.study", part], check=False, env=environment)
+            environment = {name: value for name, value in os.environ.items() if name not in _CHOSEN_BY_HAND}
+            done = subprocess.run([sys.executable, "-m", "benchmarks.study", HERE, part], check=False, env=environment)
         verdict(not done.returncode)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        globals()[sys.argv[1]]()
-    else:
-        main()
+    match sys.argv[1:]:
+        case [first, name] if first == HERE:
+            (PARTS | {"throughput": throughput})[name]()
+        case names if set(names) <= set(PARTS):
+            main(*names)
+        case names:
+            sys.exit(f"the parts are {', '.join(PARTS)}, got {' '.join(names)}.")
     end()
