@@ -61,9 +61,9 @@ def network_bytes(point: Point, *, device: str = "cpu") -> int:
     features, outputs = layers[0][0], layers[-1][1]
     parameters = sum(fan_in * fan_out + fan_out for fan_in, fan_out in layers)
     averages = (1 if point.momentum else 0) if point.optimizer == "sgd" else 2
-    # Of an example: the output of each layer, apart from the activation's where both are needed; two gradients; logits.
+    # Of an example: the output of each layer, apart from the activation's where both are needed; two gradients;
     kept = (1 if phi(point.activation).from_output else 2) * point.depth * point.width
-    passes = kept + 2 * point.width + outputs
+    passes = kept + 3 * point.width + outputs
     batch = batch_size(point) * (passes + features + 2 * outputs)
     update = parameters if torch.device(device).type == "cpu" else (2 + averages) * parameters
     squares = 4 * point.width  # of one layer, in double
