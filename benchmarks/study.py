@@ -9,9 +9,10 @@ Loop and population are interleaved, so that both meet the same machine, and com
 there only ever adds time. Processes side by side and the grid are measured in processor time, which other programs on
 the machine do not change much; wall-clock time stands beside.
 
-What share of the best product's speed the loop itself reaches is printed too: no trainer can be faster than one over
-that. Where a processor's kernels give the loop two thirds at width 256, 1.3 would ask for 0.87, and the products of 64
-rows alone, with nothing between them, reach 0.88.
+Below each ratio stands a floor: what the matrix products of a step take alone, with nothing between them, each in the
+layout and by the library that is fastest for it. No trainer that multiplies by these libraries gets below it, so the
+loop's time over it is the ratio that there can be at most. What share of the best product's speed trainer and loop
+reach is printed too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -129,22 +131,60 @@ def peak_flops() -> tuple[float, float]:
     return best["torch"], best["numpy"]
 
 
+def products_alone(layers: Sequence[tuple[int, int]], count: int) -> float:
+    """Seconds that the products of a step take, forward and backward, for each of so many networks."""
+    total = 0.0
+    for (fan_in, fan_out), times in Counter(layers).items():
+        total += times * best_product(fan_out, fan_in, BATCH, count)  # forward
+        total += times * best_product(fan_out, BATCH, fan_in, count)  # the gradient of the weight
+        total += (times - ((fan_in, fan_out) == layers[0])) * best_product(fan_in, fan_out, BATCH, count)  # and below
+    return total / count
+
+
+def best_product(n: int, k: int, m: int, count: int) -> float:
+    """The shortest time of so many products [n, k] [k, m], of both libraries and of every way that the two can lie."""
+    import numpy as np
+    import torch
+
+    out, best = torch.empty(count, n, m), float("inf")
+    lefts = torch.randn(count, n, k), torch.randn(count, k, n).mT
+    rights = torch.randn(count, k, m), torch.randn(count, m, k).mT
+    for a, b in itertools.product(lefts, rights):
+        for multiply in (
+            partial(np.matmul, a.numpy(), b.numpy(), out=out.numpy()),
+            partial(torch.bmm, a, b, out=out),
+        ):
+            best = min(best, best_seconds(multiply, SECONDS / 10))
+    return best
+
+
+def kernels() -> str:
+    """Which processor's kernels NumPy's BLAS uses, where it says so."""
+    from threadpoolctl import threadpool_info
+
+    names = {library["architecture"] for library in threadpool_info() if "architecture" in library}
+    return f" by its kernels for {' and '.join(sorted(names))}" if names else ""
+
+
 def lockstep() -> None:
     import torch
 
+    from steadygrad.study.budget import sizes
+
     torch.set_num_threads(1)
     by_torch, by_numpy = peak_flops()
-    print(f"best large matrix product: torch {by_torch / 1e9:.0f} GFLOP/s, NumPy {by_numpy / 1e9:.0f}")
+    print(f"best large matrix product: torch {by_torch / 1e9:.0f} GFLOP/s, NumPy {by_numpy / 1e9:.0f}{kernels()}")
     for width, bound in RATIOS.items():
         (together, count), alone = population_step(width), loop_step(width)
         rounds = [(best_seconds(together, SECONDS), best_seconds(alone, SECONDS)) for _ in range(ROUNDS)]
         ours, theirs = (min(side) for side in zip(*rounds, strict=True))
-        ratio = theirs / (ours / count)
-        weights = sum(weight[0].numel() for weight in together.__self__.parameters.weights())
-        speed = 6 * weights * BATCH * count / ours
-        print(f"width {width}, {count} at once: {ours / count * 1e6:.0f} us a network and step, "
+        layers = sizes(point(width))
+        ratio, floor = theirs / (ours / count), products_alone(layers, count)
+        print(f"width {width}, {count} at once: {ours / count * 1e6:.1f} us a network and step, "
               f"loop {theirs * 1e6:.0f} us, ratio {ratio:.2f}, bound {bound:g}: {verdict(ratio >= bound)}")  # fmt: skip
+        print(f"  the products alone {floor * 1e6:.1f} us, so at most a ratio of {theirs / floor:.2f}", flush=True)
         if width in SHARES:
+            speed = 6 * sum(fan_in * fan_out for fan_in, fan_out in layers) * BATCH * count / ours
             held = f", bound {SHARES[width]:.2f}: {verdict(speed / by_torch >= SHARES[width])}"
             print(f"  {speed / by_torch:.2f} of torch's best product{held}; "
                   f"{speed / by_numpy:.2f} of NumPy's; "
