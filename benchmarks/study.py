@@ -44,7 +44,7 @@ SHARES = {64: 0.50, 256: 0.70}
 PROCESSES, TWO_CORES = 2, 1.85
 GRID, GRID_SECONDS = 100_000, 5.0
 RAY_OVERHEAD, RAY_TASKS, RAY_TASK_SECONDS = 0.05, 8, 2.0
-ROUNDS, SECONDS = 12, 0.25
+ROUNDS, SECONDS, SIDE_SECONDS = 12, 0.25, 1.0
 # Variables that hold a library to kernels, or sizes of caches, that are not those which it finds by itself.
 _CHOSEN_BY_HAND = {
     "OPENBLAS_CORETYPE",
@@ -192,23 +192,30 @@ def lockstep() -> None:
 
 
 def throughput() -> None:
-    """Print how many network-steps of width 64 this process takes in a second of processor time, and of wall clock."""
+    """For each line that comes in, print the steps of width-64 networks a second of the processor, and of the clock."""
     import torch
 
     torch.set_num_threads(1)
     step, count = population_step(64)
     step()
     print("ready", flush=True)
-    sys.stdin.readline()
-    steps, start, used = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() < start + 5.0:
-        step()
-        steps += count
-    print(steps / (time.process_time() - used), steps / (time.perf_counter() - start), flush=True)
+    for _ in sys.stdin:
+        steps, start, used = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() < start + SIDE_SECONDS:
+            step()
+            steps += count
+        print(steps / (time.process_time() - used), steps / (time.perf_counter() - start), flush=True)
 
 
 def processes() -> None:
-    rounds = [(side_by_side(1), side_by_side(PROCESSES)) for _ in range(3)]
+    """One of them alone and all of them in turn, so that both meet the same machine."""
+    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.study", HERE, "throughput"], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]  # fmt: skip
+    for process in running:
+        process.stdout.readline()
+    rounds = [(side_by_side(running[:1]), side_by_side(running)) for _ in range(ROUNDS)]
+    for process in running:
+        process.communicate()
     for clock, name in enumerate(("processor", "wall")):
         pairs = [tuple(sum(rates[clock] for rates in side) for side in pair) for pair in rounds]
         alone, together = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -217,16 +224,12 @@ def processes() -> None:
               f"ratio {together / alone:.2f}{held}", flush=True)  # fmt: skip
 
 
-def side_by_side(count: int) -> list[list[float]]:
-    """The rates of so many processes that run at the same time."""
-    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.study", HERE, "throughput"], stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, text=True) for _ in range(count)]  # fmt: skip
-    for process in running:
-        process.stdout.readline()
+def side_by_side(running: Sequence[subprocess.Popen[str]]) -> list[list[float]]:
+    """The rates of these processes while they run at the same time."""
     for process in running:
         process.stdin.write("go\n")
         process.stdin.flush()
-    return [[float(rate) for rate in process.communicate()[0].split()] for process in running]
+    return [[float(rate) for rate in process.stdout.readline().split()] for process in running]
 
 
 def grid() -> None:
