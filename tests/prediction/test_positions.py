@@ -200,3 +200,26 @@ def test_white_pixels_behind_relu_have_the_correlation_of_the_arc_cosine_kernel(
     factory = network(lambda: nn.Conv2d(3, 4096, 1), nn.ReLU, lambda: nn.AdaptiveAvgPool2d(1))
     relu, mean = predict(factory, (4, 3, 6, 6)).layers[1:]
     assert mean.q / relu.q == pytest.approx((1 + 35 / math.pi) / 36, rel=0.01)
+
+
+@pytest.mark.parametrize("norm", [lambda: nn.LayerNorm(64), nn.Identity])
+def test_a_layer_over_positions_varies_by_the_squared_products_of_all_pairs_of_places(norm):
+    """The square of N units has the relative variance 2 mean (x·x'/n)²/q²/N over pairs of places, behind a norm too."""
+    units, before = 192, network(lambda: nn.Linear(64, 64), norm)
+    squares = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            x = before()(STEPS).reshape(-1, 64).double()
+        squares.append(float((x @ x.T / 64).square().mean() / x.square().mean() ** 2))
+    row = predict(network(lambda: nn.Linear(64, 64), norm, lambda: nn.Linear(64, units)), STEPS)["2"]
+    drawn = (
+        0.0 if norm is not nn.Identity else 2 * squares_of_data() / 64
+    )  # what the first layer's own square varies by
+    deviation = math.log(row.q_high / row.q_low) / (2 * 1.959964)
+    assert deviation**2 == pytest.approx(2 * np.mean(squares) / units + drawn, rel=0.05)
+
+
+def squares_of_data():
+    x = STEPS.reshape(-1, 64).double()
+    return float((x @ x.T / 64).square().mean() / x.square().mean() ** 2)

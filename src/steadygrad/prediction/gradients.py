@@ -145,7 +145,7 @@ class _Product:
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
-        fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
+        fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.varying) * flat)
         relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
         apart = max(self.batch.apart(relative), 0.0) if self.plain else 0.0
         return max(self.batch.pair_mean(relative), 0.0), apart
