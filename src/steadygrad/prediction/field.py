@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .hermite import decay
+from .hermite import decay, odd_orders
 
 Array = NDArray[np.float64]
 MOST_ROWS = 512  # of data that are compared with each other
@@ -209,15 +209,16 @@ class Field:
     def covariances(self, masses: Array) -> tuple[Array, Array]:
         """Return sum_n masses_n E[c^n] by lag, of an example and of two; c varies over draws by `beyond`.
 
-        Its first order is the mean's own; the others are taken at the root of its mean square.
+        Even orders are taken at the root of its mean square: s^n, s² = E[c²]. Of odd ones, which are as often negative
+        as positive about the mean m, m s^(n - 1) is left, s² = m² + 3 Var(c), as of m itself and of E[c³].
         """
-        whole, first = float(masses.sum()), np.zeros_like(masses)
-        first[1] = masses[1]
         if not self.varied:
+            whole = float(masses.sum())
             return whole - decayed(self.within, masses), whole - decayed(self.across, masses)
-        gaps = zip((self.within, self.across), self.squares, strict=True)
+        odd = np.where(odd_orders(), masses, 0.0)
         own, other = (
-            whole - decayed(1 - np.sqrt(square), masses - first) - decayed(gap, first) for gap, square in gaps
+            _moments(1 - gap, square, masses - odd, odd)
+            for gap, square in zip((self.within, self.across), self.squares, strict=True)
         )
         return own, other
 
@@ -345,6 +346,15 @@ def of_data(values: Array) -> Field:
     same = 1 / (examples * found.count)
     expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
     return replace(found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0)), given=1.0)
+
+
+def _moments(mean: Array, square: Array, even: Array, odd: Array) -> Array:
+    """Return sum_n masses_n E[c^n], given the mean of c and of its square."""
+    root = np.sqrt(np.clip(3 * square - 2 * mean**2, 0.0, 1.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lean = np.where(root > 0, mean / root, 0.0)
+    of_even = float(even.sum()) - decayed(1 - np.sqrt(square), even)
+    return np.asarray(of_even + lean * (float(odd.sum()) - decayed(1 - root, odd)))
 
 
 def _mean_at_lag(values: Array) -> Array:
