@@ -125,9 +125,8 @@ def coefficients(values: Matrix, second: Matrix) -> Matrix:
 @cache
 def odd_orders() -> NDArray[np.bool_]:
     """Return which terms are of odd orders; a block holds even and odd ones alike and counts as even."""
-    found = np.arange(TERMS + BLOCKS) % 2 == 1
-    found[TERMS:] = False
-    return found
+    orders = np.arange(TERMS + BLOCKS)
+    return np.asarray((orders % 2 == 1) & (orders < TERMS))
 
 
 def decay(gap: Matrix) -> Matrix:

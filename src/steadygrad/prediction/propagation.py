@@ -86,6 +86,7 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
 def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
     """Return the same beside positions, and behind an orthogonal matrix: in powers of the size that came in."""
     total, s = _squares_vary(source, f, average(m.q), batch), sensitivity(f)
+    total += _of_lengths(source, f)
     extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
@@ -94,7 +95,27 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     if source.field is None:
         return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
+    field = replace(field, means=None, lengths=field.by_lag + _of_squares(source, f))
     return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
+
+
+def _of_squares(source: Source, f: Expansion) -> Array:
+    """Return by lag how squared lengths of places of f(z) vary by the units' own squares."""
+    masses = (f.square**2).mean(0)
+    masses[0] = 0.0
+    own, _ = centred(source).covariances(masses / max(float((f.q**2).mean()), 1e-300))
+    assert source.field is not None
+    return np.maximum(own, 0.0) / source.units
+
+
+def _of_lengths(source: Source, f: Expansion) -> float:
+    """Return by how much a unit's mean square varies with which side its long places lie on.
+
+    The first order of f(w z)² is a(w) = E[f(w z)² z], and Σ w z = 0 behind a norm: what a(w)/w varies by is left, by
+    d log a/d log w - 1 = √6 times the third order over the first.
+    """
+    third = float((f.square[:, 3] ** 2).mean())
+    return quotient(6 * third * source.lopsided, float((f.q**2).mean()))
 
 
 def squares_vary(wave: Wave, batch: Batch) -> float:
@@ -209,8 +230,7 @@ def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
 def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:
     """Return the field of f(z) with what products of two places vary by, as `_forward_excess` says of two examples."""
     before = centred(source)
-    apart = [sum(w * gap for w, gap in zip(_shares(batch), f.mean(), strict=True)) for f in (before, field)]
-    kept = min(quotient(apart[1], apart[0]) ** 2, 1.0)
+    kept = min(quotient(field.gap(batch.size), before.gap(batch.size)) ** 2, 1.0)
     spilled = replace(field, beyond=kept * before.beyond)
     return raised_by_units(spilled, total, source.units, batch)
 
@@ -221,9 +241,15 @@ def raised_by_units(field: Field, total: float, units: float, batch: Batch) -> F
     return field.raised(max(blur, 0.0) / units)
 
 
-def _shares(batch: Batch) -> tuple[float, float]:
-    """Return the shares of pairs of one example and of two."""
-    return 1 / batch.size, 1 - 1 / batch.size
+def blur_of(m: Moments, units: float, batch: Batch) -> float:
+    """Return what so many units of a signal have added to what its products of two places vary by.
+
+    Of the overlap r they made r + s (1 - r), s = (1 + total)/units.
+    """
+    share = (m.unit_variance + 1) / units
+    if m.field is None or share >= 1:
+        return min(share, 1.0)
+    return share * (1 - m.field.overlap_of_all(batch.size)) / (1 - share)
 
 
 def _excess_by_slope(source: Source, m: Moments, total: float, batch: Batch) -> Array | float:

@@ -53,7 +53,8 @@ class Source:
     orthogonal matrix lie on a sphere. `sphere` is of how many dimensions that is on which a norm puts what it takes
     together. `terms` are the two waves that a folded sum is of, and the sum on the nodes. `shared` and `alone` are the
     parts of `noise`, the batch's and single examples'; `of_signal` is the share that the signal has in the second
-    moment, beside a bias.
+    moment, beside a bias. `lopsided` is the squared mean of w z over positions that a norm took together, w their
+    lengths: long ones lie on one side.
     """
 
     mean: Array
@@ -80,6 +81,7 @@ class Source:
     shared: Spread | None = None
     alone: Spread | None = None
     of_signal: float = 1.0
+    lopsided: float = 0.0
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""

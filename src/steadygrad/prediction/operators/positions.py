@@ -161,7 +161,7 @@ def _left(field: Field | None, kept: tuple[int, ...], new: int) -> float:
     Positions that are no more are summed over, features that become positions, independent ones, no longer are.
     """
     gone = tuple(i for i in range(len(field.sizes)) if i not in kept) if field else ()
-    return new * (_ratio(float(field.left_over(gone).flat[0]), field.varied) if field and gone else 1.0)
+    return new * (_ratio(float(field.left_over(gone, field.varying).flat[0]), field.varied) if field and gone else 1.0)
 
 
 def _ratio(above: float, below: float) -> float:
