@@ -245,10 +245,10 @@ class _Product:
             return noises.fresh(extra / source.units, apart)
         onward = source.onward
         met, met_apart = self._met(onward.expansion)
-        slopes = s * sensitivity(onward.expansion)
+        slopes = s * sensitivity(onward.expansion) if source.varies else 0.0
         share = (met - slopes * source.own_variance) / onward.variance
         if not self.plain:
-            share = within_bounds(share, extra, onward.variance) if source.field is not None else share
+            share = within_bounds(share, extra, onward.variance)
             return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
         own = onward.apart / source.units
         alone = (met_apart - slopes * source.own_apart) / onward.apart if own > 0 else 0.0
@@ -259,7 +259,7 @@ class _Product:
     def _met(self, f: Expansion) -> tuple[float, float]:
         """Return the covariance of what h² and the onward f² of a unit vary by: over the batch, and of one example."""
         base, source, batch = self.base, self.source, self.batch
-        square = source.covariance(self.h, f, source.settled)
+        square = source.covariance(self.h, f, source.settled, without=0 if source.varies else 2)
         size = average(self.q_h) * average(source.rows(f.q))
         if not self.plain:
             whole = quotient(batch.pair_mean(square), size)

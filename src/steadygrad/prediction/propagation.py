@@ -134,7 +134,7 @@ def _extra(source: Source, f: Expansion, total: float, s: float, batch: Batch) -
 
     What an orthogonal matrix keeps, the products of its units, is the second order.
     """
-    if source.free > 0 or source.field is not None:
+    if source.varies:
         return max(total - s * s * source.own_variance, 0.0)
     rest = batch.pair_mean(source.covariance(f, f, source.settled, without=2))
     return max(quotient(rest, average(source.rows(f.q)) ** 2), 0.0)

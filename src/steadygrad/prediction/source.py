@@ -95,6 +95,11 @@ class Source:
         """Whether units are Gaussian and have no positions."""
         return self.field is None and self.kurtosis == 0
 
+    @property
+    def varies(self) -> bool:
+        """Whether the units' squares and products do: those of an orthogonal matrix are what went in."""
+        return self.free > 0 or self.field is not None
+
     @cached_property
     def spread(self) -> Spread:
         """How log q varies over draws."""
