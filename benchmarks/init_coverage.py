@@ -202,7 +202,7 @@ class Watch:
         self.stations = {m for m in list(model.children())[:-1] if isinstance(m, ALONG)}
         self.seen: list[tuple[nn.Module, torch.Tensor]] = []
         for module in {*self.paths, *self.stations}:
-            module.register_forward_hook(lambda m, a, y: self.seen.append((m, y)))
+            module.register_forward_hook(lambda m, a, y: self.seen.append((m, y[0] if isinstance(y, tuple) else y)))
 
     def draw(self, x: torch.Tensor) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Paths of the rows, their logs of q and of grad_q, [2, rows], and q and lengths along the depth."""

@@ -145,7 +145,8 @@ class _Product:
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
-        fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.varying) * flat)
+        varying = self.batch.off_diagonal(base.varying) * average(base.q) ** 2
+        fourth = square * (flat + 2 * base.product**2 + 2 * varying)
         relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
         apart = max(self.batch.apart(relative), 0.0) if self.plain else 0.0
         return max(self.batch.pair_mean(relative), 0.0), apart
@@ -240,13 +241,13 @@ class _Product:
         base, source, s = self.base, self.source, self.s
         apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0) / source.units if self.plain else 0.0
         known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
-        extra = max(self.total - known - s * s * source.own_variance, 0.0) + heavier * apart * source.units
+        extra = max(self.total - known - s * s * source.gaussian_variance, 0.0) + heavier * apart * source.units
         if source.onward is None or source.onward.variance <= 0:
             return noises.fresh(extra / source.units, apart)
         onward = source.onward
         met, met_apart = self._met(onward.expansion)
         slopes = s * sensitivity(onward.expansion) if source.varies else 0.0
-        share = (met - slopes * source.own_variance) / onward.variance
+        share = (met - slopes * source.gaussian_variance) / onward.variance
         if not self.plain:
             share = within_bounds(share, extra, onward.variance)
             return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)

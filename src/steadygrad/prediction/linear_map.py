@@ -42,9 +42,14 @@ def forward(
     gap = correlation_gap((gain + weight.mean**2 * terms) * (x.d + unaligned), std)
     fourth = (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
     own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
+    tails = _tails(x, weight, share, terms)
     if not plain:
-        source = Source(mean, std, gap, units, before, CERTAIN, own, before_excess=spilled, of_signal=share)
+        source = Source(
+            mean, std, gap, units, before, CERTAIN, own, 0.0, spilled, fourth=fourth, of_signal=share, tails=tails
+        )
         return _kept(source, x, share, weight, terms, batch, noises)
+    tails = max(tails, -own)
+    own += tails
     before, shared, alone = before.shifted(-before.mean), noises.fresh(own / units), noises.own(apart / units)
     excess = spilled + batch.growth(x, noises) / units
     parting = begun(x, batch) if x.parting is None else x.parting
@@ -52,7 +57,7 @@ def forward(
     noise = shared.plus(alone)
     return Source(
         mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth,
-        shared=shared, alone=alone, of_signal=share,
+        shared=shared, alone=alone, of_signal=share, tails=tails,
     )  # fmt: skip
 
 
@@ -60,9 +65,12 @@ def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, 
     """Return the source with what positions, or an orthogonal matrix, leave of what its units vary by."""
     field, units = x.field.scaled(share) if x.field else None, source.units
     alike = field.overlap(batch.size) if field else 1.0
-    own, free = source.own_variance * alike, _free(weight, terms, units)
+    own = (source.own_variance - source.fourth) * alike + source.fourth
+    free = _free(weight, terms, units)
     excess = source.before_excess + free * blurring(batch.overlap(x) * alike) / units
     kept = (1 - free) * min(2 * share**2 * batch.overlap(x) * alike, own)  # what a bias adds is free
+    tails = max(source.tails, kept - own)
+    own += tails
     noise = noises.fresh((own - kept) / units)
     kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
     return replace(
@@ -74,7 +82,20 @@ def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, 
         field=field,
         free=free,
         kurtosis=kurtosis,
+        tails=tails,
     )
+
+
+def _tails(x: Moments, weight: Fill, share: float, terms: float) -> float:
+    """Return what the weights' fourth cumulant κ₄ adds to the variance of a unit's square, averaged over the batch.
+
+    Σ_i κ₄ m_i² relative to the second moment squared, with m_i the mean square of input i over all examples and
+    positions: nothing beside the 2 of one vector, but against the 2/n and more of many independent ones it is large.
+    Uniform weights, as torch fills its layers, have κ₄ = -6/5 Var(w)².
+    """
+    if weight.form != "independent":
+        return 0.0
+    return (weight.kurtosis - 3) * share**2 * (1 + x.unit_variance) / terms
 
 
 def _typical(x: Moments) -> Moments:

@@ -61,11 +61,10 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     q, d = m.q, m.d
     squares = source.covariance(f, f, source.settled) * quotient(1.0, average(q) ** 2)
     gaussian = batch.pair_mean(squares)  # what a bias takes from the variance of q it takes from that of d
-    if source.fourth:
-        squares = squares + source.fourth * leaning(wave.values) * (1 - source.gap) ** 2
+    squares = squares + _of_biases(source, wave.values)
     total, apart = max(batch.pair_mean(squares), 0.0), batch.apart(squares)
     s = sensitivity(f)
-    extra = max(total - s * s * source.own_variance, 0.0)
+    extra, total = max(total - s * s * source.gaussian_variance, 0.0), max(total + s * s * source.tails, 0.0)
     alone = max(apart - s * s * source.own_apart, 0.0)
     shared, own = noises.fresh(extra / source.units), noises.own(alone / source.units)
     noise = shared.plus(own)
@@ -87,11 +86,13 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     """Return the same beside positions, and behind an orthogonal matrix: in powers of the size that came in."""
     total, s = _squares_vary(source, f, average(m.q), batch), sensitivity(f)
     total += _of_lengths(source, f)
+    total += batch.pair_mean(_of_biases(source, wave.values)) * _alike(source, f, batch)
     extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
     excess = _excess_by_slope(source, m, total, batch)
-    m = replace(m, spread=source.spread.scaled(s).plus(noise), unit_variance=total, excess=excess)
+    own = max(total + s * s * source.tails, 0.0)
+    m = replace(m, spread=source.spread.scaled(s).plus(noise), unit_variance=own, excess=excess)
     if source.field is None:
         return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
@@ -118,6 +119,13 @@ def _of_lengths(source: Source, f: Expansion) -> float:
     return quotient(6 * third * source.lopsided, float((f.q**2).mean()))
 
 
+def _of_biases(source: Source, values: Array) -> Array:
+    """Return what the fourth cumulant of biases adds to the covariances of squares, of Gaussian units else."""
+    if not source.fourth:
+        return np.zeros_like(source.gap)
+    return np.asarray(source.fourth * leaning(values) * (1 - source.gap) ** 2)
+
+
 def squares_vary(wave: Wave, batch: Batch) -> float:
     """Return the relative variance of one unit's square, averaged over the batch and positions."""
     assert wave.source is not None
@@ -135,7 +143,7 @@ def _extra(source: Source, f: Expansion, total: float, s: float, batch: Batch) -
     What an orthogonal matrix keeps, the products of its units, is the second order.
     """
     if source.varies:
-        return max(total - s * s * source.own_variance, 0.0)
+        return max(total - s * s * source.gaussian_variance, 0.0)
     rest = batch.pair_mean(source.covariance(f, f, source.settled, without=2))
     return max(quotient(rest, average(source.rows(f.q)) ** 2), 0.0)
 
