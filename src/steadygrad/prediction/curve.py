@@ -19,11 +19,12 @@ from functools import lru_cache
 import numpy as np
 
 from .batch import Batch
-from .hermite import over_rows, tables
+from .hermite import SMALLEST, over_rows, tables
 from .spread import Noises, Spread
 from .values import Array
 
 NARROWEST = 0.05  # half the distance of the nodes where nothing varies: a difference over less loses digits
+LEAST = 2 * math.log(SMALLEST)
 WIDEST = 0.7  # log variance up to which the nodes' own weights, which end at 12 deviations, hold the Gaussian to 1e-15
 
 
@@ -67,12 +68,23 @@ def skewed(bow: float, along: float) -> float:
 
 
 def _scaled(square: Array, logs: Array) -> Array:
-    """Return the mean of a square under Gaussians of these log variances: by weights, or where they end by its line."""
-    z2, log_w = _logs()
-    means = np.asarray(np.exp(log_w - logs[:, None] / 2 - np.expm1(-logs)[:, None] * z2) @ square)
+    """Return the mean of a square under Gaussians of these log variances: by weights, or where they end by its line.
+
+    Of Gaussians that are narrower than the nodes resolve it is the power of the variance that it is at the narrowest.
+    """
+    means = _weighted(square, np.maximum(logs, LEAST))
     for i in np.flatnonzero(logs > WIDEST):
         means[i] = _stretched(np.sqrt(square), math.exp(logs[i] / 2))
+    narrow = logs < LEAST
+    if narrow.any():
+        least, next_ = np.log(np.maximum(_weighted(square, np.array([LEAST, LEAST + NARROWEST])), 1e-300))
+        means[narrow] *= np.exp((next_ - least) / NARROWEST * (logs[narrow] - LEAST))
     return means
+
+
+def _weighted(square: Array, logs: Array) -> Array:
+    z2, log_w = _logs()
+    return np.asarray(np.exp(log_w - logs[:, None] / 2 - np.expm1(-logs)[:, None] * z2) @ square)
 
 
 def _stretched(size: Array, scale: float) -> float:

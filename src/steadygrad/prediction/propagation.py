@@ -275,19 +275,17 @@ def _forward_excess(
 ) -> Array | float:
     """Return the excess of f(z): that of the covariances of z through the correlation map, and what the units add.
 
-    A correlation that varies by σ about c is taken at c ± σ. The units add M (1 - r)/N to the ratio r of E[(x·y)²] and
-    E[x² y²], M = 1 + `shared` = E[f² f'²]/E[f²]² of two examples, and in a typical draw the part that is as large as it
-    is for Gaussian units, of M = 1 + 2r.
+    A correlation that varies is taken at two values (`two_gaps`). The units add M (1 - r)/N to the ratio r of
+    E[(x·y)²] and E[x² y²], M = 1 + `shared` = E[f² f'²]/E[f²]² of two examples, and in a typical draw the part that is
+    as large as it is for Gaussian units, of M = 1 + 2r.
     """
     size = average(q)
     if len(q) < 2 or size <= 0:
         return 0.0
-    c = 1 - batch.distinct_mean(source.gap)
-    sigma = math.sqrt(max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0))
-    masses = over_rows(f.plain**2) / size
-    gaps = np.clip(np.array([1 - c, 1 - c - sigma, 1 - c + sigma]), 0.0, 2.0)
-    here, above, below = (1 - decay(gaps) @ masses / masses.sum()) ** 2
-    spilled = max((above + below) / 2 - here, 0.0)
+    gaps, chances = two_gaps(source, batch)
+    masses = over_rows(f.plain**2)
+    here, *apart = (1 - decay(gaps) @ masses / masses.sum()) ** 2
+    spilled = max(float(chances @ apart) - float(here), 0.0)
     ratio = min(batch.distinct_mean(product**2) / (size * size) + spilled, 1.0)
     weight = batch.concentration(noises.covariance(source.spread, source.spread)[1])
     typical = of_typical(batch.distinct_mean(product) / size, ratio, weight)
