@@ -223,3 +223,20 @@ def test_a_layer_over_positions_varies_by_the_squared_products_of_all_pairs_of_p
 def squares_of_data():
     x = STEPS.reshape(-1, 64).double()
     return float((x @ x.T / 64).square().mean() / x.square().mean() ** 2)
+
+
+def test_a_gradient_that_all_pixels_share_varies_as_the_few_directions_that_it_comes_from():
+    """Behind a mean over pixels and K logits, |W^T g|² of N units varies by 2r/N, r the mean squared cosine of examples.
+
+    Of B examples r = 1/B + (1 - 1/B)(r' + (1 + 2r')(1 - r')/N), r' = 1/K that of the logits' gradients.
+    """
+    units, logits, examples = 64, 10, len(IMAGES)
+
+    def factory():
+        pool = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        return he_(nn.Sequential(nn.Conv2d(3, units, 1), nn.Conv2d(units, units, 1), *pool, nn.Linear(units, logits)))
+
+    first, second, *_ = predict(factory, IMAGES)
+    before, behind = ((math.log(row.grad_q_high / row.grad_q_low) / (2 * 1.959964)) ** 2 for row in (first, second))
+    r = 1 / logits + (1 + 2 / logits) * (1 - 1 / logits) / units
+    assert before - behind == pytest.approx(2 * (1 / examples + (1 - 1 / examples) * r) / units, rel=0.02)
