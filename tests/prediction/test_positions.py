@@ -226,9 +226,9 @@ def squares_of_data():
 
 
 def test_a_gradient_that_all_pixels_share_varies_as_the_few_directions_that_it_comes_from():
-    """Behind a mean over pixels and K logits, |W^T g|² of N units varies by 2r/N, r the mean squared cosine of examples.
+    """Behind a mean over pixels, |W^T g|² of N units varies by 2r/N, r the mean squared cosine of examples' gradients.
 
-    Of B examples r = 1/B + (1 - 1/B)(r' + (1 + 2r')(1 - r')/N), r' = 1/K that of the logits' gradients.
+    Of B examples r = 1/B + (1 - 1/B)(r' + (1 + 2r')(1 - r')/N), r' = 1/K that of those of K logits.
     """
     units, logits, examples = 64, 10, len(IMAGES)
 

@@ -234,7 +234,7 @@ class _Product:
         fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]
-        return spread.shifted(0.0, skewed(curve.bow, along))
+        return spread.shifted(0.0, skewed(curve.bent, along))
 
     def _extra(self, noises: Noises, heavier: float) -> Spread:
         """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""

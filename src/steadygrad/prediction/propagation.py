@@ -71,7 +71,7 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     source.onward = Onward(wave.values, f, shared, extra, own, alone)
     curve = passed(wave.values, average(f.q), source.before, noises, batch)
     added = source.noise.centred.scaled(s).plus(noise.centred)
-    third = skewed(curve.bow, curve.slope * noises.covariance(source.before, source.before)[0])
+    third = skewed(curve.bent, curve.slope * noises.covariance(source.before, source.before)[0])
     spread = curve.of(source.before).plus(added).shifted(log_mean(total / source.units), third)
     excess = _forward_excess(source, f, m.product, q, total - apart / batch.size, batch, noises)
     parting = None
