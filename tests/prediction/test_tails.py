@@ -64,6 +64,35 @@ def test_the_tails_of_weights_count_where_many_vectors_are_taken_together(layer)
     assert predicted[0] == pytest.approx(float(exact) ** 0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("layer", [Uniform, Normal, Heavy])
+def test_so_they_do_in_what_goes_back_through_them(layer):
+    """The same with M = G^T G/128 of the gradients, a Wishart matrix: E tr M² = n + n (n + 1)/128, E M_ii² = 1 + 2/128.
+
+    And the mean square of all 8 n gradients at the output varies itself, by 2 of its entries.
+    """
+    n, vectors = 12, 128
+    x = torch.randn(8, 16, 32, generator=torch.Generator().manual_seed(0))
+
+    def made():
+        return nn.Sequential(nn.Linear(32, 48), layer(48, n, bias=False))
+
+    found = []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        model = made()
+        h = model[0](x)
+        y = model[1](h)
+        (g,) = torch.autograd.grad(y, h, torch.randn_like(y))
+        found.append(float(g.double().square().mean().log()))
+    kurtosis = {Uniform: 9 / 5, Normal: 3.0, Heavy: 10395 / 225}[layer]
+    squares, own = n + n * (n + 1) / vectors, n * (1 + 2 / vectors)
+    exact = ((2 * squares + (kurtosis - 3) * own) / n**2 / 48 + 2 / (n * vectors)) ** 0.5
+    row = predict(made, x)["0"]
+    # The deviation of a log is that of the mean square to first order only.
+    assert np.std(found) == pytest.approx(exact, rel=ERROR + 0.05)
+    assert np.log(row.grad_q_high / row.grad_q_low) / (2 * 1.959964) == pytest.approx(exact, rel=0.1)
+
+
 def test_convolutions_as_torch_fills_them_vary_as_predicted_until_their_biases_are_all():
     x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 

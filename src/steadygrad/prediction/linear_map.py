@@ -42,7 +42,7 @@ def forward(
     gap = correlation_gap((gain + weight.mean**2 * terms) * (x.d + unaligned), std)
     fourth = (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
     own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
-    tails = _tails(x, weight, share, terms)
+    tails = _tails(x.unit_variance, weight, share, terms)
     if not plain:
         source = Source(
             mean, std, gap, units, before, CERTAIN, own, 0.0, spilled, fourth=fourth, of_signal=share, tails=tails
@@ -86,16 +86,17 @@ def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, 
     )
 
 
-def _tails(x: Moments, weight: Fill, share: float, terms: float) -> float:
+def _tails(unit_variance: float, weight: Fill, share: float, terms: float) -> float:
     """Return what the weights' fourth cumulant κ₄ adds to the variance of a unit's square, averaged over the batch.
 
-    Σ_i κ₄ m_i² relative to the second moment squared, with m_i the mean square of input i over all examples and
-    positions: nothing beside the 2 of one vector, but against the 2/n and more of many independent ones it is large.
+    Σ_i κ₄ m_i² relative to the second moment squared, with m_i the mean square of entry i of what goes in, or comes
+    back, over all examples and positions; `unit_variance` is the relative variance of m_i. It is nothing beside the 2
+    of one vector, but against the 2/n and more of many independent ones it is large.
     Uniform weights, as torch fills its layers, have κ₄ = -6/5 Var(w)².
     """
     if weight.form != "independent":
         return 0.0
-    return (weight.kurtosis - 3) * share**2 * (1 + x.unit_variance) / terms
+    return (weight.kurtosis - 3) * share**2 * (1 + unit_variance) / terms
 
 
 def _typical(x: Moments) -> Moments:
@@ -200,7 +201,8 @@ def backward(
     apart, heavier, gathered = _of_examples(g, noises, batch) if plain else (0.0, 0.0, 0.0)
     noise = CERTAIN
     if free:
-        noise = _matrix_noise(g, (2 * overlap + gathered) / units, apart / units, source, units, batch, noises)
+        varied = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0)
+        noise = _matrix_noise(g, varied / units, apart / units, source, units, batch, noises)
         noise = noise.shifted(log_mean((2 * overlap + heavier) / units) - log_mean((2 * overlap + gathered) / units))
     spread = g.spread.plus(noise).modulated(2 / units, along + chance if source else 0.0)
     grown = batch.growth(g, noises) if plain else blurring(overlap)
