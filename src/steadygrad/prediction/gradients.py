@@ -148,7 +148,8 @@ class _Product:
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
-        fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
+        varying = self.batch.off_diagonal(base.varying) * average(base.q) ** 2
+        fourth = square * (flat + 2 * base.product**2 + 2 * varying)
         relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
         apart = max(self.batch.apart(relative), 0.0) if self.plain else 0.0
         return max(self.batch.pair_mean(relative), 0.0), apart
@@ -236,7 +237,7 @@ class _Product:
         fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]
-        return spread.shifted(0.0, skewed(curve.bow, along))
+        return spread.shifted(0.0, skewed(curve.bent, along))
 
     def _extra(self, noises: Noises, heavier: float) -> Spread:
         """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
@@ -248,10 +249,10 @@ class _Product:
             return noises.fresh(extra / source.units, apart)
         onward = source.onward
         met, met_apart = self._met(onward.expansion)
-        slopes = s * sensitivity(onward.expansion)
+        slopes = s * sensitivity(onward.expansion) if source.varies else 0.0
         share = (met - slopes * source.gaussian_variance) / onward.variance
         if not self.plain:
-            share = within_bounds(share, extra, onward.variance) if source.field is not None else share
+            share = within_bounds(share, extra, onward.variance)
             return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
         own = onward.apart / source.units
         alone = (met_apart - slopes * source.own_apart) / onward.apart if own > 0 else 0.0
@@ -262,7 +263,7 @@ class _Product:
     def _met(self, f: Expansion) -> tuple[float, float]:
         """Return the covariance of what h² and the onward f² of a unit vary by: over the batch, and of one example."""
         base, source, batch = self.base, self.source, self.batch
-        square = source.covariance(self.h, f, source.settled)
+        square = source.covariance(self.h, f, source.settled, without=0 if source.varies else 2)
         size = average(self.q_h) * average(source.rows(f.q))
         if not self.plain:
             whole = quotient(batch.pair_mean(square), size)

@@ -34,7 +34,7 @@ def forward(
     variance = gain * x.q + bias_variance + common
     mean = weight.mean * terms * x.mean + bias_mean
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
-    spilled = batch.bounded(x.excess, x.product, x.q) * share**2
+    spilled = batch.bounded(x.varying, x.product, x.q) * share**2
     before = _beside(x.spread, share, noises) if plain else x.spread.scaled(share)
     size = math.exp(before.mean) if plain else 1.0
     std, mean = np.sqrt(variance * size), mean * math.sqrt(size)
