@@ -21,6 +21,10 @@ from .optimized import Optimized
 # Right predictions are compared with those of so many other examples: all have to agree.
 _SHIFTS = 4
 
+# How far past the other of two labels a prediction is moved, in the labels' half distance; and, where the loss takes
+# nothing out there, how far it is drawn in.
+_PAST, _SHORT = 10.0, -0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossDirection:
@@ -32,7 +36,8 @@ class LossDirection:
         right: loss of predictions made of the targets; None where none could be made.
         wrong: mean loss of predictions made of other examples' targets.
         rises: the loss is larger for every right prediction than for any wrong one; False where it is smaller; None
-            where neither can be told.
+            where neither can be told, or where a loss of two labels is least at the other label of each, as that of a
+            distance is.
     """
 
     maximize: int
@@ -76,8 +81,31 @@ def _compared(output: Any, targets: Any, loss_fn: Callable[[Any, Any], Any]) -> 
         except Exception:
             continue  # a loss that takes other outputs than these
         if all(torch.isfinite(torch.tensor([right, *wrong]))):
-            return right, wrong
+            mirrors = _rises(right, wrong) is True and _is_least_at_the_other(predictions, targets, loss_fn)
+            return (None, []) if mirrors else (right, wrong)
     return None, []
+
+
+def _is_least_at_the_other(predictions: torch.Tensor, targets: Any, loss_fn: Callable[[Any, Any], Any]) -> bool:
+    """Whether a loss of two labels has its least where each is predicted as the other, and rises past that again.
+
+    A distance is small where two are said to be the same, a risk where all is well: which label an output stands for is
+    then the loss's own choice. A loss with the wrong sign falls on and on.
+    """
+    labels = predictions.unique()
+    if len(labels) != 2:
+        return False
+    middle = labels.double().mean().to(predictions.dtype)
+    other = 2 * middle - predictions
+    try:
+        here = float(loss_fn(other, targets))
+        past = float(loss_fn(other + _PAST * (other - middle), targets))
+    except Exception:  # probabilities end at 0 and 1: what lies short of them tells as much
+        try:
+            return float(loss_fn(other + _SHORT * (other - middle), targets)) <= here
+        except Exception:
+            return False
+    return past > here
 
 
 def _predictions(output: torch.Tensor, targets: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -58,7 +58,8 @@ class Retrials:
 
     Attributes:
         trained: the trial itself.
-        slower: with smaller rates, down to the first that learns.
+        slower: with smaller rates, down to the first that learns; none where all steps were shorter than usual and the
+            loss never rose, which no shorter step would mend.
         faster: with larger rates, up to the first that learns.
         clipped: with gradients shortened to their median norm.
         unfinished: larger rates were left untried, or cut short, for want of time.
@@ -76,13 +77,15 @@ class Retrials:
         trained, probe = collector.get(Trained), collector.get(Probe)
         course = trained.course
         low = course.gain() < _LEARNS * course.scale
-        troubled = low or diverges(course) or oscillates(course) or spike(course) is not None
-        if not troubled or collector.explained:
+        wild = diverges(course) or oscillates(course) or spike(course) is not None
+        if not (low or wild) or collector.explained or trained.rivals:
             return cls(trained=trained, slower=(), faster=(), clipped=None)
         has_rate, tail = _available(collector, Rates) is not None, _available(collector, GradientTail)
         turns = _Turns(collector, probe)
-        slower = _ladder(turns, _SLOWER if has_rate else ())
-        faster = _ladder(turns, _faster(trained.trial) if low and has_rate else ())
+        factors = _faster(trained.trial) if low and has_rate else []
+        calm = bool(factors) and not wild and max(trained.trial.update_ratios) < _USUAL[0]
+        slower = _ladder(turns, _SLOWER if has_rate and not calm else ())
+        faster = _ladder(turns, factors)
         late = turns.are_over
         clipped = None if tail is None else turns.take(1.0, clip=tail.median)
         return cls(trained=trained, slower=slower, faster=faster, clipped=clipped, unfinished=late)

@@ -128,6 +128,7 @@ def _weights(stepped: Stepped) -> Iterator[list[str]]:
         if names and all(name in stepped.wanted for name in names):
             yield names
     yield from ([name] for name in stepped.matrices() if name in stepped.wanted)
+    yield from ([name] for name in stepped.tables() if name in stepped.wanted)
 
 
 def _is_zero(stepped: Stepped, name: str) -> bool:
@@ -166,6 +167,8 @@ def _modules(names: list[str]) -> list[str]:
 
 def _zero(stepped: Stepped, zero: list[str], flat: Operation | None) -> Finding:
     why = f"{_where(flat)} `{flat.name}` has a slope of zero everywhere" if flat else ""
+    if not flat and len(zero) > 1 and not any(bool(stepped.weight(name).any()) for name in zero):
+        why = "all of them start at zero, where each has the slope of a product with another zero"
     of = [name for names in _weights(stepped) for name in names]
     return Finding(
         code="BWD003",
@@ -177,7 +180,9 @@ def _zero(stepped: Stepped, zero: list[str], flat: Operation | None) -> Finding:
         measured=float(len(zero)),
         expected=0.0,
         count=len(of),
-        fix="Look for what is flat after those layers: units that are off or saturated for every example, a rounding, "
+        fix="Draw all but one of the factors at random."
+        if why.startswith("all of them")
+        else "Look for what is flat after those layers: units that are off or saturated for every example, a rounding, "
         "a clamp, or a softmax over a single entry.",
         line=str(flat.line) if flat and flat.line else None,
     )

@@ -4,7 +4,9 @@ The best constant output, the same for every example, is what a model reaches th
 entropy of the labels, the variance of the targets. The rule fits that constant with the setup's own loss, trains on a
 snapshot, and speaks where the last fifth of the trial is not below it beyond three standard errors and the second half
 shows no fall, by the rank test of Mann and Kendall. A run that is slow and falls is left in peace, unless what differs
-between examples at the last layer has fallen to less than e^-12 of what it was: then it falls towards a constant.
+between examples at the last layer has fallen to less than e^-12 of what it was: then it falls towards a constant. A
+step of the user's own that drives a second optimizer is not judged: the loss of two networks against each other stands
+still where neither wins.
 
 What to do: look at what is named above it. Where nothing is, the inputs may not say anything about the targets: look
 whether they are shuffled against each other, whether the labels are right, whether a small part of the data can be
@@ -59,6 +61,8 @@ _FIX_FADED = "Look for what pulls the weights to nothing, such as a weight decay
 def check(trained: Trained) -> Iterator[Finding]:
     """Compare the end of the trial with the best constant."""
     course = trained.course
+    if trained.rivals:
+        return
     faded = is_lost(trained.told_apart) and is_high(course) and not course.is_better()
     if not (faded or stands_still(course)):
         return
