@@ -344,3 +344,42 @@ def test_a_softmax_over_the_examples_is_named_so(axis, named):
     model = nn.Sequential(nn.Linear(8, 4), nn.Softmax(dim=axis))
     (found,) = report(model, nn.CrossEntropyLoss(), data, select=["LOS001"]).findings
     assert ("over the examples (dim=0)" in found.message) == named
+
+
+def test_the_bias_of_an_energy_whose_slope_is_fitted_is_no_cut():
+    class Energy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.e = nn.Sequential(nn.Linear(2, 16), nn.SiLU(), nn.Linear(16, 1))
+
+        def forward(self, x):
+            with torch.enable_grad():
+                x = x.clone().requires_grad_()
+                return -torch.autograd.grad(self.e(x).sum(), x, create_graph=True)[0]
+
+    data = [(x, -x) for x in torch.randn(256, 2).split(64)]
+    model = Energy()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    assert loud(report(model, nn.MSELoss(), data, optimizer, select=["BWD003"])) == []
+
+
+@pytest.mark.parametrize(("end", "undone"), [(2.2, True), (1.0, False), (0.5, False)])
+def test_a_run_that_loses_again_what_it_learned_is_held_against_one_as_long(end, undone):
+    """A run that learned in the first half, and one that rises later: half of what went came back."""
+    from steadygrad.diagnosis.evidence.retrials import _is_undone
+    from steadygrad.diagnosis.runs.outcome import Course
+
+    course = Course(losses=[2.0] * 5 + [1.0] * 95 + [end] * 100)
+    assert _is_undone(course) == undone == (course.gain() < (2.0 - 1.0) / 2)
+
+
+def test_saturation_behind_inputs_out_of_scale_is_theirs():
+    x = torch.randn(512, 4)
+    data = list(
+        zip((x * torch.tensor([1.0, 3e3, 1.0, 2e3])).split(32), x.sum(1, keepdim=True).sin().split(32), strict=True)
+    )
+    model = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 1))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    found = report(model, nn.MSELoss(), data, optimizer, select=["DAT001", "FWD004"])
+    assert [f.code for f in found.findings] == ["DAT001"]
+    assert [f.code for f in found.findings[0].consequences] == ["FWD004"]
