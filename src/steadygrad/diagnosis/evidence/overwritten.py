@@ -15,7 +15,6 @@ from steadygrad.measurement.untouched import untouched
 from steadygrad.setup import copied, tensors_in, user_code
 
 from .collector import Collector, Unavailable
-from .measured import Measured
 from .scanned import Scanned
 
 
@@ -43,7 +42,6 @@ class Overwritten:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Run both twice on one copy; what comes later gets a loss that works on copies where it writes."""
-        collector.get(Measured)  # what the user's own code raises is told there
         clean, setup = collector.get(Scanned).clean, collector.setup
         if clean is None:
             raise Unavailable("No batch is free of NaN and infinity, so none was handed over twice.")
