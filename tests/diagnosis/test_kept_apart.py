@@ -223,20 +223,40 @@ def test_a_second_derivative_that_is_nothing_is_told(activation, flat):
         assert found.findings[0].line.startswith("test_kept_apart.py:")
 
 
-@pytest.mark.parametrize(("distance", "codes"), [(1.0, []), (-1.0, ["OPT006"])])
-def test_a_distance_is_small_for_what_is_the_same_and_that_is_no_wrong_sign(distance, codes):
+def contrast(d, same):
+    return (same * d**2 + (1 - same) * F.relu(2 - d) ** 2).mean()
+
+
+RELATIONS = {
+    "distance": (lambda a, b: (a - b).square().sum(1).add(1e-6).sqrt(), contrast, []),
+    "cosine of what differs": (
+        F.cosine_similarity,
+        lambda c, other: ((1 - other) * (1 - c) + other * F.relu(c - 0.3)).mean(),
+        [],
+    ),
+    "logit": (lambda a, b: (a * b).sum(1), F.binary_cross_entropy_with_logits, []),
+    "negated logit": (lambda a, b: (a * b).sum(1), lambda z, y: -F.binary_cross_entropy_with_logits(z, y), ["OPT006"]),
+    "negated square": (lambda a, b: (a * b).sum(1), lambda z, y: -F.mse_loss(z, y), ["OPT006"]),
+    "negated probability": (
+        lambda a, b: torch.sigmoid((a * b).sum(1)),
+        lambda p, y: -F.binary_cross_entropy(p, y),
+        ["OPT006"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_a_loss_with_the_wrong_sign_falls_on_and_on_and_one_of_distances_does_not(name):
+    relation, loss_fn, codes = RELATIONS[name]
+
     class Twins(nn.Module):
         def __init__(self):
             super().__init__()
             self.f = nn.Linear(4, 3)
 
         def forward(self, x):
-            return (self.f(x[:, 0]) - self.f(x[:, 1])).square().sum(1).add(1e-6).sqrt()
+            return relation(self.f(x[:, 0]), self.f(x[:, 1]))
 
-    def contrast(d, same):
-        return (same * d**2 + (1 - same) * F.relu(2 - d) ** 2).mean()
-
-    loss_fn = contrast if distance > 0 else lambda d, same: -F.binary_cross_entropy_with_logits(d, same)
     x, same = torch.randn(64, 2, 4), torch.randint(2, (64,)).float()
     model = Twins()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -383,3 +403,28 @@ def test_saturation_behind_inputs_out_of_scale_is_theirs():
     found = report(model, nn.MSELoss(), data, optimizer, select=["DAT001", "FWD004"])
     assert [f.code for f in found.findings] == ["DAT001"]
     assert [f.code for f in found.findings[0].consequences] == ["FWD004"]
+
+
+@pytest.mark.parametrize(("zeros", "codes"), [(0.5, []), (0.7, []), (0.0, ["DAT002"])])
+def test_targets_of_which_most_are_zero_are_of_the_size_of_the_others(zeros, codes):
+    """Nine in ten targets that vary e^3 times less than the outputs drown; where half are zero the others do not."""
+    x = torch.randn(512, 4)
+    y = x[:, :1].sin() * (1e-7 if not zeros else 1.0)
+    y = torch.where(torch.rand(512, 1) < zeros, 1e-8 * y, y)
+    found = report(nn.Linear(4, 1), nn.MSELoss(), list(zip(x.split(64), y.split(64), strict=True)), select=["DAT002"])
+    assert [f.code for f in found.findings] == codes
+
+
+def test_layers_of_zeros_without_biases_are_symmetric():
+    class Gate(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Linear(8, 8, bias=False) for _ in range(3))
+            nn.init.zeros_(self.a.weight)
+            nn.init.zeros_(self.b.weight)
+
+        def forward(self, x):
+            return self.c(self.a(x) * self.b(x))
+
+    data = [(torch.randn(64, 8), torch.randint(8, (64,))) for _ in range(3)]
+    assert "INI002" in loud(report(Gate(), nn.CrossEntropyLoss(), data, trial=False))
