@@ -44,6 +44,42 @@ def test_memory_is_as_long_as_the_gain_allows(gain: float) -> None:
     assert found.level == "info"
 
 
+@pytest.mark.parametrize(("step", "asked"), [(0, True), (STEPS - 1, False)])
+def test_memory_is_missed_where_the_targets_ask_for_it(step: int, asked: bool) -> None:
+    torch.manual_seed(0)
+    parts = setup(Last(0.3))
+    parts["data"] = [(x, x[:, step].argmax(1)) for x, _ in parts["data"]]
+    (found,) = sg.check(parts, select=["BWD001"]).findings
+    assert ("ask for it" in found.message) == asked
+
+
+class Loop(nn.Module):
+    """The same layer by hand."""
+
+    def __init__(self, layer: Last) -> None:
+        super().__init__()
+        self.i, self.h, self.head = nn.Linear(4, 16), nn.Linear(16, 16), layer.head
+        self.i.weight, self.h.weight = layer.rnn.weight_ih_l0, layer.rnn.weight_hh_l0
+        self.i.bias, self.h.bias = layer.rnn.bias_ih_l0, layer.rnn.bias_hh_l0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Read a sequence."""
+        h = x.new_zeros(len(x), 16)
+        for t in range(x.shape[1]):
+            h = torch.tanh(self.i(x[:, t]) + self.h(h))
+        return self.head(h)
+
+
+@pytest.mark.parametrize("gain", [0.3, 0.98])
+def test_a_loop_by_hand_forgets_as_a_layer_does(gain: float) -> None:
+    torch.manual_seed(0)
+    layer = Last(gain)
+    by_layer, by_hand = (sg.check(setup(model), select=["BWD001"]).findings for model in (layer, Loop(layer)))
+    found = [f.message.replace("'h'", "'rnn'") for f in by_hand if "steps back" in f.message]
+    assert [m.split(":")[0] for m in found] == [f.message.split(":")[0] for f in by_layer]
+    assert len(found) == (gain < 0.9)
+
+
 def test_memory_that_suffices_is_not_told() -> None:
     torch.manual_seed(0)
     for model in (Last(0.3, every=True), Last(0.98)):

@@ -14,6 +14,9 @@ _HARDLY = ("INI001", "INI004", "INI005", "FWD001", "FWD002", "FWD003", "FWD004",
 # A scale that is off, or a memory that is short, may do no harm.
 _MAY_BE_FINE = ("DAT", "LOS", "BWD001")
 
+# What shows that it does some: what a trial says, and units that inputs out of scale drive to where they are flat.
+_SYMPTOMS = ("RUN", "FWD004")
+
 
 def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
     """Return the findings that nothing else explains, gravest first, each with what it explains.
@@ -45,7 +48,7 @@ def suspected(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Fi
     """Return the findings, what was worth knowing raised to the level of what a trial shows of it.
 
     A scale that is off, or a recurrent layer's short memory, may do no harm, and is then `info`; where a trial comes to
-    nothing and nothing graver explains that, what would explain it is its probable cause.
+    nothing, or units are saturated, and nothing graver explains that, what would explain it is its probable cause.
 
     >>> from steadygrad.diagnosis.rules import RULES
     >>> from steadygrad.finding import Level
@@ -56,7 +59,7 @@ def suspected(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Fi
     """
     given = list(findings)
     present = {f.code for f in given if f.level != "info"}
-    for symptom in [f for f in given if f.code.startswith("RUN") and f.level != "info"]:
+    for symptom in [f for f in given if f.code.startswith(_SYMPTOMS) and f.level != "info"]:
         causes = rules[symptom.code].explained_by
         if not present & {code for code in causes if not code.startswith("RUN")}:
             level, codes = symptom.level, {code for code in causes if code.startswith(_MAY_BE_FINE)}

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from .data_position import data_position_kept
+
 _NOTE = (
     "`data` gives its batches only once, so none was drawn from it: nothing that needs data was looked at. Give a "
     "list, a DataLoader, or an object whose `__iter__` begins anew."
@@ -33,5 +35,6 @@ def _used_up_by_a_pass(data: Any) -> bool:
         return True
     if isinstance(data, Sequence | DataLoader | str | Mapping) or not hasattr(data, "__iter__"):
         return False
-    first = iter(data)
-    return first is iter(data)
+    with data_position_kept(data):  # an `__iter__` may draw the order of a pass at once
+        first = iter(data)
+        return first is iter(data)

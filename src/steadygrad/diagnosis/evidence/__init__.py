@@ -33,8 +33,10 @@ from .mended_scales import ConstantInputs as ConstantInputs
 from .mended_scales import DividedLoss as DividedLoss
 from .mended_scales import InputScale as InputScale
 from .mended_scales import TargetScale as TargetScale
+from .mixed import Mixed as Mixed
 from .nonfinite_origin import NonfiniteOrigin as NonfiniteOrigin
 from .optimized import Optimized as Optimized
+from .overwritten import Overwritten as Overwritten
 from .own_step import OwnStep as OwnStep
 from .predicted import Predicted as Predicted
 from .probe import Probe as Probe
@@ -47,11 +49,14 @@ from .retrials import Retrials as Retrials
 from .sampled import Sampled as Sampled
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
+from .second_derivatives import SecondDerivatives as SecondDerivatives
 from .severed import Gradients as Gradients
 from .severed import Severed as Severed
+from .silent_labels import SilentLabels as SilentLabels
 from .softmaxes import Softmaxes as Softmaxes
 from .stepped import Stepped as Stepped
 from .traced import Traced as Traced
 from .trained import Trained as Trained
 from .trained import UnitDeaths as UnitDeaths
+from .uneven_sums import UnevenSums as UnevenSums
 from .unregistered import Unregistered as Unregistered

@@ -35,6 +35,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "LogSigmoid": (-math.inf, 0.0),
 }
 _UNBOUNDED = (-math.inf, math.inf)
+_SOFTMAX = ("Softmax", "LogSoftmax")
 _NORMS = ("LinalgVectorNorm", "Norm")
 # On the way from a norm to what is divided by it.
 _BESIDE = ("ClampMin", "Clamp", "Maximum", "Add")
@@ -49,6 +50,7 @@ class HeadOperator:
         low: the least value that it can take.
         high: the largest.
         classes: length of the dimension that a softmax runs over; 0 for anything else.
+        over_examples: that dimension is the first of several, where examples lie.
         factor: what its numbers were multiplied by on their way, as by a temperature; the range is that of the product.
 
     >>> head = head_operator(torch.randn(3, 4, requires_grad=True).softmax(-1).unsqueeze(0))
@@ -61,6 +63,7 @@ class HeadOperator:
     high: float = math.inf
     classes: int = 0
     factor: float = 1.0
+    over_examples: bool = False
 
 
 def head_operator(tensor: torch.Tensor) -> HeadOperator:
@@ -78,7 +81,9 @@ def head_operator(tensor: torch.Tensor) -> HeadOperator:
     if factor != 1 and (name.startswith("Log") or (low, high) == _UNBOUNDED):
         return HeadOperator(name=_name(_through(tensor.grad_fn)))
     low, high = sorted((low * factor, high * factor))
-    return HeadOperator(name=name, low=low, high=high, classes=_classes(node), factor=factor)
+    return HeadOperator(
+        name=name, low=low, high=high, classes=_classes(node), factor=factor, over_examples=_over_examples(node)
+    )
 
 
 def _through(node: Any) -> Any:
@@ -146,8 +151,14 @@ def _or(bound: Any, otherwise: float) -> float:
 
 
 def _classes(node: Any) -> int:
-    if _name(node) not in ("Softmax", "LogSoftmax"):
-        return 0
-    dim = int(node._saved_dim)
-    # Autograd keeps a negative dimension as an unsigned number.
-    return int(node._saved_result.shape[dim - 2**64 if dim >= 2**63 else dim])
+    return int(node._saved_result.shape[_softmax_axis(node)]) if _name(node) in _SOFTMAX else 0
+
+
+def _softmax_axis(node: Any) -> int:
+    """The dimension of a softmax, from 0; autograd keeps a negative one as an unsigned number."""
+    dim, dims = int(node._saved_dim), int(node._saved_result.dim())
+    return (dim - 2**64 if dim >= 2**63 else dim) % dims
+
+
+def _over_examples(node: Any) -> bool:
+    return _name(node) in _SOFTMAX and node._saved_result.dim() > 1 and _softmax_axis(node) == 0

@@ -15,11 +15,16 @@ from steadygrad.measurement.untouched import untouched
 
 from .clean_batches import clean_batches
 from .collector import Collector, Unavailable
+from .head_operator import HeadOperator, head_operator
 from .measured import Measured
 from .optimized import Optimized
 
 # Right predictions are compared with those of so many other examples: all have to agree.
 _SHIFTS = 4
+
+# How far past the other of two labels predictions are moved, in the labels' half distance: near, beyond any margin of
+# the labels' size, and far; and, where there is nothing out there, how far they are drawn in.
+_NEAR, _FAR, _SHORT = 10.0, 100.0, -0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +37,8 @@ class LossDirection:
         right: loss of predictions made of the targets; None where none could be made.
         wrong: mean loss of predictions made of other examples' targets.
         rises: the loss is larger for every right prediction than for any wrong one; False where it is smaller; None
-            where neither can be told.
+            where neither can be told, or where a loss of two labels is least at the other label of each, as that of a
+            distance is.
     """
 
     maximize: int
@@ -54,8 +60,11 @@ class LossDirection:
         if loss_fn is None:
             raise Unavailable("There is no loss, so its direction was not looked at.")
         modules = [setup.model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
+        with untouched(*modules), torch.enable_grad():
+            output = outputs_of(setup.model, batch.inputs)
+            head = head_operator(output) if isinstance(output, torch.Tensor) else HeadOperator()
         with untouched(*modules), torch.no_grad():
-            right, wrong = _compared(outputs_of(setup.model, batch.inputs), batch.targets, loss_fn)
+            right, wrong = _compared(output, batch.targets, loss_fn, (head.low, head.high))
         return cls(
             maximize=climbing,
             groups=len(optimizer.param_groups),
@@ -65,7 +74,9 @@ class LossDirection:
         )
 
 
-def _compared(output: Any, targets: Any, loss_fn: Callable[[Any, Any], Any]) -> tuple[float | None, list[float]]:
+def _compared(
+    output: Any, targets: Any, loss_fn: Callable[[Any, Any], Any], within: tuple[float, float]
+) -> tuple[float | None, list[float]]:
     if not isinstance(output, torch.Tensor) or not isinstance(targets, torch.Tensor) or len(targets) < 2:
         return None, []
     for predictions in _predictions(output, targets):
@@ -76,8 +87,37 @@ def _compared(output: Any, targets: Any, loss_fn: Callable[[Any, Any], Any]) -> 
         except Exception:
             continue  # a loss that takes other outputs than these
         if all(torch.isfinite(torch.tensor([right, *wrong]))):
-            return right, wrong
+            mirrors = _rises(right, wrong) is True and _is_least_at_the_other(predictions, targets, loss_fn, within)
+            return (None, []) if mirrors else (right, wrong)
     return None, []
+
+
+def _is_least_at_the_other(
+    predictions: torch.Tensor, targets: Any, loss_fn: Callable[[Any, Any], Any], within: tuple[float, float]
+) -> bool:
+    """Whether a loss of two labels is least where each is predicted as the other, or past that, and falls no further.
+
+    A distance is small where two are said to be the same, a risk where all is well: which label an output stands for is
+    then the loss's own choice. A loss with the wrong sign falls on and on.
+    """
+    labels = predictions.unique()
+    if len(labels) != 2:
+        return False
+    middle = labels.double().mean().to(predictions.dtype)
+    other = 2 * middle - predictions
+
+    def loss(times: float) -> float:
+        return float(loss_fn((other + times * (other - middle)).clamp(*within), targets))
+
+    try:
+        if tuple(labels.tolist()) != within:
+            return loss(_FAR) >= loss(_NEAR)
+    except Exception:  # probabilities are not taken outside of 0 and 1
+        pass
+    try:  # there is no further: what lies short of the ends tells as much
+        return loss(_SHORT) <= loss(0.0)
+    except Exception:
+        return False
 
 
 def _predictions(output: torch.Tensor, targets: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -23,6 +23,9 @@ from .sampled import Sampled
 # networks train over some six such constants; a second moment e^6 times too large needs as many only to be undone.
 OUT_OF_SCALE = math.exp(6.0)
 
+# Fewer than one target in ten may be wild; more are part of the task.
+_MOST = 0.9
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputScale:
@@ -139,6 +142,8 @@ class TargetScale:
     Attributes:
         typical: median distance of a target from the outputs' mean, of the column where it is largest.
         spread: median distance of a target from the median target, of the column where it is largest.
+        reach: the distance from the median target that nine in ten targets keep to, of the column where it is largest:
+            where most are one and the same number, as zero in counts, the others are what is to be learned.
         outputs: root mean square of the outputs at the start.
         comparison: steps with standardised targets.
         count: targets.
@@ -149,6 +154,7 @@ class TargetScale:
     outputs: float
     comparison: Comparison | None
     count: int
+    reach: float = 0.0
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -159,9 +165,11 @@ class TargetScale:
             return cls(typical=math.nan, spread=math.nan, outputs=math.nan, comparison=None, count=0)
         y = torch.cat([_columns(t) for t in pair.targets if t.shape[1:] == pair.target.shape[1:]])
         x = pair.input.double()
+        off = (y - y.median(0).values).abs()
         found = cls(
             typical=float((y - x.mean()).abs().median(0).values.max()),
-            spread=float((y - y.median(0).values).abs().median(0).values.max()),
+            spread=float(off.median(0).values.max()),
+            reach=float(off.kthvalue(math.ceil(_MOST * len(off)), 0).values.max()),
             outputs=float(x.square().mean().sqrt()),
             comparison=None,
             count=y.numel(),
@@ -174,7 +182,7 @@ class TargetScale:
     def is_out(self) -> bool:
         """Whether targets are far too large, or vary far too little, for the outputs as they start."""
         ratio = math.sqrt(OUT_OF_SCALE)
-        too_small = 0 < self.spread < self.outputs / ratio and self.outputs < ratio and self.typical < 1
+        too_small = self.spread > 0 and self.reach < self.outputs / ratio and self.outputs < ratio and self.typical < 1
         return self.typical > ratio * max(self.outputs, 1.0) or too_small
 
 

@@ -58,7 +58,8 @@ class Retrials:
 
     Attributes:
         trained: the trial itself.
-        slower: with smaller rates, down to the first that learns.
+        slower: with smaller rates, down to the first that learns; none where all steps were shorter than usual and the
+            loss never rose, which no shorter step would mend.
         faster: with larger rates, up to the first that learns.
         clipped: with gradients shortened to their median norm.
         unfinished: larger rates were left untried, or cut short, for want of time.
@@ -76,16 +77,23 @@ class Retrials:
         trained, probe = collector.get(Trained), collector.get(Probe)
         course = trained.course
         low = course.gain() < _LEARNS * course.scale
-        troubled = low or diverges(course) or oscillates(course) or spike(course) is not None
-        if not troubled or collector.explained:
+        wild = diverges(course) or oscillates(course) or spike(course) is not None
+        if not (low or wild) or collector.explained or trained.rivals:
             return cls(trained=trained, slower=(), faster=(), clipped=None)
         has_rate, tail = _available(collector, Rates) is not None, _available(collector, GradientTail)
-        turns = _Turns(collector, probe)
-        slower = _ladder(turns, _SLOWER if has_rate else ())
-        faster = _ladder(turns, _faster(trained.trial) if low and has_rate else ())
+        turns = _Turns(collector, probe, trained.trial.steps if _is_undone(course) else STEPS)
+        factors = _faster(trained.trial) if low and has_rate else []
+        calm = bool(factors) and not wild and max(trained.trial.update_ratios) < _USUAL[0]
+        slower = _ladder(turns, _SLOWER if has_rate and not calm else ())
+        faster = _ladder(turns, factors)
         late = turns.are_over
         clipped = None if tail is None else turns.take(1.0, clip=tail.median)
         return cls(trained=trained, slower=slower, faster=faster, clipped=clipped, unfinished=late)
+
+
+def _is_undone(course: Course) -> bool:
+    """Whether half of what went in as many steps as are tried came back later: what mends that must last as long."""
+    return len(course.losses) > STEPS and course.gain() < course.gain(STEPS) / 2
 
 
 def _faster(trial: Trial) -> list[float]:
@@ -105,8 +113,8 @@ def _available(collector: Collector, kind: type[EvidenceT]) -> EvidenceT | None:
 class _Turns:
     """Retrials, as long as there is time for the next."""
 
-    def __init__(self, collector: Collector, probe: Probe) -> None:
-        self._collector, self._probe = collector, probe
+    def __init__(self, collector: Collector, probe: Probe, steps: int) -> None:
+        self._collector, self._probe, self._steps = collector, probe, steps
         self._budget = Budget(min(_SECONDS, collector.budget.left))
         self._least = (LEAST + probe.cost) * collector.pace.whole
 
@@ -126,7 +134,7 @@ class _Turns:
         with trial_of(setup):
             for group in setup.optimizer.param_groups:
                 group["lr"] = group["lr"] * factor
-            trial = run(setup, self._probe, steps=STEPS, seconds=self._budget.left, clip=clip)
+            trial = run(setup, self._probe, steps=self._steps, seconds=self._budget.left, clip=clip)
         return Retrial(factor=factor, trial=trial, sign=direction(setup))
 
 

@@ -71,6 +71,16 @@ class Stepped:
                     if is_matrix(p):
                         yield name
 
+    def tables(self) -> Iterator[str]:
+        """Names of the tables that rows are looked up in."""
+        for path, module in self.model.named_modules():
+            if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                yield f"{path}.weight" if path else "weight"
+
+    def weight(self, name: str) -> nn.Parameter:
+        """Return a parameter as it stands."""
+        return self.model.get_parameter(name)
+
     def share(self, names: Iterable[str]) -> float:
         """Share of all trainable numbers that parameters hold."""
         sizes = {name: p.numel() for name, p in self.steps.after.items()}

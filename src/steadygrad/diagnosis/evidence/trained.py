@@ -11,6 +11,7 @@ from steadygrad.diagnosis.trainable_depth import log_ratio
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement import Observation, observe
 from steadygrad.measurement.constant_guess import constant_guess
+from steadygrad.measurement.reached import Reached
 from steadygrad.measurement.trial import Trial, train
 from steadygrad.setup import Batch, Setup, bound_step
 
@@ -53,6 +54,8 @@ class Trained:
         examples: examples that the deaths were counted on.
         sign: -1 where the optimizer climbs the loss, else 1.
         told_apart: ln of what differs between examples at the head's output, after over before; NaN where not known.
+        rivals: the user's own step drives another optimizer than the setup's: what that does to the loss is not this
+            setup's doing, as with two networks against each other, whose losses stand still where neither wins.
     """
 
     trial: Trial
@@ -61,6 +64,7 @@ class Trained:
     examples: int
     sign: int = 1
     told_apart: float = math.nan
+    rivals: bool = False
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -92,6 +96,7 @@ class Trained:
             examples=probe.joined.size,
             sign=direction(setup),
             told_apart=log_ratio(_signal(ended), _signal(began)),
+            rivals=_has_rivals(setup),
         )
 
     @property
@@ -117,6 +122,12 @@ def course_of(trial: Trial, constant: tuple[float, ...] = (), *, sign: int = 1) 
         constant=constant,
         period=trial.batches_per_pass,
     )
+
+
+def _has_rivals(setup: Setup) -> bool:
+    """Whether the step reaches an optimizer that is not the setup's."""
+    reached = [] if setup.step is None else Reached.by(setup.step).optimizers
+    return any(optimizer is not setup.optimizer for optimizer in reached)
 
 
 def direction(setup: Setup) -> int:

@@ -32,6 +32,7 @@ from . import (
     loss_task_mismatch,
     misplaced_clipping,
     missing_nonlinearity,
+    mixed_examples,
     no_gradient,
     no_progress,
     non_finite_activation,
@@ -40,6 +41,7 @@ from . import (
     optimizer_epsilon,
     oscillating_loss,
     output_range_mismatch,
+    overwritten_batch,
     parameters_not_optimized,
     saturated_units,
     single_class_softmax,
@@ -54,7 +56,7 @@ from . import (
 
 # What is wrong before a layer has run, and what the loss is told wrongly: whatever is out of scale after them may be so
 # for that reason.
-_DATA = ("DAT005", "DAT004", "DAT001", "DAT002")
+_DATA = ("DAT006", "DAT005", "DAT004", "DAT001", "DAT002")
 _LOSS = ("LOS006", "LOS002", "LOS001", "LOS005", "LOS003", "LOS007", "LOS008")
 # Weights that start wrong explain whatever comes of them.
 _START = ("INI002", "INI003", "INI004", "INI001", "INI005")
@@ -65,6 +67,7 @@ _NO_GRADIENT = ("FWD005", "FWD004", "FWD003", "FWD001", "FWD007", "BWD001")
 
 _BY_CAUSE = (
     rule("DAT003", "non-finite-data", non_finite_data),
+    rule("DAT006", "overwritten-batch", overwritten_batch),
     rule("DAT005", "invalid-labels", invalid_labels),
     rule("DAT004", "constant-features", constant_features),
     rule("DAT001", "unscaled-inputs", unscaled_inputs),
@@ -77,6 +80,7 @@ _BY_CAUSE = (
     rule("LOS007", "loss-task-mismatch", loss_task_mismatch),
     rule("LOS008", "batch-size-dependent-loss", batch_size_dependent_loss),
     rule("NET001", "missing-nonlinearity", missing_nonlinearity, explained_by=("LOS002",)),
+    rule("NET002", "mixed-examples", mixed_examples),
     rule("INI002", "symmetric-units", symmetric_units),
     rule("INI003", "identical-layers", identical_layers),
     rule("INI004", "fan-mismatch", fan_mismatch),

@@ -12,7 +12,7 @@ for log-probabilities; `warn` where it is above a hundredth, or where more than 
 as by a ReLU; else `info`. A log_softmax before a cross-entropy changes nothing, and a soft cap such as 10 tanh(x/10)
 leaves room: neither is meant. Constant factors count in the range. Scalar products of vectors that were divided by
 their norms are cosines, in [-1, 1] over the temperature: a floor that is left there is `info`, since embeddings are
-learned from such losses all the same.
+learned from such losses all the same, unless it leaves less than a tenth of the loss to be learned.
 
 What to do: take the activation off the model, and apply it where probabilities are wanted, outside of the loss.
 
@@ -52,6 +52,7 @@ import math
 from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import LossPair, LossRun
+from steadygrad.diagnosis.runs.remedy import PART
 from steadygrad.finding import Finding, Level
 
 # A floor below a hundredth of a uniform guess's loss is one that training hardly meets, and a twentieth of outputs cut
@@ -77,7 +78,12 @@ _ACTIVATIONS = (
 
 
 def check(run: LossRun) -> Iterator[Finding]:
-    """One finding for each loss whose input was squeezed."""
+    """One finding for each loss whose input was squeezed; one for two of which the same holds."""
+    found = {finding.message: finding for finding in _findings(run)}
+    yield from found.values()
+
+
+def _findings(run: LossRun) -> Iterator[Finding]:
     for pair in run.pairs:
         # A softmax over one class is LOS002, and says nothing beside it.
         if pair.head.name not in _ACTIVATIONS or pair.head.classes == 1:
@@ -109,7 +115,7 @@ def _softplus(x: float) -> float:
 
 
 def _finding(pair: LossPair, floor: float, uniform: float) -> Iterator[Finding]:
-    made = _IN_WORDS.get(pair.head.name, pair.head.name.lower())
+    made = _made(pair)
     cut = _cut_off(pair)
     if floor > _NOTED * uniform:
         says = f"can never fall below {floor:.3g}"
@@ -122,8 +128,9 @@ def _finding(pair: LossPair, floor: float, uniform: float) -> Iterator[Finding]:
     yield Finding(
         code="LOS001",
         name="activated-logits",
-        # Embeddings are learned from cosines at temperatures at which the loss never comes near to zero.
-        level=Level.INFO if pair.head.name == "Cosine" else level,
+        # Embeddings are learned from cosines at temperatures at which the loss never comes near to zero, but it must
+        # be able to fall.
+        level=Level.INFO if pair.head.name == "Cosine" and floor < (1 - PART) * uniform else level,
         message=f"The model's outputs have been through {made} when they enter {pair.name}, which expects logits and "
         f"applies its own: a loss of {uniform:.3g} for a uniform guess {says}.",
         measured=floor if floor > _NOTED * uniform else cut,
@@ -131,6 +138,11 @@ def _finding(pair: LossPair, floor: float, uniform: float) -> Iterator[Finding]:
         count=pair.input.numel(),
         fix=_fix(pair, made),
     )
+
+
+def _made(pair: LossPair) -> str:
+    name = _IN_WORDS.get(pair.head.name, pair.head.name.lower())
+    return f"{name} over the examples (dim=0)" if pair.head.over_examples else name
 
 
 def _is_scaled(pair: LossPair) -> bool:
@@ -169,7 +181,7 @@ def _cut_off(pair: LossPair) -> float:
 
 
 def _of_probabilities(pair: LossPair) -> Finding:
-    made = pair.head.name.lower()
+    made = _made(pair)
     return Finding(
         code="LOS001",
         name="activated-logits",

@@ -8,7 +8,13 @@ NaN or at e^2 times the loss of a constant guess as it is, `warn` where it stays
 one beats it. Else it is `info`: optimizers such as Adam divide a constant factor out again, and a learning rate can be
 chosen for the sum.
 
-What to do: use the mean, `reduction="mean"`.
+Where one term is summed and another averaged, as a divergence beside a reconstruction, their balance goes with the
+batch size, and no learning rate puts it right: the sum alone is fitted. Of a batch given once, twice and three times
+the averaged part stays and the summed one grows in proportion, so that three losses tell both. The rule trains 100
+steps on the loss as it is, and 100 with the summed part divided by all that it sums: `warn` where the averaged part
+stays at a constant output's as it is and falls by a tenth below it in the other run.
+
+What to do: use the mean, `reduction="mean"`, for every term, over the same entries.
 
 Bad:
 
@@ -40,20 +46,25 @@ setup = {"model": model, "data": data, "loss_fn": nn.MSELoss(), "optimizer": opt
 
 When to ignore: the learning rate was chosen for the sum, and the batch size stays.
 
-Reference: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.1 (the gradient's normalisation by the batch).
+Reference: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.1 (the gradient's normalisation by the batch);
+Higgins et al. 2017, beta-VAE, appendix A.1 (a weight of the divergence by the sizes of both terms).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import DividedLoss
+from steadygrad.diagnosis.evidence import DividedLoss, UnevenSums
 from steadygrad.diagnosis.tried import level_of_comparison, words_of_comparison
-from steadygrad.finding import Finding
+from steadygrad.finding import Finding, Level
 
 
-def check(loss: DividedLoss) -> Iterator[Finding]:
-    """Speak of a sum over more than one example."""
+def check(loss: DividedLoss, parts: UnevenSums) -> Iterator[Finding]:
+    """Speak of a sum over more than one example, and of one beside a mean."""
+    if parts.is_uneven and (parts.hurts or not loss.is_sum):
+        yield _uneven(parts)
+        return
     if not loss.is_sum:
         return
     yield Finding(
@@ -66,6 +77,26 @@ def check(loss: DividedLoss) -> Iterator[Finding]:
         expected=0.5,
         count=loss.batch_size,
         fix='Take the mean over the batch: reduction="mean", or divide the loss by len(targets).',
+    )
+
+
+def _uneven(parts: UnevenSums) -> Finding:
+    tried = (
+        ""
+        if math.isnan(parts.as_it_is)
+        else f"; after 100 steps the averaged part is {parts.as_it_is:.3g} as it is and {parts.evened:.3g} with both "
+        f"averaged, where a constant output has {parts.constant:.3g}"
+    )
+    return Finding(
+        code="LOS008",
+        name="batch-size-dependent-loss",
+        level=Level.WARN if parts.hurts else Level.INFO,
+        message=f"One part of the loss is averaged over the batch, {parts.averaged:.3g}, the other summed over its "
+        f"{parts.batch_size} examples, {parts.summed:.3g}: their balance goes with the batch size{tried}.",
+        measured=parts.summed,
+        expected=parts.summed / (parts.batch_size * parts.entries),
+        count=parts.batch_size,
+        fix="Average every term over the same entries: .mean() in place of .sum(), or .sum(1).mean() for both.",
     )
 
 

@@ -5,7 +5,9 @@ while the loss falls. A class number must be one of 0 to K - 1 or the one that i
 targets of `kl_div` must not be negative and must sum to 1, a Poisson count must not be negative, and the hinge losses
 and `soft_margin_loss` want -1 and +1: a label 0 gives no gradient there. A batch whose targets are all ignored has a
 mean of 0/0. Where all examples have one and the same class, a constant is the answer. The rule looks at the tensors as
-they enter the loss, in all batches that were looked at.
+they enter the loss, in all batches that were looked at. Of a loss of one number an example, written by hand too, it
+asks the gradient at predictions on both sides of any margin: where the examples of all labels but one get none, such as
+those of 0 in max(0, 1 - y z), a constant is the answer again.
 
 What to do: map the labels to what the loss is defined for; look at how they were read where they are all the same.
 
@@ -48,7 +50,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from steadygrad.diagnosis.evidence import Labels, LossPair
+from steadygrad.diagnosis.evidence import Labels, LossPair, SilentLabels
 from steadygrad.finding import Finding, Level
 
 _BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
@@ -59,8 +61,35 @@ _SUMS_TO_ONE = 0.01
 _FEWEST = 20
 
 
-def check(run: Labels) -> Iterator[Finding]:
+def check(run: Labels, labels: SilentLabels) -> Iterator[Finding]:
     """The first thing that is wrong with the targets of each loss."""
+    found = list(_of_pairs(run))
+    yield from found
+    if not found and labels.silent and len(labels.taught) == 1:
+        yield _unheard(labels)
+
+
+def _unheard(labels: SilentLabels) -> Finding:
+    silent = " and ".join(f"{v:g}" for v in labels.silent)
+    signs = (*labels.silent, *labels.taught) == (0.0, 1.0)
+    return Finding(
+        code="DAT005",
+        name="invalid-labels",
+        level=Level.ERROR,
+        message=f"The loss gives no gradient to the {labels.examples} of {labels.of} examples whose label is {silent}, "
+        f"whatever is predicted: all others are {labels.taught[0]:g}, so a constant is right, and there is nothing to "
+        "learn.",
+        measured=float(labels.examples),
+        expected=0.0,
+        count=labels.of,
+        fix="Map 0 and 1 to -1 and +1, the labels of a margin."
+        if signs
+        else "Give the loss the labels that it tells apart.",
+        fix_code="targets = 2 * targets - 1" if signs else "",
+    )
+
+
+def _of_pairs(run: Labels) -> Iterator[Finding]:
     for pair in run.pairs:
         if pair.target is None or not pair.targets:
             continue

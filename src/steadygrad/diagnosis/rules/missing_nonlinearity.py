@@ -6,7 +6,12 @@ product is affine fit no more than one of them could. A layer in between that is
 alone: such a product is a factorisation of low rank, and meant. A gain that is zero or small may hide a bend, so
 the map has to stay affine with other numbers in the place of gains, slopes, biases and whatever is all zero.
 
-What to do: put an activation after each layer but the last, and check that `forward` calls it.
+A network of ReLUs is linear between its kinks: where a model or a loss takes the derivative of a derivative, as a
+differential equation asks for, that is zero everywhere, and no weight can change it. The rule watches the calls of
+`torch.autograd.grad` and speaks where one of what another gave is zero in every entry, though that was not.
+
+What to do: put an activation after each layer but the last, and check that `forward` calls it; for second derivatives
+one that bends, such as tanh, sin or SiLU.
 
 Bad:
 
@@ -42,12 +47,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Affinity
+from steadygrad.diagnosis.evidence import Affinity, SecondDerivatives
 from steadygrad.finding import Finding, Level
 
 
-def check(affinity: Affinity) -> Iterator[Finding]:
-    """One finding for a model that is affine up to its last layer."""
+def check(affinity: Affinity, derivatives: SecondDerivatives) -> Iterator[Finding]:
+    """One finding for a model that is affine up to its last layer, or for second derivatives that are nothing."""
+    if derivatives.zero:
+        yield _flat(derivatives)
+        return
     if len(affinity.layers) < 2 or not affinity.is_affine or affinity.waits or _is_factorised(affinity.widths):
         return
     yield Finding(
@@ -62,6 +70,23 @@ def check(affinity: Affinity) -> Iterator[Finding]:
         standard_error=affinity.rounding,
         count=affinity.count,
         fix="Put an activation, as nn.ReLU(), after each layer but the last, and call it in `forward`.",
+    )
+
+
+def _flat(derivatives: SecondDerivatives) -> Finding:
+    line = derivatives.zero[0]
+    at = f" at {line}" if line else ""
+    return Finding(
+        code="NET001",
+        name="missing-nonlinearity",
+        level=Level.WARN,
+        message=f"The derivative of a derivative that is taken{at} is zero in every entry: between its kinks the model "
+        "is linear, and no weight can bend it.",
+        measured=float(len(derivatives.zero)),
+        expected=0.0,
+        count=derivatives.taken,
+        fix="Take an activation with a second derivative, such as nn.Tanh() or nn.SiLU(), in place of a ReLU.",
+        line=str(line) if line else None,
     )
 
 

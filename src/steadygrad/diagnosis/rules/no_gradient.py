@@ -6,8 +6,10 @@ autograd which trainable parameters the loss depends on, and names the operator 
 their way. A loss that counts decisions, or that is a number made by `.item()` or NumPy, has no gradient at all: then
 the operator is named at which most parameters lose their way. Where the graph is whole it takes three small steps
 along the gradient, so that layers that wait for a zero head get theirs, and reports weights whose gradient is exactly
-zero in all of them, with the rounding that makes it so where there is one. Parameters that the optimizer does not hold
-are not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail no check.
+zero in all of them, with the rounding that makes it so where there is one. A bias that gets nothing while its layer's
+weight does is a constant whose slope the loss takes, as in an energy, and no cut. Parameters that the optimizer does
+not hold are not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail no
+check.
 
 What to do: take out what cuts the graph, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -64,6 +66,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import nn
+
 from steadygrad.diagnosis.evidence import Gradients, Severed, Stepped, Traced
 from steadygrad.diagnosis.graph_cut import cut_words, cuts, flat_operator, graph_cut
 from steadygrad.diagnosis.paths import listed
@@ -112,7 +116,8 @@ def _where_there_are(traced: Traced, stepped: Stepped) -> Iterator[Finding]:
     forward, steps = traced.operations.forward, stepped.steps
     missing = [name for name in stepped.wanted if not steps.reached[name]]
     used = {name for operation in forward for name in operation.parameters}
-    yield from _cuts(traced, stepped, [name for name in missing if name in used])
+    constant = {name for name in missing if _adds_a_constant(stepped, name)}
+    yield from _cuts(traced, stepped, [name for name in missing if name in used - constant])
     zero = [name for names in _weights(stepped) if all(_is_zero(stepped, name) for name in names) for name in names]
     if zero:
         yield _zero(stepped, zero, flat_operator(forward, zero))
@@ -128,10 +133,26 @@ def _weights(stepped: Stepped) -> Iterator[list[str]]:
         if names and all(name in stepped.wanted for name in names):
             yield names
     yield from ([name] for name in stepped.matrices() if name in stepped.wanted)
+    yield from ([name] for name in stepped.tables() if name in stepped.wanted)
+
+
+def _adds_a_constant(stepped: Stepped, name: str) -> bool:
+    """Whether it is a bias that gets nothing while its layer's weight does: the loss takes the slope of a sum."""
+    path, _, own = name.rpartition(".")
+    weights = [f"{path}.{w}" if path else w for w in _weight_names(stepped.model.get_submodule(path))]
+    return "bias" in own and any(stepped.steps.reached.get(weight, False) for weight in weights)
 
 
 def _is_zero(stepped: Stepped, name: str) -> bool:
     return stepped.steps.reached[name] and stepped.steps.gradient[name] == 0
+
+
+def _weight_names(module: nn.Module) -> list[str]:
+    """Names of a layer's weights; none of a module whose layout is not known."""
+    try:
+        return list(weight_fans(module))
+    except TypeError:
+        return []
 
 
 def _cuts(traced: Traced, stepped: Stepped, names: list[str]) -> Iterator[Finding]:
@@ -166,6 +187,8 @@ def _modules(names: list[str]) -> list[str]:
 
 def _zero(stepped: Stepped, zero: list[str], flat: Operation | None) -> Finding:
     why = f"{_where(flat)} `{flat.name}` has a slope of zero everywhere" if flat else ""
+    if not flat and len(zero) > 1 and not any(bool(stepped.weight(name).any()) for name in zero):
+        why = "all of them start at zero, where each has the slope of a product with another zero"
     of = [name for names in _weights(stepped) for name in names]
     return Finding(
         code="BWD003",
@@ -177,7 +200,9 @@ def _zero(stepped: Stepped, zero: list[str], flat: Operation | None) -> Finding:
         measured=float(len(zero)),
         expected=0.0,
         count=len(of),
-        fix="Look for what is flat after those layers: units that are off or saturated for every example, a rounding, "
+        fix="Draw all but one of the factors at random."
+        if why.startswith("all of them")
+        else "Look for what is flat after those layers: units that are off or saturated for every example, a rounding, "
         "a clamp, or a softmax over a single entry.",
         line=str(flat.line) if flat and flat.line else None,
     )

@@ -3,7 +3,7 @@
 Steps longer than the valley is wide go from one wall to the other. The noise of mini-batches is healthy; what counts
 is that from one step to the next the loss changes by more than half of its size at the start, and by more than five
 times the spread that the batches have among themselves there, in half of the later steps, while it stands above its
-start.
+start. A step of the user's own that drives a second optimizer, as two networks against each other do, is not judged.
 
 What to do: lower the learning rate; look at what is named above.
 
@@ -56,7 +56,7 @@ from steadygrad.finding import Finding, Level
 def check(trained: Trained) -> Iterator[Finding]:
     """Look at the later steps of the trial."""
     course = trained.course
-    if not oscillates(course):
+    if trained.rivals or not oscillates(course):
         return
     half = np.asarray(course.losses[len(course.losses) // 2 :])
     jump = float(np.median(np.abs(np.diff(half))))

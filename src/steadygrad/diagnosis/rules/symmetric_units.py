@@ -97,7 +97,7 @@ def _symmetric(stepped: Stepped, path: str, module: nn.Module) -> _Layer | None:
     if float((moves - moves.mean(0)).square().sum()) > apart * float(moves.square().sum()):
         return None
     biases = before.biases[same]
-    equal = bool(((biases - biases[:1]).abs() <= _ROUNDINGS * _eps(module) * biases.abs().max()).all())
+    equal = bool(((biases - biases[:1]).abs() <= _ROUNDINGS * _eps(module) * biases.abs().amax(0)).all())
     return _Layer(path=path, units=len(before.weights), equal=len(same), biases_equal=equal)
 
 

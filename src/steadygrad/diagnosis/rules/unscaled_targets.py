@@ -4,10 +4,10 @@ A head of unit gain starts with outputs of unit size. Targets e^3 times larger m
 larger, and through the layers' product the curvature too: steps of the usual size run away, or, with Adam, whose steps
 have a length of their own, take thousands to get there. Targets that vary e^3 times less than the outputs drown in
 what the head gives anyway. (e^3 in size is e^6 in the loss: six time constants only to arrive.) Medians are compared,
-so that a few wild targets, which are another defect, do not count. As for unscaled inputs, 40 steps on a copy tell
-whether it matters: `error` where the targets as they are end in NaN or at e^2 times the loss of a constant guess,
-`warn` where they stay worse than that guess while standardised ones beat it or where there is no optimizer to try,
-`info` otherwise.
+so that a few wild targets, which are another defect, do not count; targets are too small where nine in ten are. As for
+unscaled inputs, 40 steps on a copy tell whether it matters: `error` where the targets as they are end in NaN or at e^2
+times the loss of a constant guess, `warn` where they stay worse than that guess while standardised ones beat it or
+where there is no optimizer to try, `info` otherwise.
 
 What to do: standardise the targets with the mean and deviation of the training data, and undo it on predictions.
 
