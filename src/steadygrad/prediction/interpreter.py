@@ -245,8 +245,7 @@ class Interpreter(TorchDispatchMode):
         lost = next((v for v in values if isinstance(v, Unknown)), None)
         if lost is not None:
             return lost if lost.reason in self.unknown else self.lost(f"{call.name} of {lost.reason}")
-        numbers = all(isinstance(v, Concrete) for v in values) and not getattr(rule, "moves", False)
-        if numbers and (values or _draws_integers(call)):
+        if _is_computed(rule, values) and (values or _draws_integers(call)):
             return demands.computed(self, call)
         return self._inferred(rule or self._general(call), call, values)
 
@@ -286,6 +285,14 @@ class Interpreter(TorchDispatchMode):
         if said not in self.unknown:
             self.unknown.append(said)
         return Unknown(said)
+
+
+def _is_computed(rule: Rule | None, values: list[Value]) -> bool:
+    """Whether an operator on numbers is run: not where a weight that is computed of a draw meets data."""
+    numbers = [v for v in values if isinstance(v, Concrete)]
+    if len(numbers) < len(values) or getattr(rule, "moves", False):
+        return False
+    return not getattr(rule, "weighs", False) or len({v.drawn for v in numbers}) < 2
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,8 @@ NOTHING = Unknown("nothing came")
 class Row:
     """One call: the module, what is known of its input and output, and of the gradient that came back to it.
 
-    `sources` are the rows whose very output was the input; `shape` is that of the output.
+    `sources` are the rows whose very output was the input; `shape` is that of the output, of so many `entries` of its
+    own.
     """
 
     path: str
@@ -35,6 +37,7 @@ class Row:
     shape: tuple[int, ...] | None = None
     entering: Value = NOTHING
     sources: tuple[int, ...] = ()
+    entries: int = 0
     gradient: Value = field(default_factory=lambda: NOTHING)
 
 
@@ -136,7 +139,8 @@ class Rows:
         with outside():
             value = self.run.value(tensor)
         sources = () if made is None else (made,)
-        row = Row(self.paths[id(module)], module, value, tuple(tensor.shape), entering, sources)
+        own = math.prod(n for n, step in zip(tensor.shape, tensor.stride(), strict=True) if step)
+        row = Row(self.paths[id(module)], module, value, tuple(tensor.shape), entering, sources, own)
         setattr(tensor, _MADE_BY, len(self.rows))
         self.rows.append(row)
         # asked for first, as torch 2.13 crashes where it remakes it, for a view that was written beside, in the hook
@@ -164,10 +168,20 @@ def _takes_tokens(module: nn.Module) -> bool:
 _MADE_BY = "_steadygrad_made_by"
 
 
+def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor within the wrappers of `torch.func`, which do not outlive the transform they belong to."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
+
+
 def first_tensor(output: Any) -> torch.Tensor | None:
-    """Return the first tensor in an output: itself, or in a list, tuple or mapping, depth first."""
+    """Return the first tensor in an output: itself, or in a list, tuple or mapping, depth first.
+
+    Within a transform of `torch.func` it is the one that is transformed, so under `vmap` all examples of it.
+    """
     if isinstance(output, torch.Tensor):
-        return output
+        return _unwrapped(output)
     if isinstance(output, Mapping):
         output = list(output.values())
     if isinstance(output, list | tuple):

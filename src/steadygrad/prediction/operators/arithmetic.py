@@ -29,7 +29,6 @@ from steadygrad.prediction.values import (
     Exactness,
     Fill,
     Moments,
-    ParameterGradient,
     Signal,
     Value,
     worst,
@@ -38,6 +37,7 @@ from steadygrad.prediction.values import (
 from .levels import levelled
 from .pointwise import pointwise
 from .positions import Dims, as_signal, axes_of, features, laid_out, parameter, spread_out, together
+from .reparametrized import on_from_a_weight
 
 aten = torch.ops.aten
 Parts: TypeAlias = tuple[tuple[Signal, float], ...]
@@ -48,8 +48,6 @@ MOST_PARTS = 8  # of a sum that are remembered: the largest ones
 def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """X + y, x - y."""
     values = [run.value(t) for t in call.tensors]
-    if all(isinstance(v, ParameterGradient) for v in values):
-        return ParameterGradient(sum(v.q for v in values if isinstance(v, ParameterGradient)))
     skip = len(values) == 2 and call.operator.overloadpacket in (aten.add, aten.add_) and _is_residual(run, values)
     if len(values) < 2 or (_one_origin(values) and not skip):
         return pointwise(run, call)
@@ -339,6 +337,6 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), levelled(add)),
-    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), levelled(multiply)),
+    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), on_from_a_weight(levelled(add))),
+    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), on_from_a_weight(levelled(multiply))),
 }

@@ -46,7 +46,8 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
         case Signal():
             return value
         case Concrete(tensor=data) if _is_batch(data, run):
-            return Signal(replace(moments_of_data(data, run.batch), origin=Data(data)))
+            moments = replace(moments_of_data(data, run.batch), origin=Data(data))
+            return Signal(moments, mark="approximate" if value.drawn else "exact")
         case Scores(how=how, weights=True):
             return Signal(how.weights(run.batch), ancestors=value.ancestors, mark="approximate")
         case Draws(values=samples) if bool(samples.isfinite().all()):
@@ -219,7 +220,7 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     for i, dim in enumerate(dims):
         named = [a._replace(role=next(numbers)) if i in shared and a.role == FEATURE else a for a in reversed(dim)]
         new.append(tuple(reversed(named)))
-    return Signal(moments), tuple(new)
+    return Signal(moments, mark="approximate" if value.drawn else "exact"), tuple(new)
 
 
 def _pieces(dims: Dims, shared: tuple[int, ...]) -> list[tuple[Axis, bool]]:
