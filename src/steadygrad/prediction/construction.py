@@ -19,6 +19,7 @@ from steadygrad.errors import SetupError, UserCodeError, not_allowed
 from .demands import UnknownNumber
 from .interpreter import Interpreter
 from .measured_weights import measured_fill
+from .other_generators import drawn_from, states
 from .outside import outside
 from .users_code import users_code
 from .values import Concrete, Fill, Unknown
@@ -61,7 +62,9 @@ def constructed(given: Any, run: Interpreter) -> Built:
         UserCodeError: the factory raised.
         ValueError: it is neither a module nor a callable without arguments that makes one.
     """
+    before = states()
     model = _lazy_copy(given) if isinstance(given, nn.Module) else _made(given, run)
+    generators = drawn_from(before, states())
     parameters = dict(model.named_parameters())
     stand_ins = {id(p): _stand_in(p, run) for p in parameters.values() if not isinstance(p, FakeTensor)}
     real = [buffer for buffer in model.buffers() if not isinstance(buffer, FakeTensor)]
@@ -70,7 +73,11 @@ def constructed(given: Any, run: Interpreter) -> Built:
         for parameter in parameters.values():
             value = run.value(parameter) if isinstance(parameter, FakeTensor) and not is_lazy(parameter) else None
             if isinstance(value, Concrete):
+                generators = [] if not value.drawn else generators  # they made weights, which are there to be seen
                 run.memory.put(parameter, _measured(value.tensor, run))
+    for name in generators:
+        run.chance = True
+        run.note(f"the factory draws from {name}: what that decides is predicted as one call went")
     return Built(model, stand_ins)
 
 

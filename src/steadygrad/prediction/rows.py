@@ -16,6 +16,7 @@ from steadygrad.profile import Profile
 
 from .demands import UnknownNumber
 from .interpreter import Interpreter
+from .other_generators import drawn_from, states
 from .outside import outside
 from .stand_in import stand_in
 from .values import Unknown, Value
@@ -55,10 +56,14 @@ class Rows:
         self.paths: dict[int, str] = {}
         self.stopped: str | None = None
         self.loss: torch.Tensor | None = None
+        self._generators = states()
 
     def name(self, model: nn.Module) -> None:
         """Learn the paths of a model's modules."""
         self.paths = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        for path in _scripted(model):
+            which = f"module {path!r} is" if path else "the model is"
+            self.run.note(f"{which} scripted: what runs in it is followed, but its layers are not seen and have no rows")
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -86,10 +91,24 @@ class Rows:
                 return self._gone_on(
                     module, [t for t in (*args, *kwargs.values()) if isinstance(t, torch.Tensor)], error
                 )
+            if not depth or next(module.children(), None) is not None:
+                self.look_for_chance()
             self._leave(module, output)
             return output
 
         return seen
+
+    def look_for_chance(self) -> None:
+        """Note where random numbers that are no operator's were drawn since the last look.
+
+        A look takes as long as a small operator does, so modules without children are looked at with what holds them.
+        """
+        now = states()
+        for name in drawn_from(self._generators, now):
+            where = f"module {path!r}" if (path := self.where()) else "the model" if self.stack else "the loss"
+            self.run.chance = True
+            self.run.note(f"{where} draws from {name}: what that decides is predicted as one run went")
+        self._generators = now
 
     def _gone_on(self, module: nn.Module, inputs: list[torch.Tensor], error: UnknownNumber) -> torch.Tensor:
         """Go on from what was measured of a module that asks for a number that no theory gives."""
@@ -163,6 +182,16 @@ def _takes_tokens(module: nn.Module) -> bool:
     """Whether a module is called with token ids; a class of its own that makes an embedding's input may not be."""
     known = (nn.Embedding.forward, nn.EmbeddingBag.forward)
     return isinstance(module, nn.Embedding | nn.EmbeddingBag) and type(module).forward in known
+
+
+def _scripted(model: nn.Module) -> list[str]:
+    """Return the paths of the outermost scripted or traced modules that hold weights."""
+    paths: list[str] = []
+    for path, module in model.named_modules():
+        within = any(path.startswith(f"{outer}." if outer else "") for outer in paths)
+        if isinstance(module, torch.jit.ScriptModule) and not within and next(module.parameters(), None) is not None:
+            paths.append(path)
+    return paths
 
 
 _MADE_BY = "_steadygrad_made_by"
