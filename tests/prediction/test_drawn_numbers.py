@@ -45,6 +45,28 @@ def test_a_spectral_norm_divides_by_the_largest_singular_value_of_the_weight_its
     assert profile["4"].mark == "approximate"
 
 
+class Gathered(nn.Module):
+    """Sums over neighbours, written into zeros: here each node has three, known, different ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.mark = nn.Linear(32, 32), nn.Identity()
+
+    def forward(self, x):
+        h, n = self.enter(x), len(x)
+        at = torch.arange(n).repeat(3)
+        among = torch.cat([(torch.arange(n) + step) % n for step in (1, 2, 5)])
+        return self.mark(torch.zeros_like(h).scatter_add_(0, at[:, None].expand(-1, 32), h[among]))
+
+
+def test_what_is_written_into_is_new_for_each_draw():
+    """E of the square of a sum of three rows of W x + b: Var(w) |x + x' + x''|² + 9 Var(b), both 1/(3·32)."""
+    x = torch.randn(16, 32, generator=torch.Generator().manual_seed(0))
+    summed = sum(x.roll(-step, 0) for step in (1, 2, 5))
+    expected = (float(summed.double().square().sum(1).mean()) + 9) / 96
+    assert sg.predict(Gathered, x)["mark"].q == pytest.approx(expected, rel=0.1)
+
+
 class Skipped(nn.Module):
     """Stochastic depth: a branch that is taken by chance."""
 
@@ -103,7 +125,9 @@ def of_numpy_weights():
 def test_what_a_factory_draws_is_said_unless_it_is_the_weights_themselves():
     """A deviation that is drawn is one of many; weights that are drawn are there to be measured."""
     drawn = sg.predict(lambda: of_python_weights(random.uniform(0.1, 1)), (8, 16))
-    assert drawn.unknown == ("the factory draws from Python's `random`: what that decides is predicted as one call went",)
+    assert drawn.unknown == (
+        "the factory draws from Python's `random`: what that decides is predicted as one call went",
+    )
     assert drawn[""].mark == "approximate"
     assert not sg.predict(of_numpy_weights, (8, 16)).unknown
 

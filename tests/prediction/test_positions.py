@@ -112,6 +112,19 @@ class Mixer(nn.Module):
         return self.over_features(x)
 
 
+class OverPatches(Mixer):
+    """The same over the patches of an image, which its convolution knows as a grid."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.over_steps = nn.Conv2d(3, 64, 3, 4), nn.Linear(9, 9)
+
+    def forward(self, x):
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        x = x + self.act(self.over_steps(self.norm(x).transpose(1, 2))).transpose(1, 2)
+        return self.over_features(x)
+
+
 def padded():
     return he_(nn.Sequential(*(m for i in range(6) for m in (conv(64 if i else 3, 64), nn.ReLU()))))
 
@@ -139,6 +152,7 @@ CASES = {
     "layer norm": Case(normed(lambda: nn.LayerNorm(64)), STEPS),
     "tokens": Case(Embedded, TOKENS),
     "mixer": Case(Mixer, STEPS),
+    "mixer of patches": Case(OverPatches, IMAGES, 0.1),
 }  # fmt: skip
 
 

@@ -306,16 +306,22 @@ def _draws_integers(call: Call) -> bool:
 
 
 def sampled(call: Call, run: Interpreter, draws: dict[int, Draws]) -> list[Any]:
-    """Run an operator once for each draw; `draws` gives the samples by the id of the argument."""
+    """Run an operator once for each draw; `draws` gives the samples by the id of the argument.
+
+    What it writes into is a copy: a sum that is written into zeros starts from zeros at each draw.
+    """
     count = len(next(iter(draws.values())).values)
     fixed = {id(t): numbers(run.value(t), t) for t in call.tensors if id(t) not in draws}
     wide = replace(
         call, args=tuple(_wide(arg) for arg in call.args), kwargs={key: _wide(arg) for key, arg in call.kwargs.items()}
     )
-    return [
-        wide.substituted(lambda t, s=s: draws[id(t)].values[s] if id(t) in draws else fixed[id(t)])  # type: ignore[misc]
-        for s in range(count)
-    ]
+    written = {id(t) for t in call.written}
+
+    def of_draw(t: torch.Tensor, s: int) -> torch.Tensor:
+        known = draws[id(t)].values[s] if id(t) in draws else fixed[id(t)]
+        return known.clone() if id(t) in written else known
+
+    return [wide.substituted(lambda t, s=s: of_draw(t, s)) for s in range(count)]  # type: ignore[misc]
 
 
 def _wide(arg: Any) -> Any:

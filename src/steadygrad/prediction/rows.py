@@ -63,7 +63,9 @@ class Rows:
         self.paths = {id(module): path for path, module in reversed(list(model.named_modules()))}
         for path in _scripted(model):
             which = f"module {path!r} is" if path else "the model is"
-            self.run.note(f"{which} scripted: what runs in it is followed, but its layers are not seen and have no rows")
+            self.run.note(
+                f"{which} scripted: what runs in it is followed, but its layers are not seen and have no rows"
+            )
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:

@@ -83,9 +83,11 @@ def _how(run: Interpreter, call: Call, found: list[tuple[Signal, Dims]], tensors
 
 
 def _allowed(value: Value, tensor: torch.Tensor) -> torch.Tensor | None:
-    """Return which keys a mask allows, from numbers that are added or from True and False."""
+    """Return which keys a mask allows, from True and False or from numbers that are added; these, where they count."""
     match value:
         case Concrete(tensor=known):
+            if known.dtype != torch.bool and bool(((known > SMALLEST) & (known != 0)).any()):
+                return known.clamp(min=2 * SMALLEST)  # numbers that count, beside those that mask
             return known if known.dtype == torch.bool else known > SMALLEST
         case Fill(mean=number, variance=0.0):
             allowed = bool(number) if tensor.dtype == torch.bool else number > SMALLEST
@@ -285,6 +287,9 @@ def _rescored(run: Interpreter, call: Call, value: Scores, tensor: torch.Tensor)
     factor = _factor(run, call)
     if factor is not None and not value.weights:
         return replace(value, how=replace(how, scale=how.scale * factor))
+    added = _added(operator, others)
+    if added and not value.weights:
+        return replace(value, how=replace(how, added=how.added + added))
     mask = _mask(operator, others)
     if mask is not None and not value.weights:
         return replace(value, how=replace(how, reach=masked(mask, how.reach.queries, how.reach.all_keys)))
@@ -293,6 +298,12 @@ def _rescored(run: Interpreter, call: Call, value: Scores, tensor: torch.Tensor)
             kept = noise.mean**2 / (noise.mean**2 + noise.variance)
             return replace(value, how=replace(how, kept=how.kept * kept))
     return value if factor == 1.0 else None
+
+
+def _added(operator: Any, others: list[tuple[torch.Tensor, Value]]) -> float:
+    """Return the variance over keys of a parameter that is added to logits; 0 where there is none."""
+    known = others[0][1] if others and operator in (aten.add, aten.add_) else None
+    return known.variance if isinstance(known, Fill) else 0.0
 
 
 def _factor(run: Interpreter, call: Call) -> float | None:
@@ -322,7 +333,9 @@ def _mask(operator: Any, others: list[tuple[torch.Tensor, Value]]) -> torch.Tens
     allowed = _allowed(value, tensor)
     if allowed is None or operator in PRODUCTS:
         return None
-    return ~allowed if operator in (aten.masked_fill, aten.masked_fill_) else allowed
+    if operator not in (aten.masked_fill, aten.masked_fill_):
+        return allowed
+    return ~allowed if allowed.dtype == torch.bool else None
 
 
 def _regraded(run: Interpreter, call: Call, value: ScoreGradient) -> Value | None:

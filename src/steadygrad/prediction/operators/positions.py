@@ -319,7 +319,8 @@ def together(
         return [x.moments for _, x in terms], ()
     found = [None if isinstance(run.value(t), Fill) else _broadcast(run.dims(t, x), out) for t, x in terms]
     shared = [i for i in range(out.dim()) if any(a.role >= 0 for dims in found if dims for a in dims[i])]
-    moments, whole = [x.moments for _, x in terms], next((d for d in found if d), ())
+    moments, found = _on_one_grid([x for _, x in terms], found, shared)
+    whole: Dims = next((d for d in found if d), ())
     for k, dims in enumerate(found):
         if dims:
             moments[k], whole = _ordered(moments[k], dims, shared)
@@ -328,6 +329,33 @@ def together(
         if found[k] is None and positions:
             moments[k] = replace(moments[k], field=_of_parameter(moments[k], tensor, whole))
     return moments, whole
+
+
+def _on_one_grid(
+    terms: list[Signal], found: list[Dims | None], shared: list[int]
+) -> tuple[list[Moments], list[Dims | None]]:
+    """Return the moments of terms, and their dimensions with the same axes of positions in each.
+
+    Features that stand where another term has a grid of positions, as pixels that are mixed do, are one too.
+    """
+    grids = {i: max((_sizes(dims[i]) for dims in found if dims), key=len) for i in shared}
+    split = [dims and tuple(_split(d, grids[i]) if i in grids else d for i, d in enumerate(dims)) for dims in found]
+    same = all(_sizes(dims[i]) in ((), grids[i]) for dims in split if dims for i in shared)
+    if same:
+        return [x.moments for x in terms], split
+    merged = [(x, None) if dims is None else on_a_grid(x, dims) for x, dims in zip(terms, found, strict=True)]
+    return [x.moments for x, _ in merged], [dims for _, dims in merged]
+
+
+def _sizes(dim: Dimension) -> tuple[int, ...]:
+    return tuple(a.size for a in dim if a.role != SPREAD_OUT)
+
+
+def _split(dim: Dimension, grid: tuple[int, ...]) -> Dimension:
+    """Return one axis of features as several of these sizes, fastest first."""
+    if len(dim) != 1 or dim[0].role != FEATURE or dim[0].size != math.prod(grid):
+        return dim
+    return tuple(Axis(FEATURE, n, math.prod(grid[:i])) for i, n in enumerate(grid))
 
 
 def _broadcast(dims: Dims, out: torch.Tensor) -> Dims:
