@@ -97,16 +97,16 @@ class Thinned(nn.Module):
         return self.branches[0](self.enter(x)) if self.chance() < 2 else x
 
 
-CHANCES = {"Python's `random`": random.random, "NumPy's global generator": np.random.rand}
+CHANCES = {"Python's `random`": random.random, "NumPy's global generator": np.random.rand}  # noqa: NPY002
 
 
 @pytest.mark.parametrize("name", CHANCES)
 def test_what_other_generators_decide_is_said_and_their_states_come_back(name):
-    before = random.getstate(), np.random.get_state()[1].tolist()
+    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     profile = sg.predict(lambda: nn.Sequential(Thinned(CHANCES[name]), nn.Linear(16, 4)), (8, 16))
     assert profile.unknown == (f"module '0' draws from {name}: what that decides is predicted as one run went",)
     assert {row.mark for row in profile} == {"approximate"}
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
 
 
 def of_python_weights(std):
@@ -118,7 +118,7 @@ def of_python_weights(std):
 def of_numpy_weights():
     layer = nn.Linear(16, 16)
     with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(np.random.randn(16, 16)))
+        layer.weight.copy_(torch.from_numpy(np.random.randn(16, 16)))  # noqa: NPY002
     return layer
 
 

@@ -16,7 +16,7 @@ NAMES = ("Python's `random`", "NumPy's global generator")
 
 def states() -> tuple[object, object]:
     """Return something that is another one after each draw from Python's generator, or from NumPy's."""
-    mine: dict[str, object] = np.random.get_state(legacy=False)  # type: ignore[assignment]
+    mine: dict[str, object] = np.random.get_state(legacy=False)
     inner = mine["state"]
     assert isinstance(inner, dict)
     return random.getstate(), (inner["pos"], int(inner["key"][0]), mine["has_gauss"])
