@@ -97,7 +97,7 @@ class Thinned(nn.Module):
         return self.branches[0](self.enter(x)) if self.chance() < 2 else x
 
 
-CHANCES = {"Python's `random`": random.random, "NumPy's global generator": np.random.rand}  # noqa: NPY002
+CHANCES = {"Python's `random`": random.random, "NumPy's global generator": np.random.rand}
 
 
 @pytest.mark.parametrize("name", CHANCES)

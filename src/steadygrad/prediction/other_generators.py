@@ -16,7 +16,7 @@ NAMES = ("Python's `random`", "NumPy's global generator")
 
 def states() -> tuple[object, object]:
     """Return something that is another one after each draw from Python's generator, or from NumPy's."""
-    mine: dict[str, object] = np.random.get_state(legacy=False)
+    mine: dict[str, object] = np.random.get_state(legacy=False)  # noqa: NPY002
     inner = mine["state"]
     assert isinstance(inner, dict)
     return random.getstate(), (inner["pos"], int(inner["key"][0]), mine["has_gauss"])
@@ -36,9 +36,9 @@ def drawn_from(before: tuple[object, object], after: tuple[object, object]) -> l
 @contextlib.contextmanager
 def put_back() -> Iterator[None]:
     """Let both generators be as they were at the end."""
-    python, numpy = random.getstate(), np.random.get_state(legacy=False)
+    python, numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
     try:
         yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)
+        np.random.set_state(numpy)  # noqa: NPY002
