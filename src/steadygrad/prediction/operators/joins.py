@@ -18,7 +18,7 @@ from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, s
 from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Beside
-from steadygrad.prediction.memory import IN_PARTS, part_of
+from steadygrad.prediction.memory import IN_PARTS
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
@@ -194,7 +194,9 @@ def assembled(run: Interpreter, call: Call) -> Value:
         return IN_PARTS
     signals, shares = run.memory.parts(tensor)
     left = round(1 - sum(shares), 9)
-    rest = _rest(run, run.memory.whole(tensor), tensor) if left > 0 else None
+    rest = _rest(run, run.memory.before_parts(tensor)) if left > 0 else None
+    if left == 1 and rest is not None:
+        return rest  # none of it was written
     if rest is not None:
         signals, shares = [*signals, rest], [*shares, left]
     held = [(s, share) for s, share in zip(signals, shares, strict=True) if share > 0]
@@ -205,12 +207,12 @@ def assembled(run: Interpreter, call: Call) -> Value:
     return _mixture(run, tensor, signals, (moments, shares), run.dims(tensor, Signal(moments[0])))
 
 
-def _rest(run: Interpreter, whole: Any, tensor: torch.Tensor) -> Signal | None:
-    match whole:
+def _rest(run: Interpreter, before: Value) -> Signal | None:
+    match before:
         case Fill(variance=0.0):
-            return parameter(run, whole)
+            return parameter(run, before)
         case Concrete() | Signal():
-            return as_signal(run, part_of(whole, tensor, run.batch.size))
+            return as_signal(run, before)
         case _:
             return None
 
