@@ -306,8 +306,8 @@ class Kinship:
         own, other = self.correlation(x.source, y.source)
         (_, a, low), (_, b, others) = self._expanded(x), self._expanded(y)
         if max(abs(own), abs(other)) < NEAR:
-            masses = [f * g for f, g in zip(low, others, strict=True)]
-            return _polynomial(masses, own), _polynomial(masses, other)
+            few = [f * g for f, g in zip(low, others, strict=True)]
+            return _polynomial(few, own), _polynomial(few, other)
         masses = a * b
         left = float(masses.sum()) - hermite.decay(np.array((1 - own, 1 - other))) @ masses
         return float(left[0]), float(left[1])
