@@ -26,7 +26,7 @@ from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
 from .conversions import require
 from .fakes import UNSEEN, Fakes
-from .kinship import Kinship
+from .kinship import Given, Kinship
 from .leaning import Leanings
 from .memory import IN_PARTS, Memory
 from .outside import outside
@@ -219,7 +219,7 @@ class Interpreter(TorchDispatchMode):
         if not call.outs:
             return
         result = self._result(call)
-        values = result if isinstance(result, tuple) else (result,) * len(outs)
+        values = tuple(map(self._told_apart, result if isinstance(result, tuple) else (result,) * len(outs)))
         for tensor, value in zip(outs, values, strict=False):
             if not _is_tensor(tensor):
                 continue  # a gradient that nobody asked for
@@ -232,6 +232,13 @@ class Interpreter(TorchDispatchMode):
             first = call.outs[0]
             value = values[next(i for i, out in enumerate(outs) if out is first)]
             self.calls.append(Seen(call.name, path, tuple(first.shape), value, self.backward))
+
+    def _told_apart(self, value: Value) -> Value:
+        """Return a signal that no rule gave an origin as one that is known where it is met again."""
+        if not isinstance(value, Signal) or value.moments.origin is not None or not self.remembers:
+            return value
+        moments = replace(value.moments, origin=Given())
+        return replace(value, moments=moments, base=moments if value.base is value.moments else value.base)
 
     def write(self, tensor: torch.Tensor, value: Value) -> None:
         """Know a tensor, or a part of its storage, by a value."""

@@ -95,7 +95,12 @@ class Data:
     tensor: torch.Tensor
 
 
-Origin: TypeAlias = Through | Function | Sum | Product | Part | Beside | Data
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """A signal of which no more is known than that it is this one, wherever it is met."""
+
+
+Origin: TypeAlias = Through | Function | Sum | Product | Part | Beside | Data | Given
 
 
 def _times(kin: Kin, factor: float) -> Kin:

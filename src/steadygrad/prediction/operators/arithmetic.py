@@ -102,6 +102,9 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     common = [_in_common(run, x.moments, y.moments, sign)] if run.tied else common
     origin = Sum(((x.moments, 1.0), (y.moments, sign))) if run.remembers else None
     moments = replace(_sum_moments(run, a, b, sign, units), origin=origin)
+    if run.tied and moments.field is not None:
+        smaller = min((a, b), key=lambda m: float(m.q.mean()))
+        moments = replace(moments, field=_with_common(moments, smaller, float(common[0][0].mean())))
     for q, d in common:
         moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
     known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
@@ -160,6 +163,14 @@ def _in_common(run: Interpreter, x: Moments, y: Moments, sign: float) -> tuple[A
     size = np.sqrt(x.q * y.q)
     apart = run.batch.off_diagonal((own - other) * float(size.mean()))
     return 2 * sign * (own * size - x.mean * y.mean), 2 * sign * apart
+
+
+def _with_common(m: Moments, smaller: Moments, q: float) -> Field | None:
+    """Return how positions of a sum differ where its terms have so much in common: what the smaller one is like."""
+    whole = float(m.q.mean()) + q
+    if m.field is None or smaller.field is None or not 0 < q < whole:
+        return m.field
+    return m.field.mixed(1 - q / whole, smaller.field, q / whole)
 
 
 def parts_of(x: Signal) -> Parts:
@@ -307,7 +318,7 @@ def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal
     np.fill_diagonal(d, 0.0)
     gain = 3 * (second / mask.mean**2 - 1) / run.batch.size if mask.mean else 0.0
     spread = m.spread.plus(run.noises.fresh(gain * run.batch.size / out.numel()))
-    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread)
+    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread, origin=Sum(((m, mask.mean),)))
     base = moments if x.base is not None else None
     return Signal(moments, None, base, x.ancestors | 1 << mask.source, None, "approximate")
 

@@ -23,6 +23,7 @@ from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Fill, Moments, ScoreGradient, Scores, Signal, Statistic, Value
 
 from .fills import argument
+from .likeness import like
 from .linear import batched
 from .positions import Dims, axes_of, features, laid_out
 
@@ -45,7 +46,8 @@ def _attended(run: Interpreter, how: Attention, v: Signal, dims: Dims, ancestors
     source = gaussian(m, units, run.batch)
     wave = Wave(source, source.nodes, gaussian=True)
     linear = v.linear if how.reach.all_keys else None
-    return Signal(m, wave, None, v.ancestors | ancestors, linear, "approximate", axes_of(run, dims, out))
+    whole = Signal(m, wave, None, v.ancestors | ancestors, linear, "approximate", axes_of(run, dims, out))
+    return like(whole, v) if run.remembers else whole
 
 
 def _with_noise(run: Interpreter, m: Moments, v: Signal, how: Attention, units: int) -> Moments:
@@ -129,10 +131,11 @@ def fused_backward(run: Interpreter, call: Call) -> tuple[Value, ...]:
         how.to_values(gradient, positions, run.batch),
     )
     drawn = [_going_back(run, how, m, (v.moments, gradient), i, units) for i, m in enumerate(into)]
-    return tuple(
+    *others, values = (
         _gradient(run, m, dims, g[0].ancestors, out)
         for m, (_, dims), out in zip(drawn, found[0], call.out, strict=False)
     )
+    return *others, like(values, g[0]) if run.remembers else values
 
 
 def _going_back(
@@ -195,7 +198,8 @@ def _to_values(run: Interpreter, call: Call, scores: Scores, b: torch.Tensor) ->
     positions = key.sizes if key else (call.out.shape[1],)
     m, units = scores.how.to_values(g[0].moments, positions, run.batch), features(b, g[1], run.batch.size)
     m = _going_back(run, scores.how, m, (scores.how.key, g[0].moments), 2, units)
-    return _gradient(run, m, (g[1][0], _grid(positions), g[1][2]), g[0].ancestors, call.out)
+    whole = _gradient(run, m, (g[1][0], _grid(positions), g[1][2]), g[0].ancestors, call.out)
+    return like(whole, g[0]) if run.remembers else whole
 
 
 def _grid(positions: tuple[int, ...]) -> tuple[Axis, ...]:

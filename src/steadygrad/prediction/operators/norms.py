@@ -39,6 +39,7 @@ from steadygrad.prediction.values import (
 )
 
 from .levels import own_share
+from .likeness import like_its_input
 from .linear import bias_gradient
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 
@@ -414,10 +415,10 @@ def _scale_and_shift(run: Interpreter, call: Call) -> tuple[Value, ...]:
 
 
 RULES: dict[Any, Rule] = {
-    aten.native_layer_norm: layer_norm,
-    aten.native_layer_norm_backward: layer_norm_backward,
-    aten.native_batch_norm: batch_norm,
-    aten.native_batch_norm_backward: batch_norm_backward,
-    aten.native_group_norm: group_norm,
-    aten.native_group_norm_backward: group_norm_backward,
+    aten.native_layer_norm: like_its_input(layer_norm),
+    aten.native_layer_norm_backward: like_its_input(layer_norm_backward),
+    aten.native_batch_norm: like_its_input(batch_norm),
+    aten.native_batch_norm_backward: like_its_input(batch_norm_backward),
+    aten.native_group_norm: like_its_input(group_norm),
+    aten.native_group_norm_backward: like_its_input(group_norm_backward),
 }
