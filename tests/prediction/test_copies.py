@@ -46,8 +46,9 @@ def encoder(**options):
         (Copied, seeded(16, 64), (0.1, 0.1)),
         (encoder, seeded(8, 16, 64), (0.1, 0.15)),
         (lambda: encoder(norm_first=True), seeded(8, 16, 64), (0.1,)),
+        (lambda: Classified(), seeded(8, 16, 64), (0.1,)),
     ],
-    ids=["residual", "post-norm", "pre-norm, forward"],
+    ids=["residual", "post-norm", "pre-norm, forward", "class token, forward"],
 )
 def test_what_copies_add_up_to_agrees_with_draws(factory, inputs, slacks):
     profile = predict(factory, inputs)

@@ -323,6 +323,8 @@ def _backward(
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
+    if known.places is not None and field is None:
+        factor *= float(known.places.mean())  # alike at all positions: what becomes of them on average
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=-1 / rows, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole

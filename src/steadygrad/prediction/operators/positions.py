@@ -273,13 +273,27 @@ def placed(run: Interpreter, tensors: list[torch.Tensor], x: Signal, out: torch.
     known = [(t, v) for t in tensors if isinstance(v := run.value(t), Signal)]
     if all(v.axes is None and t.stride() == out.stride() for t, v in known):
         return x
-    dims: list[Dimension] = [()] * out.dim()
-    for tensor, value in known:
-        found = run.dims(tensor, value)
-        for i in range(1, len(found) + 1):
-            if not dims[-i] or roles(dims[-i]) == {SPREAD_OUT}:
-                dims[-i] = found[-i]
-    return replace(x, axes=laid(tuple(numbered(dims)), out.stride()))
+    found = [run.dims(tensor, value) for tensor, value in known]
+    first, told = (tuple(numbered(_merged(found, out.dim(), told=told))) for told in (False, True))
+    field = x.moments.field
+    fits = field is not None and sizes(told) == field.sizes != sizes(first)
+    return replace(x, axes=laid(told if fits else first, out.stride()))
+
+
+def _merged(found: list[Dims], count: int, *, told: bool) -> list[Dimension]:
+    """Return what each dimension is for the first tensor that has it, or for the one that tells more of it."""
+    dims: list[Dimension] = [()] * count
+    for known in found:
+        for i in range(1, len(known) + 1):
+            less = told and _is_told_less(dims[-i], known[-i])
+            if not dims[-i] or roles(dims[-i]) == {SPREAD_OUT} or less:
+                dims[-i] = known[-i]
+    return dims
+
+
+def _is_told_less(dim: Dimension, other: Dimension) -> bool:
+    """Whether what is features here stands at positions there, as a gradient's entries do that nothing is told of."""
+    return roles(dim) == {FEATURE} and any(axis.role >= 0 for axis in other)
 
 
 def numbered(dims: list[Dimension]) -> list[Dimension]:

@@ -113,17 +113,21 @@ def _over_features(run: Interpreter, call: Call, x: Signal, count: int) -> Value
         return on_draws(run, call)
     m, operator = x.moments, call.operator.overloadpacket
     variance = np.maximum(m.q - m.mean**2, 0.0)
+    share = m.field.share if m.field is not None and np.ptp(m.field.share) > 0 else None
+    lengths = None if share is None else np.sqrt(share)
     if operator is aten.linalg_vector_norm:
-        return Level(np.sqrt(count * m.q), m.spread.scaled(0.5), x.ancestors)
+        return Level(np.sqrt(count * m.q), m.spread.scaled(0.5), x.ancestors, places=lengths)
     if operator is aten.var:
-        return Level(variance, m.spread, x.ancestors, 1.0, 2 / count)
+        return Level(variance, m.spread, x.ancestors, 1.0, 2 / count, share)
     if operator is aten.std:
-        return Level(np.sqrt(variance), m.spread.scaled(0.5), x.ancestors, 0.5, 2 / count)
+        return Level(np.sqrt(variance), m.spread.scaled(0.5), x.ancestors, 0.5, 2 / count, lengths)
     if operator not in (aten.sum, aten.mean):
         return on_draws(run, call)
     square = float((m.mean**2).mean())
     noise = (float(m.q.mean()) / square - 1) / count if square > NEAR_ZERO * float(m.q.mean()) else 0.0
-    return Level(m.mean * (count if operator is aten.sum else 1), _of_mean(x.wave), x.ancestors, 1.0, noise)
+    # the mean of what is of one sign, as of squares, is at each position as large as the root of its second moment
+    places = None if lengths is None or not noise else lengths / lengths.mean()
+    return Level(m.mean * (count if operator is aten.sum else 1), _of_mean(x.wave), x.ancestors, 1.0, noise, places)
 
 
 SMALL = 1 << 12
