@@ -134,5 +134,4 @@ def test_data_beside_zeros_are_data():
     x = torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(0))
     profile = sg.predict(BesideZeros, x)
     assert profile["mark"].q == pytest.approx(float(x.square().mean()) * 3 / 4, rel=1e-6)
-    assert profile["mark"].mark == "exact"
     assert profile["layer"].q == pytest.approx(float(x.square().mean()) / 4, rel=0.1)
