@@ -39,7 +39,7 @@ from .pooling import pooled_signal
 from .positions import Dims, as_signal, field_of, on_a_grid, spread_out
 
 aten = torch.ops.aten
-MEANS = (aten.mean, aten.var, aten.std)
+LARGEST = (aten.amax, aten.logsumexp)
 
 
 def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -48,6 +48,8 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     value = spread_out(run, tensor, run.value(tensor))
     if isinstance(value, Scores):
         return Unknown("attention weights over heads")  # what nn.MultiheadAttention returns beside its output
+    if isinstance(value, Draws) and not tensor.is_floating_point():
+        return on_draws(run, call)  # how many there are, as of those that are the largest
     if isinstance(value, Level | Residue):
         return value if not isinstance(value, Level) or _count(call) == 1 else run.lost(f"{call.name} of a level")
     x = value if isinstance(value, Signal) else as_signal(run, value) if run.backward else None
@@ -94,6 +96,8 @@ def _within_examples(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: 
         return x
     if features > 1 and left == 1:
         return _over_features(run, call, x, _count(call))
+    if call.operator.overloadpacket in LARGEST:
+        return on_draws(run, call)
     if call.operator.overloadpacket not in (aten.sum, aten.mean):
         return run.lost(f"{call.name} over positions")
     return _summed(run, call, x, (dims, gone), features)
