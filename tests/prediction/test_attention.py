@@ -26,6 +26,7 @@ class Attend(nn.Module):
         self.stem, self.norm = nn.Linear(64, 64), nn.LayerNorm(64)
         self.qkv, self.drop, self.out = nn.Linear(64, 192), nn.Dropout(0.1), nn.Linear(64, 64)
         nn.init.normal_(self.qkv.weight, std=scale / 8)
+        self.register_buffer("by_distance", 2 * torch.randn(4, 16, 16))
 
     def forward(self, x):
         b, t, d = x.shape
@@ -43,6 +44,12 @@ class Attend(nn.Module):
                 return F.scaled_dot_product_attention(q, k, v, attn_mask=causal)
             case "written out":
                 return self.drop((q @ k.transpose(-2, -1) / 4).softmax(-1)) @ v
+            case "biased":
+                return ((q @ k.transpose(-2, -1) / 4 + self.by_distance).softmax(-1)) @ v
+            case "sloped":
+                distance = torch.arange(16.0)[:, None] - torch.arange(16.0)
+                sloped = (-distance / 2).masked_fill(~causal, float("-inf"))
+                return ((q @ k.transpose(-2, -1) / 4 + sloped).softmax(-1)) @ v
             case "written out, causal":
                 scores = (q * 0.25) @ k.transpose(-2, -1)
                 return scores.masked_fill(~causal, float("-inf")).softmax(-1) @ v
@@ -55,7 +62,7 @@ def block(**options):
 CASES = {
     **{
         how: functools.partial(Attend, how)
-        for how in ("fused", "causal", "masked", "written out", "written out, causal")
+        for how in ("fused", "causal", "masked", "written out", "written out, causal", "biased", "sloped")
     },
     "steep": functools.partial(Attend, "fused", 1.6),
     "post-norm": block,

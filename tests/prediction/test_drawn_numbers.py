@@ -1,6 +1,7 @@
 """Numbers that differ from draw to draw: computed on one draw of the weights, consistently, and said to be so."""
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -44,6 +45,28 @@ def test_a_spectral_norm_divides_by_the_largest_singular_value_of_the_weight_its
     assert profile["4"].mark == "approximate"
 
 
+class Gathered(nn.Module):
+    """Sums over neighbours, written into zeros: here each node has three, known, different ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.mark = nn.Linear(32, 32), nn.Identity()
+
+    def forward(self, x):
+        h, n = self.enter(x), len(x)
+        at = torch.arange(n).repeat(3)
+        among = torch.cat([(torch.arange(n) + step) % n for step in (1, 2, 5)])
+        return self.mark(torch.zeros_like(h).scatter_add_(0, at[:, None].expand(-1, 32), h[among]))
+
+
+def test_what_is_written_into_is_new_for_each_draw():
+    """E of the square of a sum of three rows of W x + b: Var(w) |x + x' + x''|² + 9 Var(b), both 1/(3·32)."""
+    x = torch.randn(16, 32, generator=torch.Generator().manual_seed(0))
+    summed = sum(x.roll(-step, 0) for step in (1, 2, 5))
+    expected = (float(summed.double().square().sum(1).mean()) + 9) / 96
+    assert sg.predict(Gathered, x)["mark"].q == pytest.approx(expected, rel=0.1)
+
+
 class Skipped(nn.Module):
     """Stochastic depth: a branch that is taken by chance."""
 
@@ -61,6 +84,52 @@ def test_a_branch_that_is_taken_by_chance_is_named():
     assert "differs from call to call" in profile.unknown[0]
     assert "test_drawn_numbers.py" in profile.unknown[0]
     assert {row.mark for row in profile} == {"approximate"}
+
+
+class Thinned(nn.Module):
+    """Stochastic depth by numbers that are no operator's."""
+
+    def __init__(self, chance):
+        super().__init__()
+        self.enter, self.branches, self.chance = nn.Linear(16, 16), nn.ModuleList([nn.Linear(16, 16)]), chance
+
+    def forward(self, x):
+        return self.branches[0](self.enter(x)) if self.chance() < 2 else x
+
+
+CHANCES = {"Python's `random`": random.random, "NumPy's global generator": np.random.rand}
+
+
+@pytest.mark.parametrize("name", CHANCES)
+def test_what_other_generators_decide_is_said_and_their_states_come_back(name):
+    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    profile = sg.predict(lambda: nn.Sequential(Thinned(CHANCES[name]), nn.Linear(16, 4)), (8, 16))
+    assert profile.unknown == (f"module '0' draws from {name}: what that decides is predicted as one run went",)
+    assert {row.mark for row in profile} == {"approximate"}
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
+
+
+def of_python_weights(std):
+    layer = nn.Linear(16, 16)
+    nn.init.normal_(layer.weight, std=std)
+    return layer
+
+
+def of_numpy_weights():
+    layer = nn.Linear(16, 16)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(np.random.randn(16, 16)))  # noqa: NPY002
+    return layer
+
+
+def test_what_a_factory_draws_is_said_unless_it_is_the_weights_themselves():
+    """A deviation that is drawn is one of many; weights that are drawn are there to be measured."""
+    drawn = sg.predict(lambda: of_python_weights(random.uniform(0.1, 1)), (8, 16))
+    assert drawn.unknown == (
+        "the factory draws from Python's `random`: what that decides is predicted as one call went",
+    )
+    assert drawn[""].mark == "approximate"
+    assert not sg.predict(of_numpy_weights, (8, 16)).unknown
 
 
 class Paired(nn.Module):
@@ -88,3 +157,23 @@ def test_scripted_modules_are_measured_and_predicted_with_the_rest():
     assert [row.path for row in sg.measure(model, x)] == ["0", "2"]
     assert len(sg.measure(torch.jit.trace(model, x), x).layers) == 0
     assert not sg.predict(model, x).unknown
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_layers_have_no_rows_and_that_is_said():
+    """What comes behind them is predicted through them, as behind the same layers unscripted."""
+    x = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+
+    def model(scripted):
+        inner = nn.Sequential(nn.Linear(16, 64), nn.ReLU())
+        return nn.Sequential(torch.jit.script(inner) if scripted else inner, nn.Linear(64, 4))
+
+    profile, plain = (sg.predict(lambda s=s: model(s), x) for s in (True, False))
+    assert [row.path for row in profile] == ["1"]
+    assert profile["1"].q == plain["1"].q
+    assert profile.unknown == (
+        "module '0' is scripted: what runs in it is followed, but its layers are not seen and have no rows",
+    )
+    whole = sg.predict(torch.jit.script(nn.Sequential(nn.Linear(16, 4))), x)
+    assert len(whole.layers) == 0
+    assert whole.unknown[0].startswith("the model is scripted")

@@ -112,3 +112,26 @@ def test_every_parameter_has_the_norm_of_its_gradient():
     assert predicted.keys() == measured.keys() == {"0.weight", "0.bias", "2.weight", "2.bias"}
     for name, norm in predicted.items():
         assert norm == pytest.approx(measured[name], rel=0.25), name
+
+
+class BesideZeros(nn.Module):
+    """Data behind a class token that starts at zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.mark, self.layer = (
+            nn.Parameter(torch.zeros(1, 1, 8)),
+            nn.Identity(),
+            nn.Linear(8, 8, bias=False),
+        )
+
+    def forward(self, x):
+        return self.layer(self.mark(torch.cat([self.token.expand(len(x), -1, -1), x], 1)))[:, 0]
+
+
+def test_data_beside_zeros_are_data():
+    """The mean square is that of the numbers, and what stands at the zeros stays zero."""
+    x = torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(0))
+    profile = sg.predict(BesideZeros, x)
+    assert profile["mark"].q == pytest.approx(float(x.square().mean()) * 3 / 4, rel=1e-6)
+    assert profile["layer"].q == pytest.approx(float(x.square().mean()) / 4, rel=0.1)

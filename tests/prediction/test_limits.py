@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from steadygrad.prediction import batch, construction, predict, sampling, windows
+from steadygrad.prediction import batch, measured_weights, predict, sampling, windows
 from steadygrad.prediction.batch import representatives
 from steadygrad.prediction.operators.convolution import _common_taps
 
@@ -150,10 +150,10 @@ def test_weights_and_data_are_looked_at_a_part_at_a_time_with_the_same_result(mo
     generator = torch.Generator().manual_seed(0)
     weight, data = torch.randn(50, 30, generator=generator) + 1, torch.randn(40, 6, 5, generator=generator)
     size = representatives(data)
-    whole = construction.measured_fill(weight, 0), sampling.moments_of_data(data, size)
-    for module in (construction, sampling, batch):
+    whole = measured_weights.measured_fill(weight, 0), sampling.moments_of_data(data, size)
+    for module in (measured_weights, sampling, batch):
         monkeypatch.setattr(module, "AT_ONCE", 97)
-    fill, moments = construction.measured_fill(weight, 0), sampling.moments_of_data(data, representatives(data))
+    fill, moments = measured_weights.measured_fill(weight, 0), sampling.moments_of_data(data, representatives(data))
     values = weight.double().numpy()
     assert (fill.mean, fill.variance) == pytest.approx((values.mean(), values.var()), rel=1e-12)
     assert fill.kurtosis == pytest.approx(whole[0].kurtosis, rel=1e-12)

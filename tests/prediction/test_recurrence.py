@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from steadygrad.prediction import predict
+from steadygrad.prediction import hermite, kinship, predict
 
 from .test_positions import DRAWS, draw, note, seeded
 
@@ -179,3 +179,32 @@ def test_a_gate_that_is_changed_in_place_leaves_the_others_as_they_are():
         profile = predict(Gates, (4, 4096))
     assert profile["one"].q == pytest.approx(0.2934, rel=0.01)  # E[sigmoid(z)^2]
     assert profile["two"].q == pytest.approx(1.0, rel=0.01)
+
+
+def test_a_part_that_is_read_twice_beside_one_that_was_changed_is_one_signal():
+    """E[(z z)²] = E[z⁴] = 3 of a Gaussian; of two parts that know nothing of each other it were 1."""
+
+    class Squared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both, self.mark = nn.Linear(4096, 8192, bias=False), nn.Identity()
+            nn.init.normal_(self.both.weight, std=1 / 64)
+
+        def forward(self, x):
+            h = self.both(x)
+            h[:, :4096].sigmoid_()
+            return self.mark(h[:, 4096:] * h[:, 4096:])
+
+    with torch.no_grad():
+        assert predict(Squared, (4, 4096))["mark"].q == pytest.approx(3, rel=0.01)
+
+
+@pytest.mark.parametrize("c", [-kinship.NEAR, 0.03, kinship.NEAR])
+def test_low_orders_are_enough_for_signals_that_have_little_in_common(c):
+    """Σ a_n b_n c^n over the first orders is that over all of them within c^8 times what these leave of E[f²] E[g²]."""
+    z = hermite.tables()[0]
+    f = hermite.expand(np.stack([np.tanh(z), np.maximum(z, 0), z > 0.5]).astype(float))
+    for masses in (f.plain[0] * f.plain[1], f.plain[1] ** 2, f.plain[2] ** 2):
+        whole = masses.sum() - float(hermite.decay(np.array([1 - c]))[0] @ masses)
+        few = kinship._polynomial(masses[: kinship.LOW].tolist(), c)
+        assert few == pytest.approx(whole, abs=kinship.NEAR**kinship.LOW * masses.sum())

@@ -54,16 +54,19 @@ def unmasked(queries: int, keys: int, causal: bool) -> Reach:
 
 
 def masked(allowed: torch.Tensor, queries: int, keys: int) -> Reach:
-    """Return the reach under a mask, [..., queries or 1, keys]: True where a query sees a key."""
+    """Return the reach under a mask, [..., queries or 1, keys]: True where a query sees a key, or what is added to it.
+
+    Numbers that are added make weights p of their own, as of 1/Σp² keys that are all alike; `met` is then Σ p p'.
+    """
     whole = allowed.reshape(-1, *allowed.shape[-2:]) if allowed.dim() > 1 else allowed[None, None]
     whole = whole[np.linspace(0, len(whole) - 1, min(len(whole), 8)).astype(int)]
     rows = np.linspace(0, whole.shape[1] - 1, min(whole.shape[1], MOST)).astype(int)
-    seen = whole[:, rows].expand(-1, -1, keys).double().numpy()
-    n = np.maximum(seen.sum(2), 1.0)
-    shared = np.einsum("bqk,brk->bqr", seen, seen) / n[:, :, None] / n[:, None]
-    r = len(rows)
-    met = float((shared.sum((1, 2)) - np.einsum("bqq->b", shared)).mean() / max(r * (r - 1), 1)) if r > 1 else 1 / keys
-    return Reach(n.mean(0), met, queries, keys)
+    seen = whole[:, rows].expand(-1, -1, keys).double()
+    prior = (seen.log() if allowed.dtype == torch.bool else seen).softmax(2).nan_to_num().numpy()
+    shared = np.einsum("bqk,brk->bqr", prior, prior)
+    own, r = np.einsum("bqq->bq", shared), len(rows)
+    met = float((shared.sum((1, 2)) - own.sum(1)).mean() / max(r * (r - 1), 1)) if r > 1 else 1 / keys
+    return Reach((1 / np.maximum(own, 1 / keys**2)).clip(1, keys).mean(0), met, queries, keys)
 
 
 @lru_cache(maxsize=4096)
@@ -125,7 +128,8 @@ def collisions(keys: Array, s: float) -> Array:
 class Attention:
     """Queries and keys as they meet: their moments, the width of a head, and what multiplies their product.
 
-    `kept` is the share of weights that dropout leaves.
+    `kept` is the share of weights that dropout leaves; `added` the variance over keys of what is added to all examples'
+    logits, such as a bias by distance: of each query its own.
     """
 
     query: Moments
@@ -134,20 +138,24 @@ class Attention:
     reach: Reach
     scale: float = 1.0
     kept: float = 1.0
+    added: float = 0.0
 
     @property
     def variance(self) -> float:
-        """The variance over keys of the logits of one query."""
+        """The variance over keys of the products of one query, what is added left away."""
         size = self.scale**2 * self.width * _size(self.query) * _size(self.key)
         return size * apart(self.key)[0]
 
     def weighted(self) -> Weights:
         """Return what the weights of one query come to."""
-        return weights_of(self.reach.keys, math.sqrt(self.variance), self.width)
+        return weights_of(self.reach.keys, math.sqrt(self.variance + self.added), self.width)
 
-    def shared(self, correlation: float) -> Array:
-        """Return E[sum p p'] of two queries with the same keys whose logits are so correlated, [queries]."""
-        return collisions(self.reach.keys, math.sqrt(self.variance * min(max(correlation, 0.0), 1.0)))
+    def shared(self, correlation: float, added: float = 0.0) -> Array:
+        """Return E[sum p p'] of two queries with the same keys whose products are so correlated, [queries].
+
+        `added` is the variance of what their logits have in common beside.
+        """
+        return collisions(self.reach.keys, math.sqrt(self.variance * min(max(correlation, 0.0), 1.0) + added))
 
     def weights(self, batch: Batch) -> Moments:
         """Return the moments of the weights themselves."""
@@ -165,7 +173,7 @@ class Attention:
         """Return E[sum p p'] of one query in two examples, [queries]."""
         own, other = apart(self.key)
         here = max(other - _here(self.key), 0.0) / own if own > 0 else 0.0
-        return self.shared((1 - _here(self.query)) * here)
+        return self.shared((1 - _here(self.query)) * here, self.added)
 
     def forward(self, value: Moments, batch: Batch) -> Moments:
         """Return the moments of the weighted means of values, over the positions of the queries."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +16,13 @@ from torch.nn.parameter import is_lazy
 
 from steadygrad.errors import SetupError, UserCodeError, not_allowed
 
-from .batch import AT_ONCE
 from .demands import UnknownNumber
 from .interpreter import Interpreter
+from .measured_weights import measured_fill
+from .other_generators import drawn_from, states
 from .outside import outside
 from .users_code import users_code
-from .values import Array, Concrete, Fill, Unknown
-
-FEW = 32
+from .values import Concrete, Fill, Unknown
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,9 @@ def constructed(given: Any, run: Interpreter) -> Built:
         UserCodeError: the factory raised.
         ValueError: it is neither a module nor a callable without arguments that makes one.
     """
+    before = states()
     model = _lazy_copy(given) if isinstance(given, nn.Module) else _made(given, run)
+    generators = drawn_from(before, states())
     parameters = dict(model.named_parameters())
     stand_ins = {id(p): _stand_in(p, run) for p in parameters.values() if not isinstance(p, FakeTensor)}
     real = [buffer for buffer in model.buffers() if not isinstance(buffer, FakeTensor)]
@@ -73,7 +73,11 @@ def constructed(given: Any, run: Interpreter) -> Built:
         for parameter in parameters.values():
             value = run.value(parameter) if isinstance(parameter, FakeTensor) and not is_lazy(parameter) else None
             if isinstance(value, Concrete):
-                run.memory.put(parameter, measured_fill(value.tensor, run.new_fill()))
+                generators = [] if not value.drawn else generators  # they made weights, which are there to be seen
+                run.memory.put(parameter, _measured(value.tensor, run))
+    for name in generators:
+        run.chance = True
+        run.note(f"the factory draws from {name}: what that decides is predicted as one call went")
     return Built(model, stand_ins)
 
 
@@ -133,6 +137,13 @@ def required_arguments(function: Callable[..., Any]) -> str:
     return ", ".join(f"`{p.name}`" for p in parameters if p.default is p.empty and p.kind not in optional)
 
 
+def _measured(numbers: torch.Tensor, run: Interpreter) -> Fill | Unknown:
+    """The distribution of numbers that are there, which are what is computed with where numbers are asked for."""
+    fill = measured_fill(numbers, run.new_fill())
+    run.drawn.know(fill, numbers)
+    return fill
+
+
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
     with outside():
         return tensor.detach()
@@ -141,30 +152,7 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 def _stand_in(parameter: torch.Tensor, run: Interpreter) -> torch.Tensor:
     plain = _plain(parameter)
     with outside():
-        fill = measured_fill(plain, run.new_fill())
+        fill = _measured(plain, run)
     tensor = run.fake.from_tensor(plain).requires_grad_(parameter.requires_grad)
     run.memory.put(tensor, fill)
     return tensor
-
-
-def measured_fill(weight: torch.Tensor, source: int) -> Fill | Unknown:
-    """The distribution of a weight that is there; its mean counts where it is five standard errors from zero.
-
-    Of few entries the standard error itself is too uncertain for that: their mean counts where they are all alike.
-    """
-    if not weight.numel() or weight.device.type != "cpu":
-        return Unknown("a parameter that is not on the CPU")
-    if not all(bool(part.isfinite().all()) for part in weight.reshape(-1).split(AT_ONCE)):
-        return Unknown("weights that are not finite")
-    mean, count = _mean(weight, lambda x: x), weight.numel()
-    variance = _mean(weight, lambda x: (x - mean) ** 2)
-    if variance > 0 and (count < FEW or abs(mean) <= 5 * (variance / count) ** 0.5):
-        mean, variance = 0.0, variance + mean**2
-    fourth = _mean(weight, lambda x: ((x - mean) ** 2) ** 2)
-    return Fill(mean, variance, source, fourth / variance**2 if variance > 0 else 3.0, "approximate")
-
-
-def _mean(weight: torch.Tensor, of: Callable[[Array], Array]) -> float:
-    """Return the mean of a function of all entries, in double precision and a part at a time, for want of memory."""
-    parts = weight.reshape(-1).split(AT_ONCE)
-    return math.fsum(float(of(part.double().numpy()).sum()) for part in parts) / weight.numel()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .interpreter import Call, Interpreter
 
 NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException)
+Part: TypeAlias = tuple[int, int, int]
 LARGEST = 1 << 24  # entries of a tensor that is drawn: 64 MB
 BUDGET = 1 << 27  # entries that are drawn in all
 
@@ -41,7 +42,9 @@ class Drawn:
     def __init__(self) -> None:
         self.left = BUDGET
         self.seeds = Seeds()
+        self.weights: dict[Part, tuple[torch.Tensor, Fill | Unknown]] = {}  # with the numbers, which so stay in place
         self._seed = 0
+        self._given: dict[int, tuple[Fill, torch.Tensor]] = {}
         self._ranks: dict[tuple[int, int], torch.Tensor] = {}
 
     def generator(self) -> np.random.Generator:
@@ -54,14 +57,35 @@ class Drawn:
         self._seed += 1
         return _seeded(self._seed)
 
+    def know(self, fill: Value, numbers: torch.Tensor) -> None:
+        """From now on a draw of this fill are these numbers, which it was measured of."""
+        if isinstance(fill, Fill):
+            self._given[fill.source] = fill, numbers.contiguous().reshape(-1)
+
     def numbers(self, fill: Fill, tensor: torch.Tensor) -> torch.Tensor:
         """Return numbers for a tensor, laid out as it is."""
         if fill.variance == 0:
             return torch.full_like(_blank(tensor), fill.mean)
+        if 0 in tensor.stride():  # the same numbers at all places of what was expanded
+            sized = zip(tensor.shape, tensor.stride(), strict=True)
+            held = torch.empty([1 if s == 0 else n for n, s in sized], dtype=tensor.dtype)
+            return self.numbers(fill, held).expand(tensor.shape)
+        known = self._known(fill, tensor)
+        if known is not None:
+            return _blank(tensor).copy_(known)
         flat = self._flat(fill, tensor)
         in_order = is_dense(tensor) and tensor.numel() > 0  # of memory, so that a transpose is that of the same numbers
         laid = flat.as_strided(tensor.shape, tensor.stride()) if in_order else flat.reshape(tensor.shape)
         return _blank(tensor).copy_(laid)
+
+    def _known(self, fill: Fill, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return the numbers that a fill was measured of, where it is still the same."""
+        measured, flat = self._given.get(fill.source, (None, torch.empty(0)))
+        sized = zip(tensor.shape, tensor.stride(), strict=True)
+        last = tensor.storage_offset() + sum((n - 1) * step for n, step in sized)
+        if measured is None or (measured.mean, measured.variance) != (fill.mean, fill.variance) or last >= len(flat):
+            return None
+        return flat.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
     def _flat(self, fill: Fill, tensor: torch.Tensor) -> torch.Tensor:
         key, law = (fill.source, tensor.numel()), law_of(fill)

@@ -26,7 +26,7 @@ from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
 from .conversions import require
 from .fakes import UNSEEN, Fakes
-from .kinship import Kinship
+from .kinship import Given, Kinship
 from .leaning import Leanings
 from .memory import IN_PARTS, Memory
 from .outside import outside
@@ -219,7 +219,7 @@ class Interpreter(TorchDispatchMode):
         if not call.outs:
             return
         result = self._result(call)
-        values = result if isinstance(result, tuple) else (result,) * len(outs)
+        values = tuple(map(self._told_apart, result if isinstance(result, tuple) else (result,) * len(outs)))
         for tensor, value in zip(outs, values, strict=False):
             if not _is_tensor(tensor):
                 continue  # a gradient that nobody asked for
@@ -233,6 +233,13 @@ class Interpreter(TorchDispatchMode):
             value = values[next(i for i, out in enumerate(outs) if out is first)]
             self.calls.append(Seen(call.name, path, tuple(first.shape), value, self.backward))
 
+    def _told_apart(self, value: Value) -> Value:
+        """Return a signal that no rule gave an origin as one that is known where it is met again."""
+        if not isinstance(value, Signal) or value.moments.origin is not None or not self.remembers:
+            return value
+        moments = replace(value.moments, origin=Given())
+        return replace(value, moments=moments, base=moments if value.base is value.moments else value.base)
+
     def write(self, tensor: torch.Tensor, value: Value) -> None:
         """Know a tensor, or a part of its storage, by a value."""
         writes.write(self, tensor, value)
@@ -245,8 +252,7 @@ class Interpreter(TorchDispatchMode):
         lost = next((v for v in values if isinstance(v, Unknown)), None)
         if lost is not None:
             return lost if lost.reason in self.unknown else self.lost(f"{call.name} of {lost.reason}")
-        numbers = all(isinstance(v, Concrete) for v in values) and not getattr(rule, "moves", False)
-        if numbers and (values or _draws_integers(call)):
+        if _is_computed(rule, values) and (values or _draws_integers(call)):
             return demands.computed(self, call)
         return self._inferred(rule or self._general(call), call, values)
 
@@ -288,6 +294,14 @@ class Interpreter(TorchDispatchMode):
         return Unknown(said)
 
 
+def _is_computed(rule: Rule | None, values: list[Value]) -> bool:
+    """Whether an operator on numbers is run: not where a weight that is computed of a draw meets data."""
+    numbers = [v for v in values if isinstance(v, Concrete)]
+    if len(numbers) < len(values) or getattr(rule, "moves", False):
+        return False
+    return not getattr(rule, "weighs", False) or len({v.drawn for v in numbers}) < 2
+
+
 @cache
 def _is_view(func: Any) -> bool:
     return bool(func.is_view) or torch.Tag.inplace_view in func.tags or func.overloadpacket in UNSAFE_VIEWS
@@ -299,16 +313,22 @@ def _draws_integers(call: Call) -> bool:
 
 
 def sampled(call: Call, run: Interpreter, draws: dict[int, Draws]) -> list[Any]:
-    """Run an operator once for each draw; `draws` gives the samples by the id of the argument."""
+    """Run an operator once for each draw; `draws` gives the samples by the id of the argument.
+
+    What it writes into is a copy: a sum that is written into zeros starts from zeros at each draw.
+    """
     count = len(next(iter(draws.values())).values)
     fixed = {id(t): numbers(run.value(t), t) for t in call.tensors if id(t) not in draws}
     wide = replace(
         call, args=tuple(_wide(arg) for arg in call.args), kwargs={key: _wide(arg) for key, arg in call.kwargs.items()}
     )
-    return [
-        wide.substituted(lambda t, s=s: draws[id(t)].values[s] if id(t) in draws else fixed[id(t)])  # type: ignore[misc]
-        for s in range(count)
-    ]
+    written = {id(t) for t in call.written}
+
+    def of_draw(t: torch.Tensor, s: int) -> torch.Tensor:
+        known = draws[id(t)].values[s] if id(t) in draws else fixed[id(t)]
+        return known.clone() if id(t) in written else known
+
+    return [wide.substituted(lambda t, s=s: of_draw(t, s)) for s in range(count)]  # type: ignore[misc]
 
 
 def _wide(arg: Any) -> Any:

@@ -29,7 +29,7 @@ Kin: TypeAlias = tuple[float, float]
 Joint: TypeAlias = tuple[float, float]
 """The same as it is."""
 
-LINEAR = 0.01  # correlation below which what the fourth order leaves of a product of functions is below 1e-8
+LOW, NEAR = 8, 0.1  # orders of a product of functions, and the correlation below which what they leave is below 1e-8
 DEEPEST = 100  # steps from a pair to those that it follows from: of more, four frames each, Python has too few
 ROUNDING = 1e-12  # of means of odd functions, which quadrature leaves at some 1e-17
 _born = itertools.count().__next__
@@ -95,7 +95,12 @@ class Data:
     tensor: torch.Tensor
 
 
-Origin: TypeAlias = Through | Function | Sum | Product | Part | Beside | Data
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """A signal of which no more is known than that it is this one, wherever it is met."""
+
+
+Origin: TypeAlias = Through | Function | Sum | Product | Part | Beside | Data | Given
 
 
 def _times(kin: Kin, factor: float) -> Kin:
@@ -118,6 +123,7 @@ class Kinship:
     _known: dict[tuple[int, int], tuple[Moments, Moments, Kin]] = field(default_factory=dict)
     _series: dict[int, tuple[Function, Array, tuple[float, ...]]] = field(default_factory=dict)
     _sizes: dict[int, tuple[Moments | Source, float, float]] = field(default_factory=dict)
+    _correlated: dict[tuple[int, int], tuple[Source, Source, Kin]] = field(default_factory=dict)
     _depth: int = 0
 
     def of(self, a: Moments, b: Moments) -> Kin:
@@ -141,6 +147,14 @@ class Kinship:
 
     def correlation(self, x: Source, y: Source) -> Kin:
         """Return the correlations of two sources, their means apart."""
+        i, j = id(x), id(y)
+        key = (i, j) if i <= j else (j, i)
+        found = self._correlated.get(key)
+        if found is None:
+            found = self._correlated[key] = (x, y, self._correlation(x, y))
+        return found[2]
+
+    def _correlation(self, x: Source, y: Source) -> Kin:
         if x is y:
             return 1.0, 1 - (self.batch.distinct_mean(x.gap) if len(x.mean) > 1 else 0.0)
         if x.root is None or y.root is None:
@@ -163,6 +177,10 @@ class Kinship:
 
     def _mean(self, m: Moments) -> float:
         return self._scale(m)[2]
+
+    def _ratio(self, part: Moments, whole: Moments) -> float:
+        """The root of how large the second moment of the one is beside that of the other."""
+        return math.sqrt(self._size(part) / self._size(whole))
 
     def _root(self, a: Moments, b: Moments) -> float:
         return math.sqrt(self._size(a) * self._size(b))
@@ -203,7 +221,13 @@ class Kinship:
         return product, product
 
     def _of_sum(self, parts: tuple[tuple[Moments, float], ...], a: Moments, b: Moments) -> Kin:
-        return _plus(*(_times(self.of(m, b), factor * math.sqrt(self._size(m) / self._size(a))) for m, factor in parts))
+        own = other = 0.0
+        for m, factor in parts:
+            share = factor * self._ratio(m, a)
+            if abs(share) > ROUNDING:
+                kin = self.of(m, b)
+                own, other = own + share * kin[0], other + share * kin[1]
+        return own, other
 
     def _beside(self, x: Beside, y: Beside, whole: tuple[Moments, Moments]) -> Kin:
         if [share for _, share in x.parts] != [share for _, share in y.parts]:
@@ -263,7 +287,8 @@ class Kinship:
         """E[f(z) s] = E[f] E[s] + E[f'] Cov(z, s) for a Gaussian s; of a gradient times f(z) what the gradient has."""
         _, _, series = self._expanded(x)
         if x.base is not None:
-            return _times(self._joint(x.base, b, series[0]), 1 / self._root(a, b))
+            share = series[0] * self._ratio(x.base, a)
+            return _times(self.of(x.base, b), share) if abs(share) > ROUNDING else (0.0, 0.0)
         constant = series[0] * self._mean(b) / self._root(a, b)
         root = x.source.root
         if root is None:
@@ -277,49 +302,57 @@ class Kinship:
     def _functions(self, x: Function, y: Function, whole: tuple[Moments, Moments]) -> Kin:
         if (x.base is None) != (y.base is None):
             return self._means(*whole)
-        both = self._functions_alone(x, y)
         if x.base is None or y.base is None:
-            return _times(both, 1 / self._root(*whole))
-        return self._gradients((x, x.base), (y, y.base), whole, both)
+            return _times(self._functions_alone(x, y), 1 / self._root(*whole))
+        return self._gradients((x, x.base), (y, y.base), whole)
 
     def _functions_alone(self, x: Function, y: Function) -> Joint:
         """E[f(z) g(z')] of the functions without their gradients."""
         own, other = self.correlation(x.source, y.source)
-        (_, a, (a0, a1, a2, a3)), (_, b, (b0, b1, b2, b3)) = self._expanded(x), self._expanded(y)
-        if max(abs(own), abs(other)) < LINEAR:
-            first, second, third = a1 * b1, a2 * b2, a3 * b3
-            mean = a0 * b0
-            return (
-                mean + own * (first + own * (second + own * third)),
-                mean + other * (first + other * (second + other * third)),
-            )
+        (_, a, low), (_, b, others) = self._expanded(x), self._expanded(y)
+        if max(abs(own), abs(other)) < NEAR:
+            few = [f * g for f, g in zip(low, others, strict=True)]
+            return _polynomial(few, own), _polynomial(few, other)
         masses = a * b
         left = float(masses.sum()) - hermite.decay(np.array((1 - own, 1 - other))) @ masses
         return float(left[0]), float(left[1])
 
     def _gradients(
-        self, x: tuple[Function, Moments], y: tuple[Function, Moments], whole: tuple[Moments, Moments], both: Joint
+        self, x: tuple[Function, Moments], y: tuple[Function, Moments], whole: tuple[Moments, Moments]
     ) -> Kin:
         """E[g f h k] of gradients g and h: what one has with the other whole, and the reverse, that of both once."""
         (a, b), (one, g), (two, h) = whole, x, y
+        mine, theirs = self._ratio(g, a), self._ratio(h, b)
         f, k = self._expanded(one)[2][0], self._expanded(two)[2][0]
-        own, other = self._joint(g, h)
+        own, other = _times(self.of(g, h), mine * theirs)
+        first = _times(self.of(g, b), f * mine) if abs(f) > ROUNDING else (0.0, 0.0)
+        second = _times(self.of(a, h), k * theirs) if abs(k) > ROUNDING else (0.0, 0.0)
+        both = self._functions_alone(one, two) if own or other else (0.0, 0.0)
         twice = 2 * f * k
-        joint = _plus(self._joint(g, b, f), self._joint(a, h, k), (own * (both[0] - twice), other * (both[1] - twice)))
-        return _times(joint, 1 / self._root(a, b))
+        return (
+            first[0] + second[0] + own * (both[0] - twice),
+            first[1] + second[1] + other * (both[1] - twice),
+        )
 
     def _expanded(self, x: Function) -> tuple[Function, Array, tuple[float, ...]]:
-        """Return a function's Hermite coefficients, the mean over examples, and the first four of them."""
+        """Return a function's Hermite coefficients, the mean over examples, and the first eight of them."""
         found = self._series.get(id(x))
         if found is None:
             whole = hermite.expand(np.broadcast_to(x.values, x.source.nodes.shape)).plain.mean(0)
-            found = self._series[id(x)] = (x, whole, tuple(whole[:4].tolist()))
+            found = self._series[id(x)] = (x, whole, tuple(whole[:LOW].tolist()))
         return found
 
 
 def _is_newer(x: Origin | None, y: Sum) -> bool:
     """Whether x was made of what was there when y was: then y has nothing of x in it."""
     return isinstance(x, Function | Sum | Product) and x.born > y.born
+
+
+def _polynomial(coefficients: list[float], x: float) -> float:
+    total = 0.0
+    for a in reversed(coefficients):
+        total = total * x + a
+    return total
 
 
 def _of_data(x: torch.Tensor, y: torch.Tensor, batch: Batch) -> Kin:

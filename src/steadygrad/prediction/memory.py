@@ -64,6 +64,15 @@ class Memory:
                 return found
         if entry is None:
             return NOTHING
+        return self._known(key, entry, tensor)
+
+    def before_parts(self, tensor: torch.Tensor) -> Value:
+        """Return what is known of a tensor, what was written into parts of its storage left away."""
+        key = tensor.untyped_storage()._cdata
+        entry = self._entries.get(key)
+        return NOTHING if entry is None else self._known(key, entry, tensor)
+
+    def _known(self, key: int, entry: tuple[StorageWeakRef, Value | Patchwork], tensor: torch.Tensor) -> Value:
         if isinstance(entry[1], Signal) and not covers(tensor):
             return self._view(key, entry, tensor)
         return part_of(entry[1], tensor, self.examples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from steadygrad.profile import LayerSignal
 
 from .batch import Batch
 from .interpreter import Interpreter, Seen
+from .measured_weights import as_fill, is_drawn_weight
 from .operators.positions import as_signal, parameter
 from .rows import Row
 from .spread import ROUNDING, band
@@ -22,8 +24,8 @@ from .values import Concrete, Draws, Fill, ParameterGradient, Signal, Unknown, V
 def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
     """Return a row of the profile from what is known at the end."""
     fan_in, fan_out = _fans(row.module)
-    output = row.output
-    known = parameter(run, output) if isinstance(output, Fill) else as_signal(run, output)
+    output = as_fill(run, row.output) if is_drawn_weight(row.output) else row.output
+    known = _same_for_all(run, output, row) if isinstance(output, Fill) else as_signal(run, output)
     moments = _forward(known, run) if known else {}
     if known is None and not isinstance(output, Unknown):
         run.note(f"module {row.path!r} gives {_words(output)}, of which no row is read")
@@ -39,6 +41,16 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
         weight_grad_norm=_norm(weight_gradient, row.module),
         mark=_mark(known, gradient, run),
     )
+
+
+def _same_for_all(run: Interpreter, fill: Fill, row: Row) -> Signal:
+    """Return a parameter as a signal; over draws the mean square of N entries varies by (E[w⁴]/E[w²]² - 1)/N."""
+    known, second = parameter(run, fill), fill.mean**2 + fill.variance
+    if not fill.variance > 0 or not row.entries:
+        return known
+    fourth = fill.kurtosis * fill.variance**2 + 6 * fill.mean**2 * fill.variance + fill.mean**4
+    noise = run.noises.fresh((fourth / second**2 - 1) / row.entries)
+    return replace(known, moments=replace(known.moments, spread=noise))
 
 
 def _words(output: Value) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from steadygrad.profile import Profile
 
 from .demands import UnknownNumber
 from .interpreter import Interpreter
+from .other_generators import drawn_from, states
 from .outside import outside
 from .stand_in import stand_in
 from .values import Unknown, Value
@@ -26,7 +28,8 @@ NOTHING = Unknown("nothing came")
 class Row:
     """One call: the module, what is known of its input and output, and of the gradient that came back to it.
 
-    `sources` are the rows whose very output was the input; `shape` is that of the output.
+    `sources` are the rows whose very output was the input; `shape` is that of the output, of so many `entries` of its
+    own.
     """
 
     path: str
@@ -35,6 +38,7 @@ class Row:
     shape: tuple[int, ...] | None = None
     entering: Value = NOTHING
     sources: tuple[int, ...] = ()
+    entries: int = 0
     gradient: Value = field(default_factory=lambda: NOTHING)
 
 
@@ -52,10 +56,16 @@ class Rows:
         self.paths: dict[int, str] = {}
         self.stopped: str | None = None
         self.loss: torch.Tensor | None = None
+        self._generators = states()
 
     def name(self, model: nn.Module) -> None:
         """Learn the paths of a model's modules."""
         self.paths = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        for path in _scripted(model):
+            which = f"module {path!r} is" if path else "the model is"
+            self.run.note(
+                f"{which} scripted: what runs in it is followed, but its layers are not seen and have no rows"
+            )
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -83,10 +93,24 @@ class Rows:
                 return self._gone_on(
                     module, [t for t in (*args, *kwargs.values()) if isinstance(t, torch.Tensor)], error
                 )
+            if not depth or next(module.children(), None) is not None:
+                self.look_for_chance()
             self._leave(module, output)
             return output
 
         return seen
+
+    def look_for_chance(self) -> None:
+        """Note where random numbers that are no operator's were drawn since the last look.
+
+        A look takes as long as a small operator does, so modules without children are looked at with what holds them.
+        """
+        now = states()
+        for name in drawn_from(self._generators, now):
+            where = f"module {path!r}" if (path := self.where()) else "the model" if self.stack else "the loss"
+            self.run.chance = True
+            self.run.note(f"{where} draws from {name}: what that decides is predicted as one run went")
+        self._generators = now
 
     def _gone_on(self, module: nn.Module, inputs: list[torch.Tensor], error: UnknownNumber) -> torch.Tensor:
         """Go on from what was measured of a module that asks for a number that no theory gives."""
@@ -136,7 +160,8 @@ class Rows:
         with outside():
             value = self.run.value(tensor)
         sources = () if made is None else (made,)
-        row = Row(self.paths[id(module)], module, value, tuple(tensor.shape), entering, sources)
+        own = math.prod(n for n, step in zip(tensor.shape, tensor.stride(), strict=True) if step)
+        row = Row(self.paths[id(module)], module, value, tuple(tensor.shape), entering, sources, own)
         setattr(tensor, _MADE_BY, len(self.rows))
         self.rows.append(row)
         # asked for first, as torch 2.13 crashes where it remakes it, for a view that was written beside, in the hook
@@ -161,13 +186,33 @@ def _takes_tokens(module: nn.Module) -> bool:
     return isinstance(module, nn.Embedding | nn.EmbeddingBag) and type(module).forward in known
 
 
+def _scripted(model: nn.Module) -> list[str]:
+    """Return the paths of the outermost scripted or traced modules that hold weights."""
+    paths: list[str] = []
+    for path, module in model.named_modules():
+        within = any(path.startswith(f"{outer}." if outer else "") for outer in paths)
+        if isinstance(module, torch.jit.ScriptModule) and not within and next(module.parameters(), None) is not None:
+            paths.append(path)
+    return paths
+
+
 _MADE_BY = "_steadygrad_made_by"
 
 
+def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor within the wrappers of `torch.func`, which do not outlive the transform they belong to."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
+
+
 def first_tensor(output: Any) -> torch.Tensor | None:
-    """Return the first tensor in an output: itself, or in a list, tuple or mapping, depth first."""
+    """Return the first tensor in an output: itself, or in a list, tuple or mapping, depth first.
+
+    Within a transform of `torch.func` it is the one that is transformed, so under `vmap` all examples of it.
+    """
     if isinstance(output, torch.Tensor):
-        return output
+        return _unwrapped(output)
     if isinstance(output, Mapping):
         output = list(output.values())
     if isinstance(output, list | tuple):

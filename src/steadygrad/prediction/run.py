@@ -29,6 +29,7 @@ from .lazy_parameters import fake_lazy_parameters
 from .normal import gaussian
 from .operators import TABLE
 from .operators.positions import as_signal
+from .other_generators import put_back
 from .outside import outside, unfused
 from .readout import gradient_norm, layer_signal, loss_of, operator_signal
 from .rows import Row, Rows, first_tensor
@@ -65,6 +66,7 @@ def interpreting(batch: Batch) -> Iterator[Interpreter]:
         stack.enter_context(convertible(fake))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(put_back())
         stack.callback(forget_decays)
         yield run
 
@@ -106,6 +108,7 @@ def interpreted(
         output = _called(rows, lambda: model.model(*args, **kwargs))
         loss = _called(rows, lambda: _loss(output, y, loss_fn))
         rows.loss = loss
+        rows.look_for_chance()
         _called(rows, lambda: _back(loss, output, run))
     entered = first_tensor([*args, *kwargs.values()])
     with outside(), torch.no_grad():

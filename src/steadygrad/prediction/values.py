@@ -171,6 +171,7 @@ class Level:
     """One number an example, [followed], as a mean over all features is; `spread` is how its log varies over draws.
 
     It is a `power` of a mean over few features, whose relative variance over examples and positions is `noise`.
+    `places`: [*positions], what each position's own is of the number, where they differ.
     """
 
     values: Array
@@ -178,6 +179,7 @@ class Level:
     ancestors: int = 0
     power: float = 1.0
     noise: float = 0.0
+    places: Array | None = None
 
     @property
     def favour(self) -> float:

@@ -29,7 +29,6 @@ from steadygrad.prediction.values import (
     Exactness,
     Fill,
     Moments,
-    ParameterGradient,
     Signal,
     Value,
     worst,
@@ -38,6 +37,7 @@ from steadygrad.prediction.values import (
 from .levels import levelled
 from .pointwise import pointwise
 from .positions import Dims, as_signal, axes_of, features, laid_out, parameter, spread_out, together
+from .reparametrized import on_from_a_weight
 
 aten = torch.ops.aten
 Parts: TypeAlias = tuple[tuple[Signal, float], ...]
@@ -48,8 +48,6 @@ MOST_PARTS = 8  # of a sum that are remembered: the largest ones
 def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """X + y, x - y."""
     values = [run.value(t) for t in call.tensors]
-    if all(isinstance(v, ParameterGradient) for v in values):
-        return ParameterGradient(sum(v.q for v in values if isinstance(v, ParameterGradient)))
     skip = len(values) == 2 and call.operator.overloadpacket in (aten.add, aten.add_) and _is_residual(run, values)
     if len(values) < 2 or (_one_origin(values) and not skip):
         return pointwise(run, call)
@@ -104,6 +102,9 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     common = [_in_common(run, x.moments, y.moments, sign)] if run.tied else common
     origin = Sum(((x.moments, 1.0), (y.moments, sign))) if run.remembers else None
     moments = replace(_sum_moments(run, a, b, sign, units), origin=origin)
+    if run.tied and moments.field is not None:
+        smaller = min((a, b), key=lambda m: float(m.q.mean()))
+        moments = replace(moments, field=_with_common(moments, smaller, float(common[0][0].mean())))
     for q, d in common:
         moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
     known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
@@ -171,6 +172,14 @@ def _in_common(run: Interpreter, x: Moments, y: Moments, sign: float) -> tuple[A
     size = np.sqrt(x.q * y.q)
     apart = run.batch.off_diagonal((own - other) * float(size.mean()))
     return 2 * sign * (own * size - x.mean * y.mean), 2 * sign * apart
+
+
+def _with_common(m: Moments, smaller: Moments, q: float) -> Field | None:
+    """Return how positions of a sum differ where its terms have so much in common: what the smaller one is like."""
+    whole = float(m.q.mean()) + q
+    if m.field is None or smaller.field is None or not 0 < q < whole:
+        return m.field
+    return m.field.mixed(1 - q / whole, smaller.field, q / whole)
 
 
 def parts_of(x: Signal) -> Parts:
@@ -319,7 +328,7 @@ def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal
     np.fill_diagonal(d, 0.0)
     gain = 3 * (second / mask.mean**2 - 1) / run.batch.size if mask.mean else 0.0
     spread = m.spread.plus(run.noises.fresh(gain * run.batch.size / out.numel()))
-    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread)
+    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread, origin=Sum(((m, mask.mean),)))
     base = moments if x.base is not None else None
     return Signal(moments, None, base, x.ancestors | 1 << mask.source, None, "approximate")
 
@@ -349,6 +358,6 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), levelled(add)),
-    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), levelled(multiply)),
+    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), on_from_a_weight(levelled(add))),
+    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), on_from_a_weight(levelled(multiply))),
 }

@@ -23,6 +23,7 @@ from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Fill, Moments, ScoreGradient, Scores, Signal, Statistic, Value
 
 from .fills import argument
+from .likeness import like
 from .linear import batched
 from .positions import Dims, axes_of, features, laid_out
 
@@ -45,7 +46,8 @@ def _attended(run: Interpreter, how: Attention, v: Signal, dims: Dims, ancestors
     source = gaussian(m, units, run.batch)
     wave = Wave(source, source.nodes, gaussian=True)
     linear = v.linear if how.reach.all_keys else None
-    return Signal(m, wave, None, v.ancestors | ancestors, linear, "approximate", axes_of(run, dims, out))
+    whole = Signal(m, wave, None, v.ancestors | ancestors, linear, "approximate", axes_of(run, dims, out))
+    return like(whole, v) if run.remembers else whole
 
 
 def _with_noise(run: Interpreter, m: Moments, v: Signal, how: Attention, units: int) -> Moments:
@@ -84,9 +86,11 @@ def _how(run: Interpreter, call: Call, found: list[tuple[Signal, Dims]], tensors
 
 
 def _allowed(value: Value, tensor: torch.Tensor) -> torch.Tensor | None:
-    """Return which keys a mask allows, from numbers that are added or from True and False."""
+    """Return which keys a mask allows, from True and False or from numbers that are added; these, where they count."""
     match value:
         case Concrete(tensor=known):
+            if known.dtype != torch.bool and bool(((known > SMALLEST) & (known != 0)).any()):
+                return known.clamp(min=2 * SMALLEST)  # numbers that count, beside those that mask
             return known if known.dtype == torch.bool else known > SMALLEST
         case Fill(mean=number, variance=0.0):
             allowed = bool(number) if tensor.dtype == torch.bool else number > SMALLEST
@@ -128,10 +132,11 @@ def fused_backward(run: Interpreter, call: Call) -> tuple[Value, ...]:
         how.to_values(gradient, positions, run.batch),
     )
     drawn = [_going_back(run, how, m, (v.moments, gradient), i, units) for i, m in enumerate(into)]
-    return tuple(
+    *others, values = (
         _gradient(run, m, dims, g[0].ancestors, out)
         for m, (_, dims), out in zip(drawn, found[0], call.out, strict=False)
     )
+    return *others, like(values, g[0]) if run.remembers else values
 
 
 def _going_back(
@@ -194,7 +199,8 @@ def _to_values(run: Interpreter, call: Call, scores: Scores, b: torch.Tensor) ->
     positions = key.sizes if key else (call.out.shape[1],)
     m, units = scores.how.to_values(g[0].moments, positions, run.batch), features(b, g[1], run.batch.size)
     m = _going_back(run, scores.how, m, (scores.how.key, g[0].moments), 2, units)
-    return _gradient(run, m, (g[1][0], _grid(positions), g[1][2]), g[0].ancestors, call.out)
+    whole = _gradient(run, m, (g[1][0], _grid(positions), g[1][2]), g[0].ancestors, call.out)
+    return like(whole, g[0]) if run.remembers else whole
 
 
 def _grid(positions: tuple[int, ...]) -> tuple[Axis, ...]:
@@ -286,6 +292,9 @@ def _rescored(run: Interpreter, call: Call, value: Scores, tensor: torch.Tensor)
     factor = _factor(run, call)
     if factor is not None and not value.weights:
         return replace(value, how=replace(how, scale=how.scale * factor))
+    added = _added(operator, others)
+    if added and not value.weights:
+        return replace(value, how=replace(how, added=how.added + added))
     mask = _mask(operator, others)
     if mask is not None and not value.weights:
         return replace(value, how=replace(how, reach=masked(mask, how.reach.queries, how.reach.all_keys)))
@@ -294,6 +303,12 @@ def _rescored(run: Interpreter, call: Call, value: Scores, tensor: torch.Tensor)
             kept = noise.mean**2 / (noise.mean**2 + noise.variance)
             return replace(value, how=replace(how, kept=how.kept * kept))
     return value if factor == 1.0 else None
+
+
+def _added(operator: Any, others: list[tuple[torch.Tensor, Value]]) -> float:
+    """Return the variance over keys of a parameter that is added to logits; 0 where there is none."""
+    known = others[0][1] if others and operator in (aten.add, aten.add_) else None
+    return known.variance if isinstance(known, Fill) else 0.0
 
 
 def _factor(run: Interpreter, call: Call) -> float | None:
@@ -323,7 +338,9 @@ def _mask(operator: Any, others: list[tuple[torch.Tensor, Value]]) -> torch.Tens
     allowed = _allowed(value, tensor)
     if allowed is None or operator in PRODUCTS:
         return None
-    return ~allowed if operator in (aten.masked_fill, aten.masked_fill_) else allowed
+    if operator not in (aten.masked_fill, aten.masked_fill_):
+        return allowed
+    return ~allowed if allowed.dtype == torch.bool else None
 
 
 def _regraded(run: Interpreter, call: Call, value: ScoreGradient) -> Value | None:

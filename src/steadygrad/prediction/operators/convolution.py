@@ -20,6 +20,7 @@ from steadygrad.prediction import linear_map
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
 from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.measured_weights import as_weight
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Fill, Moments, ParameterGradient, Signal, Value
@@ -126,7 +127,7 @@ def _positional(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Any] | 
 
 def convolution(run: Interpreter, call: Call) -> Value:
     """A window's sum for each output: channels of a group times the taps inside the input."""
-    found, weight = _positional(run, call.args[0]), run.value(call.args[1])
+    found, weight = _positional(run, call.args[0]), as_weight(run, call.args[1])
     bias = run.value(call.args[2]) if call.args[2] is not None else None
     if found is None or not isinstance(weight, Fill) or not isinstance(bias, Fill | None) or found[0].base is not None:
         return run.lost(f"{call.name} of something else than a signal and a parameter")
@@ -155,7 +156,7 @@ def _dims_of(examples: Any, out: torch.Tensor) -> Any:
 
 def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """The gradient of the input, a window's sum the other way; of the weight and of the bias, sums over positions."""
-    g, x, weight = _positional(run, call.args[0]), _positional(run, call.args[1]), run.value(call.args[2])
+    g, x, weight = _positional(run, call.args[0]), _positional(run, call.args[1]), as_weight(run, call.args[2])
     if g is None or x is None or not isinstance(weight, Fill):
         return run.lost(f"{call.name} of something else than a gradient, a signal and a parameter")
     how, outs, inputs, kernel = _geometry(call, 4), call.args[0].shape, call.args[1].shape, call.args[2].shape
@@ -201,4 +202,5 @@ def _pairs(x: Moments, stride: list[int], places: tuple[int, ...]) -> Moments:
     return replace(x, field=Field(np.ones(places), within, across, varying))
 
 
+convolution.weighs = True  # type: ignore[attr-defined]  # numbers of one draw are a weight there
 RULES: dict[Any, Rule] = {aten.convolution: convolution, aten.convolution_backward: convolution_backward}

@@ -103,7 +103,7 @@ def copy(run: Interpreter, call: Call) -> Value:
     if not isinstance(value, Concrete):
         return value
     blank = torch.empty_strided(to.shape, to.stride(), dtype=to.dtype)
-    return Concrete(blank.copy_(value.tensor.reshape(call.args[1].shape)))
+    return Concrete(blank.copy_(value.tensor.reshape(call.args[1].shape)), drawn=value.drawn)
 
 
 @_fills

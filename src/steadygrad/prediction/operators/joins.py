@@ -16,9 +16,9 @@ import torch
 
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
 from steadygrad.prediction.field import Field, white
-from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers
 from steadygrad.prediction.kinship import Beside
-from steadygrad.prediction.memory import IN_PARTS, part_of
+from steadygrad.prediction.memory import IN_PARTS
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
@@ -41,6 +41,8 @@ def cat(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return _of_parameters(tensors, values)
     if all(isinstance(v, Fill) for v in values):
         return _of_fills(tensors, values)
+    if all(isinstance(v, Concrete) or (isinstance(v, Fill) and v.variance == 0) for v in values):
+        return _of_data(run, call, values)
     if any(isinstance(v, Draws) for v in values):
         return on_draws(run, call)
     parts = [parameter(run, v) if isinstance(v, Fill) else as_signal(run, v) for v in values]
@@ -48,6 +50,12 @@ def cat(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if len(signals) < len(parts) or len({p.base is None for p in signals if p.moments.q.any()}) > 1:
         return run.lost(f"{call.name} of something that is no signal")
     return _joined(run, call, tensors, signals)
+
+
+def _of_data(run: Interpreter, call: Call, values: list[Value]) -> Value:
+    """Data beside numbers that are the same everywhere, as a class token that starts at zero: data."""
+    joined = call.substituted(lambda t: numbers(run.value(t), t))
+    return Concrete(joined, drawn=any(isinstance(v, Concrete) and v.drawn for v in values))
 
 
 def _of_parameters(tensors: list[torch.Tensor], values: list[Value]) -> Value:
@@ -194,7 +202,9 @@ def assembled(run: Interpreter, call: Call) -> Value:
         return IN_PARTS
     signals, shares = run.memory.parts(tensor)
     left = round(1 - sum(shares), 9)
-    rest = _rest(run, run.memory.whole(tensor), tensor) if left > 0 else None
+    rest = _rest(run, run.memory.before_parts(tensor)) if left > 0 else None
+    if left == 1 and rest is not None:
+        return rest  # none of it was written
     if rest is not None:
         signals, shares = [*signals, rest], [*shares, left]
     held = [(s, share) for s, share in zip(signals, shares, strict=True) if share > 0]
@@ -205,12 +215,12 @@ def assembled(run: Interpreter, call: Call) -> Value:
     return _mixture(run, tensor, signals, (moments, shares), run.dims(tensor, Signal(moments[0])))
 
 
-def _rest(run: Interpreter, whole: Any, tensor: torch.Tensor) -> Signal | None:
-    match whole:
+def _rest(run: Interpreter, before: Value) -> Signal | None:
+    match before:
         case Fill(variance=0.0):
-            return parameter(run, whole)
+            return parameter(run, before)
         case Concrete() | Signal():
-            return as_signal(run, part_of(whole, tensor, run.batch.size))
+            return as_signal(run, before)
         case _:
             return None
 

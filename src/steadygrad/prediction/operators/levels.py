@@ -66,6 +66,7 @@ def _of_levels(run: Interpreter, call: Call, values: list[Value]) -> Value:
     known = dict(zip(map(id, call.tensors), values, strict=True))
     plain = _evaluated(call, known, None)
     spread, ancestors, power, noise = CERTAIN, 0, 1.0, 0.0
+    places: Array | None = None
     for key, level in known.items():
         if isinstance(level, Level):
             moved = _evaluated(call, known, key)
@@ -73,7 +74,8 @@ def _of_levels(run: Interpreter, call: Call, values: list[Value]) -> Value:
             spread = spread.plus(level.spread.scaled(slope) if slope else CERTAIN)
             power, noise = level.power * slope, max(noise, level.noise)
             ancestors |= level.ancestors
-    return Level(plain, spread, ancestors, power, noise)
+            places = places if level.places is None else level.places**slope
+    return Level(plain, spread, ancestors, power, noise, places)
 
 
 def _slope(plain: Array, moved: Array) -> float:
@@ -116,8 +118,8 @@ def _with_signal(run: Interpreter, call: Call, values: list[Value]) -> Value:
         if operator in (aten.div, aten.div_):
             if not first:
                 return run.lost(f"{call.name} of a level by a signal")
-            level = replace(level, values=1 / level.values, spread=level.spread.scaled(-1.0), power=-level.power)
-        m = _stretched(x.moments, level)
+            level = _inverse(level)
+        m = _by_place(_stretched(x.moments, level), level.places)
         if x.base is not None:  # what goes forward is what the level was taken of
             further = max(own_share(x.moments.spread, level.spread.scaled(2.0), run) - math.log(level.favour), 0.0)
             m = scaled(replace(m, spread=m.spread.shifted(further)), level.favour**0.5)
@@ -128,6 +130,21 @@ def _with_signal(run: Interpreter, call: Call, values: list[Value]) -> Value:
     return _shaped(
         run, call, x, _shifted(x.moments, sign * level.values), level, lambda v: v + sign * level.values[:, None]
     )
+
+
+def _inverse(level: Level) -> Level:
+    places = None if level.places is None else 1 / level.places
+    return replace(level, values=1 / level.values, spread=level.spread.scaled(-1.0), power=-level.power, places=places)
+
+
+def _by_place(m: Moments, places: Array | None) -> Moments:
+    """Return moments with each position times what its own level is of the mean one."""
+    if places is None:
+        return m
+    if m.field is None or m.field.sizes != places.shape:  # alike at all positions: what becomes of them on average
+        return scaled(m, float((places**2).mean()) ** 0.5)
+    field, size = m.field.times(places**2)
+    return replace(scaled(m, size**0.5), field=field)
 
 
 def own_share(g: Spread, divided: Spread, run: Interpreter) -> float:

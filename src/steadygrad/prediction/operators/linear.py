@@ -15,10 +15,12 @@ from steadygrad.prediction import linear_map
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Axis, roles
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Through
+from steadygrad.prediction.measured_weights import as_weight, is_drawn_weight
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value, worst
 
+from . import reparametrized
 from .positions import as_signal, axes_of, laid_out, parameter, positions
 
 aten = torch.ops.aten
@@ -37,10 +39,19 @@ def addmm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     return _product(run, call, call.args[1], call.args[2], bias)
 
 
+def _of_nothing(run: Interpreter, left: Value, right: Value) -> Fill | None:
+    """A product of parameters of which one is zero everywhere, as the factor of an adapter is to begin with."""
+    if any(isinstance(v, Fill) and v.variance == 0 == v.mean for v in (left, right)):
+        return Fill(0.0, 0.0, run.new_fill()) if _is_parameter(left) and _is_parameter(right) else None
+    return None
+
+
 def _product(
     run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor, bias: Fill | None
 ) -> Value | tuple[Value, ...]:
-    left, right = run.value(a), run.value(b)
+    left, right = _operands(run, a, b)
+    if bias is None and len(a) != run.batch.size and (none := _of_nothing(run, left, right)):
+        return none
     if isinstance(left, Fill) and isinstance(right, Fill) and left.variance == 0:
         left = parameter(run, left)  # a state that starts at one number
     if isinstance(right, Fill) and (x := _rows(run, a, left, (0,), call.out, 1)):
@@ -50,10 +61,24 @@ def _product(
     return _weight_gradient(run, call, a, b)
 
 
+def _operands(run: Interpreter, a: torch.Tensor, b: torch.Tensor) -> tuple[Value, Value]:
+    """Return what is known of both, where numbers of one draw that meet a signal or data are a weight."""
+    left, right = run.value(a), run.value(b)
+    if is_drawn_weight(right) and not _is_parameter(left):
+        return left, as_weight(run, b)
+    if is_drawn_weight(left) and not _is_parameter(right):
+        return as_weight(run, a), right
+    return left, right
+
+
+def _is_parameter(value: Value) -> bool:
+    return isinstance(value, Fill) or is_drawn_weight(value)
+
+
 def batched(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """A batch of products: with a parameter, shared over the batch where it is one and the same."""
     a, b = call.args[:2]
-    left, right = run.value(a), run.value(b)
+    left, right = _operands(run, a, b)
     if isinstance(right, Fill) and (x := _rows(run, a, left, _shared(b, 1), call.out, 2)):
         return through(run, x, right, None, terms=a.shape[2], units=b.shape[2])
     if isinstance(left, Fill) and (x := _rows(run, b, right, _shared(a, 2), call.out, 1)):
@@ -130,6 +155,8 @@ def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Ten
         return ParameterGradient(0.0)
     if not run.backward and any(isinstance(run.value(t), Draws) for t in (a, b)):
         return run.rules["sampled"](run, call)
+    if (on := reparametrized.product(run, a, b)) is not None:
+        return on
     g, x = laid_out(run, a, (1,)), laid_out(run, b, (0,))
     if g is None or x is None or not run.backward:
         return run.lost(f"{call.name} of {_kind(run.value(a))} and {_kind(run.value(b))}")
@@ -145,4 +172,6 @@ def bias_gradient(g: Moments, run: Interpreter) -> ParameterGradient:
     return ParameterGradient(run.batch.size**2 * run.batch.pair_mean(g.product))
 
 
+for rule in (matmul, addmm, batched):
+    rule.weighs = True  # type: ignore[attr-defined]  # numbers of one draw are a weight there
 RULES: dict[Any, Rule] = {aten.mm: matmul, aten.addmm: addmm}

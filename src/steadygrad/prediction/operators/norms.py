@@ -39,6 +39,7 @@ from steadygrad.prediction.values import (
 )
 
 from .levels import own_share
+from .likeness import like_its_input
 from .linear import bias_gradient
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 
@@ -335,6 +336,8 @@ def _backward(
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
+    if known.places is not None and field is None:
+        factor *= float(known.places.mean())  # alike at all positions: what becomes of them on average
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=-1 / rows, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole
@@ -427,10 +430,10 @@ def _scale_and_shift(run: Interpreter, call: Call) -> tuple[Value, ...]:
 
 
 RULES: dict[Any, Rule] = {
-    aten.native_layer_norm: layer_norm,
-    aten.native_layer_norm_backward: layer_norm_backward,
-    aten.native_batch_norm: batch_norm,
-    aten.native_batch_norm_backward: batch_norm_backward,
-    aten.native_group_norm: group_norm,
-    aten.native_group_norm_backward: group_norm_backward,
+    aten.native_layer_norm: like_its_input(layer_norm),
+    aten.native_layer_norm_backward: like_its_input(layer_norm_backward),
+    aten.native_batch_norm: like_its_input(batch_norm),
+    aten.native_batch_norm_backward: like_its_input(batch_norm_backward),
+    aten.native_group_norm: like_its_input(group_norm),
+    aten.native_group_norm_backward: like_its_input(group_norm_backward),
 }

@@ -28,6 +28,7 @@ from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal,
 from .levels import levelled
 from .parameters import are_fills, of_fills
 from .positions import spread_out
+from .reparametrized import on_from_a_weight
 
 aten = torch.ops.aten
 
@@ -261,5 +262,5 @@ def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:
     return replace(like, values=torch.stack(outs))
 
 
-RULE = levelled(pointwise)
+RULE = on_from_a_weight(levelled(pointwise))
 RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), RULE)

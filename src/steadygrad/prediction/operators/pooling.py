@@ -29,7 +29,7 @@ from steadygrad.prediction.values import Chosen, Moments, Signal, Value
 from steadygrad.prediction.windows import Window, averaged, spread_back, strided
 
 from .fills import argument
-from .positions import Dims, axes_of, features, field_of, laid_out, on_a_grid
+from .positions import Dims, apart_here, axes_of, features, field_of, laid_out, nowhere, on_a_grid
 
 aten = torch.ops.aten
 
@@ -72,10 +72,8 @@ def _grid(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
     grid = tuple(n for n in tensor.shape[2:] if n > 1)
     if sizes(dims) != grid:
         return None
-    whole = field_of(x.moments, grid)
-    if whole is not None:
-        x = replace(x, moments=replace(x.moments, field=_full(whole, tuple(tensor.shape[2:]))))
-    return x, dims
+    whole = field_of(x.moments, grid) or nowhere(apart_here(x.moments))
+    return replace(x, moments=replace(x.moments, field=_full(whole, tuple(tensor.shape[2:])))), dims
 
 
 def _full(field: Field, shape: tuple[int, ...]) -> Field:

@@ -46,7 +46,8 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
         case Signal():
             return value
         case Concrete(tensor=data) if _is_batch(data, run):
-            return Signal(replace(moments_of_data(data, run.batch), origin=Data(data)))
+            moments = replace(moments_of_data(data, run.batch), origin=Data(data))
+            return Signal(moments, mark="approximate" if value.drawn else "exact")
         case Scores(how=how, weights=True):
             return Signal(how.weights(run.batch), ancestors=value.ancestors, mark="approximate")
         case Draws(values=samples) if bool(samples.isfinite().all()):
@@ -219,7 +220,7 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     for i, dim in enumerate(dims):
         named = [a._replace(role=next(numbers)) if i in shared and a.role == FEATURE else a for a in reversed(dim)]
         new.append(tuple(reversed(named)))
-    return Signal(moments), tuple(new)
+    return Signal(moments, mark="approximate" if value.drawn else "exact"), tuple(new)
 
 
 def _pieces(dims: Dims, shared: tuple[int, ...]) -> list[tuple[Axis, bool]]:
@@ -272,13 +273,27 @@ def placed(run: Interpreter, tensors: list[torch.Tensor], x: Signal, out: torch.
     known = [(t, v) for t in tensors if isinstance(v := run.value(t), Signal)]
     if all(v.axes is None and t.stride() == out.stride() for t, v in known):
         return x
-    dims: list[Dimension] = [()] * out.dim()
-    for tensor, value in known:
-        found = run.dims(tensor, value)
-        for i in range(1, len(found) + 1):
-            if not dims[-i] or roles(dims[-i]) == {SPREAD_OUT}:
-                dims[-i] = found[-i]
-    return replace(x, axes=laid(tuple(numbered(dims)), out.stride()))
+    found = [run.dims(tensor, value) for tensor, value in known]
+    first, told = (tuple(numbered(_merged(found, out.dim(), told=told))) for told in (False, True))
+    field = x.moments.field
+    fits = field is not None and sizes(told) == field.sizes != sizes(first)
+    return replace(x, axes=laid(told if fits else first, out.stride()))
+
+
+def _merged(found: list[Dims], count: int, *, told: bool) -> list[Dimension]:
+    """Return what each dimension is for the first tensor that has it, or for the one that tells more of it."""
+    dims: list[Dimension] = [()] * count
+    for known in found:
+        for i in range(1, len(known) + 1):
+            less = told and _is_told_less(dims[-i], known[-i])
+            if not dims[-i] or roles(dims[-i]) == {SPREAD_OUT} or less:
+                dims[-i] = known[-i]
+    return dims
+
+
+def _is_told_less(dim: Dimension, other: Dimension) -> bool:
+    """Whether what is features here stands at positions there, as a gradient's entries do that nothing is told of."""
+    return roles(dim) == {FEATURE} and any(axis.role >= 0 for axis in other)
 
 
 def numbered(dims: list[Dimension]) -> list[Dimension]:
@@ -318,7 +333,8 @@ def together(
         return [x.moments for _, x in terms], ()
     found = [None if isinstance(run.value(t), Fill) else _broadcast(run.dims(t, x), out) for t, x in terms]
     shared = [i for i in range(out.dim()) if any(a.role >= 0 for dims in found if dims for a in dims[i])]
-    moments, whole = [x.moments for _, x in terms], next((d for d in found if d), ())
+    moments, found = _on_one_grid([x for _, x in terms], found, shared)
+    whole: Dims = next((d for d in found if d), ())
     for k, dims in enumerate(found):
         if dims:
             moments[k], whole = _ordered(moments[k], dims, shared)
@@ -327,6 +343,33 @@ def together(
         if found[k] is None and positions:
             moments[k] = replace(moments[k], field=_of_parameter(moments[k], tensor, whole))
     return moments, whole
+
+
+def _on_one_grid(
+    terms: list[Signal], found: list[Dims | None], shared: list[int]
+) -> tuple[list[Moments], list[Dims | None]]:
+    """Return the moments of terms, and their dimensions with the same axes of positions in each.
+
+    Features that stand where another term has a grid of positions, as pixels that are mixed do, are one too.
+    """
+    grids = {i: max((_sizes(dims[i]) for dims in found if dims), key=len) for i in shared}
+    split = [dims and tuple(_split(d, grids[i]) if i in grids else d for i, d in enumerate(dims)) for dims in found]
+    same = all(_sizes(dims[i]) in ((), grids[i]) for dims in split if dims for i in shared)
+    if same:
+        return [x.moments for x in terms], split
+    merged = [(x, None) if dims is None else on_a_grid(x, dims) for x, dims in zip(terms, found, strict=True)]
+    return [x.moments for x, _ in merged], [dims for _, dims in merged]
+
+
+def _sizes(dim: Dimension) -> tuple[int, ...]:
+    return tuple(a.size for a in dim if a.role != SPREAD_OUT)
+
+
+def _split(dim: Dimension, grid: tuple[int, ...]) -> Dimension:
+    """Return one axis of features as several of these sizes, fastest first."""
+    if len(dim) != 1 or dim[0].role != FEATURE or dim[0].size != math.prod(grid):
+        return dim
+    return tuple(Axis(FEATURE, n, math.prod(grid[:i])) for i, n in enumerate(grid))
 
 
 def _broadcast(dims: Dims, out: torch.Tensor) -> Dims:

@@ -39,7 +39,7 @@ from .pooling import pooled_signal
 from .positions import Dims, as_signal, field_of, on_a_grid, spread_out
 
 aten = torch.ops.aten
-MEANS = (aten.mean, aten.var, aten.std)
+LARGEST = (aten.amax, aten.logsumexp)
 
 
 def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -48,6 +48,8 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     value = spread_out(run, tensor, run.value(tensor))
     if isinstance(value, Scores):
         return Unknown("attention weights over heads")  # what nn.MultiheadAttention returns beside its output
+    if isinstance(value, Draws) and not tensor.is_floating_point():
+        return on_draws(run, call)  # how many there are, as of those that are the largest
     if isinstance(value, Level | Residue):
         return value if not isinstance(value, Level) or _count(call) == 1 else run.lost(f"{call.name} of a level")
     x = value if isinstance(value, Signal) else as_signal(run, value) if run.backward else None
@@ -94,6 +96,8 @@ def _within_examples(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: 
         return x
     if features > 1 and left == 1:
         return _over_features(run, call, x, _count(call))
+    if call.operator.overloadpacket in LARGEST:
+        return on_draws(run, call)
     if call.operator.overloadpacket not in (aten.sum, aten.mean):
         return run.lost(f"{call.name} over positions")
     return _summed(run, call, x, (dims, gone), features)
@@ -113,17 +117,21 @@ def _over_features(run: Interpreter, call: Call, x: Signal, count: int) -> Value
         return on_draws(run, call)
     m, operator = x.moments, call.operator.overloadpacket
     variance = np.maximum(m.q - m.mean**2, 0.0)
+    share = m.field.share if m.field is not None and np.ptp(m.field.share) > 0 else None
+    lengths = None if share is None else np.sqrt(share)
     if operator is aten.linalg_vector_norm:
-        return Level(np.sqrt(count * m.q), m.spread.scaled(0.5), x.ancestors)
+        return Level(np.sqrt(count * m.q), m.spread.scaled(0.5), x.ancestors, places=lengths)
     if operator is aten.var:
-        return Level(variance, m.spread, x.ancestors, 1.0, 2 / count)
+        return Level(variance, m.spread, x.ancestors, 1.0, 2 / count, share)
     if operator is aten.std:
-        return Level(np.sqrt(variance), m.spread.scaled(0.5), x.ancestors, 0.5, 2 / count)
+        return Level(np.sqrt(variance), m.spread.scaled(0.5), x.ancestors, 0.5, 2 / count, lengths)
     if operator not in (aten.sum, aten.mean):
         return on_draws(run, call)
     square = float((m.mean**2).mean())
     noise = (float(m.q.mean()) / square - 1) / count if square > NEAR_ZERO * float(m.q.mean()) else 0.0
-    return Level(m.mean * (count if operator is aten.sum else 1), _of_mean(x.wave), x.ancestors, 1.0, noise)
+    # the mean of what is of one sign, as of squares, is at each position as large as the root of its second moment
+    places = None if lengths is None or not noise else lengths / lengths.mean()
+    return Level(m.mean * (count if operator is aten.sum else 1), _of_mean(x.wave), x.ancestors, 1.0, noise, places)
 
 
 SMALL = 1 << 12
