@@ -22,8 +22,8 @@ from .effort import Effort
 ACTIVATIONS = ("gelu", "silu")
 LOW, HIGH = 1.2, 2.0
 CHANCE = 0.1
-# Of a cell of the grid, one of the comparison has as many times the seeds. Deep networks differ by about 0.3 in accuracy
-# from scale to scale and by 0.25 from seed to seed, as rounding has it: five standard errors of 8 seeds would be 0.44.
+# The comparison has so many times the seeds of the grid. Deep networks differ by about 0.3 in accuracy from scale to
+# scale, and by 0.25 from seed to seed, where rounding decides too: five standard errors of 8 seeds would be 0.44.
 MORE_SEEDS = 8
 
 
