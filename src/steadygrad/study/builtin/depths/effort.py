@@ -14,7 +14,7 @@ class Effort:
         drawn_width: units of their layers.
         drawn_depth: their hidden layers, >= 16.
         reaches: the xi that are trained, on either side of the edge.
-        depths: hidden layers of networks that are trained, rising; of each scale those between 1.5 and 14 xi.
+        depths: hidden layers of networks that are trained, rising; of each scale those between 1.5 and 24 xi.
         width: units of their layers.
         seeds: networks a cell, >= 2.
         steps: of training; its quarter and its half are looked at too.

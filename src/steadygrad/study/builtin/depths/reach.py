@@ -26,6 +26,9 @@ BUDGETS = (4, 2, 1)
 _CURVE_A_BUDGET = 12
 # Six correlation lengths are what was read off a picture: no more than its size is claimed.
 FACTOR = 2.0
+# What is trained goes as far beyond that again: a chaotic network amplifies rounding, so that now and then one of them
+# learns deeper than others of its scale, and a depth at which none is left must still be seen.
+DEEPEST = FACTOR**2 * TRAINABLE
 Lost = dict[tuple[Scale, int], NDArray[np.float64]]
 
 
@@ -72,7 +75,7 @@ def depths_of(scale: Scale, effort: Effort) -> list[int]:
     """Return the depths at which a scale is trained; the deeper half of them on the edge."""
     if math.isinf(scale.xi):
         return list(effort.depths[len(effort.depths) // 2 :])
-    return [depth for depth in effort.depths if 1.5 * scale.xi <= depth <= 14 * scale.xi]
+    return [depth for depth in effort.depths if 1.5 * scale.xi <= depth <= DEEPEST * scale.xi]
 
 
 def _spec(scales: list[Scale], effort: Effort) -> Spec:
