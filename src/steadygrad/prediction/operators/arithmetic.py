@@ -16,6 +16,7 @@ import torch
 from steadygrad.prediction import hermite
 from steadygrad.prediction.axes import SPREAD_OUT, Axes, laid, roles
 from steadygrad.prediction.batch import Batch
+from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Product, Sum
 from steadygrad.prediction.normal import gaussian
