@@ -191,7 +191,8 @@ def backward(
     free, chance = _free(weight, terms, units), 1 / (units * places)
     along = min(g.along * (terms / units if widening is None else widening), 1 - chance)
     along *= source.of_signal if source else 1.0
-    pull = 1 + min(free, 1.0) * along if source else 1.0  # what keeps lengths keeps them
+    kept = min(free, 1.0) if source else 0.0  # what keeps lengths keeps them
+    pull = 1 + kept * along
     gain = (weight.variance * pull + weight.mean**2) * terms
     overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
     lift = weight.mean**2 * terms * (terms - 1)
@@ -204,7 +205,7 @@ def backward(
         varied = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0)
         noise = _matrix_noise(g, varied / units, apart / units, source, units, batch, noises)
         noise = noise.shifted(log_mean((2 * overlap + heavier) / units) - log_mean((2 * overlap + gathered) / units))
-    spread = g.spread.plus(noise).modulated(2 / units, along + chance if source else 0.0)
+    spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
     grown = batch.growth(g, noises) if plain else blurring(overlap)
     excess = g.excess + free * grown / units
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
