@@ -59,7 +59,7 @@ def test_deep_convolutions_gradients_vary_by_it(images, draws):
 @pytest.mark.parametrize(("along", "varies"), [(0.02, True), (0.01, False), (0.004, False), (0.0, False)])
 @pytest.mark.parametrize("excess", [1.0, -0.04])
 def test_of_what_lies_along_by_less_than_chance_nothing_is_kept(along, varies, excess):
-    """Behind orthogonal layers, and norms, less than 1/N of a gradient lies along the signal: none of it is the first."""
+    """Behind orthogonal layers and norms less than 1/N of a gradient lies along the signal: none is the first's."""
     noises, chance, nothing = Noises(), 0.01, CERTAIN.weights
     bend = Bend(0.0, nothing, nothing, noises.noise(0.0, 0.5, 0.0).weights, free=True)
     form = replace(CERTAIN, bend=bend)
