@@ -1,11 +1,14 @@
 """How far independent gradients lie along the signal: the same in every layer of a draw, so their size varies by it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from steadygrad.prediction import predict
+from steadygrad.prediction.spread import CERTAIN, Bend, Noises
 
 DRAWS, EXAMPLES, DEPTH = 300, 2, 16
 
@@ -51,3 +54,14 @@ def test_deep_convolutions_gradients_vary_by_it(images, draws):
     predicted = np.array([np.log(row.grad_q_high / row.grad_q_low) / (2 * 1.959964) for row in profile])
     ratio = np.log(predicted / logs.std(0))
     assert abs(ratio).max() < 0.1 + 3 / (2 * DRAWS) ** 0.5, ratio
+
+
+@pytest.mark.parametrize(("along", "varies"), [(0.02, True), (0.01, False), (0.004, False), (0.0, False)])
+@pytest.mark.parametrize("excess", [1.0, -0.04])
+def test_of_what_lies_along_by_less_than_chance_nothing_is_kept(along, varies, excess):
+    """Behind orthogonal layers and norms less than 1/N of a gradient lies along the signal: none is the first's."""
+    noises, chance, nothing = Noises(), 0.01, CERTAIN.weights
+    bend = Bend(0.0, nothing, nothing, noises.noise(0.0, 0.5, 0.0).weights, free=True)
+    form = replace(CERTAIN, bend=bend)
+    found = form.modulated(0.0, along * excess, chance * excess)
+    assert noises.of(found)[1] == pytest.approx(0.5 * ((along - chance) * excess) ** 2 if varies else 0.0)

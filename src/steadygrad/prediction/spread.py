@@ -79,12 +79,13 @@ class Spread:
     def modulated(self, growth: float, along: float = 0.0, chance: float = 0.0) -> Spread:
         """Return the form whose variance grows by this much with the overlap, and whose mean by `along`.
 
-        `chance` is how much of that is by chance. A log of unit mean has mean -v/2 where v is its variance: what adds
-        to the one takes from the other.
+        `chance` is how much of that is by chance; of less than that nothing is what a free gradient began with. A log
+        of unit mean has mean -v/2 where v is its variance: what adds to the one takes from the other.
         """
         if self.bend is None:
             return self
-        along -= chance if self.bend.free else 0.0
+        if self.bend.free:
+            along = along - chance if abs(along) > abs(chance) else 0.0
         shift = Spread(self.bend.along * along).plus(Spread(self.bend.overlap * (-growth / 2)))
         return replace(self.plus(shift), modulation=self.modulation + growth)
 
