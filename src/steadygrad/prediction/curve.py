@@ -58,7 +58,8 @@ def passed(
     low, middle, high = np.log(np.maximum(_scaled(square, at), 1e-300)) - math.log(reference)
     slope, bow = float(high - low) / (2 * h), float(high + low - 2 * middle) / (h * h)
     gain = (bow * (variance + about) + slope * slope * there - slope * about) / 2
-    return Curve(float(middle) + gain, slope, bow)
+    heavy = bow * (slope - 0.5) * about if weighed is None else 0.0
+    return Curve(float(middle) + gain, slope + heavy, bow)
 
 
 def skewed(bow: float, along: float) -> float:
