@@ -8,6 +8,8 @@ Gaussian units makes of it G(L) = log E[f(e^(L/2) z)²]. Over a normal L, by the
 the line and the parabola that are nearest to G where L is (statistical linearisation), not at one point. Each single
 example goes through G on its own: where they lie about the batch's L with a variance U of their own, the log of their
 mean gains ½ (bow + slope² - slope) U; a power 1 gains nothing. `Batch.concentration` says what is left of U in a mean.
+And the log of their mean goes with L by the slope where its weight lies: examples weigh as much as they are large
+behind the function, which is (slope - ½) U above L.
 """
 
 from __future__ import annotations
@@ -19,21 +21,27 @@ from functools import lru_cache
 import numpy as np
 
 from .batch import Batch
-from .hermite import over_rows, tables
+from .hermite import SMALLEST, over_rows, tables
 from .spread import Noises, Spread
 from .values import Array
 
 NARROWEST = 0.05  # half the distance of the nodes where nothing varies: a difference over less loses digits
+LEAST = 2 * math.log(SMALLEST)
 WIDEST = 0.7  # log variance up to which the nodes' own weights, which end at 12 deviations, hold the Gaussian to 1e-15
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The mean of G(L) beside G at the reference, single examples' part included, the slope, and the bow."""
+    """The mean of G(L) beside G at the reference, single examples' part included, the slope, and the bow.
+
+    `bent` is the bow of G(L) in the normal variable that L is a parabola of, by its own third cumulant: each layer of a
+    deep network bends it further.
+    """
 
     mean: float
     slope: float
     bow: float
+    bent: float
 
     def of(self, before: Spread) -> Spread:
         """Return the form behind the function, without the third cumulant of the parabola."""
@@ -51,15 +59,22 @@ def passed(
     about = apart * (1 - batch.concentration(apart))
     there = about if weighed is None else apart * (1 - weighed)
     if reference <= 0:
-        return Curve(0.0, 0.0, 0.0)
+        return Curve(0.0, 0.0, 0.0, 0.0)
     h = max(math.sqrt(3 * (variance + about)), NARROWEST)
     square = over_rows(values * values)
     at = np.array([before.mean - h, before.mean, before.mean + h])
     low, middle, high = np.log(np.maximum(_scaled(square, at), 1e-300)) - math.log(reference)
     slope, bow = float(high - low) / (2 * h), float(high + low - 2 * middle) / (h * h)
     gain = (bow * (variance + about) + slope * slope * there - slope * about) / 2
-    heavy = bow * (slope - 0.5) * about if weighed is None else 0.0
-    return Curve(float(middle) + gain, slope + heavy, bow)
+    mean, whole = float(middle) + gain, bow + slope * bent(before.third, variance)
+    if weighed is None:
+        slope += bow * (slope - 0.5) * about
+    return Curve(mean, slope, bow, whole)
+
+
+def bent(third: float, variance: float) -> float:
+    """Return the bow of x + ½ bow (x² - V), x normal of this variance, that has this third cumulant, 3 bow V²."""
+    return third / (3 * variance * variance) if variance > 0 else 0.0
 
 
 def skewed(bow: float, along: float) -> float:
@@ -68,12 +83,23 @@ def skewed(bow: float, along: float) -> float:
 
 
 def _scaled(square: Array, logs: Array) -> Array:
-    """Return the mean of a square under Gaussians of these log variances: by weights, or where they end by its line."""
-    z2, log_w = _logs()
-    means = np.asarray(np.exp(log_w - logs[:, None] / 2 - np.expm1(-logs)[:, None] * z2) @ square)
+    """Return the mean of a square under Gaussians of these log variances: by weights, or where they end by its line.
+
+    Of Gaussians that are narrower than the nodes resolve it is the power of the variance that it is at the narrowest.
+    """
+    means = _weighted(square, np.maximum(logs, LEAST))
     for i in np.flatnonzero(logs > WIDEST):
         means[i] = _stretched(np.sqrt(square), math.exp(logs[i] / 2))
+    narrow = logs < LEAST
+    if narrow.any():
+        least, next_ = np.log(np.maximum(_weighted(square, np.array([LEAST, LEAST + NARROWEST])), 1e-300))
+        means[narrow] *= np.exp((next_ - least) / NARROWEST * (logs[narrow] - LEAST))
     return means
+
+
+def _weighted(square: Array, logs: Array) -> Array:
+    z2, log_w = _logs()
+    return np.asarray(np.exp(log_w - logs[:, None] / 2 - np.expm1(-logs)[:, None] * z2) @ square)
 
 
 def _stretched(size: Array, scale: float) -> float:

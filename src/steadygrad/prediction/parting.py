@@ -9,8 +9,8 @@ and the covariance (E[s v]/(E[s] E[v]) - 1)/N with q. A log lies half its varian
 draw, and the overlap rises by E[v²]/E[v]² (1 + 2r)(1 - r)/N; what of it is beyond orthogonal differences goes with
 the square of the slope of log γ' in log γ, as all products that differ from their mean do. The map of γ is no power, so
 it is averaged over log γ and, within a draw, over the γ of its pairs. Part of a difference is one of lengths alone,
-(1 - γ) v/4 where their logs vary by v, and is not in γ: what a layer adds to v it takes from γ, and what a function that
-is no power makes of examples of different lengths it gives back.
+(1 - γ) v/4 where their logs vary by v, and is not in γ: what a layer adds to v it takes from γ, and what a function
+that is no power makes of examples of different lengths it gives back.
 """
 
 from __future__ import annotations
