@@ -78,8 +78,8 @@ def test_a_log_is_bent_by_all_functions_that_it_went_through(steps):
 def test_the_log_of_a_mean_goes_with_its_argument_by_the_slope_where_its_weight_lies(variance):
     """E[(z + a z²)²] is q + 3 a² q²; 64 examples whose log q vary, all moved together, within five standard errors.
 
-    The parabola leaves out what the bow, at most 1/4 as of any log of a sum of two powers that are one apart, varies by:
-    the third derivative, at most 1/(6√3), times half the variance.
+    The parabola leaves out what the bow varies by: the third derivative, at most 1/(6√3) as of any log of a sum of two
+    powers that are one apart, times half the variance.
     """
     size, noises, batch = 64, Noises(), exchangeable(64)
     a, deviation = 0.4, 1.0
