@@ -72,3 +72,24 @@ def test_a_log_is_bent_by_all_functions_that_it_went_through(steps):
         logs = np.log([float(y**2 @ w) for y in stretched]) - math.log(square)
     p = p / p.sum()
     assert noises.of(form)[2] == pytest.approx(float(p @ (logs - p @ logs) ** 3), rel=0.2)
+
+
+@pytest.mark.parametrize("variance", [0.05, 0.2, 0.5])
+def test_the_log_of_a_mean_goes_with_its_argument_by_the_slope_where_its_weight_lies(variance):
+    """E[(z + a z²)²] is q + 3 a² q²; 64 examples whose log q vary, all moved together, within five standard errors.
+
+    The parabola leaves out what the bow varies by: the third derivative, at most 1/(6√3) as of any log of a sum of two
+    powers that are one apart, times half the variance.
+    """
+    size, noises, batch = 64, Noises(), exchangeable(64)
+    a, deviation = 0.4, 1.0
+    z, w = tables()[:2]
+    values = (deviation * z + a * (deviation * z) ** 2)[None]
+    before = noises.noise(0.0, 1e-6, 0.0, variance)
+    curve = passed(values, float(values[0] ** 2 @ w), before, noises, batch)
+    x = variance**0.5 * np.random.default_rng(0).standard_normal((4000, size))
+    x -= np.log(np.exp(x).mean(1, keepdims=True))
+    q = deviation**2 * np.exp(x)
+    slopes = (q + 6 * a**2 * q**2).sum(1) / (q + 3 * a**2 * q**2).sum(1)
+    left = variance / 2 / (6 * 3**0.5)
+    assert curve.slope == pytest.approx(slopes.mean(), abs=5 * slopes.std() / len(x) ** 0.5 + left)

@@ -8,6 +8,8 @@ Gaussian units makes of it G(L) = log E[f(e^(L/2) z)²]. Over a normal L, by the
 the line and the parabola that are nearest to G where L is (statistical linearisation), not at one point. Each single
 example goes through G on its own: where they lie about the batch's L with a variance U of their own, the log of their
 mean gains ½ (bow + slope² - slope) U; a power 1 gains nothing. `Batch.concentration` says what is left of U in a mean.
+And the log of their mean goes with L by the slope where its weight lies: examples weigh as much as they are large
+behind the function, which is (slope - ½) U above L.
 """
 
 from __future__ import annotations
@@ -64,7 +66,10 @@ def passed(
     low, middle, high = np.log(np.maximum(_scaled(square, at), 1e-300)) - math.log(reference)
     slope, bow = float(high - low) / (2 * h), float(high + low - 2 * middle) / (h * h)
     gain = (bow * (variance + about) + slope * slope * there - slope * about) / 2
-    return Curve(float(middle) + gain, slope, bow, bow + slope * bent(before.third, variance))
+    mean, whole = float(middle) + gain, bow + slope * bent(before.third, variance)
+    if weighed is None:
+        slope += bow * (slope - 0.5) * about
+    return Curve(mean, slope, bow, whole)
 
 
 def bent(third: float, variance: float) -> float:

@@ -14,7 +14,8 @@ from .batch import Batch
 from .curve import passed, skewed
 from .field import Field, white
 from .hermite import Expansion, decay, expand, over_rows, tables
-from .linear_map import blurring
+from .linear_map import blurring, leaning
+from .meeting import Sum
 from .overlap import aligning, of_typical
 from .propagation import (
     average,
@@ -27,7 +28,7 @@ from .propagation import (
     two_gaps,
     uneven,
 )  # fmt: skip
-from .source import Source, Wave, sensitivity
+from .source import Onward, Source, Wave, sensitivity
 from .spread import Noises, Spread, log_mean, within_bounds
 from .values import Array, Moments
 
@@ -61,7 +62,7 @@ class _Product:
         if self.source.field is not None and self.field is not None:
             self.overlap = self._of_gradient(self.field.sizes).overlap_of_all(batch.size)
             self.field = raised_by_units(self.field, self.total, self.source.units, batch)
-        self.s = sensitivity(h)
+        self.s, self.meeting = sensitivity(h), base.meeting
 
     def moments(self, noises: Noises) -> Moments:
         """Return the moments of the product."""
@@ -83,6 +84,7 @@ class _Product:
             self.field,
             unit_apart=self.apart,
             crossed=crossed,
+            meeting=self.meeting,
         )
 
     def _field(self) -> tuple[Field | None, float]:
@@ -148,7 +150,7 @@ class _Product:
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
-        varying = self.batch.off_diagonal(base.varying) * average(base.q) ** 2
+        varying = self.batch.off_diagonal(base.varying - base.blur) * average(base.q) ** 2
         fourth = square * (flat + 2 * base.product**2 + 2 * varying)
         relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
         apart = max(self.batch.apart(relative), 0.0) if self.plain else 0.0
@@ -197,14 +199,16 @@ class _Product:
         if not self.plain:
             fourth = max(self._fourth() - 1, 0.0) / units
             return min(a + fourth * aligning(a, a), 1.0), min(x + fourth * aligning(a, x), 1.0)
-        own = (self.total + self.apart * (1 - 1 / self.batch.size) + 1) / 3
-        a = min(a + max(own - 1, 0.0) * aligning(a, a) / units, 1.0)
+        own = max((self.total + self.apart * (1 - 1 / self.batch.size) + 1) / 3 - 1, 0.0) / units
+        aligned = min(a + own * aligning(a, a), 1.0)
         if self.batch.followed < 2:
-            return a, a
+            self.meeting = self.meeting.raised(own, own)
+            return aligned, aligned
         kept, fourth = self._agreed(), self.total - self.apart / self.batch.size + 1
         fourth /= 1 + 2 * self.batch.pair_overlap(base)
-        grown = max(fourth - kept, 0.0) * aligning(base.alignment, x) / units
-        return a, min(kept * x + grown, a)
+        grown = max(fourth - kept, 0.0) / units
+        self.meeting = self.meeting.raised(own, grown, kept)
+        return aligned, min(kept * x + grown * aligning(a, x), aligned)
 
     def _agreed(self) -> float:
         """Return (E[h h']/E[h²])² of two examples."""
@@ -256,9 +260,14 @@ class _Product:
             return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
         own = onward.apart / source.units
         alone = (met_apart - slopes * source.own_apart) / onward.apart if own > 0 else 0.0
-        left = max(apart - alone * alone * own, 0.0)
-        form = noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, left)
-        return form.plus(onward.alone.centred.scaled(alone))
+        forms = onward.noise.centred.scaled(share), onward.alone.centred.scaled(alone)
+        left = leaning(base.along, 1 / source.units)
+        noise, self.meeting = base.meeting.noise(
+            Sum(extra / source.units, apart, *self._behind(onward), *forms),
+            base.meeting.forms(self.batch, left),
+            noises,
+        )
+        return noise
 
     def _met(self, f: Expansion) -> tuple[float, float]:
         """Return the covariance of what h² and the onward f² of a unit vary by: over the batch, and of one example."""
@@ -268,7 +277,11 @@ class _Product:
         if not self.plain:
             whole = quotient(batch.pair_mean(square), size)
             return whole + 2 * base.alignment * whole, 0.0
-        aligned = np.full_like(square, base.crossed)
-        np.fill_diagonal(aligned, base.alignment)
-        joint = square * (1 + 2 * aligned) * quotient(1.0, size)
+        joint = square * quotient(1.0, size)
         return batch.pair_mean(joint), batch.apart(joint)
+
+    def _behind(self, onward: Onward) -> tuple[float, float]:
+        """Return what the mean of h² g² has of the meeting, by which g is large where f is: the batch, one example."""
+        square = self.source.covariance(self.h, onward.expansion, self.source.settled)
+        square *= quotient(1.0, average(self.q_h) * average(self.source.rows(onward.expansion.q)) * self.source.units)
+        return self.batch.pair_mean(square), self.batch.apart(square)

@@ -10,6 +10,7 @@ import numpy as np
 from .batch import Batch
 from .curve import skewed
 from .field import Field
+from .meeting import Sum
 from .overlap import aligning
 from .parting import begun
 from .source import Source
@@ -200,22 +201,55 @@ def backward(
     d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
     plain = g.field is None and weight.form != "orthogonal" and (source is None or source.plain)
     apart, heavier, gathered = _of_examples(g, noises, batch) if plain else (0.0, 0.0, 0.0)
-    noise = CERTAIN
+    noise, meeting = CERTAIN, g.meeting
+    variance = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0) / units
+    if plain and source is not None and source.own_variance > 0:
+        meeting = meeting.grown(g.alignment, g.crossed, source)
+        forms = meeting.forms(batch, leaning(along, chance))
+        noise, meeting = meeting.noise(Sum(variance, apart / units, 1 / units, 1 / units), forms, noises)
+        own, met = (noises.covariance(g.spread, form)[1] for form in (g.spread, noise))
+        noise = noise.shifted((1 - batch.concentration(own)) * met)
+    elif free:
+        noise = _matrix_noise(g, variance, apart / units, source, units, noises)
     if free:
-        varied = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0)
-        noise = _matrix_noise(g, varied / units, apart / units, source, units, batch, noises)
         noise = noise.shifted(log_mean((2 * overlap + heavier) / units) - log_mean((2 * overlap + gathered) / units))
     spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
     grown = batch.growth(g, noises) if plain else blurring(overlap)
-    excess = g.excess + free * grown / units
+    blur = free * grown / units
+    excess = g.excess + blur
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
     crossed = g.crossed + free * aligning(g.alignment, g.crossed) / units
     mean, field = (
         weight.mean * terms * g.mean,
         g.field.blurred(units / free, batch.size) if g.field and free else g.field,
     )
-    left, met = (along + chance) / pull - chance, min(crossed, alignment)
-    return Moments(mean, q, d, spread, 2 * overlap, excess, alignment, left, field, unit_apart=apart, crossed=met)
+    return Moments(
+        mean,
+        q,
+        d,
+        spread,
+        2 * overlap,
+        excess,
+        alignment,
+        (along + chance) / pull - chance,
+        field,
+        unit_apart=apart,
+        crossed=min(crossed, alignment),
+        meeting=meeting.raised(free / units, free / units),
+        blur=blur if plain else 0.0,
+    )
+
+
+def leaning(along: float, chance: float) -> float:
+    """Return how far the log of |W^T u|² leans on what the layers behind made of its own signal, relative to chance.
+
+    It leans on what of u lies along z by chance, of which there is less where u avoids z. What lies there beyond chance
+    is what the loss, or the functions, put there, whatever the layers did: no more is shared for it.
+
+    >>> leaning(0.5, 0.01), leaning(-0.01, 0.01)
+    (1.0, 0.0)
+    """
+    return min(max(1 + along / chance, 0.0), 1.0)
 
 
 def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float, float]:
@@ -230,24 +264,15 @@ def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float
 
 
 def _matrix_noise(
-    g: Moments, variance: float, apart: float, source: Source | None, units: float, batch: Batch, noises: Noises
+    g: Moments, variance: float, apart: float, source: Source | None, units: float, noises: Noises
 ) -> Spread:
-    """Return the noise of W^T g, of which the alignments say how far it is that of W x: the batch's, and one example's.
-
-    Over all pairs of J_b and g_b' the alignment is a' + (a - a')/B, and of one example a - a' beside that of two.
-    """
+    """Return the noise of W^T g, beside positions and the like: by the alignment it is that of W x."""
     if source is None or source.own_variance <= 0:
         return noises.fresh(variance, apart)
-    known, own = source.own_variance / source.units, source.own_apart / source.units
-    if source.shared is None or source.alone is None:
-        share = 2 * g.alignment / units / known
-        share = within_bounds(share, variance, known) if source.field is not None else share
-        return noises.sharing(variance, source.noise, known, share, apart)
-    met = g.crossed + (g.alignment - g.crossed) / batch.size
-    alone = 2 * (g.alignment - g.crossed) / units / own if own > 0 else 0.0
-    left = max(apart - alone * alone * own, 0.0)
-    form = noises.sharing(variance, source.shared, known, 2 * met / units / known, left)
-    return form.plus(source.alone.centred.scaled(alone))
+    known = source.own_variance / source.units
+    share = 2 * g.alignment / units / known
+    share = within_bounds(share, variance, known) if source.field is not None else share
+    return noises.sharing(variance, source.noise, known, share, apart)
 
 
 def blurring(overlap: float) -> float:

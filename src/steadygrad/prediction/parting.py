@@ -8,7 +8,9 @@ what units have in common, m = √c ξ, let s(m) = E[f²|m] and v(m) = Var(f|m).
 and the covariance (E[s v]/(E[s] E[v]) - 1)/N with q. A log lies half its variance below: γ is what it is for a typical
 draw, and the overlap rises by E[v²]/E[v]² (1 + 2r)(1 - r)/N; what of it is beyond orthogonal differences goes with
 the square of the slope of log γ' in log γ, as all products that differ from their mean do. The map of γ is no power, so
-it is averaged over log γ and, within a draw, over the γ of its pairs.
+it is averaged over log γ and, within a draw, over the γ of its pairs. Part of a difference is one of lengths alone,
+(1 - γ) v/4 where their logs vary by v, and is not in γ: what a layer adds to v it takes from γ, and what a function
+that is no power makes of examples of different lengths it gives back.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from functools import cache
 import numpy as np
 
 from .batch import Batch
-from .hermite import Expansion, decay, over_rows, tables
+from .hermite import TERMS, Expansion, decay, over_rows, tables
 from .overlap import growth
 from .source import Source
 from .spread import Noises, Spread, log_mean
@@ -88,7 +90,9 @@ def begun(x: Moments, batch: Batch) -> Parting | None:
     return Parting(min(one * own + (1 - one) * batch.distinct_mean(off * off), 1.0))
 
 
-def parted(source: Source, f: Expansion, values: Array, total: float, s: float, batch: Batch) -> tuple[Parting, float]:
+def parted(
+    source: Source, f: Expansion, values: Array, total: float, s: float, lengths: float, batch: Batch
+) -> tuple[Parting, float]:
     """Return the parting behind a function, and by what its γ is beyond the map at the γ that went in."""
     before, units = source.parting, source.units
     assert before is not None
@@ -100,15 +104,46 @@ def parted(source: Source, f: Expansion, values: Array, total: float, s: float, 
     alike = 2 * least * fourth + (r - least) * bent_own
     own = max(fourth - 1 + alike + kurtosis * one, 0.0)
     share = float(over_rows(f.plain[:, 1:]) ** 2 @ decay(np.array([min(gap, 1.0)]))[0, 1:]) / float(over_rows(f.q))
-    turned = (1 + joint) * (1 - min(gap, 1.0)) / units  # what of a difference comes to lie along the signal
+    ratio = (1 - share) / max(share, 1e-300)
+    squares = over_rows(f.square) ** 2
+    alone = float(decay(np.array([min(gap, 1.0)]))[0] @ squares) / float(over_rows(f.q)) ** 2
+    turned = ratio * alone / units / 4  # what of a difference comes to lie along the signal
+    back = ratio * lengths * unlike(over_rows(f.plain), gap, s)
     joint += share * (alike * (1 - one) + kurtosis * one) + within * one
-    shift = bent - turned + log_mean(own / units) - log_mean(total / units)
+    shift = bent + back - turned + log_mean(own / units) - log_mean(total / units)
     return Parting(
         min(r + fourth * growth(0.0, r, one) / units, 1.0),
         slope * slope * before.variance + max(own - 2 * joint + total, 0.0) / units,
         s * slope * before.with_size + (joint - total) / units,
         slope * slope * before.apart + 2 * fourth * (1 - r) / units,
     ), math.exp(shift)
+
+
+def unlike(a: Array, gap: float, s: float) -> float:
+    """Return how much less two examples have in common behind a function, times v, where log lengths vary by v.
+
+    With coefficients a_n(t) of f(e^(t/2) z), E[f f'] is Σ E[a_n]² c^n and E[f²] is Σ E[a_n²]; of that a part, s²v/4,
+    are the lengths behind f, s the slope of log E[f²]. By Stein's identity 2 da_n/dt = n a_n + √((n+1)(n+2)) a_(n+2).
+    Orders beyond go with the whole. Of a power it is 0.
+    """
+    first = _scaling(a, s)
+    second = _scaling(first, s)
+    common = 1 - decay(np.array([min(gap, 1.0)]))[0]
+    square = float(a @ a)
+    met = float(common @ (a * a))
+    if met <= 0 or square <= 0:
+        return 0.0
+    return float((first @ first + a @ second) / square - common @ (a * second) / met) - s * s / 4
+
+
+def _scaling(a: Array, s: float) -> Array:
+    """Return the derivatives of coefficients in the log of the argument's variance."""
+    n = tables()[3][:TERMS]
+    above = np.zeros(TERMS)
+    above[:-2] = a[2:TERMS]
+    found = a * (s / 2)
+    found[: TERMS - 2] = (n * a[:TERMS] + np.sqrt((n + 1) * (n + 2)) * above)[: TERMS - 2] / 2
+    return found
 
 
 def sampled(source: Source, batch: Batch) -> Parting:

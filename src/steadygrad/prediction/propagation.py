@@ -76,7 +76,8 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     excess = _forward_excess(source, f, m.product, q, total - apart / batch.size, batch, noises)
     parting = None
     if source.parting is not None and not source.settled and q.any() and np.any(source.gap):
-        parting, further = parted(source, f, wave.values, gaussian, s, batch)
+        lengths = noises.covariance(source.before, source.before)[1]
+        parting, further = parted(source, f, wave.values, gaussian, s, lengths, batch)
         parting = parting.lengthened(noises.covariance(spread, spread)[1], s, source, noises)
         d = np.minimum(d * further, q[:, None] + q)
     return Moments(m.mean, q, d, spread, total, excess, unit_apart=apart, parting=parting)

@@ -26,6 +26,7 @@ from .initializers import recorded
 from .inputs import Examples, Inputs
 from .interpreter import Interpreter, OutOfTime
 from .lazy_parameters import fake_lazy_parameters
+from .meeting import MET_NOTHING
 from .normal import gaussian
 from .operators import TABLE
 from .operators.positions import as_signal
@@ -207,7 +208,8 @@ def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
     noise = replace(noise, bend=_meeting(output, run))
     moments = _described(Inputs((1,)), run)
     products = run.batch.off_diagonal(share)
-    moments = replace(moments, spread=noise, excess=products, alignment=share, crossed=share)
+    met = MET_NOTHING.raised(share, share)
+    moments = replace(moments, spread=noise, excess=products, alignment=share, crossed=share, meeting=met)
     known, apart = 2 * run.batch.overlap(moments), 2 * run.batch.apart_of(moments)
     moments = replace(moments, unit_variance=known, unit_apart=apart)
     return Signal(moments, base=moments)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from .batch import AT_ONCE, Batch
+from .meeting import MET_NOTHING
 from .spread import CERTAIN, Bend, Noises, Spread, matched
 from .values import Array, Draws, Moments
 
@@ -45,7 +46,8 @@ def _unit_moments(draws: Draws, values: Array, batch: Batch, noises: Noises) -> 
     moments = Moments(mean, q, d, spread, float(each.var()))
     excess = _excess(values, moments, batch)
     met, along = _alignment(values, root), float(_along(values, root).mean()) - 1 / values.shape[2]
-    return replace(moments, excess=excess, alignment=met, crossed=met, along=along)
+    meeting = MET_NOTHING.raised(met, met)
+    return replace(moments, excess=excess, alignment=met, crossed=met, along=along, meeting=meeting)
 
 
 def _along(gradient: Array, signal: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .meeting import MET_NOTHING, Meeting
 from .spread import CERTAIN, Spread
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ class Moments:
     (`Field.by_chance`); field: how positions differ, None where there are none, or where their entries are independent;
     origin: how it came about (kinship.py); unit_apart: by how much the unit variance of one example is beyond the
     covariance of two; parting: how d varies beside q over draws, None where it is not followed; d/q is then that of a
-    typical draw; crossed: the alignment of one example's gradient with what the network makes of another's signal.
+    typical draw; crossed: the alignment of one example's gradient with what the network makes of another's signal;
+    meeting: which layers' noises the alignments are shared with; blur: what of the excess this tensor's own units,
+    being few, have added.
     """
 
     mean: Array
@@ -92,6 +95,8 @@ class Moments:
     unit_apart: float = 0.0
     parting: Parting | None = None
     crossed: float = 0.0
+    meeting: Meeting = MET_NOTHING
+    blur: float = 0.0
 
     @property
     def product(self) -> Array:

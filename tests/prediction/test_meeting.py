@@ -1,0 +1,114 @@
+"""What gradients have in common with signals through the same Gaussian layers, against draws."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from steadygrad.prediction import linear_map, predict
+from steadygrad.prediction.batch import exchangeable
+from steadygrad.prediction.meeting import MET_NOTHING
+from steadygrad.prediction.propagation import forward
+from steadygrad.prediction.source import Wave
+from steadygrad.prediction.spread import CERTAIN, Noises
+from steadygrad.prediction.values import Fill, Moments
+
+WIDTH, DEPTH, DRAWS = 20, 10, 20_000
+
+
+def drawn(size):
+    """Logs of the mean squares of each linear layer's output, and of the gradients from the output to the input."""
+    rng = np.random.default_rng(size)
+    x, g = rng.standard_normal((2, DRAWS, WIDTH, size))
+    weights = [rng.standard_normal((DRAWS, WIDTH, WIDTH), dtype=np.float32) / WIDTH**0.5 for _ in range(DEPTH)]
+    signals, gradients = [x / np.sqrt((x**2).mean(1, keepdims=True))], [g]
+    for w in weights:
+        signals.append(w @ signals[-1])
+    for w in reversed(weights):
+        gradients.append(w.transpose(0, 2, 1) @ gradients[-1])
+    return [[np.log((t**2).mean((1, 2))) for t in column] for column in (signals[1:], gradients)]
+
+
+def predicted(size):
+    """The forms of the same, and their noises."""
+    batch, noises = exchangeable(size), Noises()
+    ones, apart = np.ones(batch.followed), 1 - np.eye(batch.followed)
+    sizes = {"terms": WIDTH, "units": WIDTH, "batch": batch, "noises": noises}
+    x, share = Moments(0 * ones, ones, apart, CERTAIN, excess=apart / WIDTH), 1 / WIDTH
+    signals, sources = [], []
+    for i in range(DEPTH):
+        sources.append(linear_map.forward(x, Fill(0.0, share, i), None, **sizes))
+        x = forward(Wave(sources[-1], sources[-1].nodes, gaussian=True), batch, noises)
+        signals.append(x.spread)
+    start, met = noises.fresh(2 / (WIDTH * size)), MET_NOTHING.raised(share, share)
+    g = Moments(0 * ones, ones, apart, start, excess=apart / WIDTH, alignment=share, crossed=share, meeting=met)
+    gradients = [g.spread]
+    for i, source in reversed(list(enumerate(sources))):
+        g = linear_map.backward(g, Fill(0.0, share, i), source, **sizes)
+        gradients.append(g.spread)
+    return signals, gradients, noises
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_gradient_shares_with_each_layer_what_that_layer_makes_of_the_signal(size):
+    """Covariances within five standard errors and what the next order, half the depth over the width, may be."""
+    (signals, gradients), (forms, forms_back, noises) = drawn(size), predicted(size)
+    last, form = gradients[-1], forms_back[-1]
+    for layer, (signal, known) in enumerate(zip(signals, forms, strict=True)):
+        found, expected = np.cov(last, signal)[0, 1], noises.covariance(form, known)[0]
+        error = 5 * (last.var() * signal.var() / DRAWS) ** 0.5
+        assert found == pytest.approx(expected, abs=error + expected * (layer + 1) / (2 * WIDTH))
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_products_with_independent_matrices_add_up(size):
+    """Whatever each of them shares with the signal: the variance of a log within five standard errors, 2/n of it."""
+    (_, gradients), (_, forms, noises) = drawn(size), predicted(size)
+    for gradient, form in zip(gradients, forms, strict=True):
+        assert noises.of(form)[1] == pytest.approx(gradient.var(), rel=5 * (2 / DRAWS) ** 0.5 + 1 / WIDTH)
+
+
+CLASSES, LAYERS, UNITS, EXAMPLES, MANY = 10, 10, 64, 32, 4000
+SIGMA_W, SIGMA_B, HEAD = 1.2, 0.1, 0.02
+
+
+def through_tanh(x, labels, draws):
+    """Logs of grad_q of the layers' outputs, [draws, layers], the first layer's first."""
+    z, kept = x.T.expand(draws, -1, -1), []
+    for _ in range(LAYERS):
+        w = torch.randn(draws, UNITS, UNITS) * SIGMA_W / UNITS**0.5
+        z = torch.tanh(w @ z + SIGMA_B * torch.randn(draws, UNITS, 1))
+        kept.append((w, 1 - z**2))
+    head = torch.randn(draws, CLASSES, UNITS) * HEAD
+    logits = (head @ z).requires_grad_()
+    loss = F.cross_entropy(logits, labels.expand(draws, -1), reduction="sum") / EXAMPLES
+    g, logs = head.transpose(1, 2) @ torch.autograd.grad(loss, logits)[0], []
+    for w, slope in reversed(kept):
+        g = g * slope
+        logs.append(g.square().mean((1, 2)).log())
+        g = w.transpose(1, 2) @ g
+    return torch.stack(logs[::-1], 1)
+
+
+def tanh_network():
+    model = nn.Sequential(*(m for _ in range(LAYERS) for m in (nn.Linear(UNITS, UNITS), nn.Tanh())))
+    for layer in model[::2]:
+        nn.init.normal_(layer.weight, std=SIGMA_W / UNITS**0.5)
+        nn.init.normal_(layer.bias, std=SIGMA_B)
+    model.append(nn.Linear(UNITS, CLASSES))
+    nn.init.normal_(model[-1].weight, std=HEAD)
+    nn.init.zeros_(model[-1].bias)
+    return model
+
+
+def test_the_size_of_the_logits_is_no_noise_of_the_layers_below():
+    """Behind few classes the alignment is large, and hardly any layer's: deviations within 10%, five errors more."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    x, labels = torch.randn(EXAMPLES, UNITS), torch.arange(EXAMPLES) % CLASSES
+    logs = torch.cat([through_tanh(x, labels, MANY // 20) for _ in range(20)])
+    rows = list(predict(tanh_network, x, labels, loss_fn=nn.CrossEntropyLoss()))[: 2 * LAYERS : 2]
+    width = np.log([row.grad_q_high / row.grad_q_low for row in rows])
+    off = np.log(width / (2 * 1.959964) / logs.std(0).numpy())
+    assert (abs(off) < 0.1 + 5 / (2 * MANY) ** 0.5).all(), off
