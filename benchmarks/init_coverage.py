@@ -202,7 +202,7 @@ class Watch:
         self.stations = {m for m in list(model.children())[:-1] if isinstance(m, ALONG)}
         self.seen: list[tuple[nn.Module, torch.Tensor]] = []
         for module in {*self.paths, *self.stations}:
-            module.register_forward_hook(lambda m, a, y: self.seen.append((m, y)))
+            module.register_forward_hook(lambda m, a, y: self.seen.append((m, y[0] if isinstance(y, tuple) else y)))
 
     def draw(self, x: torch.Tensor) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Paths of the rows, their logs of q and of grad_q, [2, rows], and q and lengths along the depth."""
@@ -219,7 +219,9 @@ class Watch:
 
 
 def log_mean_square(x: torch.Tensor) -> float:
-    return float(x.detach().double().square().mean().log())
+    """Return the log; what has overflowed, and what is no number behind that, is as large as any."""
+    found = float(x.detach().double().square().mean().log())
+    return math.inf if math.isnan(found) else found
 
 
 def drawn(plan: init.Plan, x: torch.Tensor, draws: int = DRAWS) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -253,7 +255,7 @@ def compared(logs: np.ndarray, rows: list, name: str) -> Column:
     return Column(
         held=((logs >= low) & (logs <= high)).mean(0),
         off=middle - np.median(logs, 0),
-        deviation=logs.std(0),
+        deviation=np.nanstd(np.where(np.isfinite(logs), logs, np.nan), axis=0),
         predicted=(high - low) / (2 * 1.959964),
     )
 
@@ -292,7 +294,7 @@ def show(name: str, draws: int = DRAWS) -> None:
     assert [row.path for row in rows] == paths
     for i, column in enumerate(("q", "grad_q")):
         medians = np.median(along[:, i], 0)
-        moved = float(np.exp(medians.max() - medians.min()))
+        moved = math.exp(medians.max() - medians.min())
         found = compared(logs[:, i, :-1], rows[:-1], column)
         print(
             f"{name:22} {column:7} {judged(found, paths, draws)}  moves {moved:6.2f}: {verdict(moved <= MOVED)}",

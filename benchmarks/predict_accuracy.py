@@ -2,8 +2,8 @@
 
 Draws of weights are not needed: given what goes in, the units of a layer are Gaussian with its Gram matrix, and a
 gradient W^T g lies along the inputs by (W x)·g and is else a fresh Gaussian of the Gram matrix of g. So a draw of a
-layer costs B² N and not B N²; it is exact for normal weights, and for uniform ones up to 1/N. The gradient at the
-output has independent normal entries.
+layer costs B² N and not B N². That is exact for normal weights; uniform ones are drawn. The gradient at the output has
+independent normal entries.
 
     python -m benchmarks.predict_accuracy [activation-initializer-width-depth ...]
 """
@@ -78,8 +78,12 @@ def some_draws(phi: str, kind: str, width: int, depth: int, draws: int) -> np.nd
     x = inputs(width).double().T.expand(shape)
     kept, q, d, grad_q = [], [], [], []
     for _ in range(depth):
-        basis, root = factors(x)
-        on_basis = torch.randn(shape, dtype=torch.float64) * deviation
+        if uniform:  # all of the weights, on the basis of all inputs
+            basis, root = torch.eye(width, dtype=torch.float64), x
+            on_basis = (2 * torch.rand(draws, width, width, dtype=torch.float64) - 1) * 3**0.5 * deviation
+        else:
+            basis, root = factors(x)
+            on_basis = torch.randn(shape, dtype=torch.float64) * deviation
         z = on_basis @ root + sigma_b * biases(draws, width, uniform)
         x, slope = with_slope(ACTIVATIONS[phi][1], z)
         kept.append((basis, on_basis, slope))
@@ -90,9 +94,13 @@ def some_draws(phi: str, kind: str, width: int, depth: int, draws: int) -> np.nd
     for basis, on_basis, slope in reversed(kept):
         inner = g * slope
         grad_q += [log_mean_square(g), log_mean_square(inner)]
+        known = basis @ (on_basis.transpose(1, 2) @ inner)
+        if uniform:
+            g = known
+            continue
         fresh = torch.randn(shape, dtype=torch.float64) * deviation
         fresh = fresh - basis @ (basis.transpose(1, 2) @ fresh)
-        g = basis @ (on_basis.transpose(1, 2) @ inner) + fresh @ factors(inner)[1]
+        g = known + fresh @ factors(inner)[1]
     return np.stack([torch.stack(rows, 1).numpy() for rows in (q, d, grad_q[::-1])], 1)
 
 

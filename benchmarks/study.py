@@ -1,13 +1,18 @@
 """The population trainer against a loop of torch, and what scheduling, processes and Ray cost.
 
-One thread each, in the environment of a worker process, with the kernels that each library chooses for the processor
-by itself (OPENBLAS_CORETYPE, where it is set, is left out). Loop and population are interleaved, so that both meet the
-same machine, and compared by their best: what else runs there only ever adds time. Processes side by side and the grid
-are measured in processor time, which other programs on the machine do not change much; wall-clock time stands beside.
+`python -m benchmarks.study [PART ...]` runs each part, or all, in a process of its own: one thread, in the environment
+of a worker, with the kernels that each library chooses for the processor by itself. What `_CHOSEN_BY_HAND` names is
+left out: held to kernels for AVX2, NumPy's BLAS has half its speed on a processor with AVX-512. (`--here PART` runs a
+part in the environment as it is.)
 
-What share of the best product's speed the loop itself reaches is printed too: no trainer can be faster than one over
-that. Where a processor's kernels give the loop two thirds at width 256, 1.3 would ask for 0.87, and the products of 64
-rows alone, with nothing between them, reach 0.88.
+Loop and population are interleaved, so that both meet the same machine, and compared by their best: what else runs
+there only ever adds time. Processes side by side and the grid are measured in processor time, which other programs on
+the machine do not change much; wall-clock time stands beside.
+
+Below each ratio stands a floor: what the matrix products of a step take alone, with nothing between them, each in the
+layout and by the library that is fastest for it. No trainer that multiplies by these libraries gets below it, so the
+loop's time over it is the ratio that there can be at most. What share of the best product's speed trainer and loop
+reach is printed too.
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +44,15 @@ SHARES = {64: 0.50, 256: 0.70}
 PROCESSES, TWO_CORES = 2, 1.85
 GRID, GRID_SECONDS = 100_000, 5.0
 RAY_OVERHEAD, RAY_TASKS, RAY_TASK_SECONDS = 0.05, 8, 2.0
-ROUNDS, SECONDS = 12, 0.25
+ROUNDS, SECONDS, SIDE_SECONDS = 12, 0.25, 1.0
+# Variables that hold a library to kernels, or sizes of caches, that are not those which it finds by itself.
+_CHOSEN_BY_HAND = {
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY",
+}
 
 
 def point(width: int) -> Point:
@@ -117,22 +131,60 @@ def peak_flops() -> tuple[float, float]:
     return best["torch"], best["numpy"]
 
 
+def products_alone(layers: Sequence[tuple[int, int]], count: int) -> float:
+    """Seconds that the products of a step take, forward and backward, for each of so many networks."""
+    total = 0.0
+    for (fan_in, fan_out), times in Counter(layers).items():
+        total += times * best_product(fan_out, fan_in, BATCH, count)  # forward
+        total += times * best_product(fan_out, BATCH, fan_in, count)  # the gradient of the weight
+        total += (times - ((fan_in, fan_out) == layers[0])) * best_product(fan_in, fan_out, BATCH, count)  # and below
+    return total / count
+
+
+def best_product(n: int, k: int, m: int, count: int) -> float:
+    """The shortest time of so many products [n, k] [k, m], of both libraries and of every way that the two can lie."""
+    import numpy as np
+    import torch
+
+    out, best = torch.empty(count, n, m), float("inf")
+    lefts = torch.randn(count, n, k), torch.randn(count, k, n).mT
+    rights = torch.randn(count, k, m), torch.randn(count, m, k).mT
+    for a, b in itertools.product(lefts, rights):
+        for multiply in (
+            partial(np.matmul, a.numpy(), b.numpy(), out=out.numpy()),
+            partial(torch.bmm, a, b, out=out),
+        ):
+            best = min(best, best_seconds(multiply, SECONDS / 10))
+    return best
+
+
+def kernels() -> str:
+    """Which processor's kernels NumPy's BLAS uses, where it says so."""
+    from threadpoolctl import threadpool_info
+
+    names = {library["architecture"] for library in threadpool_info() if "architecture" in library}
+    return f" by its kernels for {' and '.join(sorted(names))}" if names else ""
+
+
 def lockstep() -> None:
     import torch
 
+    from steadygrad.study.budget import sizes
+
     torch.set_num_threads(1)
     by_torch, by_numpy = peak_flops()
-    print(f"best large matrix product: torch {by_torch / 1e9:.0f} GFLOP/s, NumPy {by_numpy / 1e9:.0f}")
+    print(f"best large matrix product: torch {by_torch / 1e9:.0f} GFLOP/s, NumPy {by_numpy / 1e9:.0f}{kernels()}")
     for width, bound in RATIOS.items():
         (together, count), alone = population_step(width), loop_step(width)
         rounds = [(best_seconds(together, SECONDS), best_seconds(alone, SECONDS)) for _ in range(ROUNDS)]
         ours, theirs = (min(side) for side in zip(*rounds, strict=True))
-        ratio = theirs / (ours / count)
-        weights = sum(weight[0].numel() for weight in together.__self__.parameters.weights())
-        speed = 6 * weights * BATCH * count / ours
-        print(f"width {width}, {count} at once: {ours / count * 1e6:.0f} us a network and step, "
+        layers = sizes(point(width))
+        ratio, floor = theirs / (ours / count), products_alone(layers, count)
+        print(f"width {width}, {count} at once: {ours / count * 1e6:.1f} us a network and step, "
               f"loop {theirs * 1e6:.0f} us, ratio {ratio:.2f}, bound {bound:g}: {verdict(ratio >= bound)}")  # fmt: skip
+        print(f"  the products alone {floor * 1e6:.1f} us, so at most a ratio of {theirs / floor:.2f}", flush=True)
         if width in SHARES:
+            speed = 6 * sum(fan_in * fan_out for fan_in, fan_out in layers) * BATCH * count / ours
             held = f", bound {SHARES[width]:.2f}: {verdict(speed / by_torch >= SHARES[width])}"
             print(f"  {speed / by_torch:.2f} of torch's best product{held}; "
                   f"{speed / by_numpy:.2f} of NumPy's; "
@@ -140,23 +192,30 @@ def lockstep() -> None:
 
 
 def throughput() -> None:
-    """Print how many network-steps of width 64 this process takes in a second of processor time, and of wall clock."""
+    """For each line that comes in, print the steps of width-64 networks a second of the processor, and of the clock."""
     import torch
 
     torch.set_num_threads(1)
     step, count = population_step(64)
     step()
     print("ready", flush=True)
-    sys.stdin.readline()
-    steps, start, used = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() < start + 5.0:
-        step()
-        steps += count
-    print(steps / (time.process_time() - used), steps / (time.perf_counter() - start), flush=True)
+    for _ in sys.stdin:
+        steps, start, used = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() < start + SIDE_SECONDS:
+            step()
+            steps += count
+        print(steps / (time.process_time() - used), steps / (time.perf_counter() - start), flush=True)
 
 
 def processes() -> None:
-    rounds = [(side_by_side(1), side_by_side(PROCESSES)) for _ in range(3)]
+    """One of them alone and all of them in turn, so that both meet the same machine."""
+    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.study", HERE, "throughput"], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]  # fmt: skip
+    for process in running:
+        process.stdout.readline()
+    rounds = [(side_by_side(running[:1]), side_by_side(running)) for _ in range(ROUNDS)]
+    for process in running:
+        process.communicate()
     for clock, name in enumerate(("processor", "wall")):
         pairs = [tuple(sum(rates[clock] for rates in side) for side in pair) for pair in rounds]
         alone, together = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -165,16 +224,12 @@ def processes() -> None:
               f"ratio {together / alone:.2f}{held}", flush=True)  # fmt: skip
 
 
-def side_by_side(count: int) -> list[list[float]]:
-    """The rates of so many processes that run at the same time."""
-    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.study", "throughput"], stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, text=True) for _ in range(count)]  # fmt: skip
-    for process in running:
-        process.stdout.readline()
+def side_by_side(running: Sequence[subprocess.Popen[str]]) -> list[list[float]]:
+    """The rates of these processes while they run at the same time."""
     for process in running:
         process.stdin.write("go\n")
         process.stdin.flush()
-    return [[float(rate) for rate in process.communicate()[0].split()] for process in running]
+    return [[float(rate) for rate in process.stdout.readline().split()] for process in running]
 
 
 def grid() -> None:
@@ -222,21 +277,29 @@ def ray_overhead() -> None:
           f"{wall / busy - 1:.3f}, bound {RAY_OVERHEAD}: {verdict(wall / busy - 1 <= RAY_OVERHEAD)}")  # fmt: skip
 
 
-def main() -> None:
-    """Run each part in a process of its own, with the environment of a worker."""
+PARTS = {part.__name__: part for part in (lockstep, processes, grid, ray_overhead)}
+# What follows this word is run in this very process, as it is.
+HERE = "--here"
+
+
+def main(*parts: str) -> None:
+    """Run these parts, or all that can run, each in a process of its own, with the environment of a worker."""
     from steadygrad.study.runners.environment import worker_environment
 
-    parts = ["lockstep", "processes", "grid", *(["ray_overhead"] if importlib.util.find_spec("ray") else [])]
-    for part in parts:
+    runnable = [part for part in PARTS if part != "ray_overhead" or importlib.util.find_spec("ray")]
+    for part in parts or runnable:
         with worker_environment():
-            environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-            done = subprocess.run([sys.executable, "-m", "benchmarks.study", part], check=False, env=environment)
+            environment = {name: value for name, value in os.environ.items() if name not in _CHOSEN_BY_HAND}
+            done = subprocess.run([sys.executable, "-m", "benchmarks.study", HERE, part], check=False, env=environment)
         verdict(not done.returncode)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        globals()[sys.argv[1]]()
-    else:
-        main()
+    match sys.argv[1:]:
+        case [first, name] if first == HERE:
+            (PARTS | {"throughput": throughput})[name]()
+        case names if set(names) <= set(PARTS):
+            main(*names)
+        case names:
+            sys.exit(f"the parts are {', '.join(PARTS)}, got {' '.join(names)}.")
     end()

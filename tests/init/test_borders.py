@@ -76,5 +76,17 @@ def test_signal_and_gradient_move_alike_where_the_largest_is_taken():
     assert ratio == pytest.approx(math.sqrt(largest(4.0)), rel=1e-6)
 
 
+def test_signal_and_gradient_move_alike_where_means_of_windows_are_taken():
+    """The mean of four rectified places keeps s = 1/pi + (1 - 1/pi)/4 of their square, or all where they are equal.
+
+    Of sqrt(s) between these the gain sqrt(4/sqrt(s)) makes a signal as much larger as a gradient is made less.
+    """
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(16, 16, 1), nn.ReLU(), *head(16))
+    gain = 16 * plan(model, IMAGES)["3.weight"].recipe.rms ** 2 / 2  # beside the 2 of a rectifier
+    kept = math.sqrt(1 / math.pi + (1 - 1 / math.pi) / 4)
+    assert gain * kept == pytest.approx(math.sqrt(4 * kept), rel=1e-6)
+    assert gain / 4 == pytest.approx(1 / math.sqrt(4 * kept), rel=1e-6)
+
+
 def head(size):
     return nn.Flatten(), nn.Linear(16 * size, 4)

@@ -1,11 +1,14 @@
 """After a measurement everything is as it was, also after an error."""
 
+from collections import OrderedDict, deque
+
 import pytest
 import torch
 from torch import nn
 
 from steadygrad.errors import SetupError, UserCodeError
 from steadygrad.measurement import measure
+from steadygrad.measurement.kept import attributes_kept
 
 
 class Touchy(nn.Module):
@@ -132,3 +135,39 @@ def test_no_hook_stays_on_a_parameter_that_a_module_returns(entries):
     assert not model.shift.bias._backward_hooks
     # The mean over all entries of (x + b)² has the gradient 2 (x + b) / entries at each b.
     assert profile["shift"].grad_q == pytest.approx((4 / entries) ** 2)
+
+
+CHANGES = {
+    "a list grows": ([1, 2], lambda x: x.append(3)),
+    "an entry is exchanged for its equal": ([1, 2], lambda x: x.__setitem__(0, 1.0)),
+    "a list is turned": ([1, 2], list.reverse),
+    "an empty list is filled": ([], lambda x: x.append(3)),
+    "a key goes": ({"a": 1, "b": 2}, lambda x: x.pop("a")),
+    "a value changes": ({"a": 1, "b": 2}, lambda x: x.update(a=3)),
+    "keys change places": (OrderedDict(a=1, b=2), lambda x: x.move_to_end("a")),
+    "an empty dictionary is filled": ({}, lambda x: x.update(a=3)),
+    "a set grows": ({1}, lambda x: x.add(2)),
+    "a queue turns": (deque([1, 2], maxlen=2), lambda x: x.append(3)),
+    "nothing happens": ([1, 2], lambda x: None),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_containers_hold_what_they_held_and_stay_the_objects_that_they_are(name):
+    class Holder:
+        pass
+
+    contents, change = CHANGES[name]
+    holder, beside, before = Holder(), Holder(), list(getattr(contents, "items", contents.__iter__)())
+    holder.first, holder.changed, holder.last = [7], contents, {"last": 7}
+    beside.counts = {"calls": 0}
+    with attributes_kept(holder, beside):
+        change(holder.changed)
+        beside.counts["calls"] += 1
+        holder.new = True
+    assert vars(holder) == {"first": [7], "changed": contents, "last": {"last": 7}}
+    assert holder.changed is contents
+    after = list(getattr(contents, "items", contents.__iter__)())
+    assert [type(x) for x in after] == [type(x) for x in before]
+    assert after == before
+    assert beside.counts == {"calls": 0}

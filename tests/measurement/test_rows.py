@@ -145,3 +145,19 @@ def test_what_a_checkpoint_computes_anew_is_measured_as_without_one(activation):
     expected, found = (measure(model, x, y, nn.CrossEntropyLoss()) for model in (plain, checkpointed))
     assert found.layers[:-1] == expected.layers[:-1]
     assert found.parameter_grad_norms == expected.parameter_grad_norms
+
+
+def test_what_runs_inside_a_function_transform_has_no_row_and_the_rest_is_measured():
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.each, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.vmap(self.each)(x))
+
+    torch.manual_seed(0)
+    model, x = Mapped(), torch.randn(16, 8)
+    (row,) = measure(model, x)
+    assert row.path == "head"
+    assert row.q == pytest.approx(model(x).detach().square().mean().item(), rel=1e-5)

@@ -275,3 +275,43 @@ def test_a_deviation_over_positions_is_not_followed():
     profile = predict(lambda: Searched(lambda x: x.std(2)), STEPS)
     assert [row.mark for row in profile if row.kind in ("Identity", "Linear")] == ["unknown", "unknown"]
     assert "aten.std over positions" in profile.unknown[0]
+
+
+@pytest.mark.parametrize("norm", [lambda: nn.LayerNorm(64), nn.Identity])
+def test_a_layer_over_positions_varies_by_the_squared_products_of_all_pairs_of_places(norm):
+    """The square of N units has the relative variance 2 mean (x·x'/n)²/q²/N over pairs of places, behind a norm too."""
+    units, before = 192, network(lambda: nn.Linear(64, 64), norm)
+    squares = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            x = before()(STEPS).reshape(-1, 64).double()
+        squares.append(float((x @ x.T / 64).square().mean() / x.square().mean() ** 2))
+    row = predict(network(lambda: nn.Linear(64, 64), norm, lambda: nn.Linear(64, units)), STEPS)["2"]
+    drawn = (
+        0.0 if norm is not nn.Identity else 2 * squares_of_data() / 64
+    )  # what the first layer's own square varies by
+    deviation = math.log(row.q_high / row.q_low) / (2 * 1.959964)
+    assert deviation**2 == pytest.approx(2 * np.mean(squares) / units + drawn, rel=0.05)
+
+
+def squares_of_data():
+    x = STEPS.reshape(-1, 64).double()
+    return float((x @ x.T / 64).square().mean() / x.square().mean() ** 2)
+
+
+def test_a_gradient_that_all_pixels_share_varies_as_the_few_directions_that_it_comes_from():
+    """Behind a mean over pixels, |W^T g|² of N units varies by 2r/N, r the mean squared cosine of examples' gradients.
+
+    Of B examples r = 1/B + (1 - 1/B)(r' + (1 + 2r')(1 - r')/N), r' = 1/K that of those of K logits.
+    """
+    units, logits, examples = 64, 10, len(IMAGES)
+
+    def factory():
+        pool = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        return he_(nn.Sequential(nn.Conv2d(3, units, 1), nn.Conv2d(units, units, 1), *pool, nn.Linear(units, logits)))
+
+    first, second, *_ = predict(factory, IMAGES)
+    before, behind = ((math.log(row.grad_q_high / row.grad_q_low) / (2 * 1.959964)) ** 2 for row in (first, second))
+    r = 1 / logits + (1 + 2 / logits) * (1 - 1 / logits) / units
+    assert before - behind == pytest.approx(2 * (1 / examples + (1 - 1 / examples) * r) / units, rel=0.02)

@@ -90,6 +90,12 @@ def test_equals_a_plain_loop_with_every_activation(activation, optimizer):
     assert_equal_to_sequential(population_of(point), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("batch_size", [40, 96, None])
+def test_equals_a_plain_loop_where_batches_do_not_divide_the_examples_or_hold_all(batch_size):
+    point = replace(SMALL, batch_size=batch_size, **OPTIMIZERS["momentum"])
+    assert_equal_to_sequential(population_of(point), rtol=1e-7, atol=1e-9)
+
+
 def test_every_activation_of_theory_can_be_trained():
     assert set(ACTIVATIONS) == set(theory.NAMES)
 

@@ -13,8 +13,8 @@ import torch
 
 from .norms import PIECE, SMALL, Numbers, has_numbers, row_norms, trusted
 
-# Sums of many tensors wait until so many of them are together: calls cost more than their entries.
-_TOGETHER = 2**20
+# Sums of many tensors wait until so many numbers are together: calls cost more than their entries.
+_TOGETHER = 2**16
 
 # BLAS adds up the rows of a matrix, four at a time, one after another: of so many it is as exact as torch. Along a row
 # it has several times the lanes.
@@ -165,38 +165,54 @@ class _Sums:
         self._dtype = dtype
         self._read: list[BatchMoments] = []
         self._exact: dict[int, BatchMoments] = {}
-        self._kept: list[tuple[Numbers, Numbers, float, float]] = []
-        self._at_once = max(_TOGETHER // entries, 1)
+        self._totals: list[float] = []
+        self._lefts: list[float] = []
+        self._at_once = max(_TOGETHER // max(examples, entries), 1)
 
     def take(self, place: int, x: torch.Tensor) -> None:
         """Go through a tensor, [examples, entries]."""
-        squares, common = self._sums(x)
+        row = len(self._totals)
+        squares, common = self._squares[row], self._common[row]
+        self._sum(x, squares, common)
         total = float(self._ones.dot(squares))
         left = total - float(common.dot(common)) / self._examples
         if not self._smallest <= total <= self._largest:
             self._exact[len(self.places)] = BatchMoments(*_exact(x.detach(), self._examples).tolist())
         elif left < _LEFT * total:
-            squares_left, common_left = self._left(x, torch.from_numpy(common))
+            squares_left, common_left = self._left(x, common)
             left = squares_left - common_left / self._examples
             if not self._smallest <= squares_left <= self._largest:
                 left = _about_mean(x.detach().double()).item()
         self.places.append(place)
-        self._kept.append((squares, common, total, left))
-        if len(self._kept) == self._at_once:
+        self._totals.append(total)
+        self._lefts.append(left)
+        if row + 1 == self._at_once:
             self._reduce()
 
-    def _sums(self, x: torch.Tensor) -> tuple[Numbers, Numbers]:
-        """The squares of each example, and the sum of the examples."""
-        x = x.detach()
-        return row_norms(x).double().square_().numpy(), x.sum(0).double().numpy()
+    @cached_property
+    def _squares(self) -> Numbers:
+        """Of each example: a row a tensor."""
+        return np.empty((self._at_once, self._examples), self._ones.dtype)
 
-    def _left(self, x: torch.Tensor, common: torch.Tensor) -> tuple[float, float]:
+    @cached_property
+    def _common(self) -> Numbers:
+        """The sum of the examples: a row a tensor."""
+        return np.empty((self._at_once, self._entries), self._ones.dtype)
+
+    def _sum(self, x: torch.Tensor, squares: Numbers, common: Numbers) -> None:
+        """The squares of each example, and the sum of the examples, into their rows."""
+        x = x.detach()
+        np.square(row_norms(x).numpy(), out=squares, dtype=np.float64)
+        common[:] = x.sum(0).numpy()
+
+    def _left(self, x: torch.Tensor, common: Numbers) -> tuple[float, float]:
         """Of what is left when the means are taken off: the squares, and those of the sum of the examples."""
-        total, rest, common = 0.0, np.zeros(self._entries), common.to(x.dtype)
+        total, rest, sums_D = 0.0, np.zeros(self._entries), torch.from_numpy(common).to(x.dtype)
+        squares, sums = np.empty(len(self._room)), np.empty(self._entries)
         for part in x.detach().split(len(self._room)):
-            room = torch.sub(part, common, alpha=1 / self._examples, out=self._room[: len(part)])
-            squares, sums = self._sums(room)
-            total += float(squares.sum())
+            room = torch.sub(part, sums_D, alpha=1 / self._examples, out=self._room[: len(part)])
+            self._sum(room, squares[: len(part)], sums)
+            total += float(squares[: len(part)].sum())
             rest += sums
         return total, float(rest.dot(rest))
 
@@ -208,22 +224,25 @@ class _Sums:
 
     def _reduce(self) -> None:
         """From sums over all entries, and from what is left of them when the means, or nothing, are taken off."""
-        size, examples = self._examples * self._entries, self._examples
-        squares, common, total, left = map(np.array, zip(*self._kept, strict=True))
-        self._kept.clear()
+        size, examples, tensors = self._examples * self._entries, self._examples, len(self._totals)
+        squares, common = self._squares[:tensors], self._common[:tensors]
+        total, left = np.array(self._totals), np.array(self._lefts)
+        self._totals.clear()
+        self._lefts.clear()
+        ones = np.ones(self._entries, common.dtype)  # BLAS adds up several times as fast as NumPy, truth values too
         squares -= (total / examples).astype(squares.dtype)[:, None]
         columns = (
-            np.add.reduce(common, 1) / size,
+            common.dot(ones) / size,
             total / size,
             np.sqrt(np.vecdot(squares, squares) / (examples * (examples - 1))) / self._entries,
             left / (size - self._entries),
-            np.add.reduce(common == 0, 1),
+            (common == 0).astype(common.dtype).dot(ones).astype(int),
         )
         self._read += map(BatchMoments, *(column.tolist() for column in columns))
 
     def moments(self) -> list[BatchMoments]:
         """Return what was found, in the order of the places."""
-        if self._kept:
+        if self._totals:
             self._reduce()
         for i, moments in self._exact.items():
             self._read[i] = moments._replace(balanced=self._read[i].balanced)
@@ -236,21 +255,22 @@ class _SmallSums(_Sums):
     def __init__(self, examples: int, entries: int, dtype: torch.dtype) -> None:
         super().__init__(examples, entries, dtype)
         self._ones = torch.ones(examples, dtype=dtype, device="cpu").numpy()
+        self._share = self._ones.dtype.type(1 / examples)
 
-    def _sums(self, x: torch.Tensor) -> tuple[Numbers, Numbers]:
+    def _sum(self, x: torch.Tensor, squares: Numbers, common: Numbers) -> None:
         rows = x.numpy(force=True)
-        return np.vecdot(rows, rows), self._ones.dot(rows)
+        np.vecdot(rows, rows, squares)
+        self._ones.dot(rows, common)
 
-    def _left(self, x: torch.Tensor, common: torch.Tensor) -> tuple[float, float]:
-        room, rows = self._rooms
-        torch.sub(x.detach(), common, alpha=1 / self._examples, out=room)
+    def _left(self, x: torch.Tensor, common: Numbers) -> tuple[float, float]:
+        rows = np.subtract(x.numpy(force=True), common * self._share, out=self._rows)
         rest = self._ones.dot(rows)
         return float(self._ones.dot(np.vecdot(rows, rows))), float(rest.dot(rest))
 
     @cached_property
-    def _rooms(self) -> tuple[torch.Tensor, Numbers]:
-        """The room for all examples, as torch and as NumPy see it."""
-        return self._room, self._room.numpy()
+    def _rows(self) -> Numbers:
+        """Where means are taken off."""
+        return np.empty((self._examples, self._entries), self._ones.dtype)
 
 
 def _are_small(examples: int, entries: int) -> bool:

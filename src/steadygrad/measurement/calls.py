@@ -113,7 +113,7 @@ class Calls:
 
     def _leave(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         y = output if isinstance(output, torch.Tensor) else first_tensor(output)
-        if y is None:
+        if y is None or _is_transformed(y):
             return
         if not (module._modules and any(child is not None for child in module._modules.values())):
             self._record(path, module, _given(args, kwargs), y)
@@ -222,6 +222,11 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None
     if args and isinstance(args[0], torch.Tensor):
         return args[0]
     return first_tensor([*args, *kwargs.values()])
+
+
+def _is_transformed(x: torch.Tensor) -> bool:
+    """Whether it stands for many inside a function transform such as `torch.vmap`: no numbers that could be read."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
 
 
 def _version(x: torch.Tensor) -> int | None:

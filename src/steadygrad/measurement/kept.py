@@ -5,15 +5,13 @@ from __future__ import annotations
 import operator
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
-
-# Contents of containers are put back too; what lies deeper is not looked at.
-_Entries = tuple[Sequence[Any], Sequence[Any]]
 
 _CONTAINERS = (OrderedDict, dict, list, set, deque)
 _PLAIN = frozenset((bool, int, float, str, type(None), tuple, type(lambda: None)))
@@ -39,24 +37,58 @@ def attributes_kept(*holders: Any, tensors: bool = True) -> Iterator[None]:
     >>> vars(counts)
     {'calls': 0, 'seen': []}
     """
-    contents: list[tuple[Any, _Entries]] = []
-    empty: list[Any] = []
+    attributes = [d for d in (getattr(holder, "__dict__", None) for holder in holders) if isinstance(d, dict)]
+    values = [value for value in chain.from_iterable(map(dict.values, attributes)) if type(value) not in _PLAIN]
+    containers, empty = list(attributes), []
     with ExitStack() as stack:
-        stack.callback(_put_back, contents)
+        for value in values:
+            if type(value) not in _CONTAINERS and not isinstance(value, _CONTAINERS):
+                _keep(value, stack, tensors=tensors)
+            elif value:
+                containers.append(value)
+            else:
+                empty.append(value)
+        stack.callback(_Contents(containers).put_back)
         stack.callback(_empty_again, empty)
-        for attributes in (getattr(holder, "__dict__", None) for holder in holders):
-            if isinstance(attributes, dict):
-                contents.append((attributes, _entries(attributes)))
-                for value in attributes.values():
-                    if (kind := type(value)) in _PLAIN:
-                        continue
-                    if kind not in _CONTAINERS and not isinstance(value, _CONTAINERS):
-                        _keep(value, stack, tensors=tensors)
-                    elif value:
-                        contents.append((value, _entries(value)))
-                    else:
-                        empty.append(value)
         yield
+
+
+class _Contents:
+    """What containers hold, in its order; what lies deeper is not looked at.
+
+    It stands in two lists, so that in the end one look finds whether anything has changed: a model has hundreds of
+    containers, and going from one to the next takes longer than looking at what they hold.
+    """
+
+    def __init__(self, containers: Sequence[Any]) -> None:
+        self._containers = containers
+        self._lengths = list(map(len, containers))
+        self._entries, self._values = _held(containers)
+
+    def put_back(self) -> None:
+        """Give each container that has changed its entries again; it stays the object that it is."""
+        lengths, (entries, values) = list(map(len, self._containers)), _held(self._containers)
+        if lengths == self._lengths and _are(entries, self._entries) and _are(values, self._values):
+            return
+        left, left_values = iter(self._entries), iter(self._values)
+        with ExitStack() as stack:
+            for container, length in zip(self._containers, self._lengths, strict=True):
+                before = list(islice(left, length))
+                values = list(islice(left_values, length if isinstance(container, dict) else 0))
+                now = _held((container,))
+                if not (_are(now[0], before) and _are(now[1], values)):
+                    stack.callback(_refill, container, before, values)
+
+
+def _held(containers: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """Keys, or entries where there are no keys; and values: apart, to make few objects of many."""
+    values = (container.values() for container in containers if isinstance(container, dict))
+    return list(chain.from_iterable(containers)), list(chain.from_iterable(values))
+
+
+def _are(these: Sequence[Any], those: Sequence[Any]) -> bool:
+    """Whether they are the same objects."""
+    return len(these) == len(those) and all(map(operator.is_, these, those))
 
 
 def _keep(value: Any, stack: ExitStack, *, tensors: bool) -> None:
@@ -72,34 +104,13 @@ def _keep(value: Any, stack: ExitStack, *, tensors: bool) -> None:
             stack.callback(_numpy(value))
 
 
-def _entries(container: Any) -> _Entries:
-    """A container's own entries, in their order: keys apart from values, to make few objects of many."""
-    return (list(container), list(container.values())) if isinstance(container, dict) else (list(container), ())
-
-
 def _empty_again(containers: list[Any]) -> None:
     for container in filter(None, containers):
         container.clear()
 
 
-def _put_back(contents: list[tuple[Any, _Entries]]) -> None:
-    """Give each container its entries again; it stays the object that it is."""
-    with ExitStack() as stack:
-        for container, before in contents:
-            if not _holds(container, before):
-                stack.callback(_refill, container, before)
-
-
-def _holds(container: Any, before: _Entries) -> bool:
-    entries, values = before
-    if isinstance(container, dict):  # keys that are equal are the same key
-        return list(container) == entries and all(map(operator.is_, container.values(), values))
-    return len(container) == len(entries) and all(map(operator.is_, container, entries))
-
-
-def _refill(container: Any, before: _Entries) -> None:
+def _refill(container: Any, entries: list[Any], values: list[Any]) -> None:
     container.clear()
-    entries, values = before
     if isinstance(container, dict):
         container.update(zip(entries, values, strict=True))
     else:

@@ -34,7 +34,8 @@ def measure(
 
     Returns:
         A `Profile` with a row for each call of a module without children, in the order in which the calls end. The
-        bands are `q` and `grad_q` plus and minus their standard error over examples. Scripted modules have no row.
+        bands are `q` and `grad_q` plus and minus their standard error over examples. Scripted modules have no row, nor
+        have calls inside a function transform such as `torch.vmap`.
 
     Raises:
         UserCodeError: the model or the loss raised; the message names the module.

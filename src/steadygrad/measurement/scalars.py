@@ -17,7 +17,9 @@ def read_scalars(scalars: Iterable[torch.Tensor | float | None]) -> list[float]:
     values: list[float] = []
     tensors: dict[torch.device, dict[torch.dtype, dict[int, torch.Tensor]]] = {}
     for i, x in enumerate(scalars):
-        if isinstance(x, torch.Tensor):
+        if isinstance(x, torch.Tensor) and x.is_cpu:
+            values.append(float(x.item()))
+        elif isinstance(x, torch.Tensor):
             tensors.setdefault(x.device, {}).setdefault(x.dtype, {})[i] = x.detach() if x.dim() == 0 else x.reshape(())
             values.append(math.nan)
         else:

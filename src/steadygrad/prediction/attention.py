@@ -280,10 +280,10 @@ def _of_tokens(value: Moments, batch: Batch) -> float:
 
 
 def tokens(m: Moments, batch: Batch) -> Tokens:
-    """Return tokens as heads are drawn for: features in half octaves, correlations to a twentieth."""
+    """Return tokens as heads are drawn for."""
     vary = _of_tokens(m, batch)
-    own, other = (round(20 * (1 - gap)) / 20 for gap in apart(m))
-    return Tokens(2 ** (round(2 * math.log2(1 / vary)) / 2) if vary > 0 else math.inf, own, other)
+    own, other = (min(max(1 - gap, 0.0), 1.0) for gap in apart(m))
+    return Tokens(1 / vary if vary > 0 else math.inf, own, other)
 
 
 def _varied(m: Moments) -> float:

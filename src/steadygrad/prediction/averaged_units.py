@@ -17,9 +17,9 @@ import numpy as np
 
 from .batch import Batch
 from .field import Field
-from .hermite import Expansion, expand, tables
+from .hermite import expand, tables
 from .propagation import centred
-from .source import Wave, sensitivity
+from .source import Wave, leaning, sensitivity
 from .values import Array
 from .windows import Window, products
 
@@ -39,13 +39,17 @@ def unit_variance(wave: Wave, windows: list[Window], batch: Batch) -> float | No
     near = float(kept.flat[0])
     if not near > 0:
         return None
-    g = _left(wave.values.mean(0), z, windows, min(near, 1.0))
+    values = _left(wave.values.mean(0), z, windows, min(near, 1.0))
+    g = expand(values)
     within, across = (np.clip(1 - products(1 - gap, windows) / near, 0.0, 2.0) for gap in (z.within, z.across))
     left, masses = Field(np.ones(within.shape), within, across, z.varied), g.square[0] ** 2
     masses[0] = 0.0
     whole = left.averaged(left.covariances(masses), batch.size)
     own = float((left.weights * whole).sum()) / max(float(g.q[0]) ** 2, 1e-300)
-    return max(own, 0.0) + _drawn(left, z.drawn * (1 - near**2), batch) * source.units * sensitivity(g) ** 2
+    own += source.fourth / near**2 * leaning(values)  # of the mean over a window a bias, which all share, is more
+    s = sensitivity(g)
+    own += source.tails * s**2
+    return max(own, 0.0) + _drawn(left, z.drawn * (1 - near**2), batch) * source.units * s**2
 
 
 def _drawn(left: Field, variance: float, batch: Batch) -> float:
@@ -61,8 +65,8 @@ def _on_grid(field: Field, sizes: tuple[int, ...]) -> Field:
     return Field(*lags, given=field.given)
 
 
-def _left(values: Array, z: Field, windows: list[Window], near: float) -> Expansion:
-    """Return what is left of f as a function of one Gaussian; `near` is r_1."""
+def _left(values: Array, z: Field, windows: list[Window], near: float) -> Array:
+    """Return what is left of f as a function of one Gaussian, on the nodes, [1, nodes]; `near` is r_1."""
     nodes, weights = tables()[:2]
     own, w = _nodes()
     smooth = np.interp(math.sqrt(near) * nodes[:, None] + math.sqrt(1 - near) * own, nodes, values) @ w
@@ -71,7 +75,7 @@ def _left(values: Array, z: Field, windows: list[Window], near: float) -> Expans
     kept = products(z.covariances(masses)[0], windows)
     mean, varied = float(values @ weights), float((smooth - float(smooth @ weights)) ** 2 @ weights)
     stretch = math.sqrt(max(float(kept.flat[0]), 0.0) / varied) if varied > 0 else 0.0
-    return expand((mean + stretch * (smooth - float(smooth @ weights)))[None])
+    return np.asarray(mean + stretch * (smooth - float(smooth @ weights)))[None]
 
 
 @cache

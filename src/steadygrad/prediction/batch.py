@@ -46,7 +46,9 @@ class Batch:
         q = float(m.q.sum()) / len(m.q)
         if q <= 0:
             return 0.0
-        return min(self.pair_mean((m.product / q) ** 2) + self.pair_mean(self.off_diagonal(m.excess)), 1.0)
+        product = m.product
+        varying = self.off_diagonal(m.excess) if m.field is None else self.bounded(m.field.varied, product, m.q)
+        return min(self.pair_mean((product / q) ** 2) + self.pair_mean(varying), 1.0)
 
     def pair_overlap(self, m: Moments) -> float:
         """Return the mean over pairs of distinct examples of E[(x·y/n)²], relative to q squared; 1 where one is all."""

@@ -19,21 +19,27 @@ from functools import lru_cache
 import numpy as np
 
 from .batch import Batch
-from .hermite import over_rows, tables
+from .hermite import SMALLEST, over_rows, tables
 from .spread import Noises, Spread
 from .values import Array
 
 NARROWEST = 0.05  # half the distance of the nodes where nothing varies: a difference over less loses digits
+LEAST = 2 * math.log(SMALLEST)
 WIDEST = 0.7  # log variance up to which the nodes' own weights, which end at 12 deviations, hold the Gaussian to 1e-15
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The mean of G(L) beside G at the reference, single examples' part included, the slope, and the bow."""
+    """The mean of G(L) beside G at the reference, single examples' part included, the slope, and the bow.
+
+    `bent` is the bow of G(L) in the normal variable that L is a parabola of, by its own third cumulant: each layer of a
+    deep network bends it further.
+    """
 
     mean: float
     slope: float
     bow: float
+    bent: float
 
     def of(self, before: Spread) -> Spread:
         """Return the form behind the function, without the third cumulant of the parabola."""
@@ -51,14 +57,19 @@ def passed(
     about = apart * (1 - batch.concentration(apart))
     there = about if weighed is None else apart * (1 - weighed)
     if reference <= 0:
-        return Curve(0.0, 0.0, 0.0)
+        return Curve(0.0, 0.0, 0.0, 0.0)
     h = max(math.sqrt(3 * (variance + about)), NARROWEST)
     square = over_rows(values * values)
     at = np.array([before.mean - h, before.mean, before.mean + h])
     low, middle, high = np.log(np.maximum(_scaled(square, at), 1e-300)) - math.log(reference)
     slope, bow = float(high - low) / (2 * h), float(high + low - 2 * middle) / (h * h)
     gain = (bow * (variance + about) + slope * slope * there - slope * about) / 2
-    return Curve(float(middle) + gain, slope, bow)
+    return Curve(float(middle) + gain, slope, bow, bow + slope * bent(before.third, variance))
+
+
+def bent(third: float, variance: float) -> float:
+    """Return the bow of x + ½ bow (x² - V), x normal of this variance, that has this third cumulant, 3 bow V²."""
+    return third / (3 * variance * variance) if variance > 0 else 0.0
 
 
 def skewed(bow: float, along: float) -> float:
@@ -67,12 +78,23 @@ def skewed(bow: float, along: float) -> float:
 
 
 def _scaled(square: Array, logs: Array) -> Array:
-    """Return the mean of a square under Gaussians of these log variances: by weights, or where they end by its line."""
-    z2, log_w = _logs()
-    means = np.asarray(np.exp(log_w - logs[:, None] / 2 - np.expm1(-logs)[:, None] * z2) @ square)
+    """Return the mean of a square under Gaussians of these log variances: by weights, or where they end by its line.
+
+    Of Gaussians that are narrower than the nodes resolve it is the power of the variance that it is at the narrowest.
+    """
+    means = _weighted(square, np.maximum(logs, LEAST))
     for i in np.flatnonzero(logs > WIDEST):
         means[i] = _stretched(np.sqrt(square), math.exp(logs[i] / 2))
+    narrow = logs < LEAST
+    if narrow.any():
+        least, next_ = np.log(np.maximum(_weighted(square, np.array([LEAST, LEAST + NARROWEST])), 1e-300))
+        means[narrow] *= np.exp((next_ - least) / NARROWEST * (logs[narrow] - LEAST))
     return means
+
+
+def _weighted(square: Array, logs: Array) -> Array:
+    z2, log_w = _logs()
+    return np.asarray(np.exp(log_w - logs[:, None] / 2 - np.expm1(-logs)[:, None] * z2) @ square)
 
 
 def _stretched(size: Array, scale: float) -> float:

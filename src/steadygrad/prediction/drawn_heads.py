@@ -3,13 +3,15 @@
 Queries differ in length, and a long one has few keys that matter to it, so of what comes out a few positions have most.
 How sharp a head's weights are is a matter of its two matrices, and what tokens have in common one of a few of them. So
 heads are drawn, seeded, over tokens of as many features as products of two tokens say that there are; what a head makes
-of them is held against what went in. Of weights P and the tokens' products G, a unit of P G P^T = K varies by
-2 mean K²/(mean K_tt)², over pairs of examples and positions.
+of them is held against what went in. What means vary by with the tokens themselves follows from their products. Of
+weights P and the tokens' products G, a unit of P G P^T = K varies by 2 mean K²/(mean K_tt)², over pairs of examples and
+positions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,8 +19,11 @@ import numpy as np
 
 from .field import Array
 
-GROUPS, HEADS = 64, 4  # of tokens, and of heads over each
+GROUPS, HEADS = 128, 4  # of tokens, and of heads over each
+SOME = 16  # groups whose products are looked at
 LONGEST, WIDEST = 32, 64  # tokens, and features or entries of a head, that are drawn at most
+EXAMPLES, PLACES = 8, 128  # of a group, at most, and how many tokens these have, if two have no more
+STEP, KINDS = 0.1, 4  # of correlations within an example that are drawn, and of those across two beside them
 
 
 class Tokens(NamedTuple):
@@ -30,16 +35,39 @@ class Tokens(NamedTuple):
     own: float
     other: float
 
-    @property
-    def beyond(self) -> float:
-        """What products of two vary by, relative to those that are drawn: of more features, as much less."""
-        return min(WIDEST / self.features, 1.0)
-
     def drawn(self, rng: np.random.Generator, count: int) -> Array:
-        """Return tokens of two examples, [2, tokens, features], of unit second moment."""
-        n, own, other = round(min(self.features, WIDEST)), max(self.own, self.other, 0.0), max(self.other, 0.0)
-        shared, ours, each = (rng.standard_normal((*at, n)) for at in ((1, 1), (2, 1), (2, count)))
+        """Return tokens of some examples, [groups, examples, tokens, features], of unit second moment."""
+        n, own, other = self.dimensions, max(self.own, self.other, 0.0), max(self.other, 0.0)
+        size = (GROUPS, examples(count))
+        shared, ours, each = (
+            rng.standard_normal((*at, n), np.float32) for at in ((GROUPS, 1, 1), (*size, 1), (*size, count))
+        )
         return np.asarray(other**0.5 * shared + (own - other) ** 0.5 * ours + max(1 - own, 0.0) ** 0.5 * each)
+
+    @property
+    def dimensions(self) -> int:
+        """How many features are drawn."""
+        return max(round(min(self.features, WIDEST)), 1)
+
+    @property
+    def near(self) -> tuple[tuple[float, Tokens], ...]:
+        """The tokens that are drawn for these, with their weights: a correlation below this one, and one above.
+
+        Features are taken to half an octave; what correlations across two examples are of those within, to a quarter.
+        """
+        below, above = math.floor(self.own / STEP) * STEP, math.ceil(self.own / STEP) * STEP
+        share = round(KINDS * min(max(self.other / self.own, 0.0), 1.0)) / KINDS if self.own > 0 else 0.0
+        features = (
+            2 ** (round(2 * math.log2(max(self.features, 1.0))) / 2) if math.isfinite(self.features) else math.inf
+        )
+        weight = (self.own - below) / STEP
+        both = ((1 - weight, below), (weight, above))
+        return tuple((w, Tokens(features, own, own * share)) for w, own in both if w > 0)
+
+
+def examples(count: int) -> int:
+    """Return how many examples of so many tokens a group has."""
+    return max(min(EXAMPLES, PLACES // count), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +89,10 @@ class Varied:
     heads: tuple[float, float]
     tokens: tuple[float, float]
 
-    def variance(self, examples: int, heads: float) -> float:
-        """Return the relative variance over so many examples and heads."""
-        return max(averaged(self.heads, examples) / max(heads, 1.0) + averaged(self.tokens, examples), 0.0)
+    def variance(self, examples: int, heads: float, drawn: float = 1.0) -> float:
+        """Return the relative variance over so many examples and heads, where tokens are drawn to this share."""
+        of_tokens = max(averaged(self.tokens, examples), 0.0)
+        return max(averaged(self.heads, examples), 0.0) / max(heads, 1.0) + drawn * of_tokens
 
 
 def averaged(pair: tuple[float, float], examples: int) -> float:
@@ -71,70 +100,120 @@ def averaged(pair: tuple[float, float], examples: int) -> float:
     return pair[0] / examples + pair[1] * (1 - 1 / examples)
 
 
-@lru_cache(maxsize=256)
 def forward(heads: Heads, tokens: Tokens) -> tuple[Varied, tuple[float, float]]:
     """Return how means of values vary, and a unit's relative variance for one example and for two."""
-    rng, found, products = np.random.default_rng(0), [], []
-    for _ in range(GROUPS):
-        x = tokens.drawn(rng, min(heads.tokens, LONGEST))
-        for _ in range(HEADS):
-            weights, _, _ = _attending(rng, heads, x)
-            values = x @ _matrix(rng, x, heads)
-            found.append([_sizes(weights @ values), _sizes(values)])
-            means = weights @ x
-            products.append([means[i] @ means[j].T / x.shape[-1] for i, j in ((0, 0), (1, 1), (0, 1))])
-    k = np.array(products)
-    size = float(np.trace(k[:, :2], axis1=2, axis2=3).mean()) / k.shape[-1]
-    squares = 2 * (k**2).mean((0, 2, 3)) / size**2
-    return _varied(np.array(found), heads, (tokens,)), (float(squares[:2].mean()), float(squares[2]))
+    found = [(w, *_forward(heads, near)) for w, near in tokens.near]
+    pair = _between([(w, pair) for w, _, pair in found])
+    return _weighed([(w, varied) for w, varied, _ in found], (tokens,)), pair
+
+
+def backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
+    """Return how gradients of queries, keys and values vary beside the one that comes in."""
+    both = [(v * w, _backward(heads, x, g)) for v, x in tokens.near for w, g in gradient.near]
+    to_queries, to_keys, to_values = (
+        _weighed([(w, varied[i]) for w, varied in both], (tokens, gradient)) for i in range(3)
+    )
+    return to_queries, to_keys, to_values
+
+
+def _between(found: list[tuple[float, tuple[float, float]]]) -> tuple[float, float]:
+    return sum(w * pair[0] for w, pair in found), sum(w * pair[1] for w, pair in found)
+
+
+def _weighed(found: list[tuple[float, Varied]], met: tuple[Tokens, ...]) -> Varied:
+    """Return the mean; products of more features than are drawn vary as much less."""
+    beyond = max(t.dimensions / t.features for t in met)
+    of_tokens = _between([(w, varied.tokens) for w, varied in found])
+    return Varied(_between([(w, varied.heads) for w, varied in found]), (beyond * of_tokens[0], beyond * of_tokens[1]))
 
 
 @lru_cache(maxsize=256)
-def backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
-    """Return how gradients of queries, keys and values vary beside the one that comes in."""
-    rng, found = np.random.default_rng(0), []
-    for _ in range(GROUPS):
-        t = min(heads.tokens, LONGEST)
-        x, coming = tokens.drawn(rng, t), gradient.drawn(rng, t)
-        for _ in range(HEADS):
-            weights, queries, keys = _attending(rng, heads, x)
-            g, values = coming @ _matrix(rng, coming, heads), x @ _matrix(rng, x, heads)
-            inner = g @ values.transpose(0, 2, 1)
-            scores = weights * (inner - (weights * inner).sum(-1, keepdims=True))
-            into = (scores @ keys, scores.transpose(0, 2, 1) @ queries, weights.transpose(0, 2, 1) @ g)
-            found.append([*(_sizes(one) for one in into), _sizes(g)])
-    sizes = np.array(found)
-    to_queries, to_keys, to_values = (_varied(sizes[:, [i, 3]], heads, (tokens, gradient)) for i in range(3))
+def _forward(heads: Heads, tokens: Tokens) -> tuple[Varied, tuple[float, float]]:
+    rng = np.random.default_rng(0)
+    x = tokens.drawn(rng, min(heads.tokens, LONGEST))[:, None]
+    weights, _, _ = _attending(rng, heads, x)
+    values, means = x @ _matrix(rng, x, heads), weights @ x
+    varied = _varied(_sizes(weights @ values), _sizes(values), heads)
+    alone = means[:SOME].reshape(-1, 1, *means.shape[2:])
+    pair = _own_and_other(2 * _products(alone, alone))
+    return replace(varied, tokens=_of_tokens(x[:SOME], means[:SOME])), pair
+
+
+def _of_tokens(x: Array, means: Array) -> tuple[float, float]:
+    """Return how the size of means of tokens varies with their draw, beside the size of the tokens, to first order.
+
+    With A = P^T P/mean |P x|² - 1/mean |x|², P the weights of all heads, the ratio of both varies by tr(A x x^T): over
+    Gaussian tokens of n features by 2/n tr((A x x^T)²).
+    """
+    crossed = _products(x, means)
+    left = _products(means, means) - crossed - crossed.T + _products(x, x)
+    return _own_and_other(2 / x.shape[-1] * left)
+
+
+def _products(x: Array, y: Array) -> Array:
+    """Return mean squared products of entries of examples, [examples, examples], relative to the size of each."""
+    groups, n = len(x), x.shape[-1]
+    a, b = (np.moveaxis(each, 2, 1).reshape(groups, each.shape[2], -1, n) for each in (x, y))
+    k = a.reshape(groups, -1, n) @ _transposed(b.reshape(groups, -1, n)) / n
+    k = k.reshape(groups, a.shape[1], a.shape[2], b.shape[1], b.shape[2])
+    squares = np.einsum("gisjt,gisjt->ij", k, k) / (groups * a.shape[2] * b.shape[2])
+    return np.asarray(squares / (float((x**2).mean()) * float((y**2).mean())))
+
+
+@lru_cache(maxsize=256)
+def _backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
+    rng, t = np.random.default_rng(0), min(heads.tokens, LONGEST)
+    x, coming = tokens.drawn(rng, t)[:, None], gradient.drawn(rng, t)[:, None]
+    weights, queries, keys = _attending(rng, heads, x)
+    g, values = coming @ _matrix(rng, coming, heads), x @ _matrix(rng, x, heads)
+    inner = g @ _transposed(values)
+    scores = weights * (inner - (weights * inner).sum(-1, keepdims=True))
+    before = _sizes(g)
+    into = (scores @ keys, _transposed(scores) @ queries, _transposed(weights) @ g)
+    to_queries, to_keys, to_values = (_varied(_sizes(one), before, heads) for one in into)
     return to_queries, to_keys, to_values
 
 
 def _attending(rng: np.random.Generator, heads: Heads, x: Array) -> tuple[Array, Array, Array]:
-    """Return one head's weights, queries and keys."""
+    """Return the heads' weights, queries and keys."""
     queries, keys = (x @ _matrix(rng, x, heads) for _ in range(2))
-    logits = heads.scale * queries @ keys.transpose(0, 2, 1)
+    logits = heads.scale * queries @ _transposed(keys)
     if heads.causal:
-        logits = np.where(np.tri(x.shape[1], dtype=bool), logits, -np.inf)
+        logits = np.where(np.tri(logits.shape[-1], dtype=bool), logits, -np.inf)
     weights = np.exp(logits - logits.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True), queries, keys
 
 
+def _transposed(x: Array) -> Array:
+    return np.asarray(np.swapaxes(x, -1, -2))
+
+
 def _matrix(rng: np.random.Generator, x: Array, heads: Heads) -> Array:
-    return np.asarray(rng.standard_normal((x.shape[-1], min(heads.width, WIDEST))) / x.shape[-1] ** 0.5)
+    """Return a matrix for each head over each group, the same for its examples."""
+    n = x.shape[-1]
+    return np.asarray(rng.standard_normal((GROUPS, HEADS, 1, n, min(heads.width, WIDEST)), np.float32) / n**0.5)
 
 
 def _sizes(x: Array) -> Array:
-    return np.asarray((x**2).mean((1, 2)))
+    return np.asarray((x**2).mean((-2, -1)))
 
 
-def _varied(sizes: Array, heads: Heads, met: tuple[Tokens, ...]) -> Varied:
-    """Return how [draws, after and before, examples] vary: what came out beside what went in, each to its mean.
+def _varied(after: Array, before: Array, heads: Heads) -> Varied:
+    """Return how sizes [groups, heads, examples] vary: what came out beside what went in, each to its mean."""
+    apart = after / after.mean() - before / before.mean()
+    mean = apart.mean(1)
+    off = apart - mean[:, None]
+    within = np.einsum("ghi,ghj->ij", off, off) / (GROUPS * (HEADS - 1))
+    between = np.cov(mean.T) - within / HEADS
+    less = min(WIDEST / heads.width, 1.0)  # of more entries as much less
+    return Varied(_own_and_other(within * less), _own_and_other(between))
 
-    Squares of Gaussians vary together as the square of their correlation: of two examples so few groups do not tell.
-    """
-    other, beyond = max(max(t.other, 0.0) for t in met), max(t.beyond for t in met)
-    made = sizes / sizes.mean((0, 2))[:, None]
-    apart = (made[:, 0] - made[:, 1]).reshape(GROUPS, HEADS, 2)
-    within = np.mean([np.cov(group.T) for group in apart], axis=0)
-    own = beyond * max(float(apart.mean(1).var(0, ddof=1).mean() - np.trace(within) / 2 / HEADS), 0.0)
-    within *= min(WIDEST / heads.width, 1.0)  # of more entries as much less
-    return Varied((float(np.trace(within)) / 2, float(within[0, 1])), (own, own * other**2))
+
+def _own_and_other(covariance: Array) -> tuple[float, float]:
+    return float(np.trace(covariance)) / len(covariance), _off(covariance)
+
+
+def _off(matrix: Array) -> float:
+    """Return the mean beside the diagonal."""
+    n = len(matrix)
+    return float(matrix.sum() - np.trace(matrix)) / (n * (n - 1))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .hermite import decay
+from .hermite import decay, odd_orders
 
 Array = NDArray[np.float64]
 MOST_ROWS = 512  # of data that are compared with each other
@@ -31,7 +31,10 @@ class Field:
     of an example, and of two distinct ones, at two positions that far apart, relative to the second moment. `beyond`,
     [*lags] or one number, is the variance of the product x·y/n of two distinct places, relative to the second moment
     squared, as `Moments.excess` is of two examples; at a lag its covariance with the product of two places that far on.
-    `given` is the share of it that lies between pairs of places in the data, and not between draws.
+    `given` is the share of it that lies between pairs of places in the data, and not between draws. `lengths`, [*lags]
+    or one number, is the covariance of the squared lengths of two places of an example, relative to what `share` says
+    of each. `means`, [*positions], is what a place has along the mean of all, relative to its mean; as its length if
+    None.
     """
 
     share: Array
@@ -39,6 +42,8 @@ class Field:
     across: Array
     beyond: Array | float = 0.0
     given: float = dataclass_field(default=0.0, kw_only=True)
+    lengths: Array | float = dataclass_field(default=0.0, kw_only=True)
+    means: Array | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -60,6 +65,11 @@ class Field:
         w = self.weights
         return float((w * self.within).sum()), float((w * self.across).sum())
 
+    def gap(self, examples: int) -> float:
+        """Return the mean difference over all pairs of examples and positions."""
+        within, across = self.mean()
+        return within / examples + across * (1 - 1 / examples)
+
     @property
     def varied(self) -> float:
         """By how much products of two places vary."""
@@ -74,6 +84,11 @@ class Field:
     def varying(self) -> Array:
         """The same by lag."""
         return np.broadcast_to(self.beyond, self.sizes)
+
+    @property
+    def by_lag(self) -> Array:
+        """How lengths vary, by lag."""
+        return np.broadcast_to(self.lengths, self.sizes)
 
     def apart(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over pairs of distinct positions."""
@@ -99,30 +114,58 @@ class Field:
         For products K and squares q of two places, E[K'²] = K² + (q q' + K²)/N and E[q q'] gains 2 K²/N; r = K²/q q'.
         """
         r = self.overlap_of_all(examples)
-        return self.raised((1 + 2 * r) * (1 - r) / units)
+        return self.raised((1 + 2 * r) * (1 - r) / units).lengthened(2 / units)
 
     def of_one(self, units: float, examples: int) -> Field:
         """Return the field that one of so many units is drawn with: without what their number blurs."""
         r = self.overlap_of_all(examples)
-        return self.raised(-(1 + 2 * r) * (1 - r) / units)
+        return self.raised(-(1 + 2 * r) * (1 - r) / units).lengthened(-2 / units)
+
+    def lengthened(self, variance: float) -> Field:
+        """Return the field with squared lengths that vary so much more: at two places as their correlation squared."""
+        return replace(self, lengths=np.maximum(self.lengths + variance * (1 - self.within) ** 2, 0.0))
 
     def centred(self, variance: float) -> Field:
         """Return the field of what differs from the mean over all positions, which is all but `variance` of q.
 
-        The product of a position with the mean m goes with its deviation √s, so that of a product p at two positions
-        p - (√s + √s') E[m²] + E[m²] is left. Products of two places vary by c² + 2 c (1 - c) c' + (1 - c)² c'², c the
-        share of the mean and c' their correlation without it; the last of the three is left.
+        The product of a position with the mean m is s E[m²], s what it has along it, so that of a product p at two
+        positions p - (s + s') E[m²] + E[m²] is left. Products of two places vary by c² + 2 c (1 - c) c' + (1 - c)² c'²,
+        c the share of the mean and c' their correlation without it; the last of the three is left.
         """
         share, lost = max(variance, 1e-300), 1 - variance
-        root = _mean_at_lag(np.sqrt(self.share))
+        means = self.along_the_mean
+        root = _mean_at_lag(means)
         within, across = (
             np.clip(1 - (1 - gap - lost * (2 * root - 1)) / share, 0.0, 2.0) for gap in (self.within, self.across)
         )
         within.flat[0] = 0.0
-        left = np.maximum(self.share - (2 * np.sqrt(self.share) - 1) * lost, 0.0)
+        left = np.maximum(self.share - (2 * means - 1) * lost, 0.0)
         beyond = np.maximum(self.varying - float((self.weights * self.varying).sum()), 0.0)
         beyond = np.minimum(beyond * (1 - lost) / (1 + lost) / share**2, 1.0)
-        return Field(left / max(float(left.mean()), 1e-300), within, across, beyond, given=self.given)
+        left = left / max(float(left.mean()), 1e-300)
+        return Field(left, within, across, beyond, given=self.given, lengths=self.lengths)
+
+    def lopsided(self, variance: float, examples: int) -> float:
+        """Return the squared mean of w z over all places, of what differs from their mean, w their lengths, over q.
+
+        Long places lie along the mean m and have more than the mean of it, (E[m²]/variance) Cov(w, m)²; of all that is
+        not along it places of like lengths are left where they are alike.
+        """
+        left, means = self.centred(variance), self.along_the_mean
+        lengths = np.sqrt(left.share)
+        by_place = float((lengths * means).mean() - lengths.mean() * means.mean())
+        along = max(1 - variance, 0.0) / max(variance, 1e-300) * (by_place + float(self.by_lag.flat[0]) / 4) ** 2
+        alike = _autocorrelation((lengths - lengths.mean())[None, ..., None], self.sizes)[0]
+        pairs = (alike + self.by_lag / 4) * (1 - left.within), alike * (1 - left.across)
+        return along + max(float((self.weights * self.averaged(pairs, examples)).sum()), 0.0)
+
+    @property
+    def along_the_mean(self) -> Array:
+        """What each place has along the mean of all, relative to its mean."""
+        if self.means is not None:
+            return self.means
+        roots = np.sqrt(self.share)
+        return np.asarray(roots / max(float(roots.mean()), 1e-300))
 
     def raised(self, variance: float) -> Field:
         """Return the field with products that vary by so much more: as those of units that are alike at near places."""
@@ -197,27 +240,30 @@ class Field:
         grown = new.deviations / self.deviations
         return new.mapped(lambda gap: np.clip(1 - (1 - gap) * grown, 0.0, 2.0)), level
 
-    def left_over(self, gone: tuple[int, ...]) -> Array:
+    def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
 
         Products are sums over these axes of those of places that stand at the same place along them.
         """
+        if not gone:
+            return by_lag
         shape = tuple(n if i in gone else 1 for i, n in enumerate(self.sizes))
         weights = lag_weights(tuple(self.sizes[i] for i in gone)).reshape(shape)
-        return np.asarray((weights * self.varying).sum(axis=gone))
+        return np.asarray((weights * by_lag).sum(axis=gone))
 
     def covariances(self, masses: Array) -> tuple[Array, Array]:
         """Return sum_n masses_n E[c^n] by lag, of an example and of two; c varies over draws by `beyond`.
 
-        Its first order is the mean's own; the others are taken at the root of its mean square.
+        Even orders are taken at the root of its mean square: s^n, s² = E[c²]. Of odd ones, which are as often negative
+        as positive about the mean m, m s^(n - 1) is left, s² = m² + 3 Var(c), as of m itself and of E[c³].
         """
-        whole, first = float(masses.sum()), np.zeros_like(masses)
-        first[1] = masses[1]
         if not self.varied:
+            whole = float(masses.sum())
             return whole - decayed(self.within, masses), whole - decayed(self.across, masses)
-        gaps = zip((self.within, self.across), self.squares, strict=True)
+        odd = np.where(odd_orders(), masses, 0.0)
         own, other = (
-            whole - decayed(1 - np.sqrt(square), masses - first) - decayed(gap, first) for gap, square in gaps
+            _moments(1 - gap, square, masses - odd, odd)
+            for gap, square in zip((self.within, self.across), self.squares, strict=True)
         )
         return own, other
 
@@ -229,14 +275,15 @@ class Field:
     def scaled(self, factor: float) -> Field:
         """Return the field beside a term that is the same everywhere: `factor` of the second moment varies."""
         share = 1 + factor * (self.share - 1)
-        return Field(share, self.within * factor, self.across * factor, self.beyond * factor**2, given=self.given)
+        found = replace(self, share=share, within=self.within * factor, across=self.across * factor)
+        return replace(found, beyond=self.beyond * factor**2, lengths=self.lengths * factor**2)
 
     def powered(self, exponent: float) -> Field:
-        """Return the field whose second moment at a position is a power of what it was."""
-        if exponent == 1.0 or not np.ptp(self.share):
+        """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
+        if exponent == 1.0:
             return self
         share = np.maximum(self.share, 1e-300) ** exponent
-        return replace(self, share=share / share.mean())
+        return replace(self, share=share / share.mean(), lengths=exponent * exponent * self.by_lag)
 
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""
@@ -252,19 +299,28 @@ class Field:
     def mixed(self, weight: float, other: Field, rest: float) -> Field:
         """Return the field of a sum of independent terms, or of features side by side, of these weights.
 
-        Products of a term with the other vary as much as those within a term, so that of two terms alike nothing goes.
+        Products of a term with the other vary as much as those within a term, so that of two terms alike nothing goes;
+        and places that are long in one are in the other.
         """
         share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
         one, two = weight * np.sqrt(self.beyond), rest * np.sqrt(other.beyond)
-        return Field(share, within, across, (one + two) ** 2, given=_shared(self, other, one, two))
+        lengths = (weight * np.sqrt(self.lengths) + rest * np.sqrt(other.lengths)) ** 2
+        found = Field(share, within, across, (one + two) ** 2, given=_shared(self, other, one, two), lengths=lengths)
+        sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
+        if (self.means is None and other.means is None) or sum(sizes) <= 0:
+            return found
+        means = (sizes[0] * self.along_the_mean + sizes[1] * other.along_the_mean) / sum(sizes)
+        return replace(found, means=means)
 
     def transposed(self, order: tuple[int, ...]) -> Field:
         """Return the field with its axes in another order."""
         if order == tuple(range(len(order))):
             return self
-        return Field(
-            *(x.transpose(order) for x in (self.share, self.within, self.across, self.varying)), given=self.given
+        share, within, across, beyond, lengths = (
+            x.transpose(order) for x in (self.share, self.within, self.across, self.varying, self.by_lag)
         )
+        means = self.means.transpose(order) if self.means is not None else None
+        return Field(share, within, across, beyond, given=self.given, lengths=lengths, means=means)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -273,9 +329,9 @@ class Field:
         gone = tuple(i for i in range(self.share.ndim) if i not in axes)
         at = tuple(slice(None) if i in axes else 0 for i in range(self.share.ndim))
         share = self.share.mean(axis=gone) if gone else self.share
-        left = Field(
-            share, self.within[at], self.across[at], self.left_over(gone) if gone else self.beyond, given=self.given
-        )
+        beyond, lengths = (self.left_over(gone, x) for x in (self.varying, self.by_lag))
+        means = self.means if not gone else None
+        left = Field(share, self.within[at], self.across[at], beyond, given=self.given, lengths=lengths, means=means)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
@@ -344,13 +400,29 @@ def of_data(values: Array) -> Field:
     found = Field(share, np.maximum(1 - within, 0.0), across)
     same = 1 / (examples * found.count)
     expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
+    found = replace(found, lengths=_lengths(values, sizes, share * q))
     return replace(found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0)), given=1.0)
+
+
+def _moments(mean: Array, square: Array, even: Array, odd: Array) -> Array:
+    """Return sum_n masses_n E[c^n], given the mean of c and of its square."""
+    root = np.sqrt(np.clip(3 * square - 2 * mean**2, 0.0, 1.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lean = np.where(root > 0, mean / root, 0.0)
+    of_even = float(even.sum()) - decayed(1 - np.sqrt(square), even)
+    return np.asarray(of_even + lean * (float(odd.sum()) - decayed(1 - root, odd)))
 
 
 def _mean_at_lag(values: Array) -> Array:
     """Return the mean of a map over the positions of all pairs that are so far apart, [*lags]."""
     both, alone = (_autocorrelation(x[None, ..., None], values.shape)[0] for x in (values + 1, values))
     return np.asarray((both - alone - 1) / 2)
+
+
+def _lengths(values: Array, sizes: tuple[int, ...], means: Array) -> Array:
+    """Return by lag how the squared lengths of two places of an example vary together, relative to their means."""
+    off = (values**2).mean(-1) / np.maximum(means, 1e-300) - 1
+    return np.asarray(_autocorrelation(off[..., None], sizes).mean(0))
 
 
 def _of_distinct(rows: Array) -> float:

@@ -51,7 +51,7 @@ class _Product:
         self.h = h = expand(values)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
-        self.favour, self.along, self.favoured = self._alongside()
+        self.favour, self.along, self.favoured, self.by_chance = self._alongside()
         self.favour *= level * on_sphere(source, values) * favour
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
@@ -65,7 +65,9 @@ class _Product:
 
     def moments(self, noises: Noises) -> Moments:
         """Return the moments of the product."""
-        spread = self._spread(noises).modulated(2 * (self._fourth() - 1) / self.source.units, self.favoured)
+        spread = self._spread(noises).modulated(
+            2 * (self._fourth() - 1) / self.source.units, self.favoured, self.by_chance
+        )
         mean = self.base.mean * self.source.rows(self.h.mean)
         alignment, crossed = self._alignment()
         d, excess = self._d(), self._excess(noises)
@@ -95,10 +97,10 @@ class _Product:
         agreed = h.overlap_of_all(self.batch.size)
         return replace(h.met(g), beyond=g.beyond * agreed), level * float((h.share * g.share).mean())
 
-    def _alongside(self) -> tuple[float, float, float]:
+    def _alongside(self) -> tuple[float, float, float, float]:
         """Return by how much more of g h is left than of an independent g, and what of it lies along z, beyond chance.
 
-        And by how much it grows with what lies along f, relative to that.
+        And by how much it grows with what lies along f, relative to that, and how much of that is by chance.
 
         A share a of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
         E[f² h²]/(E[f²] E[h²]) in place of 1. The rest lies anywhere else: with C the squared cosine of h z and f, and
@@ -107,11 +109,11 @@ class _Product:
         """
         source, onward = self.source, self.source.onward
         if onward is None:
-            return 1.0, self.base.along, 0.0
+            return 1.0, self.base.along, 0.0, 0.0
         f, w = onward.values, tables()[1]
         q, q_h = average(onward.expansion.q), average(self.h.q)
         if q * q_h <= 0:
-            return 1.0, self.base.along, 0.0
+            return 1.0, self.base.along, 0.0, 0.0
         back = self.values * source.nodes
         chances = [self._by_chance(x) for x in (onward.expansion, expand(back))]
         a = min(max(self.base.along + chances[0], 0.0), 1.0)
@@ -122,9 +124,10 @@ class _Product:
         rest = (1 - a) / max(1 - chances[0], 1e-300) * max(size * chances[1] - met * chances[0], 0.0)
         whole = average(source.nodes**2 @ w) * q_h * favour
         left = min((a * met + rest) / max(whole, 1e-300), 1.0)
+        grown = a * excess, chances[0] * excess
         if source.field is None:
-            return favour, left - chances[0], a * excess
-        return favour, left - source.field.by_chance(self.field, source.units), a * excess
+            return favour, left - chances[0], *grown
+        return favour, left - source.field.by_chance(self.field, source.units), *grown
 
     def _by_chance(self, f: Expansion) -> float:
         """Return the squared cosine of the gradient that came in and a function of z, were they independent."""
@@ -145,7 +148,8 @@ class _Product:
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
         square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
-        fourth = square * (flat + 2 * base.product**2 + 2 * self.batch.off_diagonal(base.excess) * flat)
+        varying = self.batch.off_diagonal(base.varying) * average(base.q) ** 2
+        fourth = square * (flat + 2 * base.product**2 + 2 * varying)
         relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
         apart = max(self.batch.apart(relative), 0.0) if self.plain else 0.0
         return max(self.batch.pair_mean(relative), 0.0), apart
@@ -233,22 +237,22 @@ class _Product:
         fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]
-        return spread.shifted(0.0, skewed(curve.bow, along))
+        return spread.shifted(0.0, skewed(curve.bent, along))
 
     def _extra(self, noises: Noises, heavier: float) -> Spread:
         """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
         base, source, s = self.base, self.source, self.s
         apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0) / source.units if self.plain else 0.0
         known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
-        extra = max(self.total - known - s * s * source.own_variance, 0.0) + heavier * apart * source.units
+        extra = max(self.total - known - s * s * source.gaussian_variance, 0.0) + heavier * apart * source.units
         if source.onward is None or source.onward.variance <= 0:
             return noises.fresh(extra / source.units, apart)
         onward = source.onward
         met, met_apart = self._met(onward.expansion)
-        slopes = s * sensitivity(onward.expansion)
-        share = (met - slopes * source.own_variance) / onward.variance
+        slopes = s * sensitivity(onward.expansion) if source.varies else 0.0
+        share = (met - slopes * source.gaussian_variance) / onward.variance
         if not self.plain:
-            share = within_bounds(share, extra, onward.variance) if source.field is not None else share
+            share = within_bounds(share, extra, onward.variance)
             return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
         own = onward.apart / source.units
         alone = (met_apart - slopes * source.own_apart) / onward.apart if own > 0 else 0.0
@@ -259,7 +263,7 @@ class _Product:
     def _met(self, f: Expansion) -> tuple[float, float]:
         """Return the covariance of what h² and the onward f² of a unit vary by: over the batch, and of one example."""
         base, source, batch = self.base, self.source, self.batch
-        square = source.covariance(self.h, f, source.settled)
+        square = source.covariance(self.h, f, source.settled, without=0 if source.varies else 2)
         size = average(self.q_h) * average(source.rows(f.q))
         if not self.plain:
             whole = quotient(batch.pair_mean(square), size)

@@ -122,6 +122,13 @@ def coefficients(values: Matrix, second: Matrix) -> Matrix:
     return whole
 
 
+@cache
+def odd_orders() -> NDArray[np.bool_]:
+    """Return which terms are of odd orders; a block holds even and odd ones alike and counts as even."""
+    orders = np.arange(TERMS + BLOCKS)
+    return np.asarray((orders % 2 == 1) & (orders < TERMS))
+
+
 def decay(gap: Matrix) -> Matrix:
     """Return 1 - c^n, [pairs, terms + blocks], for c = 1 - gap; exact for small gaps.
 

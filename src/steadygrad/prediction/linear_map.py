@@ -34,7 +34,7 @@ def forward(
     variance = gain * x.q + bias_variance + common
     mean = weight.mean * terms * x.mean + bias_mean
     share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
-    spilled = batch.bounded(x.excess, x.product, x.q) * share**2
+    spilled = batch.bounded(x.varying, x.product, x.q) * share**2
     before = _beside(x.spread, share, noises) if plain else x.spread.scaled(share)
     size = math.exp(before.mean) if plain else 1.0
     std, mean = np.sqrt(variance * size), mean * math.sqrt(size)
@@ -42,9 +42,14 @@ def forward(
     gap = correlation_gap((gain + weight.mean**2 * terms) * (x.d + unaligned), std)
     fourth = (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
     own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
+    tails = _tails(x.unit_variance, weight, share, terms)
     if not plain:
-        source = Source(mean, std, gap, units, before, CERTAIN, own, before_excess=spilled, of_signal=share)
+        source = Source(
+            mean, std, gap, units, before, CERTAIN, own, 0.0, spilled, fourth=fourth, of_signal=share, tails=tails
+        )
         return _kept(source, x, share, weight, terms, batch, noises)
+    tails = max(tails, -own)
+    own += tails
     before, shared, alone = before.shifted(-before.mean), noises.fresh(own / units), noises.own(apart / units)
     excess = spilled + batch.growth(x, noises) / units
     parting = begun(x, batch) if x.parting is None else x.parting
@@ -52,7 +57,7 @@ def forward(
     noise = shared.plus(alone)
     return Source(
         mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth,
-        shared=shared, alone=alone, of_signal=share,
+        shared=shared, alone=alone, of_signal=share, tails=tails,
     )  # fmt: skip
 
 
@@ -60,9 +65,12 @@ def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, 
     """Return the source with what positions, or an orthogonal matrix, leave of what its units vary by."""
     field, units = x.field.scaled(share) if x.field else None, source.units
     alike = field.overlap(batch.size) if field else 1.0
-    own, free = source.own_variance * alike, _free(weight, terms, units)
+    own = (source.own_variance - source.fourth) * alike + source.fourth
+    free = _free(weight, terms, units)
     excess = source.before_excess + free * blurring(batch.overlap(x) * alike) / units
     kept = (1 - free) * min(2 * share**2 * batch.overlap(x) * alike, own)  # what a bias adds is free
+    tails = max(source.tails, kept - own)
+    own += tails
     noise = noises.fresh((own - kept) / units)
     kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
     return replace(
@@ -74,7 +82,21 @@ def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, 
         field=field,
         free=free,
         kurtosis=kurtosis,
+        tails=tails,
     )
+
+
+def _tails(unit_variance: float, weight: Fill, share: float, terms: float) -> float:
+    """Return what the weights' fourth cumulant κ₄ adds to the variance of a unit's square, averaged over the batch.
+
+    Σ_i κ₄ m_i² relative to the second moment squared, with m_i the mean square of entry i of what goes in, or comes
+    back, over all examples and positions; `unit_variance` is the relative variance of m_i. It is nothing beside the 2
+    of one vector, but against the 2/n and more of many independent ones it is large.
+    Uniform weights, as torch fills its layers, have κ₄ = -6/5 Var(w)².
+    """
+    if weight.form != "independent":
+        return 0.0
+    return (weight.kurtosis - 3) * share**2 * (1 + unit_variance) / terms
 
 
 def _typical(x: Moments) -> Moments:
@@ -169,7 +191,8 @@ def backward(
     free, chance = _free(weight, terms, units), 1 / (units * places)
     along = min(g.along * (terms / units if widening is None else widening), 1 - chance)
     along *= source.of_signal if source else 1.0
-    pull = 1 + min(free, 1.0) * along if source else 1.0  # what keeps lengths keeps them
+    kept = min(free, 1.0) if source else 0.0  # what keeps lengths keeps them
+    pull = 1 + kept * along
     gain = (weight.variance * pull + weight.mean**2) * terms
     overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
     lift = weight.mean**2 * terms * (terms - 1)
@@ -179,9 +202,10 @@ def backward(
     apart, heavier, gathered = _of_examples(g, noises, batch) if plain else (0.0, 0.0, 0.0)
     noise = CERTAIN
     if free:
-        noise = _matrix_noise(g, (2 * overlap + gathered) / units, apart / units, source, units, batch, noises)
+        varied = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0)
+        noise = _matrix_noise(g, varied / units, apart / units, source, units, batch, noises)
         noise = noise.shifted(log_mean((2 * overlap + heavier) / units) - log_mean((2 * overlap + gathered) / units))
-    spread = g.spread.plus(noise).modulated(2 / units, along + chance if source else 0.0)
+    spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
     grown = batch.growth(g, noises) if plain else blurring(overlap)
     excess = g.excess + free * grown / units
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units

@@ -20,7 +20,9 @@ def gaussian(m: Moments, units: float, batch: Batch) -> Source:
     d = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
     gap = correlation_gap(d, std)
     product = np.outer(std, std) * (1 - gap)
-    own = 2 * batch.pair_mean(product**2) / max(float(m.q.mean()) ** 2, 1e-300)
+    size = max(float(m.q.mean()) ** 2, 1e-300)
+    varying = batch.bounded(m.varying, m.product, m.q)
+    own = 2 * (batch.pair_mean(product**2) / size + batch.pair_mean(varying))
     if m.field:
         own *= m.field.overlap(batch.size)
     field = m.field and m.field.of_one(units, batch.size)

@@ -61,18 +61,17 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     q, d = m.q, m.d
     squares = source.covariance(f, f, source.settled) * quotient(1.0, average(q) ** 2)
     gaussian = batch.pair_mean(squares)  # what a bias takes from the variance of q it takes from that of d
-    if source.fourth:
-        squares = squares + source.fourth * leaning(wave.values) * (1 - source.gap) ** 2
+    squares = squares + _of_biases(source, wave.values)
     total, apart = max(batch.pair_mean(squares), 0.0), batch.apart(squares)
     s = sensitivity(f)
-    extra = max(total - s * s * source.own_variance, 0.0)
+    extra, total = max(total - s * s * source.gaussian_variance, 0.0), max(total + s * s * source.tails, 0.0)
     alone = max(apart - s * s * source.own_apart, 0.0)
     shared, own = noises.fresh(extra / source.units), noises.own(alone / source.units)
     noise = shared.plus(own)
     source.onward = Onward(wave.values, f, shared, extra, own, alone)
     curve = passed(wave.values, average(f.q), source.before, noises, batch)
     added = source.noise.centred.scaled(s).plus(noise.centred)
-    third = skewed(curve.bow, curve.slope * noises.covariance(source.before, source.before)[0])
+    third = skewed(curve.bent, curve.slope * noises.covariance(source.before, source.before)[0])
     spread = curve.of(source.before).plus(added).shifted(log_mean(total / source.units), third)
     excess = _forward_excess(source, f, m.product, q, total - apart / batch.size, batch, noises)
     parting = None
@@ -86,15 +85,45 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
 def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
     """Return the same beside positions, and behind an orthogonal matrix: in powers of the size that came in."""
     total, s = _squares_vary(source, f, average(m.q), batch), sensitivity(f)
+    total += _of_lengths(source, f)
+    total += batch.pair_mean(_of_biases(source, wave.values)) * _alike(source, f, batch)
     extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
     excess = _excess_by_slope(source, m, total, batch)
-    m = replace(m, spread=source.spread.scaled(s).plus(noise), unit_variance=total, excess=excess)
+    own = max(total + s * s * source.tails, 0.0)
+    m = replace(m, spread=source.spread.scaled(s).plus(noise), unit_variance=own, excess=excess)
     if source.field is None:
         return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
+    field = replace(field, means=None, lengths=field.by_lag + _of_squares(source, f))
     return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
+
+
+def _of_squares(source: Source, f: Expansion) -> Array:
+    """Return by lag how squared lengths of places of f(z) vary by the units' own squares."""
+    masses = (f.square**2).mean(0)
+    masses[0] = 0.0
+    own, _ = centred(source).covariances(masses / max(float((f.q**2).mean()), 1e-300))
+    assert source.field is not None
+    return np.maximum(own, 0.0) / source.units
+
+
+def _of_lengths(source: Source, f: Expansion) -> float:
+    """Return by how much a unit's mean square varies with which side its long places lie on.
+
+    The first order of f(w z)² is a(w) = E[f(w z)² z], and Σ w z = 0 behind a norm: what a(w)/w varies by is left, by
+    d log a/d log w - 1 = √6 times the third order over the first.
+    """
+    third = float((f.square[:, 3] ** 2).mean())
+    return quotient(6 * third * source.lopsided, float((f.q**2).mean()))
+
+
+def _of_biases(source: Source, values: Array) -> Array:
+    """Return what the fourth cumulant of biases adds to the covariances of squares, of Gaussian units else."""
+    if not source.fourth:
+        return np.zeros_like(source.gap)
+    return np.asarray(source.fourth * leaning(values) * (1 - source.gap) ** 2)
 
 
 def squares_vary(wave: Wave, batch: Batch) -> float:
@@ -113,8 +142,8 @@ def _extra(source: Source, f: Expansion, total: float, s: float, batch: Batch) -
 
     What an orthogonal matrix keeps, the products of its units, is the second order.
     """
-    if source.free > 0 or source.field is not None:
-        return max(total - s * s * source.own_variance, 0.0)
+    if source.varies:
+        return max(total - s * s * source.gaussian_variance, 0.0)
     rest = batch.pair_mean(source.covariance(f, f, source.settled, without=2))
     return max(quotient(rest, average(source.rows(f.q)) ** 2), 0.0)
 
@@ -209,8 +238,7 @@ def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
 def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:
     """Return the field of f(z) with what products of two places vary by, as `_forward_excess` says of two examples."""
     before = centred(source)
-    apart = [sum(w * gap for w, gap in zip(_shares(batch), f.mean(), strict=True)) for f in (before, field)]
-    kept = min(quotient(apart[1], apart[0]) ** 2, 1.0)
+    kept = min(quotient(field.gap(batch.size), before.gap(batch.size)) ** 2, 1.0)
     spilled = replace(field, beyond=kept * before.beyond)
     return raised_by_units(spilled, total, source.units, batch)
 
@@ -221,9 +249,15 @@ def raised_by_units(field: Field, total: float, units: float, batch: Batch) -> F
     return field.raised(max(blur, 0.0) / units)
 
 
-def _shares(batch: Batch) -> tuple[float, float]:
-    """Return the shares of pairs of one example and of two."""
-    return 1 / batch.size, 1 - 1 / batch.size
+def blur_of(m: Moments, units: float, batch: Batch) -> float:
+    """Return what so many units of a signal have added to what its products of two places vary by.
+
+    Of the overlap r they made r + s (1 - r), s = (1 + total)/units.
+    """
+    share = (m.unit_variance + 1) / units
+    if m.field is None or share >= 1:
+        return min(share, 1.0)
+    return share * (1 - m.field.overlap_of_all(batch.size)) / (1 - share)
 
 
 def _excess_by_slope(source: Source, m: Moments, total: float, batch: Batch) -> Array | float:
@@ -241,19 +275,17 @@ def _forward_excess(
 ) -> Array | float:
     """Return the excess of f(z): that of the covariances of z through the correlation map, and what the units add.
 
-    A correlation that varies by σ about c is taken at c ± σ. The units add M (1 - r)/N to the ratio r of E[(x·y)²] and
-    E[x² y²], M = 1 + `shared` = E[f² f'²]/E[f²]² of two examples, and in a typical draw the part that is as large as it
-    is for Gaussian units, of M = 1 + 2r.
+    A correlation that varies is taken at two values (`two_gaps`). The units add M (1 - r)/N to the ratio r of
+    E[(x·y)²] and E[x² y²], M = 1 + `shared` = E[f² f'²]/E[f²]² of two examples, and in a typical draw the part that is
+    as large as it is for Gaussian units, of M = 1 + 2r.
     """
     size = average(q)
     if len(q) < 2 or size <= 0:
         return 0.0
-    c = 1 - batch.distinct_mean(source.gap)
-    sigma = math.sqrt(max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0))
-    masses = over_rows(f.plain**2) / size
-    gaps = np.clip(np.array([1 - c, 1 - c - sigma, 1 - c + sigma]), 0.0, 2.0)
-    here, above, below = (1 - decay(gaps) @ masses / masses.sum()) ** 2
-    spilled = max((above + below) / 2 - here, 0.0)
+    gaps, chances = two_gaps(source, batch)
+    masses = over_rows(f.plain**2)
+    here, *apart = (1 - decay(gaps) @ masses / masses.sum()) ** 2
+    spilled = max(float(chances @ apart) - float(here), 0.0)
     ratio = min(batch.distinct_mean(product**2) / (size * size) + spilled, 1.0)
     weight = batch.concentration(noises.covariance(source.spread, source.spread)[1])
     typical = of_typical(batch.distinct_mean(product) / size, ratio, weight)

@@ -34,7 +34,7 @@ from .outside import outside, unfused
 from .readout import gradient_norm, layer_signal, loss_of, operator_signal
 from .rows import Row, Rows, first_tensor
 from .source import Wave, forget_decays
-from .spread import CERTAIN
+from .spread import CERTAIN, Bend
 from .users_code import users_code
 from .values import Concrete, Fill, Moments, Signal, Unknown
 
@@ -204,12 +204,24 @@ def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
     share = run.batch.size / output.numel()
     third = -run.batch.skewed(2 * share)  # so that the whole has none: to first order in 1/N, the median is 1
     noise = run.noises.noise(0.0, 2 / output.numel(), third, 2 * share)
+    noise = replace(noise, bend=_meeting(output, run))
     moments = _described(Inputs((1,)), run)
     products = run.batch.off_diagonal(share)
     moments = replace(moments, spread=noise, excess=products, alignment=share, crossed=share)
     known, apart = 2 * run.batch.overlap(moments), 2 * run.batch.apart_of(moments)
     moments = replace(moments, unit_variance=known, unit_apart=apart)
     return Signal(moments, base=moments)
+
+
+def _meeting(output: torch.Tensor, run: Interpreter) -> Bend:
+    """Return how far independent gradients lie along the output, relative to the mean of that.
+
+    Where functions are homogeneous the product g·h of gradient and signal is the same in every layer, that at the
+    output (Euler): normal, given the signal. Its square varies by 2, the mean of n of them by 2/n.
+    """
+    count = output.numel() / output.shape[-1 if output.dim() < 4 else 1]
+    nothing, along = np.zeros(0), run.noises.noise(0.0, 2 / count, 8 / count**2)
+    return Bend(0.0, nothing, nothing, along.weights, free=True)
 
 
 def _read(model: Built, rows: Rows, run: Interpreter, entered: Signal | None) -> Interpretation:

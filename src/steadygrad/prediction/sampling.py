@@ -109,7 +109,8 @@ def _fitted(draws: Draws, log: Array, overlaps: Array, along: Array, noises: Noi
     for quantity in (overlaps, along / max(float(along.mean()), 1e-300)):
         (by_scale, by_rest), _ = _regression(quantity, scale, rest - rest.mean())
         forms.append(draws.spread.scaled(by_scale).plus(noise.scaled(by_rest)).weights)
-    return replace(known.plus(noise), bend=Bend(curvature, draws.spread.weights, *forms))
+    overlap, alongside = forms
+    return replace(known.plus(noise), bend=Bend(curvature, draws.spread.weights, overlap, alongside))
 
 
 def _regression(y: Array, *terms: Array) -> tuple[Array, Array]:

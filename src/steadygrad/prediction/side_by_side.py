@@ -7,11 +7,13 @@ function h at Φ(Z), and Z's correlations over examples and positions are those 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.special import ndtri
 
 from .batch import Batch
-from .field import GRID
+from .field import GRID, Field
 from .hermite import Expansion, decay, expand, tables
 from .propagation import squares_vary
 from .source import Source, Wave, sensitivity
@@ -22,7 +24,10 @@ LEAST = 1e-3  # slope of log E[h²] below which a spread has no source to come f
 
 
 def folded(x: Wave, y: Wave, sign: float, m: Moments, units: float, batch: Batch) -> Wave | None:
-    """Return x + sign y, two independent functions of Gaussians, as one of these moments; None where h has no slope."""
+    """Return x + sign y, two independent functions of Gaussians, as one of these moments; None where h has no slope.
+
+    The field of the moments is that which one of the units is drawn with.
+    """
     first, second = x.values.mean(0), sign * y.values.mean(0)
     values, w, q = _quantiles(first, second), tables()[1], float(m.q.mean())
     size = float(values**2 @ w)
@@ -35,7 +40,7 @@ def folded(x: Wave, y: Wave, sign: float, m: Moments, units: float, batch: Batch
     if s < LEAST:
         return None
     gap = _gaps(m.d / np.maximum((m.q[:, None] + m.q) / 2, 1e-300), h)
-    field = m.field and m.field.of_one(units, batch.size).mapped(lambda lags: _gaps(lags, h))
+    field = m.field and _of_argument(m.field.powered(1 / s), h, batch)
     sizes, settled = np.sqrt(m.q / q), min(t.source.settled if t.source else 0 for t in (x, y))
     source = Source(
         np.zeros(len(sizes)), sizes, gap, units, m.spread.scaled(1 / s), CERTAIN, 0.0, settled=settled, field=field
@@ -44,6 +49,14 @@ def folded(x: Wave, y: Wave, sign: float, m: Moments, units: float, batch: Batch
     wave = Wave(source, sizes[: len(source.nodes), None] * values)
     source.own_variance = squares_vary(wave, batch) / (s * s)  # what the sum's square varies by is in its spread
     return wave
+
+
+def _of_argument(field: Field, h: Expansion, batch: Batch) -> Field:
+    """Return the field of Z, given that of h(Z): what products vary by goes by the slope of the map of differences."""
+    found = field.mapped(lambda lags: _gaps(lags, h))
+    before, after = field.gap(batch.size), found.gap(batch.size)
+    slope = after / before if before > 0 else 1.0
+    return replace(found, beyond=np.minimum(field.beyond * slope * slope, 1.0))
 
 
 def as_met(wave: Wave) -> Wave | None:

@@ -53,7 +53,8 @@ class Source:
     orthogonal matrix lie on a sphere. `sphere` is of how many dimensions that is on which a norm puts what it takes
     together. `terms` are the two waves that a folded sum is of, and the sum on the nodes. `shared` and `alone` are the
     parts of `noise`, the batch's and single examples'; `of_signal` is the share that the signal has in the second
-    moment, beside a bias.
+    moment, beside a bias; `tails` is what weights that are not Gaussian add to `own_variance`. `lopsided` is the
+    squared mean of w z over positions that a norm took together, w their lengths: long ones lie on one side.
     """
 
     mean: Array
@@ -80,6 +81,8 @@ class Source:
     shared: Spread | None = None
     alone: Spread | None = None
     of_signal: float = 1.0
+    tails: float = 0.0
+    lopsided: float = 0.0
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
@@ -92,6 +95,16 @@ class Source:
     def plain(self) -> bool:
         """Whether units are Gaussian and have no positions."""
         return self.field is None and self.kurtosis == 0
+
+    @property
+    def varies(self) -> bool:
+        """Whether the units' squares and products do: those of an orthogonal matrix are what went in."""
+        return self.free > 0 or self.field is not None
+
+    @property
+    def gaussian_variance(self) -> float:
+        """What the own variance of Gaussian weights would be."""
+        return self.own_variance - self.tails
 
     @cached_property
     def spread(self) -> Spread:

@@ -31,17 +31,19 @@ Z = 1.959964  # the normal score of the upper end of a 95% interval
 
 @dataclass(frozen=True, slots=True)
 class Bend:
-    """What skews a log second moment that went through a nonlinear loss.
+    """What skews a log second moment that went through a nonlinear loss, and what keeps it large that lies along.
 
     `curvature` is that of the log loss gradient in the log scale of the logits, a form of weights `scale`. `overlap` is
     the form of how far the gradients of two examples are parallel, on which the variance of all later noises depends;
-    `along` the form of how far a gradient lies along its signal, relative to its mean.
+    `along` the form of how far a gradient lies along its signal, relative to its mean. A `free` gradient is not that of
+    a loss but independent of all signals: it lies along them by chance, in each layer anew.
     """
 
     curvature: float
     scale: Vector
     overlap: Vector
     along: Vector
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,15 @@ class Spread:
         """Return the form with this much more of a mean, and of a third cumulant."""
         return Spread(self.weights, self.mean + mean, self.bend, self.modulation, self.third + third)
 
-    def modulated(self, growth: float, along: float = 0.0) -> Spread:
+    def modulated(self, growth: float, along: float = 0.0, chance: float = 0.0) -> Spread:
         """Return the form whose variance grows by this much with the overlap, and whose mean by `along`.
 
-        A log of unit mean has mean -v/2 where v is its variance: what adds to the one takes from the other.
+        `chance` is how much of that is by chance. A log of unit mean has mean -v/2 where v is its variance: what adds
+        to the one takes from the other.
         """
         if self.bend is None:
             return self
+        along -= chance if self.bend.free else 0.0
         shift = Spread(self.bend.along * along).plus(Spread(self.bend.overlap * (-growth / 2)))
         return replace(self.plus(shift), modulation=self.modulation + growth)
 

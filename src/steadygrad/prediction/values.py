@@ -98,6 +98,11 @@ class Moments:
         """E[xy] for every two examples."""
         return (self.q[:, None] + self.q) / 2 - self.d
 
+    @property
+    def varying(self) -> Array | float:
+        """The excess; over positions, the variance of the products of any two places."""
+        return self.excess if self.field is None else self.field.varied
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:

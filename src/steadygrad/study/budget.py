@@ -61,9 +61,10 @@ def network_bytes(point: Point, *, device: str = "cpu") -> int:
     features, outputs = layers[0][0], layers[-1][1]
     parameters = sum(fan_in * fan_out + fan_out for fan_in, fan_out in layers)
     averages = (1 if point.momentum else 0) if point.optimizer == "sgd" else 2
-    # Of an example: the output of each layer, apart from the activation's where both are needed; two gradients; logits.
+    # Of an example: the output of each layer, apart from the activation's where both are needed; two gradients, and an
+    # input that is turned; logits.
     kept = (1 if phi(point.activation).from_output else 2) * point.depth * point.width
-    passes = kept + 2 * point.width + outputs
+    passes = kept + 3 * point.width + outputs
     batch = batch_size(point) * (passes + features + 2 * outputs)
     update = parameters if torch.device(device).type == "cpu" else (2 + averages) * parameters
     squares = 4 * point.width  # of one layer, in double
@@ -81,8 +82,9 @@ def training_flops(point: Point) -> float:
 def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None = None, sharing: int = 1) -> int:
     """Return how many networks like this one are trained in lockstep.
 
-    On a CPU as many as keep what one layer's backward pass touches (its input, output and gradient for a batch, the
-    weight and its gradient) within the second-level cache; on an accelerator as many as half of its memory holds.
+    On a CPU as many as keep what one layer's backward pass touches (its input for a batch, as it lies and turned, the
+    gradients with respect to output and input, the weight and its gradient) within the second-level cache; on an
+    accelerator as many as half of its memory holds.
 
     Args:
         point: the shape.
@@ -110,7 +112,7 @@ def networks_at_once(point: Point, *, device: str = "cpu", memory: float | None 
     if torch.device(device).type != "cpu":
         return min(fits, _MOST_ON_ACCELERATOR)
     widest = max(fan_in * fan_out for fan_in, fan_out in sizes(point)[: point.depth])
-    layer = _item(point) * (3 * batch_size(point) * point.width + 2 * widest)
+    layer = _item(point) * (4 * batch_size(point) * point.width + 2 * widest)
     return max(1, min(fits, cache_bytes() // layer))
 
 

@@ -83,8 +83,7 @@ class SecondMoments:
         if node.name in ("cat", "stack"):
             return Size(sum(x.mean for x in given) / len(given), sum(x.q for x in given) / len(given))
         if node.name in ("mean", "avg_pool2d", "avg_pool1d", "avg_pool3d", "_adaptive_avg_pool2d"):
-            shrunk = math.prod(self.flow.fed_by(node)[0].node.shape) / max(math.prod(node.shape), 1)
-            return Size(first.mean, first.mean**2 + (first.q - first.mean**2) / shrunk)
+            return _of_mean(first, self.flow.fed_by(node)[0].node, node)
         if node.name == "glu":
             return Size(0.0, first.q * moments("sigmoid", first.q).second)
         if node.name == "bmm" or node.name.startswith("_scaled_dot_product"):
@@ -103,6 +102,22 @@ def _of_largest(before: Size, entered: Node, node: Node) -> Size:
     count = math.prod(entered.shape[2:]) / max(math.prod(node.shape[2:]), 1)
     factor = math.sqrt(largest(count))
     return Size(before.mean * math.sqrt(factor), before.q * factor)
+
+
+def _of_mean(before: Size, entered: Node, node: Node) -> Size:
+    """Return the size of a mean over positions; where some are left, one that lets signal and gradient move alike.
+
+    Of k positions that have only their mean in common a share s = m + (1 - m)/k of the square is left, m = E[x]²/E[x²],
+    of equal ones all: √s is taken, as far from either. The squared length of a gradient falls by 1/k. A gain γ makes of
+    the two γ √s and γ/k, which are as far from 1 where γ² = k/√s.
+    """
+    count = math.prod(entered.shape) / max(math.prod(node.shape), 1)
+    left = before.mean**2 + (before.q - before.mean**2) / count
+    if math.prod(node.shape[2:]) < 2 or count <= 1 or left <= 0:
+        return Size(before.mean, left)
+    kept = math.sqrt(left / before.q)
+    seen = math.sqrt(kept / count) * before.q
+    return Size(before.mean * math.sqrt(seen / left), seen)
 
 
 @lru_cache(maxsize=64)

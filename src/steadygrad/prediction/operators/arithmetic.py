@@ -15,11 +15,12 @@ import torch
 
 from steadygrad.prediction import hermite
 from steadygrad.prediction.axes import SPREAD_OUT, Axes, laid, roles
+from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Product, Sum
 from steadygrad.prediction.normal import gaussian
-from steadygrad.prediction.propagation import squares_vary
+from steadygrad.prediction.propagation import blur_of, squares_vary
 from steadygrad.prediction.side_by_side import as_met, folded
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import (
@@ -113,7 +114,7 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     if x.base is not None:
         return Signal(moments, _as_met((x, y), moments), moments, ancestors, None, mark, axes, parts)
     normal = _is_gaussian(x) and _is_gaussian(y)
-    wave = None if normal or run.tied else _folded(run, x, y, sign, moments, units)
+    wave = None if normal or run.tied else _folded(run, x, y, sign, moments, units, _blur(a, b, units, run.batch))
     if wave is None:
         source = gaussian(moments, units, run.batch)
         wave = Wave(source, source.nodes, gaussian=True)
@@ -137,11 +138,20 @@ def _places(dims: Dims) -> list[bool]:
     return [any(axis.role >= 0 for axis in dim) for dim in dims]
 
 
-def _folded(run: Interpreter, x: Signal, y: Signal, sign: float, m: Moments, units: float) -> Wave | None:
+def _folded(run: Interpreter, x: Signal, y: Signal, sign: float, m: Moments, units: float, blur: float) -> Wave | None:
     """Return a sum that is no Gaussian as a function of one, where both terms are known as such."""
     if x.wave is None or y.wave is None or x.wave.source is None or y.wave.source is None:
         return None
+    if m.field is not None:
+        m = replace(m, field=m.field.raised(-blur).lengthened(-2 / units))
     return folded(x.wave, y.wave, sign, m, units, run.batch)
+
+
+def _blur(x: Moments, y: Moments, units: float, batch: Batch) -> float:
+    """Return what so many units add to what products of two places of a sum of independent terms vary by."""
+    a, b = float(x.q.mean()), float(y.q.mean())
+    whole = a * a * blur_of(x, units, batch) + b * b * blur_of(y, units, batch) + 2 * a * b / units
+    return whole / max(a + b, 1e-300) ** 2
 
 
 def _as_met(terms: tuple[Signal, Signal], m: Moments) -> Wave | None:
@@ -239,29 +249,30 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     field = x.field.mixed(shares[0], y.field, shares[1]) if x.field and y.field else None
     meeting = 4 * run.batch.pair_mean((x.product / total) * (y.product / total))
     if x.field and y.field:
-        meeting = 4 * shares[0] * shares[1] * _met(x.field, y.field, units, run.batch.size)
+        meeting = 4 * shares[0] * shares[1] * _met(x, y, units, run.batch)
     return Moments(mean, q, d, spread.plus(run.noises.fresh(max(meeting, 0.0) / units)), field=field)
 
 
-def _met(x: Field, y: Field, units: float, examples: int) -> float:
+def _met(x: Moments, y: Moments, units: float, batch: Batch) -> float:
     """Return the mean over pairs of examples and positions of the product of both terms' products.
 
     What these vary by about their means they have in common, but for what their units add: a branch keeps the angles of
     what it is given.
     """
+    assert x.field is not None
+    assert y.field is not None
+    f, g = x.field, y.field
+    left = f.varied - blur_of(x, units, batch), g.varied - blur_of(y, units, batch)
     own, other = (
-        (1 - a) * (1 - b) + np.sqrt(_beside(x, a, units) * _beside(y, b, units))
-        for a, b in ((x.within, y.within), (x.across, y.across))
+        (1 - a) * (1 - b) + np.sqrt(_beside(left[0], a) * _beside(left[1], b))
+        for a, b in ((f.within, g.within), (f.across, g.across))
     )
-    return float((x.weights * x.averaged((own, other), examples)).sum())
+    return float((f.weights * f.averaged((own, other), batch.size)).sum())
 
 
-def _beside(field: Field, gap: Array, units: float) -> Array:
-    """Return by how much products at these lags vary: beside what so many units add.
-
-    A place with itself has at most what is left.
-    """
-    return np.asarray(np.clip(field.varied - 1 / units, 0.0, 1 - (1 - gap) ** 2))
+def _beside(varied: float, gap: Array) -> Array:
+    """Return by how much products at these lags vary; a place with itself has at most what is left."""
+    return np.asarray(np.clip(varied, 0.0, 1 - (1 - gap) ** 2))
 
 
 def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

@@ -60,7 +60,8 @@ def _with_noise(run: Interpreter, m: Moments, v: Signal, how: Attention, units: 
     varied, pair = drawn_heads.forward(how.heads, tokens(v.moments, run.batch))
     own, source = averaged(pair, examples), run.sources.get(v.linear) if v.linear is not None else None
     part = before / units - before / max(source.units if source else units, units)
-    noise = run.noises.fresh(varied.variance(examples, units / how.width) + part)
+    drawn = 1 - v.moments.field.given if v.moments.field else 1.0
+    noise = run.noises.fresh(varied.variance(examples, units / how.width, drawn) + part)
     field = m.field.raised_to(own / 2 / max(run.batch.overlap(m), 1e-300), examples)
     return replace(m, spread=m.spread.plus(noise), unit_variance=own, field=field)
 

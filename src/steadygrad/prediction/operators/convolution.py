@@ -69,17 +69,29 @@ def _windowed(
     taps = float(share.mean())
     new = tuple(out[2:])
     met = _in_common(places, kernel, new, how, transposed)
-    varied = strided(_left_in_windows(field, kernel, how["dilation"]), how["stride"], new, transposed)
+    varied, lengths = (
+        strided(_left_in_windows(field, by_lag, kernel, how["dilation"]), how["stride"], new, transposed)
+        for by_lag in (field.varying, field.by_lag)
+    )
     kept = float(varied.flat[0]) / field.varied if field.varied > 0 else 1.0
     gaps = (strided(gap, how["stride"], new, transposed) for gap in (field.within, field.across))
     within, across = (1 - met * (1 - gap) for gap in gaps)
-    found = Field(share / max(taps, 1e-300), within, across, varied, given=field.given)
+    means = _window_sums(field.along_the_mean, kernel, out, how, transposed)
+    found = Field(
+        share / max(taps, 1e-300),
+        within,
+        across,
+        varied,
+        given=field.given,
+        lengths=lengths,
+        means=means / max(float(means.mean()), 1e-300),
+    )
     return replace(m, field=found, excess=m.excess * kept), taps
 
 
-def _left_in_windows(field: Field, kernel: torch.Size, dilation: list[int]) -> Array:
+def _left_in_windows(field: Field, by_lag: Array, kernel: torch.Size, dilation: list[int]) -> Array:
     """Return, by lag, what a sum over windows leaves of how products vary: a mean over pairs of their places."""
-    return along(field.varying, [_triangle(*axis) for axis in zip(field.sizes, kernel[2:], dilation, strict=True)])
+    return along(by_lag, [_triangle(*axis) for axis in zip(field.sizes, kernel[2:], dilation, strict=True)])
 
 
 @lru_cache(maxsize=256)

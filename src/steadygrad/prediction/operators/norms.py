@@ -67,6 +67,7 @@ def _normalized(
     units: int,
     field: Field | None,
     sphere: float,
+    lopsided: float = 0.0,
 ) -> Signal:
     """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift.
 
@@ -78,7 +79,17 @@ def _normalized(
     if field is not None:
         field = field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300))
     source = Source(
-        np.full(r, shift), std, gap, units, CERTAIN, CERTAIN, own_variance=0.0, settled=2, field=field, sphere=sphere
+        np.full(r, shift),
+        std,
+        gap,
+        units,
+        CERTAIN,
+        CERTAIN,
+        0.0,
+        settled=2,
+        field=field,
+        sphere=sphere,
+        lopsided=lopsided,
     )
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
@@ -160,11 +171,13 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     square = batch.centred_square(m.d)
     own = np.sqrt(np.maximum(1 + (square - square.mean()) / variance, 0.0))
     units, field = features(call.out[0], dims, batch.size), field_of(m, sizes(dims))
+    lopsided = 0.0
     if field is not None:
-        field = field.of_one(units, batch.size).centred(variance / max(float(m.q.mean()), 1e-300))
+        field, share = field.of_one(units, batch.size), variance / max(float(m.q.mean()), 1e-300)
+        field, lopsided = field.centred(share), field.lopsided(share, batch.size)
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
     affine = _damped(affine, variance, call.args[7])
-    whole = _normalized(run, x, own, m.d / variance, affine, units, field, free)
+    whole = _normalized(run, x, own, m.d / variance, affine, units, field, free, lopsided)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     if field is None:
         return _with_statistics(run, whole, variance * _inverse_share(run, x), call.args[7], m.spread)

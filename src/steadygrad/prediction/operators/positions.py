@@ -162,7 +162,7 @@ def _left(field: Field | None, kept: tuple[int, ...], new: int) -> float:
     Positions that are no more are summed over, features that become positions, independent ones, no longer are.
     """
     gone = tuple(i for i in range(len(field.sizes)) if i not in kept) if field else ()
-    return new * (_ratio(float(field.left_over(gone).flat[0]), field.varied) if field and gone else 1.0)
+    return new * (_ratio(float(field.left_over(gone, field.varying).flat[0]), field.varied) if field and gone else 1.0)
 
 
 def _ratio(above: float, below: float) -> float:
@@ -185,9 +185,9 @@ def field_of(m: Moments, positions: tuple[int, ...]) -> Field | None:
     return fields.white(positions, alone, alone, apart_here(m), min(_beyond(m) * math.prod(positions), 1.0))
 
 
-def nowhere(here: float) -> Field:
-    """Return the field of one position, at which two examples differ by this much."""
-    return Field(np.ones(()), np.zeros(()), np.full((), here))
+def nowhere(here: float, beyond: float = 0.0) -> Field:
+    """Return the field of one position, at which two examples differ, and their products vary, by this much."""
+    return Field(np.ones(()), np.zeros(()), np.full((), here), beyond)
 
 
 def spread_alone(m: Moments) -> float:
@@ -316,7 +316,7 @@ def spread_out(run: Interpreter, tensor: torch.Tensor, value: Value) -> Value:
     if not extra:
         return value
     m = value.moments
-    start = field_of(m, sizes(dims)) or nowhere(apart_here(m))
+    start = field_of(m, sizes(dims)) or nowhere(apart_here(m), _beyond(m))
     m = replace(m, field=start.widened(extra, 0.0, apart_here(m)))
     return replace(value, moments=m, wave=None, base=m if value.base is not None else None)
 

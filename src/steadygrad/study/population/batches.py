@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -32,11 +32,11 @@ class Batches:
         self.size = min(points[0].batch_size or available, available)
         self._whole = self.size == available
         self._generators = [torch.Generator().manual_seed(ORDER_STREAM + point.seed) for point in points]
-        self._order = torch.empty(self._count, 0, dtype=torch.long)
-        self._at = 0
+        self._orders: Iterator[Tensor] = iter(())
         self._everything = everything(data, self._count) if self._whole else None
         shape = (self._count, self.size)
         self._x, self._y = (part.new_empty(*shape, part.shape[1]) for part in (data.inputs, data.targets))
+        self._x_rows, self._y_rows = self._x.flatten(0, 1), self._y.flatten(0, 1)
         self._targets = data.targets.new_empty(self._count, data.targets.shape[1], self.size)
 
     @property
@@ -48,18 +48,21 @@ class Batches:
         """Return the next batch of every network, in tensors that the next call overwrites."""
         if self._everything is not None:
             return self._everything
-        if self._at + self.size > self._order.shape[1]:
-            self._order, self._at = self._new_epoch(), 0
-        index = self._order[:, self._at : self._at + self.size].reshape(-1)
-        self._at += self.size
-        torch.index_select(self._data.inputs, 0, index, out=self._x.view(len(index), -1))
-        torch.index_select(self._data.targets, 0, index, out=self._y.view(len(index), -1))
+        index = next(self._orders, None)
+        if index is None:
+            self._orders = iter(self._new_epoch())
+            index = next(self._orders)
+        torch.index_select(self._data.inputs, 0, index, out=self._x_rows)
+        torch.index_select(self._data.targets, 0, index, out=self._y_rows)
         return self._x, self._targets.copy_(self._y.mT)
 
-    def _new_epoch(self) -> Tensor:
+    def _new_epoch(self) -> tuple[Tensor, ...]:
+        """Return which examples each batch of an epoch holds, network after network."""
         available = len(self._data.inputs)
         orders = torch.stack([torch.randperm(available, generator=g) for g in self._generators])
-        return orders.to(self._data.inputs.device)
+        batches = orders[:, : available // self.size * self.size].unflatten(1, (-1, self.size)).transpose(0, 1)
+        made: tuple[Tensor, ...] = batches.flatten(1).to(self._data.inputs.device).unbind(0)
+        return made
 
 
 def everything(data: Data, count: int, *, test: bool = False, at_most: int | None = None) -> tuple[Tensor, Tensor]:

@@ -10,19 +10,32 @@ from torch import Tensor
 
 from steadygrad.study.point import Point
 
+from .products import squares
+
 # What torch.nn.utils.clip_grad_norm_ adds to the norm.
 _EPSILON = 1e-6
 
 
-def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
-    """Return each network's Euclidean norm over all its gradients, [networks].
+class Norms:
+    """Each network's Euclidean norm over all its gradients.
 
-    >>> gradient_norms([torch.full((3, 2, 2, 2), 2.0)])
+    Args:
+        gradients: blocks [layers, networks, rows, columns]; read anew at each call.
+
+    >>> Norms([torch.full((3, 2, 2, 2), 2.0)])()
     tensor([6.9282, 6.9282])
     """
-    layers = [torch.linalg.vector_norm(g.flatten(2), dim=2) for g in gradients]
-    norms: Tensor = torch.linalg.vector_norm(torch.cat(layers), dim=0)
-    return norms
+
+    def __init__(self, gradients: Sequence[Tensor]) -> None:
+        self._squares = gradients[0].new_empty(sum(len(g) for g in gradients), gradients[0].shape[1])
+        parts = self._squares.split([len(g) for g in gradients])
+        self._square = [squares(g, part) for g, part in zip(gradients, parts, strict=True)]
+
+    def __call__(self) -> Tensor:
+        """Return the norms, [networks]."""
+        for square in self._square:
+            square()
+        return self._squares.sum(0).sqrt_()
 
 
 class Clipper:

@@ -61,8 +61,8 @@ class Curve:
         return active
 
     def _all_go_on(self, loss: Tensor, norms: Tensor) -> bool:
-        """Whether one sum says that all is finite; once it does not, each network is looked at for good."""
-        self._one_by_one = self._one_by_one or not torch.isfinite(loss.sum() + norms.sum())
+        """Whether one product says that all is finite; once it does not, each network is looked at for good."""
+        self._one_by_one = self._one_by_one or not math.isfinite(torch.dot(loss, norms))
         return not self._one_by_one
 
     def count_clipped(self, clipped: Tensor, active: Tensor | None) -> None:

@@ -14,7 +14,7 @@ from steadygrad.study.point import Point
 
 from .activations import phi
 from .batches import Batches
-from .clipping import Clipper, gradient_norms
+from .clipping import Clipper, Norms
 from .curve import Curve
 from .draw import draw
 from .evaluate import evaluate
@@ -88,6 +88,8 @@ class Population:
         self._start = self._signals()
         self._batches = Batches(points, self._data)
         self._network = Network(self.parameters, self._phi, self._slope, self._batches.x)
+        self._gradients = self._network.gradients.blocks
+        self._norms = Norms(self._gradients)
         self._optimizer = optimizer(self.parameters.blocks, points)
         self._clipper = Clipper(points, self._slope)
         self._curve = Curve(points, device)
@@ -98,14 +100,14 @@ class Population:
         """Let every network take a step; return whether any is left that trains."""
         _, targets = self._batches.next()
         loss = self._loss(self._network.forward(), targets)
-        gradients = self._network.backward().blocks
-        norms = gradient_norms(gradients)
+        self._network.backward()
+        norms = self._norms()
         active = self._curve.see(loss, norms)
-        clipped = self._clipper.clip_(gradients, norms)
+        clipped = self._clipper.clip_(self._gradients, norms)
         if clipped is not None:
             self._curve.count_clipped(clipped, active)
         with held([*self.parameters.blocks, *self._optimizer.state], active):
-            self._optimizer.step(gradients)
+            self._optimizer.step(self._gradients)
         return self._curve.any_left()
 
     @_quietly

@@ -24,11 +24,9 @@ def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
     >>> cross_entropy_(z, torch.eye(4)[:, :2].expand(1, 4, 2)), z[0, 0]
     (tensor([1.3863]), tensor([-0.3750,  0.1250]))
     """
-    at_target = (logits * targets).sum(1)
-    top = logits.amax(1, keepdim=True)
-    total = logits.sub_(top).exp_().sum(1, keepdim=True)
-    loss = ((total.log() + top).squeeze(1) - at_target).mean(1)
-    logits.div_(total).sub_(targets).div_(logits.shape[2])
+    log_p = torch.log_softmax(logits, 1)
+    loss = torch.mul(log_p, targets, out=logits).sum((1, 2)).div_(-logits.shape[2])
+    torch.exp(log_p, out=logits).sub_(targets).div_(logits.shape[2])
     return loss
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from .activations import Phi
 from .parameters import Parameters
-from .products import product
+from .products import product, row_sums
 
-# What looks at a layer: its index and its output, or the gradient with respect to it, [networks, examples, units].
+# What looks at a layer: its index and its output, or the gradient with respect to it, [networks, units, examples].
 Look = Callable[[int, Tensor], object]
 
 
@@ -19,7 +19,9 @@ class Network:
     """Networks of one shape on batches of one size.
 
     Every product is one batched matrix product over all networks; autograd is not involved. Views and products are made
-    once: at width 16 making them anew at each step takes as long as the arithmetic.
+    once: at width 16 making them anew at each step takes as long as the arithmetic. Examples come last in all that
+    passes: with weights as torch keeps them, each product then reads its matrices along rows that are whole vectors,
+    apart from the gradient of a weight, which is summed over examples.
 
     Args:
         parameters: of all networks; read anew at each call, so that they may change in place.
@@ -31,37 +33,45 @@ class Network:
 
     def __init__(self, parameters: Parameters, phi: Phi, slope: Tensor, x: Tensor, *, backward: bool = True) -> None:
         self.parameters, self.phi = parameters, phi
-        depth, count, _, width = parameters.bias.shape
-        shape = (count, x.shape[1], width)
+        depth, count, width, _ = parameters.bias.shape
+        shape = (count, width, x.shape[1])
         self._z = _buffers(x, depth, shape, all_kept=backward)
         self._h = self._z if phi.from_output else _buffers(x, depth, shape, all_kept=backward)
-        self.logits = x.new_zeros((count, parameters.last.shape[3], x.shape[1]))
+        self.logits = x.new_zeros((count, parameters.last.shape[2], x.shape[1]))
         self._biases = parameters.bias.unbind(0)
         self._slopes = parameters.slope.unbind(0) if phi.trained_slope else (slope,) * depth
-        below, weights = [x, *self._h], self.parameters.weights()
-        self._forward = [product(below[i], weights[i], self._z[i]) for i in range(depth)]
-        self._to_logits = product(weights[-1].mT, self._h[-1].mT, self.logits)
+        hidden = parameters.hidden.unbind(0)
+        self._forward = [
+            product(parameters.first[0].mT, x.mT, self._z[0]),
+            *(product(hidden[i], self._h[i], self._z[i + 1]) for i in range(depth - 1)),
+        ]
+        self._to_logits = product(parameters.last[0], self._h[-1], self.logits)
         if backward:
-            self._prepare_backward(below)
+            self._prepare_backward(x)
 
-    def _prepare_backward(self, below: Sequence[Tensor]) -> None:
-        self.gradients = self.parameters.like()
-        self._bias_gradients = self.gradients.bias.unbind(0)
-        weights, gradients, depth = self.parameters.weights(), self.gradients.weights(), len(self._z)
+    def _prepare_backward(self, x: Tensor) -> None:
+        self.gradients = to = self.parameters.like()
+        depth = len(self._z)
         pair = [torch.zeros_like(self._z[0]) for _ in range(2)]
         # The gradient goes from one buffer to the other and back.
-        delta = [pair[(depth - 1 - i) % 2] for i in range(depth)]
-        self._layer_delta = delta
-        self._from_logits = product(self.logits.mT, weights[-1].mT, delta[-1])
-        self._last_gradient = product(self._h[-1].mT, self.logits.mT, gradients[-1])
-        self._weight_gradients = [product(below[i].mT, delta[i], gradients[i]) for i in range(depth)]
-        self._back = [product(delta[i], weights[i].mT, delta[i - 1]) for i in range(1, depth)]
+        self._delta = delta = [pair[(depth - 1 - i) % 2] for i in range(depth)]
+        turned = x.new_zeros(self._z[0].mT.shape)
+        self._last_gradient = product(self.logits, self._h[-1].mT, to.last[0], turned=turned)
+        self._last_bias_gradient = row_sums(self.logits, to.last_bias[0])
+        self._from_logits = product(self.parameters.last[0].mT, self.logits, delta[-1])
+        self._weight_gradients = [
+            product(x.mT, delta[0].mT, to.first[0]),
+            *(product(delta[i], self._h[i - 1].mT, to.hidden[i - 1], turned=turned) for i in range(1, depth)),
+        ]
+        self._bias_gradients = [row_sums(delta[i], to.bias[i]) for i in range(depth)]
+        hidden = self.parameters.hidden.unbind(0)
+        self._back = [product(hidden[i - 1].mT, delta[i], delta[i - 1]) for i in range(1, depth)]
 
     def forward(self, look: Look | None = None) -> Tensor:
         """Return the logits [networks, outputs, examples], in a buffer that the next call overwrites.
 
         Args:
-            look: is shown the output of each Linear; that of the last one transposed, as the logits are.
+            look: is shown the output of each Linear.
         """
         for layer, (multiply, z, out) in enumerate(zip(self._forward, self._z, self._h, strict=True)):
             multiply()
@@ -72,7 +82,7 @@ class Network:
         self._to_logits()
         self.logits.add_(self.parameters.last_bias[0])
         if look is not None:
-            look(len(self._z), self.logits.mT)
+            look(len(self._z), self.logits)
         return self.logits
 
     def backward(self, look: Look | None = None) -> Parameters:
@@ -84,17 +94,16 @@ class Network:
             look: is shown the gradient with respect to the output of each Linear, the last first.
         """
         if look is not None:
-            look(len(self._z), self.logits.mT)
+            look(len(self._z), self.logits)
         self._last_gradient()
-        torch.sum(self.logits, 2, keepdim=True, out=self.gradients.last_bias[0])
+        self._last_bias_gradient()
         self._from_logits()
         for layer in reversed(range(len(self._z))):
-            delta = self._layer_delta[layer]
-            self._through_activation(layer, delta)
+            self._through_activation(layer, self._delta[layer])
             if look is not None:
-                look(layer, delta)
+                look(layer, self._delta[layer])
             self._weight_gradients[layer]()
-            torch.sum(delta, 1, keepdim=True, out=self._bias_gradients[layer])
+            self._bias_gradients[layer]()
             if layer:
                 self._back[layer - 1]()
         return self.gradients
@@ -110,7 +119,7 @@ class Network:
         return self._h
 
     def slope_is_zero(self, layer: int) -> Tensor:
-        """Return where phi' is 0 at the last call's pre-activations, [networks, examples, units]."""
+        """Return where phi' is 0 at the last call's pre-activations, [networks, units, examples]."""
         ones = torch.ones_like(self._z[layer])
         self.phi.backward(ones, self._z[layer], self._h[layer], self._slopes[layer])
         return ones == 0

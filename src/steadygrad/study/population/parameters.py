@@ -6,7 +6,7 @@ contiguous, which batched matrix products need of what they write.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,13 +17,16 @@ from .draw import Drawn
 
 @dataclass(frozen=True)
 class Parameters:
-    """Weights [fan_in, fan_out], hidden biases [1, width], last biases [outputs, 1], slopes [1, 1] of a PReLU.
+    """Weights and biases [fan_out, 1] of every Linear, slopes [1, 1] of a PReLU.
+
+    Weights are [fan_out, fan_in], as torch keeps them, apart from the first: the other way around it fits the examples
+    as they lie in the data, row by row.
 
     Attributes:
         first: [1, networks, inputs, width].
         hidden: [depth - 1, networks, width, width].
-        last: [1, networks, width, outputs].
-        bias: [depth, networks, 1, width].
+        last: [1, networks, outputs, width].
+        bias: [depth, networks, width, 1].
         last_bias: [1, networks, outputs, 1].
         slope: [depth, networks, 1, 1], or [0, networks, 1, 1] where none is trained.
     """
@@ -50,8 +53,8 @@ class Parameters:
         return Parameters(*(torch.zeros_like(b) for b in self._fields()))
 
     def weights(self) -> list[Tensor]:
-        """Return the weight of each Linear, [networks, fan_in, fan_out]."""
-        return [self.first[0], *self.hidden.unbind(0), self.last[0]]
+        """Return the weight of each Linear, [networks, fan_out, fan_in]."""
+        return [self.first[0].mT, *self.hidden.unbind(0), self.last[0]]
 
     def select(self, networks: Sequence[int]) -> Parameters:
         """Return a copy of these networks alone."""
@@ -60,9 +63,8 @@ class Parameters:
 
     def network(self, index: int) -> list[Drawn]:
         """Return the layers of one network as torch keeps them."""
-        biases = [*self.bias[:, index, 0].unbind(0), self.last_bias[0, index, :, 0]]
-        weights = [w[index].t() for w in self.weights()]
-        return [Drawn(w, b) for w, b in zip(weights, biases, strict=True)]
+        biases = [*self.bias[:, index, :, 0].unbind(0), self.last_bias[0, index, :, 0]]
+        return [Drawn(w[index], b) for w, b in zip(self.weights(), biases, strict=True)]
 
     def _fields(self) -> list[Tensor]:
         return [self.first, self.hidden, self.last, self.bias, self.last_bias, self.slope]
@@ -76,24 +78,24 @@ def stack(networks: Sequence[Sequence[Drawn]], *, slopes: Sequence[float] | None
         slopes: of each network's PReLUs; None where no slope is trained.
         device: where they shall lie.
     """
-    depth, count, dtype = len(networks[0]) - 1, len(networks), networks[0][0].weight.dtype
+    depth, count = len(networks[0]) - 1, len(networks)
+    first, last = networks[0][0].weight, networks[0][-1].weight
+    (width, inputs), outputs = first.shape, len(last)
 
-    def block(layers: range, part: int, shape: tuple[int, int]) -> Tensor:
-        out = torch.empty(len(layers), count, *shape, dtype=dtype)
+    def block(layers: Sequence[int], shape: tuple[int, int], part: Callable[[Drawn], Tensor]) -> Tensor:
+        out = first.new_empty(len(layers), count, *shape)
         for i, layer in enumerate(layers):
             for k, network in enumerate(networks):
-                out[i, k] = network[layer][part].t().reshape(shape) if part == 0 else network[layer][1].view(shape)
+                out[i, k] = part(network[layer])
         return out.to(device)
 
-    inputs, width = networks[0][0].weight.shape[::-1]
-    outputs = networks[0][-1].weight.shape[0]
     trained = depth if slopes is not None else 0
-    slope = torch.tensor(slopes or [0.0] * count, dtype=dtype, device=device).view(1, count, 1, 1)
+    slope = first.new_tensor(slopes or [0.0] * count).to(device).view(1, count, 1, 1)
     return Parameters(
-        first=block(range(1), 0, (inputs, width)),
-        hidden=block(range(1, depth), 0, (width, width)),
-        last=block(range(depth, depth + 1), 0, (width, outputs)),
-        bias=block(range(depth), 1, (1, width)),
-        last_bias=block(range(depth, depth + 1), 1, (outputs, 1)),
+        first=block([0], (inputs, width), lambda drawn: drawn.weight.t()),
+        hidden=block(range(1, depth), (width, width), lambda drawn: drawn.weight),
+        last=block([depth], (outputs, width), lambda drawn: drawn.weight),
+        bias=block(range(depth), (width, 1), lambda drawn: drawn.bias.unsqueeze(1)),
+        last_bias=block([depth], (outputs, 1), lambda drawn: drawn.bias.unsqueeze(1)),
         slope=slope.repeat(trained, 1, 1, 1),
     )

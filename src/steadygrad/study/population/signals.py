@@ -36,7 +36,7 @@ def signals(parameters: Parameters, phi: Phi, slope: Tensor, loss: LossAndGradie
 
     def look(_: int, z: Tensor) -> None:
         q.append(_second(z))
-        signal.append(z.var(1, correction=1).mean(1) if z.shape[1] > 1 else torch.zeros_like(z[:, 0, 0]))
+        signal.append(z.var(2, correction=1).mean(1) if z.shape[2] > 1 else torch.zeros_like(z[:, 0, 0]))
 
     logits = network.forward(look)
     dead = [_dead(network, layer) for layer in range(len(network.outputs()))]
@@ -56,4 +56,4 @@ def _second(z: Tensor) -> Tensor:
 
 def _dead(network: Network, layer: int) -> Tensor:
     nothing = (network.outputs()[layer] == 0) & network.slope_is_zero(layer)
-    return nothing.all(1).double().mean(1)
+    return nothing.all(2).double().mean(1)
