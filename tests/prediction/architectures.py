@@ -216,7 +216,7 @@ def _log(tensor):
 # table, laid beside it: the gradient's band a fifth as wide as the draws. So sums and parts laid side by side are drawn
 # with layer and RMS norms alone, and with functions that have a slope at zero.
 # Tables that are heads too: q 0.2 low, as tokens that are seen meet their own rows.
-# Pools that leave one pixel: the rule fails going backward, and says so.
+# Pools that leave one pixel: a mean of ELU 0.09 low, and of the largest 75% of the gradients in the band.
 ACTIVATIONS = sorted({*MODULES, *FUNCTIONS})
 OF_IMAGES = ["relu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu", "tanh"]
 CUBIC = ("tanhshrink", "hardshrink", "softshrink", "square")

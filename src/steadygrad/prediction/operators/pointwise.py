@@ -23,7 +23,21 @@ from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Signal, Unknown, Value, worst
+from steadygrad.prediction.values import (
+    Concrete,
+    Draws,
+    Fill,
+    Level,
+    Moments,
+    ParameterGradient,
+    Residue,
+    ScoreGradient,
+    Scores,
+    Signal,
+    Unknown,
+    Value,
+    worst,
+)
 
 from .levels import levelled
 from .parameters import are_fills, of_fills
@@ -207,9 +221,21 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
     return Signal(moments, wave, base, ancestors, linear, mark)
 
 
+KINDS: dict[type, str] = {
+    Scores: "products of two signals",
+    ScoreGradient: "the gradient of such products",
+    Level: "a level",
+    Residue: "what goes back through a level",
+    ParameterGradient: "the gradient of a parameter",
+}
+
+
 def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Run the operator on every draw; a signal, or a parameter, among its arguments is drawn first."""
     known = {id(t): (t, run.value(t)) for t in call.tensors}
+    other = next((v for _, v in known.values() if not isinstance(v, Draws | Signal | Fill | Concrete)), None)
+    if other is not None:
+        return run.lost(f"{call.name} of {KINDS.get(type(other), 'something')} that cannot be sampled")
     moving = {key: (t, v) for key, (t, v) in known.items() if isinstance(v, Draws | Signal) or _is_drawn(v)}
     if not moving:
         return Concrete(call.substituted(lambda t: numbers(run.value(t), t)))
