@@ -262,9 +262,14 @@ def ray_overhead() -> None:
     from steadygrad.study.population.lockstep import train
     from steadygrad.study.runners.on_ray import OnRay
 
-    one = replace(point(32), steps=50)
-    took = [sum(outcome.seconds for outcome in train([replace(one, seed=s) for s in range(8)])) for _ in range(3)]
-    one = replace(one, steps=int(50 * RAY_TASK_SECONDS / min(took)))
+    def seconds(steps: int) -> float:
+        task = [replace(point(32), steps=steps, seed=seed) for seed in range(8)]
+        return min(sum(outcome.seconds for outcome in train(task)) for _ in range(3))
+
+    few, many = 50, 1000
+    before = seconds(few)
+    a_step = (seconds(many) - before) / (many - few)
+    one = replace(point(32), steps=few + int((RAY_TASK_SECONDS - before) / a_step))
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     runner = OnRay("local")
     list(runner([[replace(one, steps=1)]]))  # the worker process, and its imports
