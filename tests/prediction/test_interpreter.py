@@ -410,3 +410,25 @@ def test_a_row_that_is_not_read_is_said():
     assert profile.unknown == (
         "module 'angles' gives numbers that are the same for every example, of which no row is read",
     )
+
+
+def test_what_is_taken_from_zeros_in_place_is_the_negative():
+    class Taken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out = torch.zeros_like(x)
+            out -= torch.tanh(x)
+            return out
+
+    profile = predict(lambda: nn.Sequential(nn.Linear(64, 64), Taken(), nn.Linear(64, 4)), (8, 64))
+    plain = predict(lambda: nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 4)), (8, 64))
+    assert not profile.unknown
+    assert (profile["1"].q, profile["0"].grad_q) == pytest.approx((plain["1"].q, plain["0"].grad_q))
+
+
+def test_a_loss_without_any_gradient_gives_one_of_zero():
+    """The softmax over one logit is 1 whatever the logit is."""
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+    x, y = torch.randn(32, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(32, dtype=torch.long)
+    profile = predict(model, x, y, loss_fn=nn.CrossEntropyLoss())
+    assert not profile.unknown
+    assert [row.grad_q for row in profile] == [0.0, 0.0, 0.0]

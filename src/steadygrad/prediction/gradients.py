@@ -184,7 +184,8 @@ class _Product:
         if self.plain:
             kept, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
             weight = self.batch.concentration(noises.covariance(self.base.spread, self.base.spread)[1])
-            typical = of_typical(self.batch.distinct_mean(self.base.product) / average(self.base.q), overlap, weight)
+            met = quotient(self.batch.distinct_mean(self.base.product), average(self.base.q))
+            typical = of_typical(met, overlap, weight)
         shared = self.total - self.apart / self.batch.size
         blur = (shared + 1) * (1 - overlap * kept) - kept * blurring(overlap)
         return self.base.excess * agreed + typical * max(blur, 0.0) / self.source.units

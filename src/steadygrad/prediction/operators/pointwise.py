@@ -160,6 +160,8 @@ def _on_nodes(
 ) -> Value | tuple[Value, ...]:
     writes = call.operator._schema.is_mutable
     shape = source.nodes.shape if source is not None and call.operator.overloadpacket in BY_GRADIENT else (1, 1)
+    if writes:  # what is written to holds the outcome, on all nodes
+        shape = np.broadcast_shapes(*(np.shape(_node_values(v)) for v in values.values()))
     out = call.substituted(lambda t: _broadcast(_on_its_nodes(values[id(t)], t.dtype, writes), shape))
     outs = out if isinstance(out, list | tuple) else (out,)
     if not all(_is_finite_within_reach(o) for o in outs):
