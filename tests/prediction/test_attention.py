@@ -155,7 +155,7 @@ class Disentangled(Attend):
 
 
 def test_signals_that_are_added_to_scores_steepen_the_weights():
-    """The median of 60 draws of what comes out within 0.1; without them it is 0.6 off. Going back it is not followed."""
+    """The median of 60 draws of what comes out within 0.1; without them it is 0.6 off. Going back is not followed."""
     profile = predict(Disentangled, STEPS)
     at = [row.path for row in profile].index("out")
     real = np.log([draw(Disentangled, STEPS, seed)[at][0] for seed in range(60)])

@@ -128,8 +128,8 @@ def collisions(keys: Array, s: float) -> Array:
 class Attention:
     """Queries and keys as they meet: their moments, the width of a head, and what multiplies their product.
 
-    `kept` is the share of weights that dropout leaves; `added` the variance over keys of what is added to logits, such as
-    a bias by distance, of each query its own, and `common` how much of it two examples share.
+    `kept` is the share of weights that dropout leaves; `added` the variance over keys of what is added to logits, such
+    as a bias by distance, of each query its own, and `common` how much of it two examples share.
     """
 
     query: Moments
