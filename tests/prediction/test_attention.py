@@ -140,3 +140,26 @@ def test_even_weights_keep_what_values_have_in_common():
 def test_attention_over_the_examples_is_unknown_and_says_so():
     profile = predict(lambda: nn.TransformerEncoderLayer(64, 4, 128), (8, 16, 64))
     assert "over the examples" in profile.unknown[0] or "queries and keys" in profile.unknown[0]
+
+
+class Disentangled(Attend):
+    """What queries have of positions is added to what they have of keys."""
+
+    def __init__(self):
+        super().__init__("disentangled")
+        self.of_position = nn.Linear(16, 16, bias=False)
+        nn.init.normal_(self.of_position.weight, std=0.5)
+
+    def attend(self, q, k, v):
+        return (q @ k.transpose(-2, -1) / 4 + self.of_position(q)).softmax(-1) @ v
+
+
+def test_signals_that_are_added_to_scores_steepen_the_weights():
+    """The median of 60 draws of what comes out within 0.1; without them it is 0.6 off. Going back is not followed."""
+    profile = predict(Disentangled, STEPS)
+    at = [row.path for row in profile].index("out")
+    real = np.log([draw(Disentangled, STEPS, seed)[at][0] for seed in range(60)])
+    assert abs(np.log(profile["out"].q) - np.median(real)) < 0.1
+    plain = predict(functools.partial(Attend, "written out"), STEPS)["out"].q
+    assert np.median(real) - np.log(plain) > 0.3
+    assert profile.unknown

@@ -128,8 +128,8 @@ def collisions(keys: Array, s: float) -> Array:
 class Attention:
     """Queries and keys as they meet: their moments, the width of a head, and what multiplies their product.
 
-    `kept` is the share of weights that dropout leaves; `added` the variance over keys of what is added to all examples'
-    logits, such as a bias by distance: of each query its own.
+    `kept` is the share of weights that dropout leaves; `added` the variance over keys of what is added to logits, such
+    as a bias by distance, of each query its own, and `common` how much of it two examples share.
     """
 
     query: Moments
@@ -139,6 +139,7 @@ class Attention:
     scale: float = 1.0
     kept: float = 1.0
     added: float = 0.0
+    common: float = 0.0
 
     @property
     def variance(self) -> float:
@@ -173,7 +174,7 @@ class Attention:
         """Return E[sum p p'] of one query in two examples, [queries]."""
         own, other = apart(self.key)
         here = max(other - _here(self.key), 0.0) / own if own > 0 else 0.0
-        return self.shared((1 - _here(self.query)) * here, self.added)
+        return self.shared((1 - _here(self.query)) * here, self.common)
 
     def forward(self, value: Moments, batch: Batch) -> Moments:
         """Return the moments of the weighted means of values, over the positions of the queries."""

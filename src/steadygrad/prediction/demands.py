@@ -92,7 +92,7 @@ class Drawn:
         if key not in self._ranks:
             self.left -= tensor.numel()
             ranks = np.searchsorted(np.cumsum(law.weights), self.generator().random(tensor.numel()))
-            self._ranks[key] = torch.from_numpy(np.minimum(ranks, len(law.weights) - 1).astype(np.int16))
+            self._ranks[key] = torch.from_numpy(np.minimum(ranks, len(law.weights) - 1).astype(np.int32))
         return torch.from_numpy(fill.mean + fill.variance**0.5 * law.values)[self._ranks[key].long()]
 
 

@@ -292,9 +292,10 @@ def _rescored(run: Interpreter, call: Call, value: Scores, tensor: torch.Tensor)
     factor = _factor(run, call)
     if factor is not None and not value.weights:
         return replace(value, how=replace(how, scale=how.scale * factor))
-    added = _added(operator, others)
+    added, common = _added(run, operator, others)
     if added and not value.weights:
-        return replace(value, how=replace(how, added=how.added + added))
+        how = replace(how, added=how.added + added, common=how.common + common)
+        return replace(value, how=how)
     mask = _mask(operator, others)
     if mask is not None and not value.weights:
         return replace(value, how=replace(how, reach=masked(mask, how.reach.queries, how.reach.all_keys)))
@@ -305,10 +306,20 @@ def _rescored(run: Interpreter, call: Call, value: Scores, tensor: torch.Tensor)
     return value if factor == 1.0 else None
 
 
-def _added(operator: Any, others: list[tuple[torch.Tensor, Value]]) -> float:
-    """Return the variance over keys of a parameter that is added to logits; 0 where there is none."""
-    known = others[0][1] if others and operator in (aten.add, aten.add_) else None
-    return known.variance if isinstance(known, Fill) else 0.0
+def _added(run: Interpreter, operator: Any, others: list[tuple[torch.Tensor, Value]]) -> tuple[float, float]:
+    """Return the variance over keys of what is added to logits, and how much of it two examples share; 0 where nothing.
+
+    That is a parameter, the same for all examples, or a signal, such as what queries have of positions.
+    """
+    match others[0][1] if others and operator in (aten.add, aten.add_) else None:
+        case Fill(variance=variance):
+            return variance, variance
+        case Signal(moments=m, base=None):
+            own = float((m.q - m.mean**2).mean())
+            apart = run.batch.distinct_mean(m.d) if len(m.q) > 1 else 0.0
+            return own, max(own - apart, 0.0)
+        case _:
+            return 0.0, 0.0
 
 
 def _factor(run: Interpreter, call: Call) -> float | None:
