@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import polygamma
 from torch import nn
 from torch.nn import functional as F
 
@@ -67,6 +68,13 @@ def test_products_with_independent_matrices_add_up(size):
     (_, gradients), (_, forms, noises) = drawn(size), predicted(size)
     for gradient, form in zip(gradients, forms, strict=True):
         assert noises.of(form)[1] == pytest.approx(gradient.var(), rel=5 * (2 / DRAWS) ** 0.5 + 1 / WIDTH)
+
+
+def test_the_variance_of_a_thousand_layers_is_that_of_each_a_thousand_times(monkeypatch):
+    """log |W^T g|² of one example is a sum of logs of independent χ² of n degrees: ψ'(n/2) each, and one at the end."""
+    monkeypatch.setitem(globals(), "DEPTH", 1000)
+    _, forms, noises = predicted(1)
+    assert noises.of(forms[-1])[1] == pytest.approx(1001 * polygamma(1, WIDTH / 2), rel=0.01)
 
 
 CLASSES, LAYERS, UNITS, EXAMPLES, MANY = 10, 10, 64, 32, 4000

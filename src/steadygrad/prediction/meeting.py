@@ -8,6 +8,7 @@ that factor's own layer, not with that of W, which lies in front of it. So each 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -99,12 +100,8 @@ class Meeting:
         known, own = noises.covariance(form, form)
         new, single = max(sum_.variance - known, 0.0), max(sum_.apart - own, 0.0)
         fresh, apart = noises.fresh(new).centred, noises.own(single)
-        met, met_alone = noises.covariance(shared, shared)[0], noises.covariance(alone, alone)[1]
-        spent, spent_alone = self.spent, self.spent_alone
-        if new > 0:
-            spent = spent.plus(fresh.scaled(-sum_.share * met / new))
-        if single > 0:
-            spent_alone = spent_alone.plus(apart.scaled(-sum_.share_alone * met_alone / single))
+        spent = _spent(self.spent, shared, sum_.share, form, fresh, 0, noises)
+        spent_alone = _spent(self.spent_alone, alone, sum_.share_alone, form, apart, 1, noises)
         whole = Spread(form.plus(fresh).plus(apart).weights, log_mean(sum_.variance))
         return whole, replace(self, spent=spent, spent_alone=spent_alone)
 
@@ -125,6 +122,25 @@ class Sum:
     share_alone: float
     known: Spread = CERTAIN
     known_alone: Spread = CERTAIN
+
+
+def _spent(
+    spent: Spread, shared: Spread, share: float, form: Spread, fresh: Spread, which: int, noises: Noises
+) -> Spread:
+    """Return what is taken of noises, with what makes the next sum independent of this one, of noise `form` + `fresh`.
+
+    It is taken of the new noise, so that what is shared with the forward pass stays. Where next to nothing is new that
+    would be more than there is to share: then it is taken of the whole noise, which is the least that will do.
+    """
+    new, met = noises.covariance(fresh, fresh)[which], noises.covariance(shared, shared)[which]
+    if new <= 0:
+        return spent
+    first = shared.plus(spent.scaled(-1.0))
+    if share * met <= math.sqrt(new * max(noises.covariance(first, first)[which], 0.0)):
+        return spent.plus(fresh.scaled(-share * met / new))
+    both = form.plus(fresh)
+    again = noises.covariance(both, shared)[which] / noises.covariance(both, both)[which]
+    return spent.plus(both.scaled(-again))
 
 
 def _within(form: Spread, variance: float, which: int, noises: Noises) -> Spread:
