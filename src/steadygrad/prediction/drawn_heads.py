@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ GROUPS, HEADS = 128, 4  # of tokens, and of heads over each
 SOME = 16  # groups whose products are looked at
 LONGEST, WIDEST = 32, 64  # tokens, and features or entries of a head, that are drawn at most
 EXAMPLES, PLACES = 8, 128  # of a group, at most, and how many tokens these have, if two have no more
+QUERIES, KEYS, VALUES, GRADIENTS, TOKENS, COMING = 1, 2, 3, 4, 5, 6  # seeds, of matrices and of what goes through them
 STEP, KINDS = 0.1, 4  # of correlations within an example that are drawn, and of those across two beside them
 
 
@@ -35,13 +36,10 @@ class Tokens(NamedTuple):
     own: float
     other: float
 
-    def drawn(self, rng: np.random.Generator, count: int) -> Array:
+    def drawn(self, seed: int, count: int) -> Array:
         """Return tokens of some examples, [groups, examples, tokens, features], of unit second moment."""
-        n, own, other = self.dimensions, max(self.own, self.other, 0.0), max(self.other, 0.0)
-        size = (GROUPS, examples(count))
-        shared, ours, each = (
-            rng.standard_normal((*at, n), np.float32) for at in ((GROUPS, 1, 1), (*size, 1), (*size, count))
-        )
+        own, other = max(self.own, self.other, 0.0), max(self.other, 0.0)
+        shared, ours, each = _normals(seed, self.dimensions, count)
         return np.asarray(other**0.5 * shared + (own - other) ** 0.5 * ours + max(1 - own, 0.0) ** 0.5 * each)
 
     @property
@@ -63,6 +61,15 @@ class Tokens(NamedTuple):
         weight = (self.own - below) / STEP
         both = ((1 - weight, below), (weight, above))
         return tuple((w, Tokens(features, own, own * share)) for w, own in both if w > 0)
+
+
+@lru_cache(maxsize=8)
+def _normals(seed: int, n: int, count: int) -> tuple[Any, Any, Any]:
+    """Return normal numbers of groups, of their examples and of the tokens of these."""
+    rng, size = np.random.default_rng(seed), (GROUPS, examples(count))
+    sizes = ((GROUPS, 1, 1), (*size, 1), (*size, count))
+    shared, ours, each = (rng.standard_normal((*at, n), np.float32) for at in sizes)
+    return shared, ours, each
 
 
 def examples(count: int) -> int:
@@ -129,10 +136,9 @@ def _weighed(found: list[tuple[float, Varied]], met: tuple[Tokens, ...]) -> Vari
 
 @lru_cache(maxsize=256)
 def _forward(heads: Heads, tokens: Tokens) -> tuple[Varied, tuple[float, float]]:
-    rng = np.random.default_rng(0)
-    x = tokens.drawn(rng, min(heads.tokens, LONGEST))[:, None]
-    weights, _, _ = _attending(rng, heads, x)
-    values, means = x @ _matrix(rng, x, heads), weights @ x
+    x = tokens.drawn(TOKENS, min(heads.tokens, LONGEST))[:, None]
+    weights, _, _ = _attending(heads, x)
+    values, means = _times(x, VALUES, heads), weights @ x
     varied = _varied(_sizes(weights @ values), _sizes(values), heads)
     alone = means[:SOME].reshape(-1, 1, *means.shape[2:])
     pair = _own_and_other(2 * _products(alone, alone))
@@ -162,10 +168,10 @@ def _products(x: Array, y: Array) -> Array:
 
 @lru_cache(maxsize=256)
 def _backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
-    rng, t = np.random.default_rng(0), min(heads.tokens, LONGEST)
-    x, coming = tokens.drawn(rng, t)[:, None], gradient.drawn(rng, t)[:, None]
-    weights, queries, keys = _attending(rng, heads, x)
-    g, values = coming @ _matrix(rng, coming, heads), x @ _matrix(rng, x, heads)
+    t = min(heads.tokens, LONGEST)
+    x, coming = tokens.drawn(TOKENS, t)[:, None], gradient.drawn(COMING, t)[:, None]
+    weights, queries, keys = _attending(heads, x)
+    g, values = _times(coming, GRADIENTS, heads), _times(x, VALUES, heads)
     inner = g @ _transposed(values)
     scores = weights * (inner - (weights * inner).sum(-1, keepdims=True))
     before = _sizes(g)
@@ -174,9 +180,9 @@ def _backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, V
     return to_queries, to_keys, to_values
 
 
-def _attending(rng: np.random.Generator, heads: Heads, x: Array) -> tuple[Array, Array, Array]:
+def _attending(heads: Heads, x: Array) -> tuple[Array, Array, Array]:
     """Return the heads' weights, queries and keys."""
-    queries, keys = (x @ _matrix(rng, x, heads) for _ in range(2))
+    queries, keys = _times(x, QUERIES, heads), _times(x, KEYS, heads)
     logits = heads.scale * queries @ _transposed(keys)
     if heads.causal:
         logits = np.where(np.tri(logits.shape[-1], dtype=bool), logits, -np.inf)
@@ -188,14 +194,21 @@ def _transposed(x: Array) -> Array:
     return np.asarray(np.swapaxes(x, -1, -2))
 
 
-def _matrix(rng: np.random.Generator, x: Array, heads: Heads) -> Array:
-    """Return a matrix for each head over each group, the same for its examples."""
-    n = x.shape[-1]
-    return np.asarray(rng.standard_normal((GROUPS, HEADS, 1, n, min(heads.width, WIDEST)), np.float32) / n**0.5)
+def _times(x: Array, which: int, heads: Heads) -> Array:
+    """Return the product with a matrix for each head over each group, the same for its examples."""
+    groups, n, width = len(x), x.shape[-1], min(heads.width, WIDEST)
+    found = x.reshape(groups, 1, -1, n) @ _matrices(which, n, width)
+    return found.reshape(groups, HEADS, *x.shape[2:-1], width)
+
+
+@lru_cache(maxsize=8)  # of 8 MB at most; to draw one takes as long as to use it ten times
+def _matrices(which: int, n: int, width: int) -> Array:
+    rng = np.random.default_rng(which)
+    return np.asarray(rng.standard_normal((GROUPS, HEADS, n, width), np.float32) / n**0.5)
 
 
 def _sizes(x: Array) -> Array:
-    return np.asarray((x**2).mean((-2, -1)))
+    return np.asarray(np.vecdot(x, x).mean(-1) / x.shape[-1])
 
 
 def _varied(after: Array, before: Array, heads: Heads) -> Varied:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from functools import lru_cache, reduce
+from functools import cache, lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -382,7 +382,12 @@ def decayed(gaps: Array, masses: Array) -> Array:
     if flat.size <= DIRECT:
         distinct, back = np.unique(flat, return_inverse=True)
         return np.asarray((decay(distinct) @ masses)[back].reshape(gaps.shape))
-    return np.asarray(np.interp(flat, GRID, decay(GRID) @ masses).reshape(gaps.shape))
+    return np.asarray(np.interp(flat, GRID, _decay_on_grid() @ masses).reshape(gaps.shape))
+
+
+@cache
+def _decay_on_grid() -> Array:
+    return decay(GRID)
 
 
 def of_data(values: Array) -> Field:

@@ -95,13 +95,16 @@ class Meeting:
         of the noise that is new in one as much is taken from the next as they would share.
         """
         shared, alone = forms
-        form = sum_.known.plus(_within(shared.scaled(sum_.share), sum_.variance, 0, noises))
-        form = form.plus(sum_.known_alone).plus(_within(alone.scaled(sum_.share_alone), sum_.apart, 1, noises))
+        met, met_alone = noises.covariance(shared, shared)[0], noises.covariance(alone, alone)[1]
+        form = sum_.known.plus(shared.scaled(_within(sum_.share, met, sum_.variance)))
+        form = form.plus(sum_.known_alone).plus(alone.scaled(_within(sum_.share_alone, met_alone, sum_.apart)))
         known, own = noises.covariance(form, form)
         new, single = max(sum_.variance - known, 0.0), max(sum_.apart - own, 0.0)
-        fresh, apart = noises.fresh(new).centred, noises.own(single)
-        spent = _spent(self.spent, shared, sum_.share, form, fresh, 0, noises)
-        spent_alone = _spent(self.spent_alone, alone, sum_.share_alone, form, apart, 1, noises)
+        fresh = noises.fresh(new).centred
+        new = noises.cumulants[-1][0] if new > 0 else 0.0
+        apart = noises.own(single)
+        spent = _spent(self.spent, (shared, sum_.share * met), form, (fresh, new), 0, noises)
+        spent_alone = _spent(self.spent_alone, (alone, sum_.share_alone * met_alone), form, (apart, single), 1, noises)
         whole = Spread(form.plus(fresh).plus(apart).weights, log_mean(sum_.variance))
         return whole, replace(self, spent=spent, spent_alone=spent_alone)
 
@@ -125,25 +128,25 @@ class Sum:
 
 
 def _spent(
-    spent: Spread, shared: Spread, share: float, form: Spread, fresh: Spread, which: int, noises: Noises
+    spent: Spread, shared: tuple[Spread, float], form: Spread, fresh: tuple[Spread, float], which: int, noises: Noises
 ) -> Spread:
     """Return what is taken of noises, with what makes the next sum independent of this one, of noise `form` + `fresh`.
 
-    It is taken of the new noise, so that what is shared with the forward pass stays. Where next to nothing is new that
-    would be more than there is to share: then it is taken of the whole noise, which is the least that will do.
+    `shared`: the form of the next one, and its covariance with this one; `fresh`: with its variance. It is taken of the
+    new noise, so that what is shared with the forward pass stays. Where next to nothing is new that would be more than
+    there is to share: then it is taken of the whole noise, which is the least that will do.
     """
-    new, met = noises.covariance(fresh, fresh)[which], noises.covariance(shared, shared)[which]
-    if new <= 0:
+    (to_come, covariance), (new, variance) = shared, fresh
+    if variance <= 0:
         return spent
-    first = shared.plus(spent.scaled(-1.0))
-    if share * met <= math.sqrt(new * max(noises.covariance(first, first)[which], 0.0)):
-        return spent.plus(fresh.scaled(-share * met / new))
-    both = form.plus(fresh)
-    again = noises.covariance(both, shared)[which] / noises.covariance(both, both)[which]
+    first = to_come.plus(spent.scaled(-1.0))
+    if covariance <= math.sqrt(variance * max(noises.covariance(first, first)[which], 0.0)):
+        return spent.plus(new.scaled(-covariance / variance))
+    both = form.plus(new)
+    again = noises.covariance(both, to_come)[which] / noises.covariance(both, both)[which]
     return spent.plus(both.scaled(-again))
 
 
-def _within(form: Spread, variance: float, which: int, noises: Noises) -> Spread:
-    """Return a form of at most this variance, over draws or that of single examples."""
-    known = noises.covariance(form, form)[which]
-    return form.scaled((max(variance, 0.0) / known) ** 0.5) if known > variance else form
+def _within(share: float, met: float, variance: float) -> float:
+    """Return the share of a form of variance `met` that is at most of this variance."""
+    return share * math.sqrt(max(variance, 0.0) / (share**2 * met)) if share**2 * met > variance else share

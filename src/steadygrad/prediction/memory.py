@@ -73,8 +73,8 @@ class Memory:
         return NOTHING if entry is None else self._known(key, entry, tensor)
 
     def _known(self, key: int, entry: tuple[StorageWeakRef, Value | Patchwork], tensor: torch.Tensor) -> Value:
-        if isinstance(entry[1], Signal) and not covers(tensor):
-            return self._view(key, entry, tensor)
+        if isinstance(entry[1], Signal):
+            return entry[1] if covers(tensor) else self._view(key, entry, tensor)
         return part_of(entry[1], tensor, self.examples)
 
     def _view(self, key: int, entry: tuple[StorageWeakRef, Value | Patchwork], tensor: torch.Tensor) -> Value:
