@@ -59,7 +59,7 @@ _SAYS = {
     "other": "`{name}`{where} takes examples together",
 }
 _FIX = {
-    "softmax": "Name the axis that is meant: softmax(dim=-1).",
+    "softmax": "Name the axis of an example that is meant: softmax(dim=-1) is the last one, softmax(dim=1) the first.",
     "reshape": "Put axes in another order by transpose or permute.",
     "batch_first": "Set batch_first=True, or hand over [time, batch, features].",
     "other": "Look whether the first axis is meant to be the examples' there.",
