@@ -1,17 +1,12 @@
 """Two gloo ranks, under DistributedDataParallel and FSDP2, give the norm and the decisions of a single process."""
 
-import json
-import os
-import socket
-from datetime import timedelta
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from guarded_runs import batches, loss_of, network, poisoned
 from torch import nn
 
+from gloo import two_ranks
 from steadygrad.guard import Guard, Ladder, Spike, clip
 
 KINDS = ("ddp", "ddp-no-sync", "fsdp", "fsdp-mixed")
@@ -86,15 +81,8 @@ def trained(rank, kind, policy):
     return {"seen": seen, "weights": weights(model)}
 
 
-def worker(rank, port, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    try:
-        found = {kind: {policy: trained(rank, kind, policy) for policy in POLICIES} for kind in KINDS}
-        (folder / f"{rank}.json").write_text(json.dumps(found))
-    finally:
-        dist.destroy_process_group()
+def every_kind(rank):
+    return {kind: {policy: trained(rank, kind, policy) for policy in POLICIES} for kind in KINDS}
 
 
 def weights(model):
@@ -103,31 +91,26 @@ def weights(model):
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    mp.spawn(worker, args=(port, folder), nprocs=2)
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+def ranks(tmp_path_factory):
+    return two_ranks(every_kind, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_ranks_see_the_same_bits_and_decide_alike(two_ranks, kind, policy):
-    assert str(two_ranks[0][kind][policy]) == str(two_ranks[1][kind][policy])
+def test_both_ranks_see_the_same_bits_and_decide_alike(ranks, kind, policy):
+    assert str(ranks[0][kind][policy]) == str(ranks[1][kind][policy])
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_norms_decisions_and_weights_are_those_of_a_single_process(two_ranks, kind, policy):
+def test_norms_decisions_and_weights_are_those_of_a_single_process(ranks, kind, policy):
     model = network()
     guard = guarded(model, policy)
     alone = run(guard, model, slice(None))
-    seen = two_ranks[0][kind][policy]["seen"]
+    seen = ranks[0][kind][policy]["seen"]
     assert [v for v, _ in seen] == [v for v, _ in alone]
     assert {v for v, _ in alone} >= {"ACCEPTED", "NONFINITE"}
     assert policy == "rollback" or "SPIKE" in {v for v, _ in alone}
     norms = [(a, b) for (v, a), (_, b) in zip(seen, alone, strict=True) if v == "ACCEPTED"]
     assert [a for a, _ in norms] == pytest.approx([b for _, b in norms], rel=1e-5)
-    assert two_ranks[0][kind][policy]["weights"] == pytest.approx(weights(model), rel=1e-4, abs=1e-5)
+    assert ranks[0][kind][policy]["weights"] == pytest.approx(weights(model), rel=1e-4, abs=1e-5)

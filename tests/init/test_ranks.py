@@ -1,21 +1,15 @@
 """Two gloo ranks under FSDP2 hold the weights of a single process, whatever the mesh cuts."""
 
-import socket
-
 import pytest
 import torch
-import torch.multiprocessing as mp
-from sharded_inits import SCHEMES, network, planned, worker
+from sharded_inits import SCHEMES, every_scheme, network, planned
+
+from gloo import two_ranks
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    mp.spawn(worker, args=(port, folder), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return two_ranks(every_scheme, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
