@@ -86,7 +86,7 @@ class Moments:
         self._found: list[BatchMoments] = []
         self._takers: dict[Any, Callable[[int, torch.Tensor], None]] = {}
         self._sums: dict[tuple[int, torch.dtype], _Sums] = {}
-        self._on_devices: list[tuple[int, torch.Tensor]] = []
+        self._on_devices: dict[int, torch.Tensor] = {}
         # What overflows is looked at again; only here NumPy need not say so.
         self._quiet = copy_context()
         self._quiet.run(np.seterr, all="ignore")
@@ -104,7 +104,7 @@ class Moments:
 
     def _taker(self, tensor: torch.Tensor) -> Callable[[int, torch.Tensor], None]:
         """What looks at tensors of one kind."""
-        if not self.adds_up(tensor):
+        if not self._is_summed(tensor):
             return self._take_on_device
         entries = tensor.numel() // self.batch_size
         kind = entries, torch.float64 if tensor.dtype == torch.float64 else torch.float32
@@ -117,10 +117,13 @@ class Moments:
 
     def _take_on_device(self, place: int, tensor: torch.Tensor) -> None:
         batch_size = self.batch_size if self._has_examples(tensor) else 0
-        self._on_devices.append((place, _exact(_real(tensor.detach()), batch_size)))
+        self._on_devices[place] = _exact(_real(tensor.detach()), batch_size)
 
-    def adds_up(self, x: torch.Tensor) -> bool:
-        """Whether `balanced` will be known of a tensor: of one that has numbers on the CPU."""
+    def adds_up(self, place: int) -> bool:
+        """Whether `balanced` will be known of a tensor that was added: of one that has numbers on the CPU."""
+        return place not in self._on_devices
+
+    def _is_summed(self, x: torch.Tensor) -> bool:
         return self.batch_size > 1 and has_numbers(x) and not x.is_complex() and self._has_examples(x)
 
     def _has_examples(self, x: torch.Tensor) -> bool:
@@ -141,8 +144,8 @@ class Moments:
         return self._found
 
     def _read_devices(self) -> None:
-        for device in {x.device for _, x in self._on_devices}:
-            here = [(place, x) for place, x in self._on_devices if x.device == device]
+        for device in {x.device for x in self._on_devices.values()}:
+            here = [(place, x) for place, x in self._on_devices.items() if x.device == device]
             for (place, _), values in zip(here, torch.stack([x for _, x in here]).tolist(), strict=True):
                 self._found[place] = BatchMoments(*values)
         self._on_devices.clear()

@@ -42,6 +42,24 @@ class Running:
     gradient: int | None = None
 
 
+@dataclass(kw_only=True, eq=False, slots=True)
+class _Watched:
+    """A module, and what is found out about it once: of a lazy one when it was called, and is what it will be."""
+
+    path: str
+    module: nn.Module
+    fans: Mapping[str, Fans] | None = None
+    weighted: bool = False
+    channels_first: bool = False
+    looked_at: bool = False
+
+    def look(self) -> None:
+        """Find it out."""
+        self.looked_at, self.fans = True, _fans(self.module)
+        self.weighted = self.fans is None or bool(self.fans)  # a layer of unknown layout has parameters of its own
+        self.channels_first = isinstance(self.module, _ConvNd)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Composite:
     """One call of a module with children: what it computes between them no row shows."""
@@ -79,7 +97,6 @@ class Calls:
     moments: Moments = field(init=False)
     _known: dict[int, _Known] = field(default_factory=dict)
     _entered: dict[nn.Module, torch.Tensor] = field(default_factory=dict)
-    _fans: dict[nn.Module, Mapping[str, Fans] | None] = field(default_factory=dict)
     _awaited: list[tuple[Running, GradientEdge]] = field(default_factory=list)
     _awaited_entries: int = 0
     _channel_axis: int = -1
@@ -97,9 +114,11 @@ class Calls:
                     continue  # torch lets no hook on it that Python could see
                 if vars(module).get("inplace") or getattr(type(module), "inplace", False):
                     handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
-                handles.append(module.register_forward_hook(partial(self._leave, path), with_kwargs=True))
+                watched = _Watched(path=path, module=module)
                 if not isinstance(module, LazyModuleMixin):
-                    self._fans[module] = _fans(module)
+                    watched.look()
+                leave = partial(self._leave, watched)
+                handles.append(module.register_forward_hook(leave, with_kwargs=True))
             yield
         finally:
             for handle in handles:
@@ -111,47 +130,49 @@ class Calls:
         if x is not None:
             self._entered[module] = x.detach().clone()
 
-    def _leave(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def _leave(
+        self, watched: _Watched, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
         y = output if isinstance(output, torch.Tensor) else first_tensor(output)
         if y is None or _is_transformed(y):
             return
         if not (module._modules and any(child is not None for child in module._modules.values())):
-            self._record(path, module, _given(args, kwargs), y)
+            self._record(watched, _given(args, kwargs), y)
         elif y.is_floating_point() and ((known := self._unwritten(y)) is None or known[3] is None):
             # A sum in double precision is finite where every single precision number in it is.
             total = y.detach().sum(dtype=torch.float64)
-            self.composites.append(Composite(path=path, module=module, total=total, rows_before=len(self.rows)))
+            self.composites.append(Composite(path=watched.path, module=module, total=total, rows_before=len(self.rows)))
 
-    def _record(self, path: str, module: nn.Module, given: torch.Tensor | None, y: torch.Tensor) -> None:
-        if module not in self._fans:
-            self._fans[module] = _fans(module)
-        table = self._fans[module]
-        weighted = table is None or bool(table)  # a layer of unknown layout has parameters of its own
-        if weighted:
-            self._channel_axis = 1 if isinstance(module, _ConvNd) else -1
-        known = self._of(given)
+    def _record(self, watched: _Watched, given: torch.Tensor | None, y: torch.Tensor) -> None:
+        if not watched.looked_at:
+            watched.look()
+        module, known = watched.module, self._of(given)
         x = self._entered.pop(module, given) if self._entered else given
+        place = self.moments.add(y)
         row = Running(
-            path=path,
+            path=watched.path,
             module=module,
-            output=self.moments.add(y),
+            output=place,
             shape=y.shape,
             source=None if known is None else known[3],
-            fans=table,
-            rectified=type(module) is nn.ReLU and self._is_rectified(module, y),
+            fans=watched.fans,
+            rectified=type(module) is nn.ReLU and self._is_rectified(module, y, place),
         )
-        if weighted:
+        if watched.weighted:
+            self._channel_axis = 1 if watched.channels_first else -1
             row.entering = None if x is None else self.entering(x)
         elif x is not None and not row.rectified:
             row.health = unit_health(module, x, self._axis(x))
-        self._known[id(y)] = weakref.ref(y), row.output, _version(y), len(self.rows)
+        self._known[id(y)] = weakref.ref(y), place, _version(y), len(self.rows)
         self.rows.append(row)
         if y.requires_grad:
             self._await(row, y)
 
-    def _is_rectified(self, relu: nn.Module, y: torch.Tensor) -> bool:
+    def _is_rectified(self, relu: nn.Module, y: torch.Tensor, place: int) -> bool:
         """Whether the ReLU makes the output: no other hook than the one that watches has a hand in it."""
-        return y.dim() == 2 and len(relu._forward_hooks) == 1 and len(y) == self.batch_size and self.moments.adds_up(y)
+        return (
+            y.dim() == 2 and len(y) == self.batch_size and len(relu._forward_hooks) == 1 and self.moments.adds_up(place)
+        )
 
     def _await(self, row: Running, y: torch.Tensor) -> None:
         """Look at the gradient when the backward pass has it, or when it has ended."""
@@ -162,7 +183,7 @@ class Calls:
             y.register_hook(partial(self._backward, row))
         else:
             self._awaited_entries += size
-            self._awaited.append((row, get_gradient_edge(y)))
+            self._awaited.append((row, _edge(y)))
 
     @property
     def edges(self) -> list[GradientEdge]:
@@ -227,6 +248,14 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None
 def _is_transformed(x: torch.Tensor) -> bool:
     """Whether it stands for many inside a function transform such as `torch.vmap`: no numbers that could be read."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
+
+
+def _edge(y: torch.Tensor) -> GradientEdge:
+    """Where the gradient of what an operator made is found; of what Python code made torch keeps the graph alive."""
+    node: Any = y.grad_fn
+    if node is None or isinstance(node, torch._C._FunctionBase):
+        return get_gradient_edge(y)
+    return GradientEdge(node, y.output_nr)
 
 
 def _version(x: torch.Tensor) -> int | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import operator
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain, islice
+from itertools import chain, compress, islice
+from operator import is_, not_
 from typing import Any
 
 import numpy as np
 import torch
 
-_CONTAINERS = (OrderedDict, dict, list, set, deque)
+_CONTAINERS = frozenset((OrderedDict, dict, list, set, deque))
 _PLAIN = frozenset((bool, int, float, str, type(None), tuple, type(lambda: None)))
+_USUAL = _CONTAINERS | _PLAIN
 
 
 @contextmanager
@@ -38,19 +39,23 @@ def attributes_kept(*holders: Any, tensors: bool = True) -> Iterator[None]:
     {'calls': 0, 'seen': []}
     """
     attributes = [d for d in (getattr(holder, "__dict__", None) for holder in holders) if isinstance(d, dict)]
-    values = [value for value in chain.from_iterable(map(dict.values, attributes)) if type(value) not in _PLAIN]
-    containers, empty = list(attributes), []
+    containers, others = _sorted(list(chain.from_iterable(map(dict.values, attributes))))
     with ExitStack() as stack:
-        for value in values:
-            if type(value) not in _CONTAINERS and not isinstance(value, _CONTAINERS):
-                _keep(value, stack, tensors=tensors)
-            elif value:
-                containers.append(value)
-            else:
-                empty.append(value)
-        stack.callback(_Contents(containers).put_back)
-        stack.callback(_empty_again, empty)
+        for value in others:
+            _keep(value, stack, tensors=tensors)
+        filled = list(filter(None, containers))
+        stack.callback(_Contents([*attributes, *filled]).put_back)
+        stack.callback(_empty_again, containers, filled)
         yield
+
+
+def _sorted(values: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The containers among attributes, and what is neither a container nor plain: by type, to look at few of many."""
+    kinds = list(map(type, values))
+    containers = list(compress(values, map(_CONTAINERS.__contains__, kinds)))
+    others = list(compress(values, map(not_, map(_USUAL.__contains__, kinds))))
+    own = [isinstance(value, tuple(_CONTAINERS)) for value in others]  # of classes derived from them
+    return [*containers, *compress(others, own)], list(compress(others, map(not_, own)))
 
 
 class _Contents:
@@ -88,7 +93,7 @@ def _held(containers: Iterable[Any]) -> tuple[list[Any], list[Any]]:
 
 def _are(these: Sequence[Any], those: Sequence[Any]) -> bool:
     """Whether they are the same objects."""
-    return len(these) == len(those) and all(map(operator.is_, these, those))
+    return len(these) == len(those) and all(map(is_, these, those))
 
 
 def _keep(value: Any, stack: ExitStack, *, tensors: bool) -> None:
@@ -104,9 +109,14 @@ def _keep(value: Any, stack: ExitStack, *, tensors: bool) -> None:
             stack.callback(_numpy(value))
 
 
-def _empty_again(containers: list[Any]) -> None:
-    for container in filter(None, containers):
-        container.clear()
+def _empty_again(containers: list[Any], filled: list[Any]) -> None:
+    """Empty those that were not filled before."""
+    now = list(filter(None, containers))
+    if not _are(now, filled):
+        before = set(map(id, filled))
+        for container in now:
+            if id(container) not in before:
+                container.clear()
 
 
 def _refill(container: Any, entries: list[Any], values: list[Any]) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from steadygrad.profile import Profile
 
-from .observe import observe
+from .observe import profile_of
 
 
 def measure(
@@ -47,4 +47,4 @@ def measure(
     >>> [layer.kind for layer in profile], profile.batch_size
     (['Linear', 'ReLU', 'Linear'], 32)
     """
-    return observe(model, inputs, targets, loss_fn).profile
+    return profile_of(model, inputs, targets, loss_fn)

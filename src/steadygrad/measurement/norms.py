@@ -113,8 +113,9 @@ def _squares(x: torch.Tensor) -> float:
     if size <= PIECE:
         return float(entries.dot(entries))
     whole = size // PIECE * PIECE
-    rest, pieces = entries[whole:], entries[:whole].reshape(-1, PIECE)
-    return float(np.add.reduce(np.vecdot(pieces, pieces))) + float(rest.dot(rest))
+    pieces, rest = entries[:whole].reshape(-1, PIECE), entries[whole:]
+    total: float = sum(np.vecdot(pieces, pieces).tolist())  # in double precision
+    return total + float(rest.dot(rest)) if len(rest) else total
 
 
 def _entries(tensor: torch.Tensor) -> torch.Tensor:

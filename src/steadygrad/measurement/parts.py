@@ -30,9 +30,9 @@ def trained_of(parts: dict[nn.Module, str]) -> dict[str, nn.Parameter]:
     >>> list(trained_of(parts_of(nn.Sequential(nn.Linear(2, 2)))))
     ['0.weight', '0.bias']
     """
-    found: dict[nn.Parameter, str] = {}
+    found: dict[int, tuple[str, nn.Parameter]] = {}
     for module, path in parts.items():
         for name, parameter in module._parameters.items():
             if parameter is not None and parameter.requires_grad:
-                found.setdefault(parameter, f"{path}.{name}" if path else name)
-    return {name: parameter for parameter, name in found.items()}
+                found.setdefault(id(parameter), (f"{path}.{name}" if path else name, parameter))
+    return dict(found.values())

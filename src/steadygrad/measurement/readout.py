@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -16,33 +17,53 @@ from .norms import norms_of
 from .observation import Call, Observation
 from .scalars import read_scalars
 
+T_co = TypeVar("T_co", covariant=True)
 
-def read(
-    calls: Calls, batch: torch.Tensor, loss: torch.Tensor | None, gradients: Mapping[str, torch.Tensor]
-) -> Observation:
-    """Return the observation, with every number read from its device at once.
 
-    Args:
-        calls: what was watched.
-        batch: the input.
-        loss: the loss, where there is one.
-        gradients: of the parameters, by name.
-    """
-    entered = calls.entering(batch)
+class Read(Protocol[T_co]):
+    """What reads the statistics of a step."""
+
+    def __call__(
+        self, calls: Calls, batch: torch.Tensor, loss: torch.Tensor | None, gradients: Mapping[str, torch.Tensor], /
+    ) -> T_co:
+        """Read each device once, and return what is told of the step.
+
+        Args:
+            calls: what was watched.
+            batch: the input.
+            loss: the loss, where there is one.
+            gradients: of the parameters, by name.
+        """
+
+
+def read_profile(
+    calls: Calls, _batch: torch.Tensor, loss: torch.Tensor | None, gradients: Mapping[str, torch.Tensor]
+) -> Profile:
+    """Return the profile alone: see `Read`."""
     moments = calls.moments.read()
     norms = dict(zip(gradients, norms_of(gradients.values()), strict=True))
-    health = iter(read_scalars(x for row in calls.rows for x in (row.health[:2] if row.health else ())))
-    loss_value, *totals = read_scalars([loss, *(composite.total for composite in calls.composites)])
-    profile = Profile(
-        layers=tuple(_layer(row, moments, _joined(_weight_norms(row, norms)), health) for row in calls.rows),
+    loss_value, *health = read_scalars([loss, *(x for row in calls.rows if row.health for x in row.health[:2])])
+    left = iter(health)
+    return Profile(
+        layers=tuple([_layer(row, moments, _joined(_weight_norms(row, norms)), left) for row in calls.rows]),
         source="measured",
         loss=loss_value,
         batch_size=calls.batch_size,
         parameter_grad_norms=norms,
     )
+
+
+def read(
+    calls: Calls, batch: torch.Tensor, loss: torch.Tensor | None, gradients: Mapping[str, torch.Tensor]
+) -> Observation:
+    """Return the observation: see `Read`."""
+    entered = calls.entering(batch)
+    profile = read_profile(calls, batch, loss, gradients)
+    moments = calls.moments.read()
+    totals = read_scalars(composite.total for composite in calls.composites)
     return Observation(
         profile=profile,
-        calls=tuple(_call(row, moments, calls.batch_size) for row in calls.rows),
+        calls=tuple([_call(row, moments, calls.batch_size) for row in calls.rows]),
         first_nonfinite=_first_forward(profile, calls.composites, totals)
         or _in_loss(profile, loss)
         or _first_backward(profile, calls.rows),
@@ -51,8 +72,11 @@ def read(
     )
 
 
+_UNKNOWN = BatchMoments()
+
+
 def _at(moments: list[BatchMoments], place: int | None) -> BatchMoments:
-    return BatchMoments() if place is None else moments[place]
+    return _UNKNOWN if place is None else moments[place]
 
 
 def _call(row: Running, moments: list[BatchMoments], batch_size: int) -> Call:
@@ -73,7 +97,7 @@ def _layer(row: Running, moments: list[BatchMoments], weight_norm: float, health
     dead, saturated = (next(health), next(health)) if row.health else (math.nan, math.nan)
     if row.rectified and output.balanced is not None:
         dead, saturated = output.balanced / row.shape[1], 0.0
-    return LayerSignal(
+    return LayerSignal.whole(
         path=row.path,
         kind=type(row.module).__name__,
         shape=tuple(row.shape),
