@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch._C._functorch import is_functorch_wrapped_tensor as _is_transformed
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
@@ -22,7 +24,7 @@ from .norms import SMALL
 from .unit_health import UnitHealth, unit_health
 
 
-@dataclass(kw_only=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Running:
     """One call of a module without children; `output`, `entering` and `gradient` are places among the moments.
 
@@ -36,7 +38,7 @@ class Running:
     shape: tuple[int, ...]
     source: int | None
     fans: Mapping[str, Fans] | None
-    rectified: bool
+    rectified: bool = False
     entering: int | None = None
     health: UnitHealth | None = None
     gradient: int | None = None
@@ -51,6 +53,7 @@ class _Watched:
     fans: Mapping[str, Fans] | None = None
     weighted: bool = False
     channels_first: bool = False
+    rectifies: bool = False
     looked_at: bool = False
 
     def look(self) -> None:
@@ -58,6 +61,7 @@ class _Watched:
         self.looked_at, self.fans = True, _fans(self.module)
         self.weighted = self.fans is None or bool(self.fans)  # a layer of unknown layout has parameters of its own
         self.channels_first = isinstance(self.module, _ConvNd)
+        self.rectifies = type(self.module) is nn.ReLU
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,7 +138,7 @@ class Calls:
         self, watched: _Watched, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         y = output if isinstance(output, torch.Tensor) else first_tensor(output)
-        if y is None or _is_transformed(y):
+        if y is None or _is_transformed(y):  # many in one inside `torch.vmap` and its like: no numbers to be read
             return
         if not (module._modules and any(child is not None for child in module._modules.values())):
             self._record(watched, _given(args, kwargs), y)
@@ -146,44 +150,42 @@ class Calls:
     def _record(self, watched: _Watched, given: torch.Tensor | None, y: torch.Tensor) -> None:
         if not watched.looked_at:
             watched.look()
-        module, known = watched.module, self._of(given)
+        module, known, shape = watched.module, self._of(given), y.shape
         x = self._entered.pop(module, given) if self._entered else given
         place = self.moments.add(y)
-        row = Running(
-            path=watched.path,
-            module=module,
-            output=place,
-            shape=y.shape,
-            source=None if known is None else known[3],
-            fans=watched.fans,
-            rectified=type(module) is nn.ReLU and self._is_rectified(module, y, place),
-        )
+        row = Running(watched.path, module, place, shape, None if known is None else known[3], watched.fans)
         if watched.weighted:
             self._channel_axis = 1 if watched.channels_first else -1
             row.entering = None if x is None else self.entering(x)
-        elif x is not None and not row.rectified:
+        elif watched.rectifies and self._is_rectified(module, shape, place):
+            row.rectified = True
+        elif x is not None:
             row.health = unit_health(module, x, self._axis(x))
         self._known[id(y)] = weakref.ref(y), place, _version(y), len(self.rows)
         self.rows.append(row)
-        if y.requires_grad:
-            self._await(row, y)
+        if (node := y.grad_fn) is not None:
+            self._await(row, y, node, math.prod(shape))
+        elif y.requires_grad:  # a parameter, whose gradient is asked for anyway; a hook on it would stay
+            self._awaited.append((row, get_gradient_edge(y)))
 
-    def _is_rectified(self, relu: nn.Module, y: torch.Tensor, place: int) -> bool:
+    def _is_rectified(self, relu: nn.Module, shape: torch.Size, place: int) -> bool:
         """Whether the ReLU makes the output: no other hook than the one that watches has a hand in it."""
         return (
-            y.dim() == 2 and len(y) == self.batch_size and len(relu._forward_hooks) == 1 and self.moments.adds_up(place)
+            len(shape) == 2
+            and shape[0] == self.batch_size
+            and len(relu._forward_hooks) == 1
+            and self.moments.adds_up(place)
         )
 
-    def _await(self, row: Running, y: torch.Tensor) -> None:
+    def _await(self, row: Running, y: torch.Tensor, node: Node, size: int) -> None:
         """Look at the gradient when the backward pass has it, or when it has ended."""
-        size = y.numel()
-        if y.is_leaf:  # a parameter, whose gradient is asked for anyway; a hook on it would stay
-            self._awaited.append((row, get_gradient_edge(y)))
-        elif size > SMALL or self._awaited_entries + size > _AWAITED:
+        if size > SMALL or self._awaited_entries + size > _AWAITED:
             y.register_hook(partial(self._backward, row))
-        else:
-            self._awaited_entries += size
-            self._awaited.append((row, _edge(y)))
+            return
+        self._awaited_entries += size
+        # Of a node that Python code made, torch must keep the graph.
+        is_torchs_own = not isinstance(node, torch._C._FunctionBase)
+        self._awaited.append((row, GradientEdge(node, y.output_nr) if is_torchs_own else get_gradient_edge(y)))
 
     @property
     def edges(self) -> list[GradientEdge]:
@@ -245,22 +247,12 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None
     return first_tensor([*args, *kwargs.values()])
 
 
-def _is_transformed(x: torch.Tensor) -> bool:
-    """Whether it stands for many inside a function transform such as `torch.vmap`: no numbers that could be read."""
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
-
-
-def _edge(y: torch.Tensor) -> GradientEdge:
-    """Where the gradient of what an operator made is found; of what Python code made torch keeps the graph alive."""
-    node: Any = y.grad_fn
-    if node is None or isinstance(node, torch._C._FunctionBase):
-        return get_gradient_edge(y)
-    return GradientEdge(node, y.output_nr)
-
-
 def _version(x: torch.Tensor) -> int | None:
     """How often it was written to, as far as that is counted."""
-    return None if x.is_inference() else x._version
+    try:
+        return x._version
+    except RuntimeError:  # a tensor of inference mode
+        return None
 
 
 def _fans(module: nn.Module) -> Mapping[str, Fans] | None:
