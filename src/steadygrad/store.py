@@ -210,7 +210,8 @@ class Store(Place):
         try:
             with self._said("read"), self._files.open(path, "rb") as file:
                 parquet = pq.ParquetFile(file)
-                known = [name for name in schema.names if name in parquet.schema_arrow.names]
+                there = set(parquet.schema_arrow.names)
+                known = [name for name in schema.names if name in there]
                 return _with_all_columns(parquet.read(columns=known), schema)
         except pa.ArrowInvalid as error:
             raise StoreError(f"{path} is no part that this version can read: {error}.") from error

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cached_property, lru_cache
+from itertools import compress
+from operator import itemgetter, ne
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, model_validator
@@ -37,10 +39,15 @@ def _activation_name(name: str) -> str:
 
 
 def _data_name(name: str) -> str:
+    _check_data_name(name)
+    return name
+
+
+@lru_cache(maxsize=256)
+def _check_data_name(name: str) -> None:
     from .data import DATASETS, check_name
 
     check_name(name, DATASETS)
-    return name
 
 
 def number(value: Any) -> Any:
@@ -162,13 +169,17 @@ class Point:
     @cached_property
     def identity(self) -> str:
         """The hash of its content: of every field that is not at its default, so that new fields change none."""
-        said = {key: self.__dict__[key] for key in FIELDS if self.__dict__[key] != _DEFAULTS.get(key, _MISSING)}
-        return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=12).hexdigest()
+        values = _values(self.__dict__)
+        said = dict(compress(zip(FIELDS, values, strict=True), map(ne, values, _values(_DEFAULTS))))
+        return hashlib.blake2b(_in_order(said).encode(), digest_size=12).hexdigest()
 
 
-_MISSING = object()
-_DEFAULTS: dict[str, Any] = {}
+_in_order = json.JSONEncoder(sort_keys=True).encode
 FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Point))
+_values: Callable[[dict[str, Any]], tuple[Any, ...]] = itemgetter(*FIELDS)
+# Of what every point must say there is no default, and nothing is equal to what stands for it.
+_MISSING = object()
+_DEFAULTS = dict.fromkeys(FIELDS, _MISSING)
 
 
 def kind(key: str, value: object) -> object:
@@ -177,14 +188,13 @@ def kind(key: str, value: object) -> object:
     >>> kind("gain", 1.0), kind("gain", 2.0) == kind("gain", 3.0), kind("optimizer", "adam")
     (True, True, 'adam')
     """
-    return value if isinstance(value, str | bool) else value == _DEFAULTS.get(key, _MISSING)
+    return value if isinstance(value, str | bool) else value == _DEFAULTS.get(key)
 
 
 def _read_defaults() -> None:
+    required = ("depth", "width", "activation")
     example = Point(depth=1, width=1, activation="relu")
-    _DEFAULTS.update({key: value for key, value in example.__dict__.items() if key in FIELDS})
-    for required in ("depth", "width", "activation"):
-        _DEFAULTS.pop(required)
+    _DEFAULTS.update({key: example.__dict__[key] for key in FIELDS if key not in required})
 
 
 _read_defaults()
