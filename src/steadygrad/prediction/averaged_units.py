@@ -19,7 +19,7 @@ from .batch import Batch
 from .field import Field
 from .hermite import expand, tables
 from .propagation import centred
-from .source import Wave, leaning, sensitivity
+from .source import Wave, of_fourth_cumulant, sensitivity
 from .values import Array
 from .windows import Window, products
 
@@ -46,7 +46,8 @@ def unit_variance(wave: Wave, windows: list[Window], batch: Batch) -> float | No
     masses[0] = 0.0
     whole = left.averaged(left.covariances(masses), batch.size)
     own = float((left.weights * whole).sum()) / max(float(g.q[0]) ** 2, 1e-300)
-    own += source.fourth / near**2 * leaning(values)  # of the mean over a window a bias, which all share, is more
+    # of the mean over a window a bias, which all share, is more
+    own += source.fourth / near**2 * of_fourth_cumulant(values)
     s = sensitivity(g)
     own += source.tails * s**2
     return max(own, 0.0) + _drawn(left, z.drawn * (1 - near**2), batch) * source.units * s**2

@@ -24,6 +24,7 @@ from steadygrad.tracing import source_line
 from . import demands, writes
 from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
+from .coherence import Coherence
 from .conversions import require
 from .fakes import UNSEEN, Fakes
 from .kinship import Given, Kinship
@@ -32,7 +33,7 @@ from .memory import IN_PARTS, Memory
 from .outside import outside
 from .source import Source
 from .spread import Noises
-from .values import Concrete, Draws, Fill, Signal, Unknown, Value
+from .values import Concrete, Draws, Fill, Moments, Signal, Unknown, Value
 
 aten = torch.ops.aten
 DEVICE = torch.ops.prim.device.default
@@ -130,8 +131,10 @@ class Interpreter(TorchDispatchMode):
         self.chance = False  # whether what runs depends on a number that is drawn
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
+        self.filled: dict[tuple[int, int], Moments] = {}
         self.kinship, self.tied = Kinship(batch), False
         self.leanings = Leanings(self.kinship)
+        self.coherence = Coherence(self.kinship, self.noises, batch)
         self.calls: list[Seen] | None = None
         self._where: Callable[[], str] = str
         self._fills = 0

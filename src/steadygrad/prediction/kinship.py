@@ -37,12 +37,18 @@ _born = itertools.count().__next__
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Through:
-    """A product with a matrix: `gain` is its variance times the terms; `bias` its source and second moment."""
+    """A product with a matrix: `gain` is its variance times the terms; `bias` its source and second moment.
+
+    `units` says how many sums it makes, `tails` what is left of the fourth cumulant of a weight, over the terms, and of
+    a bias, relative to their variances squared.
+    """
 
     weight: int
     before: Moments
     gain: float
     bias: tuple[int, float] | None = None
+    units: float = 1.0
+    tails: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +67,11 @@ class Sum:
 
     parts: tuple[tuple[Moments, float], ...]
     born: int = field(default_factory=_born)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Like(Sum):
+    """What is like its input but for its size, as behind a norm: that many times it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,11 +107,19 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Filled:
+    """A parameter as it is, the same for every example; `tail` is the fourth cumulant of its entries."""
+
+    source: int
+    tail: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Given:
     """A signal of which no more is known than that it is this one, wherever it is met."""
 
 
-Origin: TypeAlias = Through | Function | Sum | Product | Part | Beside | Data | Given
+Origin: TypeAlias = Through | Function | Sum | Product | Part | Beside | Data | Filled | Given
 
 
 def _times(kin: Kin, factor: float) -> Kin:

@@ -10,7 +10,7 @@ import numpy as np
 from .batch import Batch
 from .curve import skewed
 from .field import Field
-from .meeting import Sum
+from .meeting import Meeting, Sum
 from .overlap import aligning
 from .parting import begun
 from .source import Source
@@ -194,50 +194,70 @@ def backward(
     along *= source.of_signal if source else 1.0
     kept = min(free, 1.0) if source else 0.0  # what keeps lengths keeps them
     pull = 1 + kept * along
-    gain = (weight.variance * pull + weight.mean**2) * terms
     overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
-    lift = weight.mean**2 * terms * (terms - 1)
-    q = gain * g.q + lift * g.mean**2
-    d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
     plain = g.field is None and weight.form != "orthogonal" and (source is None or source.plain)
+    noise, meeting = _noise_back(
+        g, weight, source, overlap, (terms, units), plain, leaning(along, chance), batch, noises
+    )
+    spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
+    grown = batch.growth(g, noises) if plain else blurring(overlap)
+    blur = free * grown / units
+    alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
+    crossed = g.crossed + free * aligning(g.alignment, g.crossed) / units
+    field = g.field.blurred(units / free, batch.size) if g.field and free else g.field
+    return Moments(
+        *_sums_back(g, weight, pull, terms),
+        spread,
+        2 * overlap,
+        g.excess + blur,
+        alignment,
+        (along + chance) / pull - chance,
+        field,
+        unit_apart=2 * batch.apart_of(g) if plain else 0.0,
+        crossed=min(crossed, alignment),
+        meeting=meeting.raised(free / units, free / units),
+        blur=blur if plain else 0.0,
+    )
+
+
+def _sums_back(g: Moments, weight: Fill, pull: float, terms: float) -> tuple[Array, Array, Array]:
+    """Return mean, q and d of sums of gradients times weights of which `pull` as much lies along each."""
+    gain = (weight.variance * pull + weight.mean**2) * terms
+    lift = weight.mean**2 * terms * (terms - 1)
+    d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
+    return weight.mean * terms * g.mean, gain * g.q + lift * g.mean**2, d
+
+
+def _noise_back(
+    g: Moments,
+    weight: Fill,
+    source: Source | None,
+    overlap: float,
+    sizes: tuple[float, float],
+    plain: bool,
+    left: float,
+    batch: Batch,
+    noises: Noises,
+) -> tuple[Spread, Meeting]:
+    """Return the noise of W^T g, of so many terms and units, and the meeting with what is spent of it.
+
+    `left` is how far it leans on what lies along its own signal.
+    """
+    (terms, units), free = sizes, _free(weight, *sizes)
     apart, heavier, gathered = _of_examples(g, noises, batch) if plain else (0.0, 0.0, 0.0)
-    noise, meeting = CERTAIN, g.meeting
     variance = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0) / units
+    noise, meeting = CERTAIN, g.meeting
     if plain and source is not None and source.own_variance > 0:
         meeting = meeting.grown(g.alignment, g.crossed, source)
-        forms = meeting.forms(batch, leaning(along, chance))
-        noise, meeting = meeting.noise(Sum(variance, apart / units, 1 / units, 1 / units), forms, noises)
+        sum_ = Sum(variance, apart / units, 1 / units, 1 / units)
+        noise, meeting = meeting.noise(sum_, meeting.forms(batch, left), noises)
         own, met = (noises.covariance(g.spread, form)[1] for form in (g.spread, noise))
         noise = noise.shifted((1 - batch.concentration(own)) * met)
     elif free:
         noise = _matrix_noise(g, variance, apart / units, source, units, noises)
     if free:
         noise = noise.shifted(log_mean((2 * overlap + heavier) / units) - log_mean((2 * overlap + gathered) / units))
-    spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
-    grown = batch.growth(g, noises) if plain else blurring(overlap)
-    blur = free * grown / units
-    excess = g.excess + blur
-    alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
-    crossed = g.crossed + free * aligning(g.alignment, g.crossed) / units
-    mean, field = (
-        weight.mean * terms * g.mean,
-        g.field.blurred(units / free, batch.size) if g.field and free else g.field,
-    )
-    return Moments(
-        mean,
-        q,
-        d,
-        spread,
-        2 * overlap,
-        excess,
-        alignment,
-        (along + chance) / pull - chance,
-        field,
-        unit_apart=apart,
-        crossed=min(crossed, alignment),
-        meeting=meeting.raised(free / units, free / units),
-        blur=blur if plain else 0.0,
-    )
+    return noise, meeting
 
 
 def leaning(along: float, chance: float) -> float:

@@ -20,7 +20,7 @@ from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
 from .linear_map import blurring
 from .overlap import of_typical
 from .parting import parted, sampled
-from .source import Onward, Source, Wave, leaning, sensitivity
+from .source import Onward, Source, Wave, of_fourth_cumulant, sensitivity
 from .spread import CERTAIN, Noises, log_mean
 from .values import Array, Moments
 
@@ -124,7 +124,7 @@ def _of_biases(source: Source, values: Array) -> Array:
     """Return what the fourth cumulant of biases adds to the covariances of squares, of Gaussian units else."""
     if not source.fourth:
         return np.zeros_like(source.gap)
-    return np.asarray(source.fourth * leaning(values) * (1 - source.gap) ** 2)
+    return np.asarray(source.fourth * of_fourth_cumulant(values) * (1 - source.gap) ** 2)
 
 
 def squares_vary(wave: Wave, batch: Batch) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from steadygrad.profile import LayerSignal
 from .batch import Batch
 from .interpreter import Interpreter, Seen
 from .measured_weights import as_fill, is_drawn_weight
-from .operators.positions import as_signal, parameter
+from .operators.positions import as_signal, of_entries, parameter
 from .rows import Row
 from .spread import ROUNDING, band
 from .values import Concrete, Draws, Fill, ParameterGradient, Signal, Unknown, Value
@@ -44,13 +43,8 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
 
 
 def _same_for_all(run: Interpreter, fill: Fill, row: Row) -> Signal:
-    """Return a parameter as a signal; over draws the mean square of N entries varies by (E[w⁴]/E[w²]² - 1)/N."""
-    known, second = parameter(run, fill), fill.mean**2 + fill.variance
-    if not fill.variance > 0 or not row.entries:
-        return known
-    fourth = fill.kurtosis * fill.variance**2 + 6 * fill.mean**2 * fill.variance + fill.mean**4
-    noise = run.noises.fresh((fourth / second**2 - 1) / row.entries)
-    return replace(known, moments=replace(known.moments, spread=noise))
+    """Return a parameter as a signal."""
+    return of_entries(run, fill, row.entries) if row.entries else parameter(run, fill)
 
 
 def _words(output: Value) -> str:
@@ -94,8 +88,12 @@ def _backward(known: Signal, run: Interpreter) -> dict[str, float]:
 def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, float, float]:
     batch: Batch = run.batch
     mean_q = float(known.moments.q.mean())
-    mean, variance, third = run.noises.of(known.moments.spread)
-    apart, parting = run.noises.covariance(known.moments.spread, known.moments.spread)[1], known.moments.parting
+    spread, parting = (
+        run.coherence.spread(known.moments) if run.tied and known.base is None else known.moments.spread,
+        known.moments.parting,
+    )
+    mean, variance, third = run.noises.of(spread)
+    apart = run.noises.covariance(spread, spread)[1]
     q, low, high = band(mean_q, (mean, variance, third + batch.skewed(apart)))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan

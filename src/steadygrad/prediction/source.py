@@ -222,7 +222,7 @@ def sensitivity(f: Expansion) -> float:
     return float(f.stein.sum()) / (2 * second) if second > 0 else 0.0
 
 
-def leaning(values: Array) -> float:
+def of_fourth_cumulant(values: Array) -> float:
     """Return what a fourth cumulant κ of z adds to E[f⁴]/E[f²]², over κ: E[f⁴ (z⁴ - 6z² + 3)]/24 E[f²]² (Edgeworth)."""
     z, w, _, _ = hermite.tables()
     square = (values * values).mean(0)

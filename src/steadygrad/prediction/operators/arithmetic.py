@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import hermite
-from steadygrad.prediction.axes import SPREAD_OUT, Axes, laid, roles
+from steadygrad.prediction.axes import SPREAD_OUT, Axes, entries, laid, roles
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
@@ -37,7 +37,7 @@ from steadygrad.prediction.values import (
 
 from .levels import levelled
 from .pointwise import pointwise
-from .positions import Dims, as_signal, axes_of, features, laid_out, parameter, spread_out, together
+from .positions import Dims, as_signal, axes_of, features, laid_out, of_entries, spread_out, together
 from .reparametrized import on_from_a_weight
 
 aten = torch.ops.aten
@@ -55,7 +55,7 @@ def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if any(isinstance(v, Draws) for v in values):
         return pointwise(run, call)
     terms = zip(call.tensors, values, strict=True)
-    x, y = (_whole(run, t) if isinstance(v, Concrete) else _term(run, spread_out(run, t, v)) for t, v in terms)
+    x, y = (_whole(run, t) if isinstance(v, Concrete) else _term(run, t, spread_out(run, t, v)) for t, v in terms)
     if x is None or y is None or (x.base is None) != (y.base is None):
         return run.lost(f"{call.name} of tensors of different kinds")
     if call.kwargs.get("alpha", 1) not in (1, -1):
@@ -80,9 +80,9 @@ def _one_origin(values: list[Value]) -> bool:
     return len(sources) <= 1 and len(bases) <= 1 and (len(known) == len(signals) or bases != {None})
 
 
-def _term(run: Interpreter, value: Value) -> Signal | None:
+def _term(run: Interpreter, tensor: torch.Tensor, value: Value) -> Signal | None:
     """Return a term as a signal; a bias is one that is the same for every example."""
-    return parameter(run, value) if isinstance(value, Fill) else as_signal(run, value)
+    return of_entries(run, value, entries(tensor)) if isinstance(value, Fill) else as_signal(run, value)
 
 
 def _whole(run: Interpreter, tensor: torch.Tensor) -> Signal | None:

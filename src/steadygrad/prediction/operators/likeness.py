@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
-from steadygrad.prediction.kinship import Sum
+from steadygrad.prediction.kinship import Like
 from steadygrad.prediction.values import Signal, Value
 
 from .positions import as_signal
@@ -37,7 +37,7 @@ def like(y: Signal, x: Signal) -> Signal:
     size, of = float(y.moments.q.mean()), float(x.moments.q.mean())
     if not (size > 0 and of > 0):
         return y
-    moments = replace(y.moments, origin=Sum(((x.moments, math.sqrt(size / of)),)))
+    moments = replace(y.moments, origin=Like(((x.moments, math.sqrt(size / of)),)))
     if y.wave is not None and y.wave.source is not None and y.base is None and y.wave.gaussian:
         y.wave.source.root = moments
     return replace(y, moments=moments, base=None if y.base is None else moments)

@@ -126,7 +126,11 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
     weight = weight.acting
     ancestors = x.ancestors | 1 << weight.source
     again = weight.source in run.sources and x.base is None
-    run.tied |= again and weight.variance > 0
+    if again and weight.variance > 0:
+        run.tied = True
+        run.coherence.meet(weight.source)
+    if run.tied and x.base is None:
+        x = replace(x, moments=replace(x.moments, spread=run.coherence.spread(x.moments)))
     uncentred = weight.mean != 0
     mark = worst(x.mark, weight.mark, "approximate" if again or uncentred else "exact")
     if uncentred:
@@ -136,7 +140,9 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
         source = run.sources.get(weight.source)
         moments = linear_map.backward(x.moments, weight, source, batch=run.batch, noises=run.noises, **sizes)
         if run.remembers:
-            moments = replace(moments, origin=Through(weight.source, x.moments, weight.variance * terms))
+            tails = ((weight.kurtosis - 3) / terms, 0.0)
+            origin = Through(weight.source, x.moments, weight.variance * terms, None, units, tails)
+            moments = replace(moments, origin=origin)
         return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=mark, axes=x.axes)
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=units, batch=run.batch, noises=run.noises)
     run.sources[weight.source] = None if weight.source in run.sources else source  # a second use: neither is the one
@@ -144,7 +150,8 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
     added = (bias.source, bias.mean**2 + bias.variance) if bias else None
     moments = forward(wave, run.batch, run.noises)
     if run.remembers:
-        origin = Through(weight.source, x.moments, weight.variance * terms, added)
+        tails = ((weight.kurtosis - 3) / terms, bias.kurtosis - 3 if bias else 0.0)
+        origin = Through(weight.source, x.moments, weight.variance * terms, added, units, tails)
         source.root = moments = replace(moments, origin=origin)
     return Signal(moments, wave, ancestors=ancestors, linear=weight.source, mark=mark, axes=x.axes)
 

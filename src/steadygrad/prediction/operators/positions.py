@@ -30,7 +30,7 @@ from steadygrad.prediction.axes import (
 )
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
-from steadygrad.prediction.kinship import Data
+from steadygrad.prediction.kinship import Data, Filled
 from steadygrad.prediction.sampling import moments_of, moments_of_data
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Scores, Signal, Value
@@ -64,6 +64,23 @@ def parameter(run: Interpreter, value: Fill) -> Signal:
     second = value.mean**2 + value.variance
     moments = Moments(ones * value.mean, ones * second, np.zeros((len(ones), len(ones))), CERTAIN)
     return Signal(moments, ancestors=1 << value.source, linear=value.source, mark=value.mark)
+
+
+def of_entries(run: Interpreter, value: Fill, count: int) -> Signal:
+    """Return a parameter of so many entries as a signal, the same one wherever it is met.
+
+    Over draws their mean square varies by (E[w⁴]/E[w²]² - 1)/N.
+    """
+    known, second = parameter(run, value), value.mean**2 + value.variance
+    if not value.variance > 0:
+        return known
+    found = run.filled.get((value.source, count))
+    if found is None:
+        fourth = value.kurtosis * value.variance**2 + 6 * value.mean**2 * value.variance + value.mean**4
+        noise = run.noises.fresh((fourth / second**2 - 1) / count)
+        found = replace(known.moments, spread=noise, origin=Filled(value.source, value.kurtosis - 3))
+        run.filled[value.source, count] = found
+    return replace(known, moments=found)
 
 
 def _is_batch(data: torch.Tensor, run: Interpreter) -> bool:
