@@ -32,7 +32,7 @@ from .memory import IN_PARTS, Memory
 from .outside import outside
 from .source import Source
 from .spread import Noises
-from .values import Concrete, Draws, Fill, Signal, Unknown, Value
+from .values import Concrete, Draws, Fill, Moments, Signal, Unknown, Value
 
 aten = torch.ops.aten
 DEVICE = torch.ops.prim.device.default
@@ -130,6 +130,7 @@ class Interpreter(TorchDispatchMode):
         self.chance = False  # whether what runs depends on a number that is drawn
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
+        self.uses: dict[tuple[int, bool, bool], tuple[Moments, Moments]] = {}
         self.kinship, self.tied = Kinship(batch), False
         self.leanings = Leanings(self.kinship)
         self.calls: list[Seen] | None = None
@@ -238,6 +239,8 @@ class Interpreter(TorchDispatchMode):
         if not isinstance(value, Signal) or value.moments.origin is not None or not self.remembers:
             return value
         moments = replace(value.moments, origin=Given())
+        if value.wave is not None and value.wave.gaussian and value.wave.source is not None:
+            value.wave.source.root = value.wave.source.root or moments
         return replace(value, moments=moments, base=moments if value.base is value.moments else value.base)
 
     def write(self, tensor: torch.Tensor, value: Value) -> None:
