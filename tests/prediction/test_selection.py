@@ -48,6 +48,18 @@ class VisionTransformer(nn.Module):
         return self.head(self.norm(self.blocks(whole))[:, 0])
 
 
+class Normed(nn.Module):
+    """A small class token beside patches, normed; its gradient, divided by the least, is not that of the patches."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.norm, self.token = nn.Linear(32, 64), nn.LayerNorm(64), nn.Parameter(torch.empty(1, 1, 64))
+        nn.init.trunc_normal_(self.token, std=0.02)
+
+    def forward(self, x):
+        return self.norm(torch.cat([self.token.expand(len(x), -1, -1), self.patch(x)], 1))
+
+
 class Recurrent(nn.Module):
     """Read at the last step."""
 
@@ -97,6 +109,16 @@ def test_the_gradient_of_a_selected_position(name):
     for row, middle, error in zip(profile, np.median(logs, 0), errors, strict=True):
         assert abs(math.log(row.grad_q) - middle) < WITHIN + error, (name, row)
         assert row.mark == "approximate"
+
+
+def test_a_norm_divides_the_gradient_of_each_position_by_its_own_deviation():
+    """Of patches of one length beside a small token, a gradient that is alike; within five errors and .02."""
+    x = F.rms_norm(torch.randn(8, 16, 32, generator=torch.Generator().manual_seed(0)), (32,))
+    expected, draws = sg.predict(Normed, x)["patch"].grad_q, []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        draws.append(math.log(sg.measure(Normed(), x)["patch"].grad_q))
+    assert abs(math.log(expected) - np.median(draws)) < 5 * 1.2533 * np.std(draws) / math.sqrt(DRAWS) + 0.02
 
 
 def test_a_field_among_zeros_is_that_of_the_data_among_zeros():

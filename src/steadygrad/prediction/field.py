@@ -358,6 +358,12 @@ def _shared(one: Field, other: Field, first: Array | float, second: Array | floa
 _NAMES = ("share", "within", "across")
 
 
+def everywhere(m: Field, sizes: tuple[int, ...]) -> Field:
+    """Return the field of what stands at one position where it is met at all of many, as a gate of an image is."""
+    across, beyond = np.full(sizes, m.across.flat[0]), np.full(sizes, m.varied)
+    return Field(np.ones(sizes), np.zeros(sizes), across, beyond, given=m.given)
+
+
 def white(sizes: tuple[int, ...], within: float, across: float, here: float, beyond: float = 0.0) -> Field:
     """Return a field whose lags are all alike; `here` is what two examples differ by at one position."""
     w, a = np.full(sizes, within), np.full(sizes, across)

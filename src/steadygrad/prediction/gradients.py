@@ -12,7 +12,7 @@ import numpy as np
 
 from .batch import Batch
 from .curve import passed, skewed
-from .field import Field, white
+from .field import Field, everywhere, white
 from .hermite import Expansion, decay, expand, over_rows, tables
 from .linear_map import blurring, leaning
 from .meeting import Sum
@@ -43,10 +43,19 @@ def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: fl
     return _Product(base, wave.source, wave.values, batch, favour).moments(noises)
 
 
+def _where(source: Source, g: Field | None) -> Source:
+    """Return a source that stands at one position at all those of the gradient that it meets."""
+    one = source.field is not None and source.field.count == 1
+    if source.field is None or g is None or not one or g.sizes == source.field.sizes:
+        return source
+    return replace(source, field=everywhere(source.field, g.sizes))
+
+
 class _Product:
     """A gradient times a function h of a source."""
 
     def __init__(self, base: Moments, source: Source, values: Array, batch: Batch, favour: float) -> None:
+        source = _where(source, base.field)
         self.base, self.source, self.values, self.batch = base, source, values, batch
         self.plain = source.plain and base.field is None
         self.h = h = expand(values)

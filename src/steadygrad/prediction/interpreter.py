@@ -132,6 +132,7 @@ class Interpreter(TorchDispatchMode):
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
         self.filled: dict[tuple[int, int], Moments] = {}
+        self.uses: dict[tuple[int, bool, bool], tuple[Moments, Moments]] = {}
         self.kinship, self.tied = Kinship(batch), False
         self.leanings = Leanings(self.kinship)
         self.coherence = Coherence(self.kinship, self.noises, batch)
@@ -241,6 +242,8 @@ class Interpreter(TorchDispatchMode):
         if not isinstance(value, Signal) or value.moments.origin is not None or not self.remembers:
             return value
         moments = replace(value.moments, origin=Given())
+        if value.wave is not None and value.wave.gaussian and value.wave.source is not None:
+            value.wave.source.root = value.wave.source.root or moments
         return replace(value, moments=moments, base=moments if value.base is value.moments else value.base)
 
     def write(self, tensor: torch.Tensor, value: Value) -> None:

@@ -67,14 +67,34 @@ def as_met(wave: Wave) -> Wave | None:
     """
     if wave.source is None or wave.source.terms is None:
         return None
-    x, y, whole = wave.source.terms
-    z, w = tables()[:2]
+    x, y, _ = wave.source.terms
     if _is_line(x.values[0]):
         x, y = y, x
     if x.source is None or _is_line(x.values[0]):
         return None
-    at = np.interp(x.values[0][:, None] + y.values[0], whole, z)
-    return Wave(x.source, (np.interp(at, z, wave.values.mean(0) ** 2) @ w)[None])
+    return Wave(x.source, (_at_both(wave, x, y) ** 2 @ tables()[1])[None])
+
+
+def given_branch(wave: Wave) -> tuple[Wave, Wave] | None:
+    """Return what a factor that a folded sum makes is on average, and squared, given the term that is Gaussian."""
+    if wave.source is None or wave.source.terms is None:
+        return None
+    x, y, _ = wave.source.terms
+    if _is_line(x.values[0]):
+        x, y = y, x
+    if y.source is None or not _is_line(y.values[0]):
+        return None
+    found = _at_both(wave, y, x)
+    return Wave(y.source, (found @ tables()[1])[None]), Wave(y.source, (found**2 @ tables()[1])[None])
+
+
+def _at_both(wave: Wave, x: Wave, y: Wave) -> Array:
+    """Return a function of a folded sum at the nodes of both of its terms, [nodes of x, nodes of y]."""
+    assert wave.source is not None
+    assert wave.source.terms is not None
+    z = tables()[0]
+    at = np.interp(x.values[0][:, None] + y.values[0], wave.source.terms[2], z)
+    return np.asarray(np.interp(at, z, wave.values.mean(0)))
 
 
 def _is_line(values: Array) -> bool:

@@ -19,7 +19,7 @@ from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Product, Sum
-from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.normal import gaussian, taken_as_gaussian
 from steadygrad.prediction.propagation import blur_of, squares_vary
 from steadygrad.prediction.side_by_side import as_met, folded
 from steadygrad.prediction.source import Wave
@@ -139,12 +139,23 @@ def _places(dims: Dims) -> list[bool]:
 
 
 def _folded(run: Interpreter, x: Signal, y: Signal, sign: float, m: Moments, units: float, blur: float) -> Wave | None:
-    """Return a sum that is no Gaussian as a function of one, where both terms are known as such."""
+    """Return a sum that is no Gaussian as a function of one; a term that is none is taken as Gaussian."""
+    if x.moments.q.any() and y.moments.q.any():
+        x, y = (_with_wave(run, t, units) for t in (x, y))
     if x.wave is None or y.wave is None or x.wave.source is None or y.wave.source is None:
         return None
     if m.field is not None:
         m = replace(m, field=m.field.raised(-blur).lengthened(-2 / units))
     return folded(x.wave, y.wave, sign, m, units, run.batch)
+
+
+def _with_wave(run: Interpreter, x: Signal, units: float) -> Signal:
+    if x.wave is not None:
+        return x
+    found = taken_as_gaussian(x, units, run.batch)
+    if run.remembers and found.wave is not None and found.wave.source is not None:
+        found.wave.source.root = x.moments
+    return found
 
 
 def _blur(x: Moments, y: Moments, units: float, batch: Batch) -> float:
@@ -285,7 +296,7 @@ def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if len(signals) == len(masks) == 1 and call.operator.overloadpacket in (aten.mul, aten.mul_):
         return masked(run, signals[0], masks[0], call.out)
     if len(signals) == 2 and _apart(signals) and call.operator.overloadpacket in (aten.mul, aten.mul_):
-        return _product(run, *signals)
+        return _product(run, call, *signals)
     if len(signals) == 1 and _is_pattern(run, values) and call.operator.overloadpacket in (aten.mul, aten.mul_):
         return _modulated(run, call, signals[0], next(v.tensor for v in values if isinstance(v, Concrete)))
     return pointwise(run, call)
@@ -339,8 +350,9 @@ def _apart(signals: list[Signal]) -> bool:
     return all(s.base is None for s in signals) and sources[0] is not sources[1]
 
 
-def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
+def _product(run: Interpreter, call: Call, x: Signal, y: Signal) -> Signal:
     a, b = x.moments, y.moments
+    (first, second), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
     mean_a, mean_b = (a.q[:, None] + a.q) / 2, (b.q[:, None] + b.q) / 2
     uneven = (a.q[:, None] - a.q) * (b.q[:, None] - b.q) / 4
     d = mean_a * b.d + mean_b * a.d - a.d * b.d + uneven
@@ -350,12 +362,14 @@ def _product(run: Interpreter, x: Signal, y: Signal) -> Signal:
         a.q * b.q * favour,
         d * favour,
         a.spread.plus(b.spread),
+        field=first.field.met(second.field) if first.field and second.field else None,
         origin=Product(a, b) if run.remembers else None,
     )
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
     parts = [(s, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for s, k in parts_of(own)]
     kept = _largest((s, k) for s, k in parts if k != 0)
-    return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark, parts=kept)
+    axes = _axes_of(run, call, (x, y), dims)
+    return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark, axes, kept)
 
 
 RULES: dict[Any, Rule] = {

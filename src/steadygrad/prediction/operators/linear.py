@@ -20,7 +20,7 @@ from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value, worst
 
-from . import reparametrized
+from . import reparametrized, transposed
 from .positions import as_signal, axes_of, laid_out, parameter, positions
 
 aten = torch.ops.aten
@@ -55,9 +55,11 @@ def _product(
     if isinstance(left, Fill) and isinstance(right, Fill) and left.variance == 0:
         left = parameter(run, left)  # a state that starts at one number
     if isinstance(right, Fill) and (x := _rows(run, a, left, (0,), call.out, 1)):
-        return through(run, x, right, bias, terms=a.shape[1], units=b.shape[1])
+        made, way = through(run, x, right, bias, terms=a.shape[1], units=b.shape[1]), transposed.turned(b, 0)
+        return transposed.met(run, made, x, right, terms=a.shape[1], units=b.shape[1], other_way=way)
     if isinstance(left, Fill) and (x := _rows(run, b, right, (1,), call.out, 0)):
-        return through(run, x, left, bias, terms=b.shape[0], units=a.shape[0])
+        made, way = through(run, x, left, bias, terms=b.shape[0], units=a.shape[0]), transposed.turned(a, 1)
+        return transposed.met(run, made, x, left, terms=b.shape[0], units=a.shape[0], other_way=way)
     return _weight_gradient(run, call, a, b)
 
 

@@ -330,17 +330,15 @@ def _backward(
     if known.each:
         spread = spread.shifted(own_share(g.moments.spread, divided, run))
     m = g.moments
-    field = m.field
+    field = m.field if known.places is None else field_of(m, known.places.shape) if m.field is None else m.field
     if field is not None and 0 < removed < 1:
         field = field.mapped(lambda gap: np.clip(1 - (1 - gap - removed) / (1 - removed), 0.0, 2.0))
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
-    if known.places is not None and field is None:
-        factor *= float(known.places.mean())  # alike at all positions: what becomes of them on average
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=-1 / rows, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
-    return placed(run, [call.args[0]], whole, call.out[0]) if call.out[0] is not None else whole
+    return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

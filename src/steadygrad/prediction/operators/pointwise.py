@@ -19,6 +19,7 @@ from steadygrad.prediction.gradients import backward
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
 from steadygrad.prediction.kinship import Function, Sum
 from steadygrad.prediction.law import law_of, values_of
+from steadygrad.prediction.met_by_kin import met_by_kin
 from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import ONE, Source, Wave
@@ -78,7 +79,8 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return of_fills(run, call, values if _aligned(run, call) else _as_others(run, values))
     if any(isinstance(v, Draws) or _is_data(v) for v in values.values()):
         return on_draws(run, call)
-    values = _settled(_gaussian(run, call, values))
+    known = _gaussian(run, call, values)
+    values = _settled(known)
     signals = [v for v in values.values() if isinstance(v, Signal)]
     sources = {id(s): s for v in signals if v.wave and (s := v.wave.source)}
     bases = {id(v.base): v.base for v in signals if v.base is not None}
@@ -86,7 +88,21 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return _of_several(run, call)
     if bases and call.operator.overloadpacket not in LINEAR:
         return run.lost(f"{call.name} of a gradient")
-    return _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
+    found = _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
+    return _among_kin(run, found, known, values) if bases and len(signals) > 1 and not run.tied else found
+
+
+def _among_kin(
+    run: Interpreter, found: Value | tuple[Value, ...], known: dict[int, Value], settled: dict[int, Value]
+) -> Value | tuple[Value, ...]:
+    """A gradient that was settled as one of its own, where its source and the one at hand have something in common."""
+    for key, v in known.items():
+        if v is settled[key] or not isinstance(v, Signal) or not isinstance(found, Signal) or found.wave is None:
+            continue
+        if v.base is not None and v.wave is not None:
+            m = met_by_kin(found.moments, v.base, v.wave, found.wave, run.kinship, run.batch)
+            found = replace(found, moments=m)
+    return found
 
 
 def _aligned(run: Interpreter, call: Call) -> bool:

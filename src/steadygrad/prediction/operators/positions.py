@@ -369,7 +369,8 @@ def _on_one_grid(
 
     Features that stand where another term has a grid of positions, as pixels that are mixed do, are one too.
     """
-    grids = {i: max((_sizes(dims[i]) for dims in found if dims), key=len) for i in shared}
+    held = [dims for dims in found if dims]
+    grids = {i: max((_sizes(dims[i]) for dims in held if any(a.role >= 0 for a in dims[i])), key=len) for i in shared}
     split = [dims and tuple(_split(d, grids[i]) if i in grids else d for i, d in enumerate(dims)) for dims in found]
     same = all(_sizes(dims[i]) in ((), grids[i]) for dims in split if dims for i in shared)
     if same:
@@ -383,8 +384,8 @@ def _sizes(dim: Dimension) -> tuple[int, ...]:
 
 
 def _split(dim: Dimension, grid: tuple[int, ...]) -> Dimension:
-    """Return one axis of features as several of these sizes, fastest first."""
-    if len(dim) != 1 or dim[0].role != FEATURE or dim[0].size != math.prod(grid):
+    """Return axes of features as those of these sizes, fastest first."""
+    if roles(dim) != {FEATURE} or math.prod(_sizes(dim)) != math.prod(grid):
         return dim
     return tuple(Axis(FEATURE, n, math.prod(grid[:i])) for i, n in enumerate(grid))
 
