@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from steadygrad.prediction import predict
+from steadygrad.prediction import coherence, predict
 
 from .test_positions import seeded
 
@@ -70,9 +70,10 @@ class Cells(nn.Module):
 
 
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_states_of_recurrent_networks_vary_as_they_do_over_draws(kind):
+@pytest.mark.parametrize(("examples", "steps"), [(4, STEPS), (1, 2)])
+def test_states_of_recurrent_networks_vary_as_they_do_over_draws(kind, examples, steps):
     """Each deviation within the tenth that a prediction may be off, and three standard errors of the draws' own."""
-    x = seeded(4, STEPS, WIDTH)
+    x = seeded(examples, steps, WIDTH)
     predicted = [deviation(row) for row in predict(lambda: Cells(kind), x)]
     logs = []
     for seed in range(DRAWS):
@@ -83,3 +84,12 @@ def test_states_of_recurrent_networks_vary_as_they_do_over_draws(kind):
             logs.append([float(t.double().square().mean().log()) for t in (h, model.second(h)[0])])
     ratio = np.log(predicted / np.std(logs, 0))
     assert (abs(ratio) < np.log1p(0.1) + 3 / (2 * DRAWS) ** 0.5).all(), ratio
+
+
+def test_noises_that_are_nearly_one_are_not_made_more_of_than_is_known_of_them():
+    """Of two that differ by a thousandth, a covariance off by a hundredth would ask for ten times their difference."""
+    among = np.array([[1.0, 0.999], [0.999, 1.0]])
+    shares = coherence._projected(among, np.array([1.0, 0.99]), 1.0)
+    assert shares.sum() == pytest.approx(1, rel=0.01)
+    assert abs(shares).max() < 1
+    assert coherence._projected(np.eye(2), np.array([0.6, 0.3]), 1.0) == pytest.approx([0.6, 0.3])

@@ -25,7 +25,7 @@ from .batch import Batch
 from .by_origin import ByOrigin
 from .chance import Chance
 from .kinship import Beside, Filled, Function, Kin, Kinship, Like, Origin, Part, Product, Sum, Through
-from .make import Made, Units, make, mean_share, shares, size
+from .make import Made, Units, Weights, mean_share, shares, size
 from .source import sensitivity
 from .spread import CERTAIN, Noises, Spread
 from .tails import Tails
@@ -33,6 +33,7 @@ from .values import Array, Moments
 
 Form: TypeAlias = tuple[Spread, Spread]
 """The log of a signal's size: what it has inherited, and its own units' noise."""
+RIGHT_TO = 0.02  # of covariances of noises, which are taken for those of nearly Gaussian units
 
 
 class Tied(ByOrigin[bool]):
@@ -73,6 +74,7 @@ class Coherence(ByOrigin[Form]):
         self.kinship, self.noises, self.batch = kinship, noises, batch
         self.tied, self.units, self.made, self.tails = Tied(), Units(), Made(kinship), Tails(kinship)
         self.chance = Chance(kinship, batch, self.units)
+        self.weights = Weights()
         self._makes: dict[Hashable, list[tuple[Moments, Spread]]] = {}
 
     def meet(self, weight: int) -> None:
@@ -135,7 +137,7 @@ class Coherence(ByOrigin[Form]):
         units = self.units.of(m)
         if not units or not self.made.of(m):
             return CERTAIN
-        earlier = self._makes.setdefault((make(m), units), [])
+        earlier = self._makes.setdefault((type(m.origin), self.weights.of(m), units), [])
         form = self._drawn(m, units, earlier)
         earlier.append((m, form))
         return form
@@ -174,18 +176,17 @@ class Coherence(ByOrigin[Form]):
         drawn = 1 - (1 - self.made.of(a)) * (1 - self.made.of(b))
         own, other = (kin - mean for kin in self.kinship.of(a, b))
         return (
-            drawn * (2 * _square(own, chance) + 4 * mean * own) + tails,
-            drawn * (2 * _square(other, chance) + 4 * mean * other) + tails,
+            drawn * (2 * _square(own, chance) + 4 * mean * own) + tails[0],
+            drawn * (2 * _square(other, chance) + 4 * mean * other) + tails[1],
         )
 
     def _of_functions(self, x: Function, y: Function, roots: tuple[Moments, Moments]) -> Kin:
         f, g = hermite.expand(x.values), hermite.expand(y.values)
         masses = f.square.mean(0) * g.square.mean(0) / max(float(f.q.mean()) * float(g.q.mean()), 1e-300)
         masses[0] = 0.0
-        tails = sensitivity(f) * sensitivity(g) * self.tails.met(*roots)
+        slopes, tails, chance = sensitivity(f) * sensitivity(g), self.tails.met(*roots), self.chance.met(*roots)
         own, other = self.kinship.correlation(x.source, y.source)
-        chance = self.chance.met(*roots)
-        return _series(masses, own, chance) + tails, _series(masses, other, chance) + tails
+        return _series(masses, own, chance) + slopes * tails[0], _series(masses, other, chance) + slopes * tails[1]
 
 
 def _square(c: float, chance: float) -> float:
@@ -201,9 +202,12 @@ def _series(masses: Array, c: float, chance: float) -> float:
 
 
 def _projected(among: Array, met: Array, most: float) -> Array:
-    """Return the shares of known noises of these covariances in one that has these with them, of variance `most`."""
+    """Return the shares of known noises of these covariances in one that has these with them, of variance `most`.
+
+    Of noises that are nearly one, what they differ by is not made more of than covariances are right to.
+    """
     if not len(met) or not np.diag(among).any():
         return np.zeros(len(met))
-    found = np.linalg.lstsq(among, met, rcond=1e-9)[0]
+    found = np.linalg.lstsq(among, met, rcond=RIGHT_TO)[0]
     explained = float(found @ among @ found)
     return np.asarray(found * min(math.sqrt(most / explained), 1.0) if explained > 0 else found)

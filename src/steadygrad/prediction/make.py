@@ -9,8 +9,6 @@ from .by_origin import ByOrigin
 from .kinship import Beside, Filled, Function, Kinship, Like, Origin, Part, Product, Sum, Through
 from .values import Moments
 
-SAME = 6  # operators back to which two signals of one make are alike
-
 
 def size(m: Moments) -> float:
     """Return the mean second moment."""
@@ -89,20 +87,27 @@ def shares(kinship: Kinship, m: Moments, origin: Sum | Beside) -> list[float]:
     ]
 
 
-def make(m: Moments, depth: int = SAME) -> Hashable:
-    """Return the operators that a signal came from, back to some depth: those of one make are compared."""
-    if depth == 0:
-        return None
-    match m.origin:
-        case Through(weight):
-            return "through", weight
-        case Function(source):
-            return "function", make(source.root, depth - 1) if source.root is not None else None
-        case Sum(parts):
-            return "sum", *(make(part, depth - 1) for part, _ in parts)
-        case Product(first, second):
-            return "product", make(first, depth - 1), make(second, depth - 1)
-        case Part(whole, features):
-            return "part", features, make(whole, depth - 1)
-        case _:
-            return type(m.origin).__name__
+class Weights(ByOrigin[frozenset[Hashable]]):
+    """Which weights a signal's units have met, and which part of what these make: signals of the same may be alike."""
+
+    def given(self, m: Moments) -> frozenset[Hashable]:
+        """None."""
+        return frozenset()
+
+    def found(self, m: Moments, origin: Origin) -> frozenset[Hashable]:
+        """Those of the last sums over weights."""
+        match origin:
+            case Through(weight):
+                return frozenset((weight,))
+            case Like():
+                return frozenset()
+            case Function(source) if source.root is not None:
+                return self.of(source.root)
+            case Sum(parts):
+                return frozenset().union(*(self.of(part) for part, _ in parts))
+            case Product(first, second):
+                return self.of(first) | self.of(second)
+            case Part(whole, features):
+                return frozenset((features, weight) for weight in self.of(whole))
+            case _:
+                return frozenset()
