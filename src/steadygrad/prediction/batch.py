@@ -70,7 +70,7 @@ class Batch:
         q = float(m.q.sum()) / len(m.q)
         if q <= 0:
             return 0.0
-        return max(self.apart((m.product / q) ** 2 + self.off_diagonal(m.excess)), 0.0)
+        return max(self.alone(m.product**2 + self.off_diagonal(m.excess * q * q), m.q), 0.0)
 
     def concentration(self, variance: float) -> float:
         """Return E[Σ w²] of the weights w that examples have in a mean, their logs normal about each other.
@@ -89,6 +89,10 @@ class Batch:
         if variance <= 0 or self.size == 1:
             return 1 / self.size
         return float(np.interp(math.sqrt(variance), _DEVIATIONS, _of_log_means(self.size)[0]))
+
+    def gathers(self, variance: float) -> float:
+        """Return the same beyond what it is where all examples are of one length."""
+        return self.gathered(variance) - 1 / self.size
 
     def skewed(self, variance: float) -> float:
         """Return the third cumulant of the log of a mean of e^x, of independent normal x of this variance."""
@@ -120,6 +124,14 @@ class Batch:
     def apart(self, matrix: Array) -> float:
         """Return by how much the mean over the diagonal is beyond that over pairs of distinct examples."""
         return float(matrix.ravel() @ _contrast(len(matrix))) if len(matrix) > 1 else 0.0
+
+    def alone(self, matrix: Array, q: Array) -> float:
+        """Return the same of a covariance of squares, relative to the mean squares q: lengths that differ add nothing.
+
+        A pair of which one is zero has none.
+        """
+        size = np.outer(q, q)
+        return self.apart(np.divide(matrix, size, out=np.zeros_like(size), where=size > 0))
 
     def distinct_mean(self, matrix: Array) -> float:
         """Return the mean over pairs of distinct examples; NaN where there is one example only."""

@@ -29,7 +29,7 @@ from .propagation import (
     uneven,
 )  # fmt: skip
 from .source import Onward, Source, Wave, sensitivity
-from .spread import Noises, Spread, log_mean, within_bounds
+from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
 from .values import Array, Moments
 
 
@@ -162,7 +162,7 @@ class _Product:
         varying = self.batch.off_diagonal(base.varying - base.blur) * average(base.q) ** 2
         fourth = square * (flat + 2 * base.product**2 + 2 * varying)
         relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
-        apart = max(self.batch.apart(relative), 0.0) if self.plain else 0.0
+        apart = max(self.batch.alone(relative * average(q) ** 2, q), 0.0) if self.plain else 0.0
         return max(self.batch.pair_mean(relative), 0.0), apart
 
     def _total_over_positions(self) -> float:
@@ -244,8 +244,8 @@ class _Product:
         weighed, gathered = self.batch.concentration(apart), self.batch.gathered(apart)
         curve = passed(self.values, average(self.h.q), source.before, noises, self.batch, weighed)
         one = 1 / self.batch.size
-        own = source.noise.centred.scaled(self.s).plus(self._extra(noises, gathered - one).centred)
         through = curve.of(source.before)
+        own = source.noise.centred.scaled(self.s).plus(self._extra(noises, gathered - one, through).centred)
         added = through.plus(own)
         uneven = (weighed - one) * max(self.apart - base.unit_apart, 0.0)
         fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
@@ -253,7 +253,7 @@ class _Product:
         along = noises.covariance(base.spread.plus(through), source.before)[0]
         return spread.shifted(0.0, skewed(curve.bent, along))
 
-    def _extra(self, noises: Noises, heavier: float) -> Spread:
+    def _extra(self, noises: Noises, heavier: float, through: Spread = CERTAIN) -> Spread:
         """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
         base, source, s = self.base, self.source, self.s
         apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0) / source.units if self.plain else 0.0
@@ -271,12 +271,21 @@ class _Product:
         own = onward.apart / source.units
         alone = (met_apart - slopes * source.own_apart) / onward.apart if own > 0 else 0.0
         forms = onward.noise.centred.scaled(share), onward.alone.centred.scaled(alone)
-        left = leaning(base.along, 1 / source.units)
-        noise, self.meeting = base.meeting.noise(
-            Sum(extra / source.units, apart, *self._behind(onward), *forms),
-            base.meeting.forms(self.batch, left),
-            noises,
-        )
+        met_before = through.plus(source.noise.scaled(s)).plus(forms[1])
+        return self._meet(Sum(extra / source.units, apart, *self._behind(onward), *forms), met_before, heavier, noises)
+
+    def _meet(self, sum_: Sum, known: Spread, heavier: float, noises: Noises) -> Spread:
+        """Return the noise of a sum that shares with the forward pass.
+
+        By what is `known` of h, and by what g has met, sizes of single examples come further apart: that lets the
+        batch's mean vary as what is new does.
+        """
+        base = self.base
+        shared = base.meeting.forms(self.batch, leaning(base.along, 1 / self.source.units))
+        known = known.plus(shared[1].scaled(sum_.share_alone))
+        further = 2 * noises.covariance(base.spread, known)[1] + noises.covariance(known, known)[1]
+        sum_ = replace(sum_, variance=sum_.variance + heavier * max(further, 0.0))
+        noise, self.meeting = base.meeting.noise(sum_, shared, noises)
         return noise
 
     def _met(self, f: Expansion) -> tuple[float, float]:

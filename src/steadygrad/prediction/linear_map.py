@@ -42,6 +42,10 @@ def forward(
     unaligned = _unaligned(x, share, noises, batch) if plain else 0.0
     gap = correlation_gap((gain + weight.mean**2 * terms) * (x.d + unaligned), std)
     fourth = (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
+    parting = begun(x, batch) if plain and x.parting is None else x.parting if plain else None
+    parting = parting and parting.beside(share, x.spread, noises)
+    if parting is not None:
+        spilled = parting.cosine.beyond(gap, batch)
     own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
     tails = _tails(x.unit_variance, weight, share, terms)
     if not plain:
@@ -51,10 +55,13 @@ def forward(
         return _kept(source, x, share, weight, terms, batch, noises)
     tails = max(tails, -own)
     own += tails
-    before, shared, alone = before.shifted(-before.mean), noises.fresh(own / units), noises.own(apart / units)
-    excess = spilled + batch.growth(x, noises) / units
-    parting = begun(x, batch) if x.parting is None else x.parting
-    parting = parting and parting.beside(share, x.spread, noises)
+    own += batch.gathers(noises.covariance(before, before)[1]) * apart
+    before, shared, alone = (
+        before.shifted(-before.mean),
+        noises.fresh(own / units),
+        noises.own(apart / units),
+    )
+    excess = parting.cosine.of_units(units).beyond(gap, batch) if parting else spilled + batch.growth(x, noises) / units
     noise = shared.plus(alone)
     return Source(
         mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth,
@@ -116,6 +123,8 @@ def _unaligned(x: Moments, share: float, noises: Noises, batch: Batch) -> Array 
     apart = noises.covariance(x.spread, x.spread)[1]
     if apart <= ROUNDING:
         return 0.0
+    if x.parting:
+        apart *= x.parting.cosine.typical(batch.distinct_mean(correlation_gap(x.d, np.sqrt(x.q))))
     return batch.off_diagonal((1 - share) * -math.expm1(-apart / 4) * x.product)
 
 
@@ -165,8 +174,8 @@ def _unit_variance(
     q = _mean_square(mean, std)
     if q * q <= 0:
         return 0.0, 0.0
-    fourth = fourth / (q * q) + 2 * spilled
-    return max(batch.pair_mean(fourth) + cumulant, 0.0), max(batch.apart(fourth), 0.0)
+    fourth = fourth + 2 * spilled * (q * q)
+    return max(batch.pair_mean(fourth) / (q * q) + cumulant, 0.0), max(batch.alone(fourth, std**2 + mean**2), 0.0)
 
 
 def backward(
@@ -249,8 +258,9 @@ def _noise_back(
     noise, meeting = CERTAIN, g.meeting
     if plain and source is not None and source.own_variance > 0:
         meeting = meeting.grown(g.alignment, g.crossed, source)
-        sum_ = Sum(variance, apart / units, 1 / units, 1 / units)
-        noise, meeting = meeting.noise(sum_, meeting.forms(batch, left), noises)
+        forms = meeting.forms(batch, left)
+        variance += _gathered_by_meeting(g.spread, forms[1], noises, batch) / units
+        noise, meeting = meeting.noise(Sum(variance, apart / units, 1 / units, 1 / units), forms, noises)
         own, met = (noises.covariance(g.spread, form)[1] for form in (g.spread, noise))
         noise = noise.shifted((1 - batch.concentration(own)) * met)
     elif free:
@@ -281,6 +291,12 @@ def _of_examples(g: Moments, noises: Noises, batch: Batch) -> tuple[float, float
     own = noises.covariance(g.spread, g.spread)[1]
     one = 1 / batch.size
     return apart, (batch.concentration(own) - one) * apart, (batch.gathered(own) - one) * apart
+
+
+def _gathered_by_meeting(own: Spread, met: Spread, noises: Noises, batch: Batch) -> float:
+    """Return what the batch's log varies by where sizes that are apart come further apart, by a form they have met."""
+    apart = noises.covariance(own, own)[1]
+    return 2 * batch.gathers(apart) * max(noises.covariance(own, met)[1], 0.0)
 
 
 def _matrix_noise(

@@ -39,6 +39,37 @@ def growth(mean: float, overlap: float, weight: float) -> float:
     return max(squares - 2 * m * drift, 0.0)
 
 
+def of_gram(overlap: float) -> float:
+    """Return how much tr G²/(tr G)² grows, times N, as vectors of Gram matrix G pass N sums of independent weights.
+
+    With p the shares that eigenvalues have in tr G, of Wishart matrices 1 + r + 6 r² - 8 Σ p³, Σ p³ as in `aligning`.
+
+    >>> of_gram(0.0), of_gram(1.0)
+    (1.0, 0.0)
+    """
+    r = min(overlap, 1.0)
+    return max(1 + r + 6 * r * r - 32 * r * r / (3 + r * r), 0.0)
+
+
+def of_differences(overlap: float, gap: float, least: float) -> float:
+    """Return how much the overlap of differences of unit vectors, each kept at its length, grows, times N.
+
+    Differences of vectors that are nearly one are vectors of their own (`of_gram`). Of vectors that are far apart they
+    are kept short as the vectors are: where c is m + x, m its mean, a length |x|² that varies beside the others' takes
+    4 γ² x² of what x² grows by, γ = 1 - m, and at γ = 1 what is left is the law of a correlation,
+    1 - 3 E[c²] + 2 E[c⁴].
+
+    Args:
+        overlap: of the differences' Gram matrix.
+        gap: γ.
+        least: the overlap where all are orthogonal.
+    """
+    off = min(max((overlap - least) / max(1 - least, 1e-12), 0.0), 1.0)
+    kept = (1 - least) * max(1 - 3 * off + 6 * off * off / (1 + 2 * off), 0.0)
+    far = min(gap, 1.0) ** 2
+    return far * kept + (1 - far) * of_gram(overlap)
+
+
 def of_typical(mean: float, overlap: float, weight: float) -> float:
     """Return the share of the growth (1 + 2r)(1 - r) of E[K²]/E[q q'] that is left in a typical draw.
 

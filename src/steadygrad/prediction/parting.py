@@ -6,11 +6,13 @@ what units have in common, m = √c ξ, let s(m) = E[f²|m] and v(m) = Var(f|m).
     (E[v²]/E[v]² (1 + 2r) - 1 + E[μ₄ - 3v²]/(B E[v]²))/N
 
 and the covariance (E[s v]/(E[s] E[v]) - 1)/N with q. A log lies half its variance below: γ is what it is for a typical
-draw, and the overlap rises by E[v²]/E[v]² (1 + 2r)(1 - r)/N; what of it is beyond orthogonal differences goes with
-the square of the slope of log γ' in log γ, as all products that differ from their mean do. The map of γ is no power, so
-it is averaged over log γ and, within a draw, over the γ of its pairs. Part of a difference is one of lengths alone,
-(1 - γ) v/4 where their logs vary by v, and is not in γ: what a layer adds to v it takes from γ, and what a function
-that is no power makes of examples of different lengths it gives back.
+draw, and the overlap rises by E[v²]/E[v]²/N times what `overlap.of_differences` says; what of it is beyond orthogonal
+differences goes with the square of the slope of log γ' in log γ, as all products that differ from their mean do. The
+map of γ is no power, so it is averaged over log γ and, within a draw, over the γ of its pairs. Part of a difference is
+one of lengths alone, (1 - γ) v/4 where their logs vary by v, and is not in γ: what a layer adds to v it takes from γ,
+and what a function that is no power makes of examples of different lengths it gives back.
+Mean and mean square of the cosines, over draws,
+have an exact law of their own (`cosines`): what single examples vary by alone follows from them.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from functools import cache
 
 import numpy as np
 
+from . import cosines
 from .batch import Batch
+from .cosines import ALIKE, Cosine
 from .hermite import TERMS, Expansion, decay, over_rows, tables
-from .overlap import growth
+from .overlap import of_differences
 from .source import Source
 from .spread import Noises, Spread, log_mean
 from .values import Array, Moments
@@ -47,6 +51,7 @@ class Parting:
     with_size: float = 0.0
     apart: float = 0.0
     lengths: float = 0.0
+    cosine: Cosine = ALIKE
 
     def beside(self, share: float, size: Spread, noises: Noises) -> Parting:
         """Return the parting where a share of q is the signal's and the rest is the same for all examples."""
@@ -55,7 +60,8 @@ class Parting:
         v, rest = noises.covariance(size, size)[0], 1 - share
         variance = self.variance + 2 * rest * self.with_size + rest * rest * v
         covariance = share * (self.with_size + rest * v)
-        return replace(self, variance=max(variance, 0.0), with_size=covariance)
+        cosine = self.cosine.beside(share)
+        return replace(self, variance=max(variance, 0.0), with_size=covariance, cosine=cosine)
 
     def lengthened(self, apart: float, s: float, source: Source, noises: Noises) -> Parting:
         """Return the parting where lengths differ by this much; what came through a function of slope s did before."""
@@ -65,6 +71,16 @@ class Parting:
         share = min(kept / apart, 1.0)
         before = source.parting.lengths if source.parting else 0.0
         return replace(self, lengths=share * before + (1 - share) * self.overlap)
+
+    def median_beside_typical(self, gap: float, size: int) -> float:
+        """Return by what the median of γ is beyond the exponential of its mean log.
+
+        Of B examples a share w = γ (1 - 1/B) are differences, and the rest is the batch's mean, a sum of squares like a
+        gamma: 1 - w is about normal in its cube root (Wilson and Hilferty 1931), and log w, of variance V, has its
+        median V w/3(1 - w) above its mean.
+        """
+        w = min(gap * (1 - 1 / size), 1 - 1 / size)
+        return math.exp(w / (3 * (1 - w)) * self.variance)
 
     def median_of_lengths(self, variance: float) -> float:
         """Return the median over draws of the variance of log lengths, a gamma's (Wilson and Hilferty 1931)."""
@@ -87,7 +103,9 @@ def begun(x: Moments, batch: Batch) -> Parting | None:
     off = batch.off_diagonal(products / size + 1 / (r - 1))
     own = float((np.diag(products) ** 2).mean()) / size**2
     one = 1 / max(batch.size - 1, 1)
-    return Parting(min(one * own + (1 - one) * batch.distinct_mean(off * off), 1.0))
+    overlap = min(one * own + (1 - one) * batch.distinct_mean(off * off), 1.0)
+    varied = batch.distinct_mean(batch.bounded(x.excess, x.product, x.q))
+    return Parting(overlap, cosine=cosines.begun(x.product, x.q, varied))
 
 
 def parted(
@@ -98,24 +116,29 @@ def parted(
     assert before is not None
     gap = batch.distinct_mean(source.gap)
     slope, bent = _mapped(over_rows(f.plain**2), gap, before)
-    fourth, joint, kurtosis, within, bent_own = _scattered(values[len(values) // 2], gap)
+    scatter = _scattered(values[len(values) // 2], gap)
+    fourth = scatter.fourth
     one, least = 1 / batch.size, 1 / max(batch.size - 1, 1)
     r = least + slope * slope * max(before.overlap - least, 0.0)
-    alike = 2 * least * fourth + (r - least) * bent_own
-    own = max(fourth - 1 + alike + kurtosis * one, 0.0)
-    share = float(over_rows(f.plain[:, 1:]) ** 2 @ decay(np.array([min(gap, 1.0)]))[0, 1:]) / float(over_rows(f.q))
+    beyond = (r - least) * scatter.bent
+    share = float(over_rows(f.plain**2) @ decay(np.array([min(gap, 1.0)]))[0]) / float(over_rows(f.q))
     ratio = (1 - share) / max(share, 1e-300)
-    squares = over_rows(f.square) ** 2
-    alone = float(decay(np.array([min(gap, 1.0)]))[0] @ squares) / float(over_rows(f.q)) ** 2
+    squares = over_rows(f.square) ** 2 / float(over_rows(f.q)) ** 2
+    alone = float(decay(np.array([min(gap, 1.0)]))[0] @ squares)
     turned = ratio * alone / units / 4  # what of a difference comes to lie along the signal
-    back = ratio * lengths * unlike(over_rows(f.plain), gap, s)
-    joint += share * (alike * (1 - one) + kurtosis * one) + within * one
+    back = ratio * lengths * before.cosine.typical(gap) * unlike(over_rows(f.plain), gap, s)
+    own, joint = scatter.varied(share, 2 * least * fourth + beyond, one)
+    joint += leant(source, squares, share, beyond, batch)
     shift = bent + back - turned + log_mean(own / units) - log_mean(total / units)
+    varied = max(own - 2 * joint + total, 0.0)
+    of_pair, joint_of_pair = scatter.varied(share, 2 * fourth, 0.5)
+    pair = of_pair - 2 * joint_of_pair + float(squares[1:].sum()) - alone / 2
     return Parting(
-        min(r + fourth * growth(0.0, r, one) / units, 1.0),
-        slope * slope * before.variance + max(own - 2 * joint + total, 0.0) / units,
+        min(r + fourth * of_differences(r, share, least) / units, 1.0),
+        slope * slope * before.variance + varied / units,
         s * slope * before.with_size + (joint - total) / units,
-        slope * slope * before.apart + 2 * fourth * (1 - r) / units,
+        slope * slope * before.apart + max(pair - varied, 0.0) / units,
+        cosine=before.cosine.through(f, values, units),
     ), math.exp(shift)
 
 
@@ -151,11 +174,31 @@ def sampled(source: Source, batch: Batch) -> Parting:
     p, n = source.parting, source.units
     assert p is not None
     r, gap = p.overlap, min(batch.distinct_mean(source.gap), 1.0)
-    joint = 2 * gap * r * (1 - 1 / batch.size)
-    variance = p.variance + max(2 * r - 2 * joint + source.own_variance, 0.0) / n
-    overlap = min(r + growth(0.0, r, 1 / batch.size) / n, 1.0)
-    covariance = p.with_size + (joint - source.own_variance) / n
-    return Parting(overlap, variance, covariance, p.apart + 2 * (1 - r) / n, p.lengths)
+    squares = np.zeros(len(tables()[3]))
+    squares[2] = 2.0
+    least = 1 / max(batch.size - 1, 1)
+    joint = 2 * gap * r * (1 - 1 / batch.size) + leant(source, squares, gap, 2 * (r - least), batch)
+    own = 2 * (1 - p.cosine.spare * (1 - 1 / batch.size)) + source.fourth
+    varied = max(2 * r - 2 * joint + own, 0.0)
+    variance = p.variance + varied / n
+    overlap = min(r + of_differences(r, gap, least) / n, 1.0)
+    covariance = p.with_size + (joint - own) / n
+    apart, cosine = p.apart + max((2 - gap) ** 2 - varied, 0.0) / n, p.cosine.of_units(n)
+    return Parting(overlap, variance, covariance, apart, p.lengths, cosine)
+
+
+def leant(source: Source, squares: Array, share: float, own: float, batch: Batch) -> float:
+    """Return what the covariance of d and q gains where the batch's mean lies along its differences.
+
+    Of a batch a share w are differences and 1 - w is the mean. With relative variances t of all, o of the differences
+    and m of the mean, their covariance is w o + (t - w² o - (1 - w)² m)/2w, as t is that of the sum of both. Of
+    orthogonal differences the other terms know; what overlaps beyond them adds to t and o, and m stays.
+    """
+    w = share * (1 - 1 / batch.size)
+    if not w > 0 or not np.any(source.before_excess):
+        return 0.0
+    total = (1 - 1 / batch.size) * float((source.decay - source.decay_of_squares).mean(0) @ squares)
+    return max(total - w * w * own, 0.0) / (2 * w)
 
 
 def _mapped(masses: Array, gap: float, before: Parting) -> tuple[float, float]:
@@ -173,11 +216,28 @@ def _mapped(masses: Array, gap: float, before: Parting) -> tuple[float, float]:
     return float(high - low) / (2 * h), bow * before.variance / 2 + float(pairs)
 
 
-def _scattered(values: Array, gap: float) -> tuple[float, float, float, float, float]:
-    """Return, by values on nodes, E[v²]/E[v]², the covariance of s and v, E[μ₄ - 3v²]/E[v]², 2 E[μ μ₃]/(E[s] E[v]).
+@dataclass(frozen=True, slots=True)
+class _Scatter:
+    """E[v²]/E[v]², the covariance of s and v, E[μ₄ - 3v²]/E[v]², 2 E[μ μ₃]/(E[s] E[v]), E[b²]/E[v]².
 
-    And E[b²]/E[v]², b the second Hermite coefficient of (f - μ)² in what an example has of its own: √2 v of a line.
+    b is the second Hermite coefficient of (f - μ)² in what an example has of its own: √2 v of a line.
     """
+
+    fourth: float
+    joint: float
+    kurtosis: float
+    within: float
+    bent: float
+
+    def varied(self, share: float, alike: float, one: float) -> tuple[float, float]:
+        """Return the relative variance of a unit's d, and its covariance with q, over 1/one examples."""
+        own = max(self.fourth - 1 + alike + self.kurtosis * one, 0.0)
+        joint = self.joint + share * (alike * (1 - one) + self.kurtosis * one) + self.within * one
+        return own, joint
+
+
+def _scattered(values: Array, gap: float) -> _Scatter:
+    """Return what d and q of a unit vary by, by the values of a function on nodes."""
     (m, w_m), (e, w_e) = _nodes(COMMON), _nodes(OWN)
     gap = min(max(gap, CLOSEST), 1.0)
     y = np.interp(math.sqrt(1 - gap) * m[:, None] + math.sqrt(gap) * e, tables()[0], values)
@@ -187,12 +247,12 @@ def _scattered(values: Array, gap: float) -> tuple[float, float, float, float, f
     v, third, fourth = square_off @ w_e, (square_off * off) @ w_e, (square_off * square_off) @ w_e
     d, q = float(w_m @ v), float(w_m @ s)
     if d <= 0:
-        return 1.0, 0.0, 0.0, 0.0, 2.0
+        return _Scatter(1.0, 0.0, 0.0, 0.0, 2.0)
     square = float(w_m @ v**2) / d**2
     within = 2 * float(w_m @ (mean * third)) / (q * d)
     b = square_off @ (w_e * (e * e - 1) / math.sqrt(2))
     joint, kurtosis = float(w_m @ (s * v)) / (q * d) - 1, float(w_m @ fourth) / d**2 - 3 * square
-    return square, joint, kurtosis, within, float(w_m @ b**2) / d**2
+    return _Scatter(square, joint, kurtosis, within, float(w_m @ b**2) / d**2)
 
 
 @cache

@@ -17,7 +17,7 @@ from .batch import Batch
 from .curve import passed, skewed
 from .field import Field, decayed
 from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
-from .linear_map import blurring
+from .linear_map import blurring, correlation_gap
 from .overlap import of_typical
 from .parting import parted, sampled
 from .source import Onward, Source, Wave, of_fourth_cumulant, sensitivity
@@ -62,8 +62,11 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     squares = source.covariance(f, f, source.settled) * quotient(1.0, average(q) ** 2)
     gaussian = batch.pair_mean(squares)  # what a bias takes from the variance of q it takes from that of d
     squares = squares + _of_biases(source, wave.values)
-    total, apart = max(batch.pair_mean(squares), 0.0), batch.apart(squares)
+    total, apart = max(batch.pair_mean(squares), 0.0), batch.alone(squares * average(q) ** 2, q)
     s = sensitivity(f)
+    further = s * s * noises.covariance(source.before, source.before)[1]
+    heavier = (batch.concentration(further) - batch.gathered(further)) * apart
+    total += batch.gathers(further) * apart
     extra, total = max(total - s * s * source.gaussian_variance, 0.0), max(total + s * s * source.tails, 0.0)
     alone = max(apart - s * s * source.own_apart, 0.0)
     shared, own = noises.fresh(extra / source.units), noises.own(alone / source.units)
@@ -72,15 +75,24 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     curve = passed(wave.values, average(f.q), source.before, noises, batch)
     added = source.noise.centred.scaled(s).plus(noise.centred)
     third = skewed(curve.bent, curve.slope * noises.covariance(source.before, source.before)[0])
-    spread = curve.of(source.before).plus(added).shifted(log_mean(total / source.units), third)
-    excess = _forward_excess(source, f, m.product, q, total - apart / batch.size, batch, noises)
-    parting = None
+    spread = curve.of(source.before).plus(added).shifted(log_mean((total + heavier) / source.units), third)
+    found = Moments(m.mean, q, d, spread, total, unit_apart=apart)
     if source.parting is not None and not source.settled and q.any() and np.any(source.gap):
-        lengths = noises.covariance(source.before, source.before)[1]
-        parting, further = parted(source, f, wave.values, gaussian, s, lengths, batch)
-        parting = parting.lengthened(noises.covariance(spread, spread)[1], s, source, noises)
-        d = np.minimum(d * further, q[:, None] + q)
-    return Moments(m.mean, q, d, spread, total, excess, unit_apart=apart, parting=parting)
+        return _parted(found, source, f, wave.values, gaussian, batch, noises)
+    return replace(found, excess=_forward_excess(source, f, m.product, q, total - apart / batch.size, batch, noises))
+
+
+def _parted(
+    m: Moments, source: Source, f: Expansion, values: Array, total: float, batch: Batch, noises: Noises
+) -> Moments:
+    """Return the moments with how far examples are apart; what of d are lengths is no angle, and stays."""
+    s, lengths = sensitivity(f), noises.covariance(source.before, source.before)[1]
+    parting, further = parted(source, f, values, total, s, lengths, batch)
+    parting = parting.lengthened(noises.covariance(m.spread, m.spread)[1], s, source, noises)
+    std = np.sqrt(m.q)
+    of_lengths = (std[:, None] - std) ** 2 / 2
+    d = np.minimum(of_lengths + np.maximum(m.d - of_lengths, 0.0) * further, m.q[:, None] + m.q)
+    return replace(m, d=d, parting=parting, excess=parting.cosine.beyond(correlation_gap(d, std), batch))
 
 
 def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
@@ -296,10 +308,13 @@ def _forward_excess(
 def two_gaps(source: Source, batch: Batch) -> tuple[Array, Array]:
     """Return 1 - c of two examples, then two values of mean and variance as over draws, with their probabilities.
 
-    They lie evenly about the mean, unless the upper correlation would be beyond 1: then it is 1.
+    They lie evenly about the mean, unless the upper correlation would be beyond 1: then it is 1. Where a typical draw's
+    gap is known it is taken for the mean: a gradient goes through many layers of one draw, and most is left of it where
+    gaps are small in all of them. Approximate.
     """
     gap = min(batch.distinct_mean(source.gap), 2.0)
-    variance = max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0)
+    varied = max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0)
+    variance = source.parting.cosine.variance if source.parting else varied
     sigma = math.sqrt(variance)
     if sigma <= gap:
         return np.array([gap, gap - sigma, min(gap + sigma, 2.0)]), np.array([0.5, 0.5])

@@ -97,6 +97,7 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     q, low, high = band(mean_q, (mean, variance, third + batch.skewed(apart)))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
+    share *= parting.median_beside_typical(share, batch.size) if parting else 1.0
     apart = apart if apart > ROUNDING else 0.0
     lengths = -(parting.median_of_lengths(apart) if parting else apart) / 4
     # E[xy] of a pair, its lengths' logs apart, is (E e^(l/2))²/E e^l = e^(-v/4); 1 - that, which may be very small

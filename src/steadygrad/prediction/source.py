@@ -193,7 +193,7 @@ def decay_of_squares_of(source: Source) -> Array:
         return decay
     c = 1 - source.gap[source.pairs]
     excess = np.broadcast_to(source.before_excess, source.gap.shape)[source.pairs]
-    squares = hermite.decay(1 - np.sqrt(np.minimum(c * c + excess, 1.0)))
+    squares = hermite.decay(1 - np.sqrt(np.clip(c * c + excess, 0.0, 1.0)))
     squares[:, 1] = decay[:, 1]
     return squares
 
