@@ -206,12 +206,11 @@ class GraphScheme:
         return self._tilted(site, found)
 
     def _tilted(self, site: Site, point: Scales) -> tuple[float, float, str]:
-        """The point, its q less where the chain is tilted: as given at the one end, and so much less at the other."""
+        """The point, its q as given in the middle of a tilted chain, so that it bends over the whole depth as much."""
         over = self.tilts.get(site.first, 0.0)
         if over == 0:
             return point.q, point.sigma_b, point.words
-        share = site.place / site.depth
-        factor = math.exp(over * share if over < 0 else over * (share - 1))
+        factor = math.exp(over * (site.place / site.depth - 0.5))
         words = (
             f"{point.words}, {'falling' if over < 0 else 'rising'} {math.exp(abs(over)):.3g}-fold by layer {site.depth}"
         )

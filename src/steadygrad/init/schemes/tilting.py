@@ -92,6 +92,6 @@ def _tilt(scheme: GraphScheme, sites: list[Site], profile: Profile) -> float:
 def _sizes(profile: Profile, path: str) -> tuple[float, float]:
     """Logs of the median signal, and of the median squared length of an example's gradient; NaN where not known."""
     row = next((row for row in profile if row.path == path), None)
-    if row is None or not (row.q > 0 and row.grad_q > 0):
+    if row is None or row.shape is None or not (row.q > 0 and row.grad_q > 0):
         return math.nan, math.nan
     return math.log(row.q), math.log(row.grad_q * math.prod(row.shape[1:]))
