@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from steadygrad.theory import Activation, Moments, curvature, moments, recommend, stability
 
 # What each of three effects may change over the whole depth: a factor of two.
-_TOLERANCE = math.log(2)
+TOLERANCE = math.log(2)
 
 # Variances that are tried, largest first: quarter octaves, down to where a smooth function is a line to doubles.
 _VARIANCES = tuple(2.0 ** (-k / 4) for k in range(97))
@@ -30,6 +30,7 @@ class Scales:
         sigma_b: the bias's deviation.
         q: second moment of the pre-activation.
         typical: the median of one draw's E[phi²] relative to its mean, exp(-kappa/(2N)).
+        varied: what a layer adds to the variance over draws of the log of q, or of the squared gradient: the larger.
         words: why.
     """
 
@@ -38,6 +39,7 @@ class Scales:
     q: float
     typical: float
     words: str
+    varied: float = 0.0
 
 
 @functools.lru_cache(maxsize=4096)
@@ -80,9 +82,13 @@ def critical_point(phi: Activation, depth: int, width: int, *, bias: bool = True
     sigma_w, sigma_b = chain.scales(q)
     words = f"edge of chaos of {phi}" + ("" if q == 1 else f" at q = {q:.3g}")
     if bias or sigma_b == 0:
-        return Scales(sigma_w=sigma_w, sigma_b=sigma_b, q=q, typical=chain.typical(q), words=words)
+        return Scales(
+            sigma_w=sigma_w, sigma_b=sigma_b, q=q, typical=chain.typical(q), words=words, varied=chain.varied(q)
+        )
     words = f"keeps the signal of {phi} at q = {q:.3g}"
-    return Scales(sigma_w=chain.gain(q), sigma_b=0.0, q=q, typical=chain.typical(q), words=words)
+    return Scales(
+        sigma_w=chain.gain(q), sigma_b=0.0, q=q, typical=chain.typical(q), words=words, varied=chain.varied(q)
+    )
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,11 @@ class _Chain:
         """The median of what a layer gives, relative to its mean."""
         return math.exp(-self._ahead(q, moments(self.phi, q)) / (2 * self.width))
 
+    def varied(self, q: float) -> float:
+        """What a layer adds to the variance of a log, of the signal or of the gradient."""
+        m = moments(self.phi, q)
+        return max(self._ahead(q, m), self._behind(m), 0.0) / self.width
+
     def _ahead(self, q: float, m: Moments) -> float:
         """N times the variance that a layer adds to the log of q."""
         return m.kappa - 2 * stability(self.phi, q, m) ** 2 if self.orthogonal else m.kappa
@@ -125,14 +136,14 @@ class _Chain:
     def _bends(self, q: float, m: Moments) -> bool:
         beta = q * curvature(self.phi, q) / m.derivative_second
         # A corner bends at every scale, and no q would do: then the other two decide.
-        return math.isfinite(beta) and beta * self.depth / 2 > _TOLERANCE
+        return math.isfinite(beta) and beta * self.depth / 2 > TOLERANCE
 
     def _drifts(self, q: float, m: Moments) -> bool:
         unstable = self._slope(q, m) - 1
         if unstable <= 1e-9:
             return False
         wandered = q * math.exp(_REACH * math.sqrt(max(self._ahead(q, m), 0.0) * self.depth / self.width))
-        return (self._slope(wandered, moments(self.phi, wandered)) - 1) * self.depth > _TOLERANCE
+        return (self._slope(wandered, moments(self.phi, wandered)) - 1) * self.depth > TOLERANCE
 
     def _slope(self, q: float, m: Moments) -> float:
         return m.second / m.derivative_second / q * stability(self.phi, q, m)
@@ -141,4 +152,4 @@ class _Chain:
         """The slope of ln E[phi'²] over ln q, by a central difference, times the relative error 2/N of q."""
         above, below = (moments(self.phi, q * step).derivative_second for step in (1.01, 1 / 1.01))
         slope = math.log(above / below) / (2 * math.log(1.01))
-        return abs(slope) * 2 / self.width * self.depth > _TOLERANCE
+        return abs(slope) * 2 / self.width * self.depth > TOLERANCE

@@ -22,6 +22,7 @@ class Site:
         before: the layer whose activation it takes, where nothing joins or normalizes between.
         depth: activations of its chain, from a layer whose input is normalized, a stream or the model's to the last.
         place: how many of them there are up to its own.
+        first: the layer that its chain begins with.
     """
 
     node: Node
@@ -32,6 +33,10 @@ class Site:
     before: Site | None = None
     depth: int = 1
     place: int = 0
+    first: Site = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = self
 
 
 @dataclass(eq=False)
@@ -116,7 +121,7 @@ class Sites:
                 site.before.depth = max(site.before.depth, site.depth)
         for site in self.sites.values():
             if site.before is not None:
-                site.depth = site.before.depth
+                site.depth, site.first = site.before.depth, site.before.first
 
     def _weights_upstream(self) -> dict[Node, int]:
         """Which layers a node depends on, as a set of bits."""

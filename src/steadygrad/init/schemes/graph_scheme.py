@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from steadygrad.errors import SteadygradError
-from steadygrad.init.critical_point import critical_point
+from steadygrad.init.critical_point import Scales, critical_point
 from steadygrad.init.graph import Node, trace
 from steadygrad.init.graph.borders import Borders
 from steadygrad.init.graph.flow import Flow
@@ -61,9 +61,39 @@ class GraphScheme:
         self.borders = Borders(self.flow)
         self.choices: dict[str, Choice] = {}
         self.factors = self._branch_ends()
-        self.typical: dict[Site, float] = {}
+        self.points: dict[Site, Scales] = {}
+        self.tilts: Mapping[Site, float] = {}
         self.inputs = _sizes(inputs)
+        self._go_along()
+
+    def _go_along(self) -> None:
+        self.choices, self.points = {}, {}
         self.moments = SecondMoments(self.flow, lambda name: self.inputs.get(name, Size(0.0, 1.0)), self._layer)
+
+    def tilt(self, tilts: Mapping[Site, float]) -> None:
+        """Go along again, with a log of q that rises, or falls, by this much over the depth of a chain.
+
+        Args:
+            tilts: by the first layer of the chain.
+        """
+        self.tilts = tilts
+        self._go_along()
+
+    def chains(self) -> dict[Site, list[Site]]:
+        """Return the layers of each chain that was given a point of the edge of chaos, by its first one."""
+        found: dict[Site, list[Site]] = {}
+        for site in self.points:
+            found.setdefault(site.first, []).append(site)
+        return found
+
+    def varied(self, chain: Sequence[Site]) -> float:
+        """Return the variance over draws of the log of what passes a chain."""
+        return sum(self.points[site].varied for site in chain)
+
+    def path(self, site: Site) -> str:
+        """Return the path of the module whose weight a site sums with."""
+        p = self.weight(site.node)
+        return site.node.path if p is None else p.path
 
     def chosen(self) -> Chosen:
         """Return a choice for every parameter; what the graph did not show gets unit gain."""
@@ -146,7 +176,8 @@ class GraphScheme:
             return self._again(p, site, sizes)
         # A table's rows come out as they are: nothing enters.
         entering = sizes.of(site.entering).q if self.flow.fed_by(site.node) else 1.0
-        entering *= self.typical.get(site.before, 1.0) if site.before is not None else 1.0
+        before = self.points.get(site.before) if site.before is not None else None
+        entering *= before.typical if before is not None else 1.0
         entering *= self.borders.of(site.node)
         q, bias, reason = self._target(site, p, sizes)
         self._choose(p, math.sqrt(max(q - bias**2, 0.0)), entering, reason)
@@ -171,8 +202,19 @@ class GraphScheme:
             )
         except ValueError as error:
             return 1.0, 0.0, f"unit gain: {error}"
-        self.typical[site] = found.typical
-        return found.q, found.sigma_b, found.words
+        self.points[site] = found
+        return self._tilted(site, found)
+
+    def _tilted(self, site: Site, point: Scales) -> tuple[float, float, str]:
+        """The point, its q as given in the middle of a tilted chain, so that it bends over the whole depth as much."""
+        over = self.tilts.get(site.first, 0.0)
+        if over == 0:
+            return point.q, point.sigma_b, point.words
+        factor = math.exp(over * (site.place / site.depth - 0.5))
+        words = (
+            f"{point.words}, {'falling' if over < 0 else 'rising'} {math.exp(abs(over)):.3g}-fold by layer {site.depth}"
+        )
+        return point.q * factor, point.sigma_b * math.sqrt(factor), f"{words}: the gradient meets it halfway"
 
     def _tied(self, p: Parameter) -> tuple[float, float, str]:
         width = p.shape[-1]

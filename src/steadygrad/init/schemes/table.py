@@ -20,6 +20,7 @@ from .fixup import fixup
 from .graph_scheme import HEAD_RMS, GraphScheme
 from .mup import mup
 from .tailored import tailored
+from .tilting import tilted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,10 @@ def _he(asked: Request) -> Chosen:
     return by_fans(asked.parameters, gain=math.sqrt(2), mode="fan_in", reason="He: before ReLU")
 
 
+def _critical(asked: Request) -> Chosen:
+    return tilted(asked.graph(), asked.model, asked.inputs)
+
+
 def _lsuv(asked: Request) -> Chosen:
     """Orthogonal weights, to be scaled by data; what is zero stays zero, the head is apart."""
     if not isinstance(asked.inputs, torch.Tensor | Mapping | list | tuple) or _is_shape(asked.inputs):
@@ -92,10 +97,10 @@ def _is_shape(inputs: Any) -> bool:
 
 
 SCHEMES: dict[str, Callable[[Request], Chosen]] = {
-    "critical": lambda asked: asked.graph().chosen(),
+    "critical": _critical,
     "xavier": _xavier,
     "he": _he,
-    "orthogonal": lambda asked: replace(asked, distribution="orthogonal").graph().chosen(),
+    "orthogonal": lambda asked: _critical(replace(asked, distribution="orthogonal")),
     "lsuv": _lsuv,
     "fixup": lambda asked: fixup(asked.graph()),
     "mup": lambda asked: mup(asked.graph().chosen(), asked.parameters, asked.base),
