@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,8 +18,9 @@ from .interpreter import Interpreter, Seen
 from .measured_weights import as_fill, is_drawn_weight
 from .operators.positions import as_signal, parameter
 from .rows import Row
-from .spread import ROUNDING, band
-from .values import Concrete, Draws, Fill, ParameterGradient, Signal, Unknown, Value
+from .spread import ROUNDING, Z, band, quantile
+from .trail import examples_of
+from .values import Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value
 
 
 def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
@@ -96,7 +98,10 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     mean_q = float(known.moments.q.mean())
     mean, variance, third = run.noises.of(known.moments.spread)
     apart, parting = run.noises.covariance(known.moments.spread, known.moments.spread)[1], known.moments.parting
-    q, low, high = band(mean_q, (mean, variance, third + batch.skewed(apart)))
+    cumulants = mean, variance, third + batch.skewed(apart)
+    q, low, high = band(mean_q, cumulants)
+    if known.moments.spread.trail is not None:
+        q, low, high = (mean_q * math.exp(x) for x in _bent(known.moments, cumulants, batch))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
     apart = apart if apart > ROUNDING else 0.0
@@ -104,6 +109,17 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     # E[xy] of a pair, its lengths' logs apart, is (E e^(l/2))²/E e^l = e^(-v/4); 1 - that, which may be very small
     share = share * math.exp(lengths) - math.expm1(lengths)
     return q, low, high, 1 - share, q * share
+
+
+def _bent(m: Moments, cumulants: tuple[float, float, float], batch: Batch) -> list[float]:
+    """Return median and band of a log that functions have bent."""
+    assert m.spread.trail is not None
+    mean, variance, third = cumulants
+    scores, without = (0.0, -Z, Z), (mean, variance, third - m.spread.third)
+    form, straight = (np.array([quantile(c, z) for z in scores]) for c in (cumulants, without))
+    sizes = m.q[examples_of(batch)]
+    found = m.spread.trail.quantiles(np.array([0.5, 0.025, 0.975]), sizes / sizes.sum(), form, straight, mean)
+    return [float(x) for x in found]
 
 
 def _norm(gradient: Value, module: nn.Module) -> float:
