@@ -100,7 +100,7 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     apart, parting = run.noises.covariance(known.moments.spread, known.moments.spread)[1], known.moments.parting
     cumulants = mean, variance, third + batch.skewed(apart)
     q, low, high = band(mean_q, cumulants)
-    if known.moments.spread.trail is not None:
+    if known.moments.spread.trail is not None and mean_q > 0:
         q, low, high = (mean_q * math.exp(x) for x in _bent(known.moments, cumulants, batch))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan

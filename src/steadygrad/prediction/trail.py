@@ -214,7 +214,7 @@ def _everywhere(wave: Wave | Onward, row: int) -> tuple[Array, Array]:
 
 def _offsets(source: Source, wave: Wave, row: int, batch: Batch) -> Array:
     """Return by how much each example's log variance is beyond that of the row whose values are taken."""
-    if len(wave.values) == 1:
+    if len(wave.values) == 1 or not source.std.min() > 0:
         return np.zeros(min(batch.size, MOST))
     return np.asarray(2 * np.log(source.std / source.std[row])[examples_of(batch)])
 
