@@ -23,6 +23,7 @@ import numpy as np
 from .batch import Batch
 from .hermite import SMALLEST, over_rows, tables
 from .spread import Noises, Spread
+from .stretched import onwards
 from .values import Array
 
 NARROWEST = 0.05  # half the distance of the nodes where nothing varies: a difference over less loses digits
@@ -35,13 +36,15 @@ class Curve:
     """The mean of G(L) beside G at the reference, single examples' part included, the slope, and the bow.
 
     `bent` is the bow of G(L) in the normal variable that L is a parabola of, by its own third cumulant: each layer of a
-    deep network bends it further.
+    deep network bends it further. `level` is the mean of a single example's log beside G at the reference, behind one
+    whose L is that of the form.
     """
 
     mean: float
     slope: float
     bow: float
     bent: float
+    level: float = 0.0
 
     def of(self, before: Spread) -> Spread:
         """Return the form behind the function, without the third cumulant of the parabola."""
@@ -67,9 +70,11 @@ def passed(
     slope, bow = float(high - low) / (2 * h), float(high + low - 2 * middle) / (h * h)
     gain = (bow * (variance + about) + slope * slope * there - slope * about) / 2
     mean, whole = float(middle) + gain, bow + slope * bent(before.third, variance)
+    level = float(middle) + bow * (variance + about) / 2
     if weighed is None:
-        slope += bow * (slope - 0.5) * about
-    return Curve(mean, slope, bow, whole)
+        tilt = bow * (slope - 0.5) * about
+        slope, level = slope + tilt, level + tilt * about / 2
+    return Curve(mean, slope, bow, whole, level)
 
 
 def bent(third: float, variance: float) -> float:
@@ -88,8 +93,9 @@ def _scaled(square: Array, logs: Array) -> Array:
     Of Gaussians that are narrower than the nodes resolve it is the power of the variance that it is at the narrowest.
     """
     means = _weighted(square, np.maximum(logs, LEAST))
-    for i in np.flatnonzero(logs > WIDEST):
-        means[i] = _stretched(np.sqrt(square), math.exp(logs[i] / 2))
+    wide = logs > WIDEST
+    if wide.any():
+        means[wide] = _stretched(np.sqrt(square), np.exp(logs[wide, None] / 2))
     narrow = logs < LEAST
     if narrow.any():
         least, next_ = np.log(np.maximum(_weighted(square, np.array([LEAST, LEAST + NARROWEST])), 1e-300))
@@ -102,13 +108,10 @@ def _weighted(square: Array, logs: Array) -> Array:
     return np.asarray(np.exp(log_w - logs[:, None] / 2 - np.expm1(-logs)[:, None] * z2) @ square)
 
 
-def _stretched(size: Array, scale: float) -> float:
-    """Return the mean square of a function that goes on straight beyond the nodes, its argument stretched."""
+def _stretched(size: Array, scale: Array) -> Array:
+    """Return the mean squares of a function that goes on straight beyond the nodes, its argument stretched."""
     z, w, _, _ = tables()
-    x = z * scale
-    right = (size[-1] - size[-2]) / (z[-1] - z[-2]) * np.maximum(x - z[-1], 0.0)
-    left = (size[1] - size[0]) / (z[1] - z[0]) * np.minimum(x - z[0], 0.0)
-    return float(w @ (np.interp(x, z, size) + right + left) ** 2)
+    return np.asarray(onwards(z * scale, z, size) ** 2 @ w)
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from .batch import Batch
-from .curve import passed, skewed
+from .curve import Curve, passed, skewed
 from .field import Field, everywhere, white
 from .hermite import Expansion, decay, expand, over_rows, tables
 from .linear_map import blurring, leaning
@@ -30,6 +30,7 @@ from .propagation import (
 )  # fmt: skip
 from .source import Onward, Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
+from .trail import Passage, Trail, begun, begun_back
 from .values import Array, Moments
 
 
@@ -40,7 +41,7 @@ def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: fl
     """
     if wave.source is None:
         return scaled(base, float(wave.values.mean()))
-    return _Product(base, wave.source, wave.values, batch, favour).moments(noises)
+    return _Product(base, wave.source, wave, batch, favour).moments(noises)
 
 
 def _where(source: Source, g: Field | None) -> Source:
@@ -54,15 +55,15 @@ def _where(source: Source, g: Field | None) -> Source:
 class _Product:
     """A gradient times a function h of a source."""
 
-    def __init__(self, base: Moments, source: Source, values: Array, batch: Batch, favour: float) -> None:
+    def __init__(self, base: Moments, source: Source, wave: Wave, batch: Batch, favour: float) -> None:
         source = _where(source, base.field)
-        self.base, self.source, self.values, self.batch = base, source, values, batch
+        self.base, self.source, self.wave, self.values, self.batch = base, source, wave, wave.values, batch
         self.plain = source.plain and base.field is None
-        self.h = h = expand(values)
+        self.h = h = expand(self.values)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
         self.favour, self.along, self.favoured, self.by_chance = self._alongside()
-        self.favour *= level * on_sphere(source, values) * favour
+        self.favour *= level * on_sphere(source, self.values) * favour
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
         self.total, self.apart = self._total()
@@ -75,9 +76,9 @@ class _Product:
 
     def moments(self, noises: Noises) -> Moments:
         """Return the moments of the product."""
-        spread = self._spread(noises).modulated(
-            2 * (self._fourth() - 1) / self.source.units, self.favoured, self.by_chance
-        )
+        form = self._spread(noises)
+        spread = form.modulated(2 * (self._fourth() - 1) / self.source.units, self.favoured, self.by_chance)
+        spread = replace(spread, trail=form.trail)
         mean = self.base.mean * self.source.rows(self.h.mean)
         alignment, crossed = self._alignment()
         d, excess = self._d(), self._excess(noises)
@@ -251,7 +252,48 @@ class _Product:
         fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]
-        return spread.shifted(0.0, skewed(curve.bent, along))
+        spread = spread.shifted(0.0, skewed(curve.bent, along))
+        return replace(spread, trail=self._trail(curve, noises))
+
+    def _trail(self, curve: Curve, noises: Noises) -> Trail | None:
+        """Return the trail of the product."""
+        base, source = self.base, self.source
+        before = base.spread.trail
+        if source.trail is None and before is not None:
+            source.trail = begun(source.before, self.batch, noises)
+        if source.trail is None:
+            return None
+        if before is None:
+            before = begun_back(base.spread, base.along + 1 / source.units, self.batch, noises)
+        one = 1 - 1 / self.batch.size
+        mean = max(self.total - base.unit_variance + one * (self.apart - base.unit_apart), 0.0) / source.units / 2
+        passage = Passage(curve, self.s, self._sample(noises), mean, 3.0)
+        through = passage.of(source, self.wave, self.batch, noises)
+        turned = before.turned(source, self.wave, self.favour, noises)
+        return Trail(turned.bent + through.bent, turned.straight + through.straight, turned.cosines)
+
+    def _sample(self, noises: Noises) -> Array:
+        """Return a sample of the noise beside that of the source's own size."""
+        base, source, s = self.base, self.source, self.s
+        apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0)
+        extra = max(self.total - base.unit_variance - s * s * source.gaussian_variance, 0.0)
+        onward = source.onward
+        if onward is None or onward.variance <= 0:
+            return noises.normal(extra / source.units, apart / source.units)
+        share, alone = self._shares(onward)
+        share = within_bounds(share, extra, onward.variance)
+        alone = within_bounds(alone, apart, onward.apart)
+        rest = max(extra - share * share * onward.variance, 0.0), max(apart - alone * alone * onward.apart, 0.0)
+        known = share * noises.sample(onward.noise) + alone * noises.sample(onward.alone)
+        return known + noises.normal(rest[0] / source.units, rest[1] / source.units)
+
+    def _shares(self, onward: Onward) -> tuple[float, float]:
+        """Return what of the onward function's noise, the batch's and a single example's, the noise of h has."""
+        source, s = self.source, self.s
+        met, met_apart = self._met(onward.expansion)
+        slopes = s * sensitivity(onward.expansion) if source.varies else 0.0
+        alone = (met_apart - slopes * source.own_apart) / onward.apart if onward.apart > 0 else 0.0
+        return (met - slopes * source.gaussian_variance) / onward.variance, alone
 
     def _extra(self, noises: Noises, heavier: float, through: Spread = CERTAIN) -> Spread:
         """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
@@ -262,14 +304,10 @@ class _Product:
         if source.onward is None or source.onward.variance <= 0:
             return noises.fresh(extra / source.units, apart)
         onward = source.onward
-        met, met_apart = self._met(onward.expansion)
-        slopes = s * sensitivity(onward.expansion) if source.varies else 0.0
-        share = (met - slopes * source.gaussian_variance) / onward.variance
+        share, alone = self._shares(onward)
         if not self.plain:
             share = within_bounds(share, extra, onward.variance)
             return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
-        own = onward.apart / source.units
-        alone = (met_apart - slopes * source.own_apart) / onward.apart if own > 0 else 0.0
         forms = onward.noise.centred.scaled(share), onward.alone.centred.scaled(alone)
         met_before = through.plus(source.noise.scaled(s)).plus(forms[1])
         return self._meet(Sum(extra / source.units, apart, *self._behind(onward), *forms), met_before, heavier, noises)

@@ -15,6 +15,7 @@ from .overlap import aligning
 from .parting import begun
 from .source import Source
 from .spread import CERTAIN, ROUNDING, Noises, Spread, log_mean, within_bounds
+from .trail import Trail, of_units
 from .values import Array, Fill, Moments
 
 
@@ -56,17 +57,23 @@ def forward(
     tails = max(tails, -own)
     own += tails
     own += batch.gathers(noises.covariance(before, before)[1]) * apart
-    before, shared, alone = (
-        before.shifted(-before.mean),
-        noises.fresh(own / units),
-        noises.own(apart / units),
-    )
+    trail = _trail(x.spread, share, before.mean, batch, noises)
+    before, shared, alone = before.shifted(-before.mean), noises.fresh(own / units), noises.own(apart / units)
     excess = parting.cosine.of_units(units).beyond(gap, batch) if parting else spilled + batch.growth(x, noises) / units
     noise = shared.plus(alone)
     return Source(
         mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth,
-        shared=shared, alone=alone, of_signal=share, tails=tails,
+        shared=shared, alone=alone, of_signal=share, tails=tails, trail=trail,
     )  # fmt: skip
+
+
+def _trail(x: Spread, share: float, mean: float, batch: Batch, noises: Noises) -> Trail | None:
+    """Return the trail of what goes in, beside a bias, relative to the size of a typical draw."""
+    if x.trail is None:
+        return None
+    variance, apart = noises.covariance(x, x)
+    varied = variance + apart * (1 - batch.concentration(apart))
+    return x.trail.beside(share, varied).plus(-mean)
 
 
 def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, batch: Batch, noises: Noises) -> Source:
@@ -112,7 +119,8 @@ def _typical(x: Moments) -> Moments:
     if x.spread.mean == 0:
         return x
     size = math.exp(min(x.spread.mean, 700.0))
-    spread = x.spread.shifted(-x.spread.mean)
+    trail = x.spread.trail and x.spread.trail.plus(-x.spread.mean)
+    spread = replace(x.spread.shifted(-x.spread.mean), trail=trail)
     return replace(x, mean=x.mean * math.sqrt(size), q=x.q * size, d=x.d * size, spread=spread)
 
 
@@ -209,6 +217,9 @@ def backward(
         g, weight, source, overlap, (terms, units), plain, leaning(along, chance), batch, noises
     )
     spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
+    apart = 2 * batch.apart_of(g) if plain else 0.0
+    if plain and source is not None and g.spread.trail is not None:
+        spread = replace(spread, trail=_pulled(g, source, overlap, apart, pull, batch, noises))
     grown = batch.growth(g, noises) if plain else blurring(overlap)
     blur = free * grown / units
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
@@ -222,7 +233,7 @@ def backward(
         alignment,
         (along + chance) / pull - chance,
         field,
-        unit_apart=2 * batch.apart_of(g) if plain else 0.0,
+        unit_apart=apart,
         crossed=min(crossed, alignment),
         meeting=meeting.raised(free / units, free / units),
         blur=blur if plain else 0.0,
@@ -268,6 +279,16 @@ def _noise_back(
     if free:
         noise = noise.shifted(log_mean((2 * overlap + heavier) / units) - log_mean((2 * overlap + gathered) / units))
     return noise, meeting
+
+
+def _pulled(
+    g: Moments, source: Source, overlap: float, apart: float, pull: float, batch: Batch, noises: Noises
+) -> Trail:
+    """Return the trail of W^T g."""
+    assert g.spread.trail is not None
+    units, alone = source.units, apart * (1 - 1 / batch.size)
+    fresh = noises.normal(2 * overlap / units, apart / units) - (2 * overlap + alone) / units / 2
+    return g.spread.trail.pulled(source.of_signal, 1 / units, pull, fresh, of_units(source, batch, noises))
 
 
 def leaning(along: float, chance: float) -> float:

@@ -14,14 +14,15 @@ from functools import lru_cache
 import numpy as np
 
 from .batch import Batch
-from .curve import passed, skewed
+from .curve import Curve, passed, skewed
 from .field import Field, decayed
 from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
 from .linear_map import blurring, correlation_gap
 from .overlap import of_typical
 from .parting import parted, sampled
 from .source import Onward, Source, Wave, of_fourth_cumulant, sensitivity
-from .spread import CERTAIN, Noises, log_mean
+from .spread import CERTAIN, Noises, Spread, log_mean
+from .trail import Passage, Trail, begun, bends, of_units
 from .values import Array, Moments
 
 FLAT = 1000  # dimensions from which a coordinate's E[z⁴] is within 0.2% of a Gaussian's: 3k/(k + 2)
@@ -47,7 +48,7 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     rounded = on_sphere(source, wave.values)
     q, mean, d = source.rows(f.q) * rounded, source.rows(f.mean), source.difference(f) * rounded
     if wave.gaussian:
-        return _of_units(source, mean, q, d, batch)
+        return _of_units(source, mean, q, d, batch, noises)
     found = Moments(mean, q, d, CERTAIN)
     return (
         _forward(found, source, f, wave, batch, noises)
@@ -71,11 +72,12 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     alone = max(apart - s * s * source.own_apart, 0.0)
     shared, own = noises.fresh(extra / source.units), noises.own(alone / source.units)
     noise = shared.plus(own)
-    source.onward = Onward(wave.values, f, shared, extra, own, alone)
+    source.onward = Onward(wave.values, f, shared, extra, own, alone, wave.far)
     curve = passed(wave.values, average(f.q), source.before, noises, batch)
     added = source.noise.centred.scaled(s).plus(noise.centred)
     third = skewed(curve.bent, curve.slope * noises.covariance(source.before, source.before)[0])
     spread = curve.of(source.before).plus(added).shifted(log_mean((total + heavier) / source.units), third)
+    spread = replace(spread, trail=_trail(source, wave, curve, s, (total, apart), noise, batch, noises))
     found = Moments(m.mean, q, d, spread, total, unit_apart=apart)
     if source.parting is not None and not source.settled and q.any() and np.any(source.gap):
         return _parted(found, source, f, wave.values, gaussian, batch, noises)
@@ -93,6 +95,25 @@ def _parted(
     of_lengths = (std[:, None] - std) ** 2 / 2
     d = np.minimum(of_lengths + np.maximum(m.d - of_lengths, 0.0) * further, m.q[:, None] + m.q)
     return replace(m, d=d, parting=parting, excess=parting.cosine.beyond(correlation_gap(d, std), batch))
+
+
+def _trail(
+    source: Source,
+    wave: Wave,
+    curve: Curve,
+    s: float,
+    own: tuple[float, float],
+    noise: Spread,
+    batch: Batch,
+    noises: Noises,
+) -> Trail | None:
+    """Return the trail of f(z), begun where the first function bends; `own`: relative variances of a unit's square."""
+    if source.trail is None:
+        if not bends(source, curve, noises):
+            return None
+        source.trail = begun(source.before, batch, noises)
+    mean = (own[0] + own[1] * (1 - 1 / batch.size)) / source.units / 2
+    return Passage(curve, s, noises.sample(noise), mean).of(source, wave, batch, noises)
 
 
 def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
@@ -191,7 +212,7 @@ def _coordinate(k: float) -> tuple[Array, Array]:
     return cosines / math.sqrt(float(weights @ cosines**2)), weights
 
 
-def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch) -> Moments:
+def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch, noises: Noises) -> Moments:
     """Return the moments of the units themselves."""
     field = source.field
     if field is not None and source.free > 0:
@@ -199,6 +220,8 @@ def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch) -> 
     own, excess, apart = source.own_variance, source.excess, source.own_apart
     parting = sampled(source, batch) if source.parting is not None else None
     spread = source.spread
+    if source.trail is not None:
+        spread = replace(spread, trail=source.trail.plus(of_units(source, batch, noises)))
     return Moments(mean, q, d, spread, own, excess, field=field, unit_apart=apart, parting=parting)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,8 +17,9 @@ from .interpreter import Interpreter, Seen
 from .measured_weights import as_fill, is_drawn_weight
 from .operators.positions import as_signal, of_entries, parameter
 from .rows import Row
-from .spread import ROUNDING, band
-from .values import Concrete, Draws, Fill, ParameterGradient, Signal, Unknown, Value
+from .spread import ROUNDING, Z, band, quantile
+from .trail import examples_of
+from .values import Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value
 
 
 def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
@@ -88,13 +90,14 @@ def _backward(known: Signal, run: Interpreter) -> dict[str, float]:
 def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, float, float]:
     batch: Batch = run.batch
     mean_q = float(known.moments.q.mean())
-    spread, parting = (
-        run.coherence.spread(known.moments) if run.tied and known.base is None else known.moments.spread,
-        known.moments.parting,
-    )
+    tied = run.tied and known.base is None
+    spread, parting = run.coherence.spread(known.moments) if tied else known.moments.spread, known.moments.parting
     mean, variance, third = run.noises.of(spread)
     apart = run.noises.covariance(spread, spread)[1]
-    q, low, high = band(mean_q, (mean, variance, third + batch.skewed(apart)))
+    cumulants = mean, variance, third + batch.skewed(apart)
+    q, low, high = band(mean_q, cumulants)
+    if spread.trail is not None and mean_q > 0:
+        q, low, high = (mean_q * math.exp(x) for x in _bent(known.moments, cumulants, batch))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
     share *= parting.median_beside_typical(share, batch.size) if parting else 1.0
@@ -103,6 +106,17 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     # E[xy] of a pair, its lengths' logs apart, is (E e^(l/2))²/E e^l = e^(-v/4); 1 - that, which may be very small
     share = share * math.exp(lengths) - math.expm1(lengths)
     return q, low, high, 1 - share, q * share
+
+
+def _bent(m: Moments, cumulants: tuple[float, float, float], batch: Batch) -> list[float]:
+    """Return median and band of a log that functions have bent."""
+    assert m.spread.trail is not None
+    mean, variance, third = cumulants
+    scores, without = (0.0, -Z, Z), (mean, variance, third - m.spread.third)
+    form, straight = (np.array([quantile(c, z) for z in scores]) for c in (cumulants, without))
+    sizes = m.q[examples_of(batch)]
+    found = m.spread.trail.quantiles(np.array([0.5, 0.025, 0.975]), sizes / sizes.sum(), form, straight, mean)
+    return [float(x) for x in found]
 
 
 def _norm(gradient: Value, module: nn.Module) -> float:

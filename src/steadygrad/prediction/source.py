@@ -16,17 +16,20 @@ from . import hermite
 from .field import Field
 from .hermite import Expansion
 from .spread import CERTAIN, Spread
+from .stretched import BEYOND
 from .values import Array, Moments
 
 if TYPE_CHECKING:
     from .parting import Parting
+    from .trail import Trail
 
 
 @dataclass(frozen=True, slots=True)
 class Onward:
     """The function of a source that goes on: its values, its expansion, and the noise that it added to the spread.
 
-    `variance` is that of the noise per unit; `alone` the noise of single examples beside it, of variance `apart`.
+    `variance` is that of the noise per unit; `alone` the noise of single examples beside it, of variance `apart`; `far`
+    are the values beyond the nodes.
     """
 
     values: Array
@@ -35,6 +38,7 @@ class Onward:
     variance: float
     alone: Spread = CERTAIN
     apart: float = 0.0
+    far: Array | None = None
 
 
 @dataclass(eq=False)
@@ -54,7 +58,8 @@ class Source:
     together. `terms` are the two waves that a folded sum is of, and the sum on the nodes. `shared` and `alone` are the
     parts of `noise`, the batch's and single examples'; `of_signal` is the share that the signal has in the second
     moment, beside a bias; `tails` is what weights that are not Gaussian add to `own_variance`. `lopsided` is the
-    squared mean of w z over positions that a norm took together, w their lengths: long ones lie on one side.
+    squared mean of w z over positions that a norm took together, w their lengths: long ones lie on one side. `trail` is
+    a sample of `before`, where functions have bent it.
     """
 
     mean: Array
@@ -83,12 +88,13 @@ class Source:
     of_signal: float = 1.0
     tails: float = 0.0
     lopsided: float = 0.0
+    trail: Trail | None = None
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
         if place not in self.parts:
             units = max(self.units * share, 1.0)
-            self.parts[place] = replace(self, units=units, onward=None, parts={}, field=field)
+            self.parts[place] = replace(self, units=units, onward=None, parts={}, field=field, trail=None)
         return self.parts[place]
 
     @property
@@ -122,6 +128,12 @@ class Source:
         z = hermite.tables()[0]
         rows = slice(0, 1) if self.alike else slice(None)
         return np.asarray(self.mean[rows, None] + self.std[rows, None] * z)
+
+    @property
+    def far(self) -> Array:
+        """Values of z beyond the nodes."""
+        rows = slice(0, 1) if self.alike else slice(None)
+        return np.asarray(self.mean[rows, None] + self.std[rows, None] * BEYOND)
 
     @cached_property
     def pairs(self) -> tuple[NDArray[np.intp], ...]:
@@ -206,11 +218,15 @@ def forget_decays() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """A function of a source by its values on the nodes, [examples or 1, nodes]; without one a constant, [1, 1]."""
+    """A function of a source by its values on the nodes, [examples or 1, nodes]; without one a constant, [1, 1].
+
+    `far` are its values beyond the nodes, at `stretched.BEYOND` deviations, where they are known.
+    """
 
     source: Source | None
     values: Array
     gaussian: bool = False
+    far: Array | None = None
 
 
 ONE = Wave(None, np.ones((1, 1)))

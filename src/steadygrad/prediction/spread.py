@@ -16,10 +16,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, polygamma
+
+if TYPE_CHECKING:
+    from .trail import Trail
 
 Vector = NDArray[np.float64]
 
@@ -51,7 +55,8 @@ class Spread:
     """A log second moment: its mean, beside log E[q], and its sensitivities to the noises of a `Noises`, by index.
 
     `modulation` is by how much the variance of its noises grows with the overlap of `bend`, `third` a third cumulant
-    beside those of the noises.
+    beside those of the noises, `trail` a sample that went through functions as they are, where one is kept: sums and
+    multiples of a form have none.
     """
 
     weights: Vector
@@ -59,6 +64,7 @@ class Spread:
     bend: Bend | None = None
     modulation: float = 0.0
     third: float = 0.0
+    trail: Trail | None = None
 
     @property
     def centred(self) -> Spread:
@@ -120,13 +126,40 @@ def log_mean(relative_variance: float) -> float:
 @dataclass(slots=True)
 class Noises:
     """The independent noises of one interpretation: variance and third cumulant of each, its mean taken out, and the
-    variance of what single examples have beside it.
+    variance of what single examples have beside it. `drawn` is the shape of samples, [draws, examples].
     """
 
     cumulants: list[tuple[float, float, float]] = field(default_factory=list)
     _table: Vector = field(default_factory=lambda: np.zeros((3, 0)))
     _written: int = 0
     _own: dict[int, tuple[Vector, tuple[float, float]]] = field(default_factory=dict)
+    drawn: tuple[int, int] = (0, 0)
+    _seeds: int = 0
+
+    def sample(self, form: Spread) -> Vector:
+        """Return a normal sample of a form without its mean, [draws, examples]: of a noise the same each time."""
+        found = np.zeros((self.drawn[0], 1))
+        for i in np.flatnonzero(form.weights):
+            variance, _, apart = self.cumulants[i]
+            found = found + form.weights[i] * self.normal(variance, apart, (int(i), 0))
+        return found
+
+    def normal(self, variance: float, apart: float, seed: tuple[int, int] | None = None) -> Vector:
+        """Return normal numbers of this variance, and of single examples beside it, that average out over a draw's."""
+        rng = np.random.default_rng(seed or self._next())
+        found = math.sqrt(variance) * rng.standard_normal((self.drawn[0], 1))
+        if apart <= 0:
+            return found
+        own = rng.standard_normal(self.drawn)
+        return np.asarray(found + math.sqrt(apart) * (own - own.mean(1, keepdims=True)))
+
+    def each(self, variance: float) -> Vector:
+        """Return normal numbers of this variance, for each example its own."""
+        return math.sqrt(variance) * np.random.default_rng(self._next()).standard_normal(self.drawn)
+
+    def _next(self) -> tuple[int, int]:
+        self._seeds += 1
+        return self._seeds, 1
 
     def fresh(self, relative_variance: float, apart: float = 0.0) -> Spread:
         """Return a new noise: the log of a unit-mean positive variable of this relative variance."""

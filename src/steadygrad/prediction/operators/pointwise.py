@@ -63,6 +63,7 @@ BACKWARD = (
     aten.hardsigmoid_backward, aten.hardswish_backward, aten.softshrink_backward, aten.hardshrink_backward,
     aten.log_sigmoid_backward, aten._prelu_kernel_backward,
 )  # fmt: skip
+HUGE = 1e60  # larger values beyond the nodes are as good as none: their squares would overflow
 BY_GRADIENT = (aten.log_sigmoid_backward,)  # what takes the shape of its outcome from the gradient alone
 LINEAR = {
     *BACKWARD, aten.neg, aten.mul, aten.mul_, aten.div, aten.div_, aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub,
@@ -183,8 +184,35 @@ def _on_nodes(
     if not all(_is_finite_within_reach(o) for o in outs):
         return run.lost(f"{call.name} is not finite on all of a Gaussian")
     signals = [v for v in values.values() if isinstance(v, Signal)]
-    built = tuple(_built(run, signals, Wave(source, _rows(o)), base) for o in outs)
+    far = _beyond(call, values, source) if source is not None and source.plain and not writes else None
+    waves = (Wave(source, _rows(o), far=None if far is None else far[i]) for i, o in enumerate(outs))
+    built = tuple(_built(run, signals, wave, base) for wave in waves)
     return built if isinstance(out, list | tuple) else built[0]
+
+
+def _beyond(call: Call, values: dict[int, Value], source: Source) -> list[Any] | None:
+    """Return the outcomes beyond the nodes, where all that goes in is known there and all that comes out is finite."""
+    known = {key: _far(v, source) for key, v in values.items()}
+    if any(v is None for v in known.values()):
+        return None
+    shape = np.broadcast_shapes(*(v.shape for v in known.values()))
+    if call.operator.overloadpacket not in BY_GRADIENT:
+        shape = (1, 1)
+    out = call.substituted(lambda t: _broadcast(_as(torch.from_numpy(known[id(t)]), t.dtype), shape))
+    outs = [o.double().numpy() for o in (out if isinstance(out, list | tuple) else (out,))]
+    return outs if all((abs(o) < HUGE).all() and o.shape[-1] == source.far.shape[-1] for o in outs) else None
+
+
+def _far(value: Value, source: Source) -> Any:
+    match value:
+        case Signal(wave=Wave(source=Source()) as wave):
+            return source.far if wave.gaussian else wave.far
+        case _:
+            return _node_values(value)
+
+
+def _as(nodes: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    return nodes.bool() if kind == torch.bool else nodes
 
 
 def _is_finite_within_reach(out: torch.Tensor) -> bool:
@@ -205,8 +233,7 @@ def _broadcast(values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 def _on_its_nodes(value: Value, kind: torch.dtype, writes: bool) -> torch.Tensor:
     """Return the values on the nodes; where the operator writes, those of its own: others may hold the same ones."""
-    nodes = torch.from_numpy(_node_values(value).copy() if writes else _node_values(value))
-    return nodes.bool() if kind == torch.bool else nodes
+    return _as(torch.from_numpy(_node_values(value).copy() if writes else _node_values(value)), kind)
 
 
 def _node_values(value: Value) -> Any:
