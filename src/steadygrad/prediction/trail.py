@@ -178,10 +178,11 @@ def bends(source: Source, curve: Curve, noises: Noises) -> bool:
     """Whether a function is bent where the log of a source lies, and what bends it grows.
 
     A log that a function draws together, by a slope of less than one, forgets where it was: noises stay what it is of.
+    So it does where the slope is one or less a deviation further, by what a parabola bends there.
     """
-    wanders = math.sqrt(sum(noises.covariance(source.before, source.before)))
-    bent = abs(curve.bow) * wanders > STRAIGHT * curve.slope
-    return bool(bent and curve.slope > 1 and source.std.min() > 0 and not np.any(source.mean))
+    bend = abs(curve.bow) * math.sqrt(sum(noises.covariance(source.before, source.before)))
+    grows = curve.slope - 2 * bend > 1
+    return bool(bend > STRAIGHT * curve.slope and grows and source.std.min() > 0 and not np.any(source.mean))
 
 
 def begun(form: Spread, batch: Batch, noises: Noises) -> Trail:
