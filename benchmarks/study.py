@@ -5,8 +5,9 @@ of a worker, with the kernels that each library chooses for the processor by its
 left out: held to kernels for AVX2, NumPy's BLAS has half its speed on a processor with AVX-512. (`--here PART` runs a
 part in the environment as it is.)
 
-Loop and population are interleaved, so that both meet the same machine, and compared by their best: what else runs
-there only ever adds time. Processes side by side and the grid are measured in processor time, which other programs on
+Loop, population and the best large product are interleaved, so that all meet the same machine: each round takes the
+shortest time of each, since what else runs there only ever adds some, and a ratio is the median over rounds, since the
+processor's clock changes. Processes side by side and the grid are measured in processor time, which other programs on
 the machine do not change much; wall-clock time stands beside.
 
 Below each ratio stands a floor: what the matrix products of a step take alone, with nothing between them, each in the
@@ -116,19 +117,22 @@ def best_seconds(step: Callable[[], object], seconds: float) -> float:
     return best
 
 
-def peak_flops() -> tuple[float, float]:
-    """Operations a second of the best large product: torch's, and NumPy's."""
+def large_products() -> dict[str, tuple[Callable[[], object], int]]:
+    """Each library's best large product, and the floating-point operations that it takes."""
     import numpy as np
     import torch
 
-    best = {"torch": 0.0, "numpy": 0.0}
-    for n in (256, 512, 1024):
-        a, out = torch.randn(n, n), torch.empty(n, n)
-        b, into = a.numpy(), out.numpy()
-        by_torch, by_numpy = partial(torch.mm, a, a, out=out), partial(np.matmul, b, b, out=into)
-        for name, multiply in (("torch", by_torch), ("numpy", by_numpy)):
-            best[name] = max(best[name], 2 * n**3 / best_seconds(multiply, 1.0))
-    return best["torch"], best["numpy"]
+    found = {}
+    for name in ("torch", "NumPy"):
+        made = []
+        for n in (256, 512, 1024):
+            a, out = torch.randn(n, n), torch.empty(n, n)
+            b, into = a.numpy(), out.numpy()
+            by = {"torch": partial(torch.mm, a, a, out=out), "NumPy": partial(np.matmul, b, b, out=into)}
+            flops = 2 * n**3
+            made.append((flops / best_seconds(by[name], 1.0), by[name], flops))
+        found[name] = max(made, key=lambda each: each[0])[1:]
+    return found
 
 
 def products_alone(layers: Sequence[tuple[int, int]], count: int) -> float:
@@ -172,23 +176,40 @@ def lockstep() -> None:
     from steadygrad.study.budget import sizes
 
     torch.set_num_threads(1)
-    by_torch, by_numpy = peak_flops()
-    print(f"best large matrix product: torch {by_torch / 1e9:.0f} GFLOP/s, NumPy {by_numpy / 1e9:.0f}{kernels()}")
+    peaks = large_products()
     for width, bound in RATIOS.items():
         (together, count), alone = population_step(width), loop_step(width)
-        rounds = [(best_seconds(together, SECONDS), best_seconds(alone, SECONDS)) for _ in range(ROUNDS)]
-        ours, theirs = (min(side) for side in zip(*rounds, strict=True))
-        layers = sizes(point(width))
-        ratio, floor = theirs / (ours / count), products_alone(layers, count)
-        print(f"width {width}, {count} at once: {ours / count * 1e6:.1f} us a network and step, "
+        sides = {"ours": (together, count * step_flops(width)), "loop": (alone, step_flops(width)), **peaks}
+        # A processor's clock changes: all sides take part in every round.
+        rounds = [
+            {name: flops / best_seconds(side, SECONDS) for name, (side, flops) in sides.items()} for _ in range(ROUNDS)
+        ]
+        ratio = median_of(rounds, "ours", "loop")
+        ours = step_flops(width) / statistics.median(each["ours"] for each in rounds)
+        theirs = step_flops(width) / statistics.median(each["loop"] for each in rounds)
+        floor = products_alone(sizes(point(width)), count)
+        print(f"width {width}, {count} at once: {ours * 1e6:.1f} us a network and step, "
               f"loop {theirs * 1e6:.0f} us, ratio {ratio:.2f}, bound {bound:g}: {verdict(ratio >= bound)}")  # fmt: skip
         print(f"  the products alone {floor * 1e6:.1f} us, so at most a ratio of {theirs / floor:.2f}", flush=True)
         if width in SHARES:
-            speed = 6 * sum(fan_in * fan_out for fan_in, fan_out in layers) * BATCH * count / ours
-            held = f", bound {SHARES[width]:.2f}: {verdict(speed / by_torch >= SHARES[width])}"
-            print(f"  {speed / by_torch:.2f} of torch's best product{held}; "
-                  f"{speed / by_numpy:.2f} of NumPy's; "
-                  f"the loop {speed / ratio / by_torch:.2f} of torch's", flush=True)  # fmt: skip
+            share = median_of(rounds, "ours", "torch")
+            held = f", bound {SHARES[width]:.2f}: {verdict(share >= SHARES[width])}"
+            peak = statistics.median(each["torch"] for each in rounds) / 1e9
+            print(f"  {share:.2f} of torch's best product, {peak:.0f} GFLOP/s{held}; "
+                  f"{median_of(rounds, 'ours', 'NumPy'):.2f} of NumPy's{kernels()}; "
+                  f"the loop {median_of(rounds, 'loop', 'torch'):.2f} of torch's", flush=True)  # fmt: skip
+
+
+def step_flops(width: int) -> int:
+    """Floating-point operations of a step of one network."""
+    from steadygrad.study.budget import sizes
+
+    return 6 * BATCH * sum(fan_in * fan_out for fan_in, fan_out in sizes(point(width)))
+
+
+def median_of(rounds: Sequence[dict[str, float]], ours: str, theirs: str) -> float:
+    """The median over rounds of the ratio of two sides' speeds in a round."""
+    return statistics.median(each[ours] / each[theirs] for each in rounds)
 
 
 def throughput() -> None:

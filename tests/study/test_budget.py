@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygrad.study import Point, Spec, TooLargeError, budget, run, train
 from steadygrad.study.budget import POINT_BYTES, check_grid, network_bytes, networks_at_once, populations, record_bytes
-from steadygrad.study.population import lockstep
+from steadygrad.study.population import lockstep, update
 from steadygrad.study.population.held import held
 from steadygrad.study.population.shape import SHARED
 
@@ -89,7 +89,7 @@ def test_the_memory_of_a_network_is_what_it_takes(shape):
 def test_the_memory_on_an_accelerator_has_what_is_held(monkeypatch):
     everyone = torch.ones(8, dtype=torch.bool)
     monkeypatch.setattr(
-        lockstep, "held", lambda tensors, active: held(tensors, everyone[: tensors[0].shape[1]], waits=False)
+        update, "held", lambda tensors, active: held(tensors, everyone[: tensors[0].shape[1]], waits=False)
     )
     points = [Point(depth=4, width=128, activation="relu", data="gaussian", steps=2, seed=seed) for seed in range(8)]
     for optimizer in ({"optimizer": "adam"}, {"momentum": 0.9}):

@@ -1,4 +1,4 @@
-"""The norm of each network's gradient, and its clipping, in place."""
+"""Each network's gradient clipped by the threshold of its own point, in place."""
 
 from __future__ import annotations
 
@@ -10,32 +10,8 @@ from torch import Tensor
 
 from steadygrad.study.point import Point
 
-from .products import squares
-
 # What torch.nn.utils.clip_grad_norm_ adds to the norm.
 _EPSILON = 1e-6
-
-
-class Norms:
-    """Each network's Euclidean norm over all its gradients.
-
-    Args:
-        gradients: blocks [layers, networks, rows, columns]; read anew at each call.
-
-    >>> Norms([torch.full((3, 2, 2, 2), 2.0)])()
-    tensor([6.9282, 6.9282])
-    """
-
-    def __init__(self, gradients: Sequence[Tensor]) -> None:
-        self._squares = gradients[0].new_empty(sum(len(g) for g in gradients), gradients[0].shape[1])
-        parts = self._squares.split([len(g) for g in gradients])
-        self._square = [squares(g, part) for g, part in zip(gradients, parts, strict=True)]
-
-    def __call__(self) -> Tensor:
-        """Return the norms, [networks]."""
-        for square in self._square:
-            square()
-        return self._squares.sum(0).sqrt_()
 
 
 class Clipper:

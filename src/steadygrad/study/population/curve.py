@@ -38,14 +38,19 @@ class Curve:
         self._rows: list[tuple[int, Tensor, Tensor]] = []
         self._read: dict[str, Any] | None = None
 
+    @property
+    def keeps_this_step(self) -> bool:
+        """Whether the step that comes is a point of the curves."""
+        return self.steps in self._kept
+
     def see(self, loss: Tensor, norms: Tensor) -> Tensor | None:
         """Take note of a step; return which networks are to take it, or None where all are.
 
         Args:
             loss: of each network on its batch.
-            norms: of its gradient, not yet clipped.
+            norms: of its gradient, not yet clipped; finite bounds will do where the step is not kept.
         """
-        if self.steps in self._kept:
+        if self.keeps_this_step:
             self._rows.append((self.steps, loss.clone(), norms.clone()))
         if self._all_go_on(loss, norms):
             self.steps += 1

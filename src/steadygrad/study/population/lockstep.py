@@ -9,23 +9,20 @@ import numpy as np
 import torch
 
 from steadygrad.study.data import Data, load
-from steadygrad.study.outcome import Outcome, Signals
+from steadygrad.study.outcome import Outcome
 from steadygrad.study.point import Point
 
 from .activations import phi
 from .batches import Batches
-from .clipping import Clipper, Norms
 from .curve import Curve
 from .draw import draw
 from .evaluate import evaluate
-from .held import held
 from .losses import check_targets, loss_and_gradient
-from .network import Network
-from .optimizers import optimizer
 from .parameters import Parameters, stack
 from .products import one_blas_thread
 from .shape import check_one_shape
 from .signals import signals
+from .update import update_of
 
 # What overflows is dealt with network by network; NumPy need not say it too.
 _quietly = np.errstate(all="ignore")
@@ -84,30 +81,27 @@ class Population:
         self._loss = loss_and_gradient(points[0].loss)
         slopes = [self._phi.default_slope if p.slope is None else p.slope for p in points]
         self._slope = torch.tensor(slopes, dtype=dtype, device=device).view(-1, 1, 1)
-        self.parameters = _drawn(points, self._data, slopes if self._phi.trained_slope else None, device)
-        self._start = self._signals()
+        self._drawn = _drawn(points, self._data, slopes if self._phi.trained_slope else None, device)
+        self._start = signals(self._drawn, self._phi, self._slope, self._loss, self._data)
         self._batches = Batches(points, self._data)
-        self._network = Network(self.parameters, self._phi, self._slope, self._batches.x)
-        self._gradients = self._network.gradients.blocks
-        self._norms = Norms(self._gradients)
-        self._optimizer = optimizer(self.parameters.blocks, points)
-        self._clipper = Clipper(points, self._slope)
+        self._update = update_of(points, self._drawn, self._phi, self._slope, self._batches.x)
         self._curve = Curve(points, device)
+
+    @property
+    @_quietly
+    @torch.no_grad()
+    def parameters(self) -> Parameters:
+        """Of all networks, after the last step."""
+        self._update.settle()
+        return self._drawn
 
     @_quietly
     @torch.no_grad()
     def step(self) -> bool:
         """Let every network take a step; return whether any is left that trains."""
         _, targets = self._batches.next()
-        loss = self._loss(self._network.forward(), targets)
-        self._network.backward()
-        norms = self._norms()
-        active = self._curve.see(loss, norms)
-        clipped = self._clipper.clip_(self._gradients, norms)
-        if clipped is not None:
-            self._curve.count_clipped(clipped, active)
-        with held([*self.parameters.blocks, *self._optimizer.state], active):
-            self._optimizer.step(self._gradients)
+        loss = self._loss(self._update.forward(), targets)
+        self._update.learn(loss, self._curve)
         return self._curve.any_left()
 
     @_quietly
@@ -119,7 +113,8 @@ class Population:
             for test in (False, True)
         ]
         columns = [column.tolist() for score in scores for column in score]
-        end = self._signals() if self._curve.steps else self._start
+        looked_at = self.parameters, self._phi, self._slope, self._loss, self._data
+        end = signals(*looked_at) if self._curve.steps else self._start
         return [
             Outcome(
                 point=point,
@@ -133,9 +128,6 @@ class Population:
             )
             for k, point in enumerate(self.points)
         ]
-
-    def _signals(self) -> list[Signals]:
-        return signals(self.parameters, self._phi, self._slope, self._loss, self._data)
 
 
 def _drawn(points: Sequence[Point], data: Data, slopes: list[float] | None, device: torch.device) -> Parameters:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .activations import Phi
+from .norms import Norms
 from .parameters import Parameters
 from .products import product, row_sums
 
@@ -29,9 +30,12 @@ class Network:
         slope: [networks, 1, 1] of an activation with a slope that is not trained.
         x: the batch, [networks, examples, inputs]; read anew at each call too.
         backward: whether there will be a backward pass; without one the layers share two buffers.
+        forms: whether that pass forms the gradients of the weights; otherwise it keeps what they are products of.
     """
 
-    def __init__(self, parameters: Parameters, phi: Phi, slope: Tensor, x: Tensor, *, backward: bool = True) -> None:
+    def __init__(
+        self, parameters: Parameters, phi: Phi, slope: Tensor, x: Tensor, *, backward: bool = True, forms: bool = True
+    ) -> None:
         self.parameters, self.phi = parameters, phi
         depth, count, width, _ = parameters.bias.shape
         shape = (count, width, x.shape[1])
@@ -47,33 +51,41 @@ class Network:
         ]
         self._to_logits = product(parameters.last[0], self._h[-1], self.logits)
         if backward:
+            self._forms = forms
             self._prepare_backward(x)
 
     def _prepare_backward(self, x: Tensor) -> None:
         self.gradients = to = self.parameters.like()
+        self.norms = Norms(to)
         depth = len(self._z)
-        pair = [torch.zeros_like(self._z[0]) for _ in range(2)]
-        # The gradient goes from one buffer to the other and back.
-        self._delta = delta = [pair[(depth - 1 - i) % 2] for i in range(depth)]
-        turned = x.new_zeros(self._z[0].mT.shape)
-        self._last_gradient = product(self.logits, self._h[-1].mT, to.last[0], turned=turned)
+        # Where it need not be kept a gradient goes from one buffer to the other and back.
+        self._delta = delta = _buffers(x, depth, self._z[0].shape, all_kept=not self._forms)
         self._last_bias_gradient = row_sums(self.logits, to.last_bias[0])
         self._from_logits = product(self.parameters.last[0].mT, self.logits, delta[-1])
-        self._weight_gradients = [
-            product(x.mT, delta[0].mT, to.first[0]),
-            *(product(delta[i], self._h[i - 1].mT, to.hidden[i - 1], turned=turned) for i in range(1, depth)),
-        ]
         self._bias_gradients = [row_sums(delta[i], to.bias[i]) for i in range(depth)]
         hidden = self.parameters.hidden.unbind(0)
         self._back = [product(hidden[i - 1].mT, delta[i], delta[i - 1]) for i in range(1, depth)]
+        self.factors = [
+            (x.mT, delta[0].mT),
+            *((delta[i], self._h[i - 1].mT) for i in range(1, depth)),
+            (self.logits, self._h[-1].mT),
+        ]
+        room = x.new_zeros(self._z[0].mT.shape)
+        turned = [None, *[room] * depth]
+        self._weight_gradients = [
+            product(*pair, out, turned=t) for pair, out, t in zip(self.factors, to.as_stored(), turned, strict=True)
+        ]
 
-    def forward(self, look: Look | None = None) -> Tensor:
+    def forward(self, look: Look | None = None, before: Callable[[int], object] | None = None) -> Tensor:
         """Return the logits [networks, outputs, examples], in a buffer that the next call overwrites.
 
         Args:
             look: is shown the output of each Linear.
+            before: is called with the index of each hidden layer before its output is overwritten.
         """
         for layer, (multiply, z, out) in enumerate(zip(self._forward, self._z, self._h, strict=True)):
+            if before is not None:
+                before(layer)
             multiply()
             z.add_(self._biases[layer])
             if look is not None:
@@ -86,7 +98,7 @@ class Network:
         return self.logits
 
     def backward(self, look: Look | None = None) -> Parameters:
-        """Return the gradients of the loss, in buffers that the next call overwrites.
+        """Return the gradients of the loss, in buffers that the next call overwrites; see `forms` for the weights'.
 
         The gradient with respect to the logits must stand in `logits`, where a loss leaves it.
 
@@ -95,24 +107,39 @@ class Network:
         """
         if look is not None:
             look(len(self._z), self.logits)
-        self._last_gradient()
+        if self._forms:
+            self._form(-1)
         self._last_bias_gradient()
         self._from_logits()
         for layer in reversed(range(len(self._z))):
             self._through_activation(layer, self._delta[layer])
             if look is not None:
                 look(layer, self._delta[layer])
-            self._weight_gradients[layer]()
+            if self._forms:
+                self._form(layer)
             self._bias_gradients[layer]()
             if layer:
                 self._back[layer - 1]()
         return self.gradients
+
+    def form(self) -> None:
+        """Form the gradients of the weights from what the last backward pass kept."""
+        for layer in range(len(self._weight_gradients)):
+            self._form(layer)
+
+    def _form(self, layer: int) -> None:
+        self._weight_gradients[layer]()
+        self.norms.see_weight(layer)  # while it is in the cache
 
     def _through_activation(self, layer: int, delta: Tensor) -> None:
         z, slope = self._z[layer], self._slopes[layer]
         if self.phi.trained_slope:
             torch.sum(delta * z.clamp_max(0), (1, 2), keepdim=True, out=self.gradients.slope[layer])
         self.phi.backward(delta, z, self._h[layer], slope)
+
+    def deltas(self) -> tuple[Tensor, ...]:
+        """Return the gradients with respect to the output of each hidden Linear, where the last pass kept them."""
+        return self._delta
 
     def outputs(self) -> tuple[Tensor, ...]:
         """Return phi(z) of each hidden layer of the last call; there must be a backward pass to keep them for."""

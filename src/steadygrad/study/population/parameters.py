@@ -56,6 +56,10 @@ class Parameters:
         """Return the weight of each Linear, [networks, fan_out, fan_in]."""
         return [self.first[0].mT, *self.hidden.unbind(0), self.last[0]]
 
+    def as_stored(self) -> list[Tensor]:
+        """Return the weight of each Linear as it is stored: the first [networks, inputs, width]."""
+        return [self.first[0], *self.hidden.unbind(0), self.last[0]]
+
     def select(self, networks: Sequence[int]) -> Parameters:
         """Return a copy of these networks alone."""
         index = torch.as_tensor(networks, device=self.first.device)

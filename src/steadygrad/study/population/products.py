@@ -49,7 +49,7 @@ def product(a: Tensor, b: Tensor, out: Tensor, *, turned: Tensor | None = None) 
     >>> out.flatten()
     tensor([8., 8., 8., 8., 8., 8.])
     """
-    if not _one_thread(out):
+    if not on_one_thread(out):
         return partial(torch.bmm, a, b, out=out)
     ways = all_ways(a, b, out, turned)
     kind = (out.dtype, len(ways), *((t.shape[1:], t.stride()[1:]) for t in (a, b)))
@@ -106,7 +106,7 @@ def row_sums(a: Tensor, out: Tensor) -> Compute:
     >>> out.flatten()
     tensor([4., 4., 4., 4., 4., 4.])
     """
-    if not _one_thread(out):
+    if not on_one_thread(out):
         return partial(torch.sum, a, 2, keepdim=True, out=out)
     # As a product with ones it is a call of the BLAS, half as long as one of torch's reductions.
     ones = np.ones(a.shape[2], a.numpy().dtype)
@@ -126,12 +126,39 @@ def squares(a: Tensor, out: Tensor) -> Compute:
     tensor([[48., 48.]])
     """
     flat = a.flatten(2)
-    if not _one_thread(out):
+    if not on_one_thread(out):
         return lambda: torch.linalg.vector_norm(flat, dim=2, out=out).square_()
     return partial(np.vecdot, flat.numpy(), flat.numpy(), out=out.numpy())
 
 
-def _one_thread(out: Tensor) -> bool:
+def column_products(a: Tensor, b: Tensor, out: Tensor) -> Callable[[], Tensor]:
+    """Return what computes the inner product of each column of `a` with that of `b` anew at each call.
+
+    Args:
+        a: [rows, networks].
+        b: [rows, networks].
+        out: [networks].
+
+    >>> column_products(torch.full((3, 2), 2.0), torch.ones(3, 2), torch.empty(2))()
+    tensor([6., 6.])
+    """
+    if not on_one_thread(out):
+        return lambda: torch.sum(a * b, 0, out=out)
+    x, y, into = a.numpy().T, b.numpy().T, out.numpy()
+
+    def compute() -> Tensor:
+        np.vecdot(x, y, out=into)
+        return out
+
+    return compute
+
+
+def on_one_thread(out: Tensor) -> bool:
+    """Return whether one thread of a CPU computes what is written to a tensor.
+
+    >>> on_one_thread(torch.ones(1, device="meta"))
+    False
+    """
     return out.is_cpu and torch.get_num_threads() == 1
 
 
