@@ -45,6 +45,13 @@ def test_the_loss_is_named():
     assert found.line.startswith("test_non_finite.py:")
 
 
+def test_what_has_grown_too_large_is_said_of_what_overflows():
+    found = finding(nn.Linear(8, 4), lambda outputs, _: (1e30 * (outputs.abs() + 1)).square().mean())
+    assert "negative" not in found.message
+    assert "lies between" in found.message
+    assert found.fix == "What `pow` is given has grown too large: lower the scale of what comes before it."
+
+
 def test_the_model_is_named():
     found = finding(Logarithm())
     assert (found.code, found.level) == ("FWD006", Level.ERROR)

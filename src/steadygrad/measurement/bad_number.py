@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -36,6 +36,9 @@ POLES = frozenset(
     )
 )
 
+# What to do is another thing where these are infinite than to keep small what they are given.
+_NOT_BY_SIZE = POLES | {"exp", "_softmax"}
+
 _UNDEFINED_BELOW = frozenset(("sqrt", "rsqrt", "log", "log2", "log10", "pow"))
 
 _REMEDIES = {
@@ -65,12 +68,14 @@ class BadNumber:
         is_nan: NaN rather than infinite.
         given: what the operator was given, in words; "" where nothing stands out.
         entries: how many entries are not finite.
+        overflowed: what a forward pass gave was finite, and its size alone made the infinity.
     """
 
     operator: str
     is_nan: bool
     given: str
     entries: int
+    overflowed: bool = False
 
     @classmethod
     def of(cls, operator: str, given: Sequence[torch.Tensor], made: torch.Tensor) -> Self:
@@ -80,11 +85,13 @@ class BadNumber:
         >>> BadNumber.of("div", [zero, zero], zero / zero).given
         '3 of 3 entries of operand 1 are 0; 3 of 3 entries of operand 2 are 0'
         """
-        bad = ~torch.isfinite(made)
+        bad, is_nan = ~torch.isfinite(made), bool(made.isnan().any())
+        below = is_nan and operator in _UNDEFINED_BELOW  # what is negative makes NaN, no infinity
+        described = [_words(x, i, len(given), below=below) for i, x in enumerate(given)]
         return cls(
             operator=operator,
-            is_nan=bool(made.isnan().any()),
-            given="; ".join(words for i, x in enumerate(given) if (words := _words(operator, x, i, len(given)))),
+            is_nan=is_nan,
+            given="; ".join(words for words in described if words),
             entries=int(bad.sum()),
         )
 
@@ -105,7 +112,11 @@ def bad_number(operator: str, given: Sequence[torch.Tensor], made: torch.Tensor)
     sizes = [float(torch.linalg.vector_norm(x, math.inf)) for x in reals]
     made_of_finite = all(map(math.isfinite, sizes))
     first_nan = math.isnan(largest) and not any(map(math.isnan, sizes))
-    return BadNumber.of(operator, given, made) if made_of_finite or first_nan else None
+    if not (made_of_finite or first_nan):
+        return None
+    found = BadNumber.of(operator, given, made)
+    at_pole = operator in _NOT_BY_SIZE or (operator == "pow" and any(bool((x == 0).any()) for x in reals[:1]))
+    return replace(found, overflowed=made_of_finite and not found.is_nan and not at_pole)
 
 
 def remedy(operator: str) -> str:
@@ -117,7 +128,7 @@ def remedy(operator: str) -> str:
     return _REMEDIES.get(operator, "")
 
 
-def _words(operator: str, x: torch.Tensor, place: int, of: int) -> str:
+def _words(x: torch.Tensor, place: int, of: int, *, below: bool) -> str:
     if not x.is_floating_point() or not x.numel():
         return ""
     name = "what it is given" if of == 1 else f"operand {place + 1}"
@@ -129,7 +140,7 @@ def _words(operator: str, x: torch.Tensor, place: int, of: int) -> str:
         (int(x.isinf().sum()), "infinite"),
         (int(x.isnan().sum()), "NaN"),
     ):
-        if count and (kind != "negative" or operator in _UNDEFINED_BELOW):
+        if count and (kind != "negative" or below):
             said.append(f"{count} of {entries} entries of {name} {'is' if count == 1 else 'are'} {kind}")
     if finite.numel() and (not said or float(finite.abs().max()) > 80):
         said.append(f"{name} lies between {float(finite.min()):.3g} and {float(finite.max()):.3g}")

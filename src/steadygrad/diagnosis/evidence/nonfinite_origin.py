@@ -57,6 +57,8 @@ def mended(origin: tuple[Operation, BadNumber] | None, otherwise: str) -> str:
     >>> mended(None, "Keep away.")
     'Keep away.'
     """
+    if origin and origin[1].overflowed:
+        return f"What `{origin[0].name}` is given has grown too large: lower the scale of what comes before it."
     known = remedy(origin[0].name) if origin else ""
     return (
         f"{known[0].upper()}{known[1:]}." if known.strip() and known[0] != "`" else f"{known}." if known else otherwise

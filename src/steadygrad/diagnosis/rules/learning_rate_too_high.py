@@ -111,7 +111,7 @@ def _by_trial(rates: Rates, course: Course, better: Retrial) -> Finding:
 
 def _by_steps(rates: Rates) -> Finding:
     later = [*rates.steps.losses[1:], *rates.steps.after]
-    path = ", ".join(f"{x:.3g}" for x in later)
+    path = ", ".join(f"{x:.3g}" for x in later) or "one that is not finite"
     return Finding(
         code="OPT001",
         name="learning-rate-too-high",
