@@ -174,7 +174,7 @@ def inputs(made):
 
 def draw(made, x, seed):
     """The paths of one draw's rows, and the log q and log grad_q of each, [2, rows]."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # the one for all devices writes down the stack that it was called from
     model, rows, grads = Built(made).double(), [], {}
     x = x.double() if x.is_floating_point() else x
     paths = {id(module): path for path, module in reversed(list(model.named_modules()))}

@@ -1,5 +1,7 @@
 """What gradients have in common with signals through the same Gaussian layers, against draws."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -16,13 +18,21 @@ from steadygrad.prediction.spread import CERTAIN, Noises
 from steadygrad.prediction.values import Fill, Moments
 
 WIDTH, DEPTH, DRAWS = 20, 10, 20_000
+PARTS = 10  # of the draws, so that all of their matrices are never held at once
 
 
+@functools.cache
 def drawn(size):
     """Logs of the mean squares of each linear layer's output, and of the gradients from the output to the input."""
     rng = np.random.default_rng(size)
-    x, g = rng.standard_normal((2, DRAWS, WIDTH, size))
-    weights = [rng.standard_normal((DRAWS, WIDTH, WIDTH), dtype=np.float32) / WIDTH**0.5 for _ in range(DEPTH)]
+    parts = [_some_drawn(size, rng) for _ in range(PARTS)]
+    return [[np.concatenate(logs) for logs in zip(*columns, strict=True)] for columns in zip(*parts, strict=True)]
+
+
+def _some_drawn(size, rng):
+    draws = DRAWS // PARTS
+    x, g = rng.standard_normal((2, draws, WIDTH, size))
+    weights = [rng.standard_normal((draws, WIDTH, WIDTH), dtype=np.float32) / WIDTH**0.5 for _ in range(DEPTH)]
     signals, gradients = [x / np.sqrt((x**2).mean(1, keepdims=True))], [g]
     for w in weights:
         signals.append(w @ signals[-1])

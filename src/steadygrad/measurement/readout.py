@@ -98,25 +98,27 @@ def _layer(row: Running, moments: list[BatchMoments], weight_norm: float, health
     if row.rectified and output.balanced is not None:
         dead, saturated = output.balanced / row.shape[1], 0.0
     return LayerSignal.whole(
-        path=row.path,
-        kind=type(row.module).__name__,
-        shape=tuple(row.shape),
-        fan_in=fan_in,
-        fan_out=fan_out,
-        mean=output.mean,
-        q=output.q,
-        q_low=output.q - output.q_error,
-        q_high=output.q + output.q_error,
-        c=_correlation(output),
-        signal=output.signal,
-        grad_q=gradient.q,
-        grad_q_low=gradient.q - gradient.q_error,
-        grad_q_high=gradient.q + gradient.q_error,
-        grad_c=_correlation(gradient),
-        weight_grad_norm=weight_norm,
-        dead_fraction=dead,
-        saturated_fraction=saturated,
-        mark="measured",
+        {
+            "path": row.path,
+            "kind": type(row.module).__name__,
+            "shape": tuple(row.shape),
+            "fan_in": fan_in,
+            "fan_out": fan_out,
+            "mean": output.mean,
+            "q": output.q,
+            "q_low": output.q - output.q_error,
+            "q_high": output.q + output.q_error,
+            "c": _correlation(output),
+            "signal": output.signal,
+            "grad_q": gradient.q,
+            "grad_q_low": gradient.q - gradient.q_error,
+            "grad_q_high": gradient.q + gradient.q_error,
+            "grad_c": _correlation(gradient),
+            "weight_grad_norm": weight_norm,
+            "dead_fraction": dead,
+            "saturated_fraction": saturated,
+            "mark": "measured",
+        }
     )
 
 

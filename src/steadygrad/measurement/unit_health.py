@@ -140,8 +140,9 @@ def slopes(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     (tensor([[0., 2.]]), tensor([[0., 1.]]))
     """
     z = x.detach().clone().requires_grad_()
-    # Inside of a checkpoint what is saved here would be looked for again when that is computed anew.
-    with torch.enable_grad(), saved_tensors_hooks(_itself, _itself):
+    # Inside of a checkpoint what is saved here would be looked for again when that is computed anew. An output that its
+    # own graph saves as it is would keep the graph, and the graph it, for ever.
+    with torch.enable_grad(), saved_tensors_hooks(torch.Tensor.detach, _itself):
         y = _forward(module, z)
     if not isinstance(y, torch.Tensor) or y.shape != x.shape or not y.requires_grad:
         return None

@@ -28,43 +28,59 @@ def forward(
     terms a unit is Gaussian: exact for Gaussian weights, else up to the inverse of `terms`. Beside positions, and in an
     orthogonal matrix, moments are those of all draws, else of a typical one.
     """
-    plain = x.field is None and weight.form != "orthogonal"
-    x = _typical(x) if plain else x
+    if x.field is not None or weight.form == "orthogonal":
+        return _kept(x, weight, bias, terms=terms, units=units, batch=batch, noises=noises)
+    return _plain(_typical(x), weight, bias, terms=terms, units=units, batch=batch, noises=noises)
+
+
+def _plain(
+    x: Moments, weight: Fill, bias: Fill | None, *, terms: float, units: float, batch: Batch, noises: Noises
+) -> Source:
+    """Return the source of sums of independent weights, in a draw of a typical size."""
+    mean, variance, share = _sums(x, weight, bias, terms)
+    before = _beside(x.spread, share, noises)
+    size = math.exp(before.mean)
+    mean, std = mean * math.sqrt(size), np.sqrt(variance * size)
+    gap = correlation_gap(_gain(weight, terms) * (x.d + _unaligned(x, share, noises, batch)), std)
+    parting = begun(x, batch) if x.parting is None else x.parting
+    parting = parting and parting.beside(share, x.spread, noises)
+    spilled = parting.cosine.beyond(gap, batch) if parting else _spilled(x, share, batch)
+    fourth = _of_bias(bias, mean, std)
+    own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
+    tails = max(_tails(x.unit_variance, weight, share, terms), -own)
+    own += tails + batch.gathers(noises.covariance(before, before)[1]) * apart
+    trail = _trail(x.spread, share, before.mean, batch, noises)
+    before, shared, alone = before.shifted(-before.mean), noises.fresh(own / units), noises.own(apart / units)
+    excess = parting.cosine.of_units(units).beyond(gap, batch) if parting else spilled + batch.growth(x, noises) / units
+    return Source(
+        mean, std, gap, units, before, shared.plus(alone), own, excess, spilled, apart, parting, fourth,
+        shared=shared, alone=alone, of_signal=share, tails=tails, trail=trail,
+    )  # fmt: skip
+
+
+def _sums(x: Moments, weight: Fill, bias: Fill | None, terms: float) -> tuple[Array, Array, float]:
+    """Return mean and variance of each example's sums, and the share of their second moment that is not the bias."""
     gain = weight.variance * terms
     bias_mean, bias_variance = (bias.mean, bias.variance) if bias else (0.0, 0.0)
     common = weight.mean**2 * terms * np.maximum(x.q - x.mean**2, 0.0)
     variance = gain * x.q + bias_variance + common
     mean = weight.mean * terms * x.mean + bias_mean
-    share = float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
-    spilled = batch.bounded(x.varying, x.product, x.q) * share**2
-    before = _beside(x.spread, share, noises) if plain else x.spread.scaled(share)
-    size = math.exp(before.mean) if plain else 1.0
-    std, mean = np.sqrt(variance * size), mean * math.sqrt(size)
-    unaligned = _unaligned(x, share, noises, batch) if plain else 0.0
-    gap = correlation_gap((gain + weight.mean**2 * terms) * (x.d + unaligned), std)
-    fourth = (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
-    parting = begun(x, batch) if plain and x.parting is None else x.parting if plain else None
-    parting = parting and parting.beside(share, x.spread, noises)
-    if parting is not None:
-        spilled = parting.cosine.beyond(gap, batch)
-    own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
-    tails = _tails(x.unit_variance, weight, share, terms)
-    if not plain:
-        source = Source(
-            mean, std, gap, units, before, CERTAIN, own, 0.0, spilled, fourth=fourth, of_signal=share, tails=tails
-        )
-        return _kept(source, x, share, weight, terms, batch, noises)
-    tails = max(tails, -own)
-    own += tails
-    own += batch.gathers(noises.covariance(before, before)[1]) * apart
-    trail = _trail(x.spread, share, before.mean, batch, noises)
-    before, shared, alone = before.shifted(-before.mean), noises.fresh(own / units), noises.own(apart / units)
-    excess = parting.cosine.of_units(units).beyond(gap, batch) if parting else spilled + batch.growth(x, noises) / units
-    noise = shared.plus(alone)
-    return Source(
-        mean, std, gap, units, before, noise, own, excess, spilled, apart, parting, fourth,
-        shared=shared, alone=alone, of_signal=share, tails=tails, trail=trail,
-    )  # fmt: skip
+    return mean, variance, float((gain * x.q).mean() / max((variance + mean**2).mean(), 1e-300))
+
+
+def _gain(weight: Fill, terms: float) -> float:
+    """Return by what differences of examples grow."""
+    return (weight.variance + weight.mean**2) * terms
+
+
+def _spilled(x: Moments, share: float, batch: Batch) -> Array:
+    """Return what the products that came in vary by, beside a bias."""
+    return batch.bounded(x.varying, x.product, x.q) * share**2
+
+
+def _of_bias(bias: Fill | None, mean: Array, std: Array) -> float:
+    """Return the fourth cumulant of a bias, relative to the second moment squared."""
+    return (bias.kurtosis - 3) * bias.variance**2 / max(_mean_square(mean, std) ** 2, 1e-300) if bias else 0.0
 
 
 def _trail(x: Spread, share: float, mean: float, batch: Batch, noises: Noises) -> Trail | None:
@@ -76,29 +92,27 @@ def _trail(x: Spread, share: float, mean: float, batch: Batch, noises: Noises) -
     return x.trail.beside(share, varied).plus(-mean)
 
 
-def _kept(source: Source, x: Moments, share: float, weight: Fill, terms: float, batch: Batch, noises: Noises) -> Source:
+def _kept(
+    x: Moments, weight: Fill, bias: Fill | None, *, terms: float, units: float, batch: Batch, noises: Noises
+) -> Source:
     """Return the source with what positions, or an orthogonal matrix, leave of what its units vary by."""
-    field, units = x.field.scaled(share) if x.field else None, source.units
-    alike = field.overlap(batch.size) if field else 1.0
-    own = (source.own_variance - source.fourth) * alike + source.fourth
-    free = _free(weight, terms, units)
-    excess = source.before_excess + free * blurring(batch.overlap(x) * alike) / units
+    mean, variance, share = _sums(x, weight, bias, terms)
+    std, fourth = np.sqrt(variance), _of_bias(bias, mean, np.sqrt(variance))
+    gap, spilled = correlation_gap(_gain(weight, terms) * x.d, std), _spilled(x, share, batch)
+    own, _ = _unit_variance(mean, std, gap, fourth, spilled, batch)
+    field = x.field.scaled(share) if x.field else None
+    alike, free = field.overlap(batch.size) if field else 1.0, _free(weight, terms, units)
+    own = (own - fourth) * alike + fourth
+    excess = spilled + free * blurring(batch.overlap(x) * alike) / units
     kept = (1 - free) * min(2 * share**2 * batch.overlap(x) * alike, own)  # what a bias adds is free
-    tails = max(source.tails, kept - own)
+    tails = max(_tails(x.unit_variance, weight, share, terms), kept - own)
     own += tails
     noise = noises.fresh((own - kept) / units)
     kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
-    return replace(
-        source,
-        noise=noise,
-        own_variance=own,
-        excess=excess,
-        before_excess=excess,
-        field=field,
-        free=free,
-        kurtosis=kurtosis,
-        tails=tails,
-    )
+    return Source(
+        mean, std, gap, units, x.spread.scaled(share), noise, own, excess, excess, fourth=fourth, field=field,
+        free=free, kurtosis=kurtosis, of_signal=share, tails=tails,
+    )  # fmt: skip
 
 
 def _tails(unit_variance: float, weight: Fill, share: float, terms: float) -> float:

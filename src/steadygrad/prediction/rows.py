@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from steadygrad.errors import SetupError
 from steadygrad.profile import Profile
@@ -57,6 +58,7 @@ class Rows:
         self.stopped: str | None = None
         self.loss: torch.Tensor | None = None
         self._generators = states()
+        self._hooks: list[RemovableHandle] = []
 
     def name(self, model: nn.Module) -> None:
         """Learn the paths of a model's modules."""
@@ -69,13 +71,18 @@ class Rows:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """See every call of a module. Of torch's own hooks compiled modules warn, and they miss what others change."""
+        """See every call of a module. Of torch's own hooks compiled modules warn, and they miss what others change.
+
+        The graph behind a loss keeps what a hook of it needs, and no collector sees whether that needs the loss.
+        """
         call = nn.Module.__call__
         nn.Module.__call__ = self._seen(call)  # type: ignore[method-assign]
         try:
             yield
         finally:
             nn.Module.__call__ = call  # type: ignore[method-assign]
+            for hook in self._hooks:
+                hook.remove()
 
     def where(self) -> str:
         """Return the path of the innermost module that is running."""
@@ -166,7 +173,7 @@ class Rows:
         self.rows.append(row)
         # asked for first, as torch 2.13 crashes where it remakes it, for a view that was written beside, in the hook
         if tensor.requires_grad and (tensor.is_leaf or tensor.grad_fn is not None):
-            tensor.register_hook(lambda grad: self._backward(row, grad))
+            self._hooks.append(tensor.register_hook(lambda grad: self._backward(row, grad)))
 
     def _backward(self, row: Row, grad: torch.Tensor) -> None:
         with outside():

@@ -65,13 +65,22 @@ class LayerSignal:
     mark: Mark = "unknown"
 
     @classmethod
-    def whole(cls, **fields: Any) -> Self:
-        """Return a row, every field of which is given, in a tenth of the usual time: a frozen class sets one by one.
+    def whole(cls, fields: dict[str, Any]) -> Self:
+        """Return a row of all its fields by name, in half of the usual time: a frozen class sets one by one.
+
+        Raises:
+            TypeError: a field is missing, or a name is not that of a field.
 
         >>> fields = vars(LayerSignal(path="fc", kind="Linear"))
-        >>> LayerSignal.whole(**fields) == LayerSignal(path="fc", kind="Linear")
+        >>> LayerSignal.whole(fields) == LayerSignal(path="fc", kind="Linear")
         True
         """
+        if fields.keys() != cls.__dataclass_fields__.keys():
+            known = cls.__dataclass_fields__.keys()
+            missing, other = (", ".join(sorted(x)) or "none" for x in (known - fields.keys(), fields.keys() - known))
+            raise TypeError(
+                f"`fields` must hold every field of a row and nothing else. Missing: {missing}; other: {other}."
+            )
         row = object.__new__(cls)
         vars(row).update(fields)
         return row
