@@ -16,7 +16,7 @@ from steadygrad.setup import Setup
 
 from .check import listed, reported
 from .configuration import Configuration
-from .evidence import Collector, Measured, NonfiniteOrigin
+from .evidence import Collector, Leap, Measured, NonfiniteOrigin
 from .report import Report
 from .rules import RULES
 from .selection import selected
@@ -62,6 +62,7 @@ def check_static(
     evidence = {
         Measured: Measured(observation=_observation(found)),
         NonfiniteOrigin: NonfiniteOrigin(forward=None, backward=None, traced=False),
+        Leap: Leap(),
     }
     collector = Collector(Setup(model=setup.model), _found=evidence)  # no data: nothing else can be collected
     findings = [finding for code in codes for finding in RULES[code](*map(collector.get, RULES[code].needs))]

@@ -20,6 +20,7 @@ from .head_operator import HeadOperator as HeadOperator
 from .labels import Labels as Labels
 from .layer_gains import LayerGain as LayerGain
 from .layer_gains import LayerGains as LayerGains
+from .leap import Leap as Leap
 from .loss_direction import LossDirection as LossDirection
 from .loss_run import LossPair as LossPair
 from .loss_run import LossRun as LossRun

@@ -22,7 +22,8 @@ from .traced import Traced
 # They hand on second moments, or close to it; what follows them is what follows the stage before.
 _PASSED_THROUGH = (_DropoutNd, nn.Flatten, nn.Unflatten, nn.Identity, _MaxPoolNd)
 
-_TRANSPARENT = frozenset(
+# Operators that hand on what they are given, in another shape.
+TRANSPARENT = frozenset(
     (
         *("alias", "clone", "contiguous", "expand", "permute", "reshape", "_reshape_alias", "squeeze", "t", "_to_copy"),
         *("transpose", "unsqueeze", "_unsafe_view", "view", "native_dropout", "max_pool2d_with_indices", "flatten"),
@@ -118,7 +119,7 @@ class _Builder:
         if _is_bias(operation, sources):
             self._resolved[operation.index] = tuple(dict.fromkeys(sources))
             return
-        if isinstance(call.module, _PASSED_THROUGH) if call else operation.name in _TRANSPARENT:
+        if isinstance(call.module, _PASSED_THROUGH) if call else operation.name in TRANSPARENT:
             self._resolved[operation.index] = tuple(dict.fromkeys(sources))
             return
         if call is None or operation.call is None:

@@ -3,10 +3,11 @@
 Each layer or block multiplies the second moment q by a factor above one; over the depth that is a power. The loss
 starts huge, its gradient too, and the first step throws the weights away; half precision overflows first. The rule
 speaks where q at the entrance of the last layer, or at the last layer before infinity, is above e^12 times that of
-the input, or times one where the input is smaller. An infinity that a mask puts, or a logarithm or quotient at zero
-makes, is another defect.
+the input, or times one where the input is smaller. Where a single operator grows it by as much, its line is named. An
+infinity that a mask puts, or a logarithm or quotient at zero makes, is another defect.
 
-What to do: lower the gain of the weights; scale each residual branch by 1/sqrt(number of blocks); put norms in.
+What to do: lower the gain of the weights; scale each residual branch by 1/sqrt(number of blocks); put norms in; bound
+what an exponential is given.
 
 Bad:
 
@@ -45,15 +46,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Measured, NonfiniteOrigin
+from steadygrad.diagnosis.evidence import Leap, Measured, NonfiniteOrigin
 from steadygrad.diagnosis.levels import level_of
+from steadygrad.diagnosis.paths import at_line
 from steadygrad.diagnosis.trainable_depth import LOST, log_ratio, written
 from steadygrad.finding import Finding
 from steadygrad.measurement.bad_number import POLES
 from steadygrad.profile import LayerSignal
 
+_FIX = "Lower the gain of the weights, scale residual branches by 1/sqrt(number of blocks), or put norms in."
+_EXPONENTIALS = frozenset(("exp", "exp2", "expm1", "sinh", "cosh"))
+_BOUND = "Bound what the exponential is given, by `clamp` or by a smaller scale, or take `softplus` in its place."
 
-def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
+
+def check(measured: Measured, origin: NonfiniteOrigin, leap: Leap) -> Iterator[Finding]:
     """Look at what enters the head, and at the first layer that overflows."""
     reached = _largest(measured, overflows=_overflows(origin))
     if reached is None:
@@ -68,14 +74,23 @@ def check(measured: Measured, origin: NonfiniteOrigin) -> Iterator[Finding]:
         name="exploding-signal",
         level=level_of(grown),
         message=f"The second moment of the activations grows from {measured.observation.input_q:.2g} at the input to "
-        f"{q:.2g} at {path!r}: by {written(grown)}.",
+        f"{q:.2g} at {path!r}: by {written(grown)}.{_said(leap)}",
         module=path,
         measured=q,
         expected=reference * math.exp(LOST),
         standard_error=None if layer is None else layer.q_high - layer.q,
         count=measured.batch_size,
-        fix="Lower the gain of the weights, scale residual branches by 1/sqrt(number of blocks), or put norms in.",
+        fix=_BOUND if leap.operation and leap.operation.name in _EXPONENTIALS else _FIX,
     )
+
+
+def _said(leap: Leap) -> str:
+    """The operator that does it alone; one of a layer is named by its path."""
+    if leap.operation is None:
+        return ""
+    in_layer = leap.operation.call is not None
+    where = f" in {leap.operation.path!r}" if in_layer and leap.operation.path else at_line(leap.operation.line)
+    return f" `{leap.operation.name}`{where} alone multiplies it by {written(leap.grown)}."
 
 
 def _overflows(origin: NonfiniteOrigin) -> bool:
