@@ -66,7 +66,8 @@ def masked(allowed: torch.Tensor, queries: int, keys: int) -> Reach:
     shared = np.einsum("bqk,brk->bqr", prior, prior)
     own, r = np.einsum("bqq->bq", shared), len(rows)
     met = float((shared.sum((1, 2)) - own.sum(1)).mean() / max(r * (r - 1), 1)) if r > 1 else 1 / keys
-    return Reach((1 / np.maximum(own, 1 / keys**2)).clip(1, keys).mean(0), met, queries, keys)
+    # What a query's weights come to goes as 1 over its keys: that is averaged over windows, heads and examples.
+    return Reach((1 / np.maximum(own.mean(0), 1 / keys**2)).clip(1, keys), met, queries, keys)
 
 
 @lru_cache(maxsize=4096)

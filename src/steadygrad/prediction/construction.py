@@ -23,6 +23,7 @@ from .other_generators import drawn_from, states
 from .outside import outside
 from .users_code import users_code
 from .values import Concrete, Fill, Unknown
+from .writes import settle
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def _made(factory: Any, run: Interpreter) -> nn.Module:
     made = built(factory, run)
     if not isinstance(made, nn.Module):
         raise ValueError(not_allowed("model_or_factory", "must make a torch.nn.Module", type(made).__name__))
+    for buffer in made.buffers():
+        settle(run, buffer)
     return made
 
 

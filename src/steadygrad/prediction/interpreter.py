@@ -165,7 +165,7 @@ class Interpreter(TorchDispatchMode):
     def value(self, tensor: torch.Tensor) -> Value:
         """Return what is known of a tensor; one that is no fake tensor is its own data."""
         if type(tensor) in REAL:
-            return Concrete(tensor)
+            return Concrete(tensor, fixed=tensor.shape[:1] != (self.batch.size,))
         value = self.memory.get(tensor)
         return self._assembled(tensor) if value is IN_PARTS else value
 
@@ -227,6 +227,8 @@ class Interpreter(TorchDispatchMode):
         for tensor, value in zip(outs, values, strict=False):
             if not _is_tensor(tensor):
                 continue  # a gradient that nobody asked for
+            if isinstance(value, Concrete):
+                value = self._placed(call, tensor, value)
             if call.operator._schema.is_mutable:
                 self.write(tensor, value)
             else:
@@ -236,6 +238,16 @@ class Interpreter(TorchDispatchMode):
             first = call.outs[0]
             value = values[next(i for i, out in enumerate(outs) if out is first)]
             self.calls.append(Seen(call.name, path, tuple(first.shape), value, self.backward))
+
+    def _placed(self, call: Call, tensor: torch.Tensor, value: Concrete) -> Concrete:
+        """Return numbers that know whether they may be of the examples: some they were computed of must be."""
+        if not call.tensors:
+            return replace(value, fixed=tensor.shape[:1] != (self.batch.size,))
+        return replace(value, fixed=all(map(self._is_fixed, call.tensors)))
+
+    def _is_fixed(self, tensor: torch.Tensor) -> bool:
+        value = self.value(tensor)
+        return value.fixed if isinstance(value, Concrete) else isinstance(value, Fill) and self.memory.is_fixed(tensor)
 
     def _told_apart(self, value: Value) -> Value:
         """Return a signal that no rule gave an origin as one that is known where it is met again."""

@@ -30,6 +30,7 @@ class Memory:
     def __init__(self, examples: int) -> None:
         self.examples = examples
         self._entries: dict[int, tuple[StorageWeakRef, Value | Patchwork]] = {}
+        self._firsts: dict[int, int] = {}
         self._full = 4096
         self._parts: dict[int, tuple[StorageWeakRef, dict[Place, Signal]]] = {}
         self._views: dict[int, tuple[StorageWeakRef, Value | Patchwork, dict[Hashable, Value]]] = {}
@@ -43,6 +44,8 @@ class Memory:
             self.forget_expired()
         if key in self._parts and covers(tensor):
             del self._parts[key]
+        if entry is None or entry[0].expired():
+            entry, self._firsts[key] = None, len(tensor) if tensor.dim() else 1
         self._entries[key] = (entry[0] if entry else StorageWeakRef(storage), value)
 
     def put_part(self, tensor: torch.Tensor, value: Signal) -> None:
@@ -116,6 +119,10 @@ class Memory:
         entry = self._entries.get(tensor.untyped_storage()._cdata)
         return entry[1] if entry else NOTHING
 
+    def is_fixed(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor's storage was no batch of examples, as far as its first size tells."""
+        return self._firsts.get(tensor.untyped_storage()._cdata) != self.examples
+
     def own(self, tensor: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """Return a tensor's numbers as a view of a storage that is nobody else's, and know the storage by it."""
         whole = self.whole(tensor)
@@ -124,7 +131,8 @@ class Memory:
             flat = torch.zeros(count, dtype=tensor.dtype)
             known = whole.tensor if isinstance(whole, Concrete) else numbers
             flat.as_strided(known.shape, known.stride(), known.storage_offset()).copy_(known)
-            whole = Concrete(flat, own=True)
+            fixed = whole.fixed if isinstance(whole, Concrete) else self.is_fixed(tensor)
+            whole = Concrete(flat, own=True, fixed=fixed)
             self.put(tensor, whole)
         return whole.tensor.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
@@ -133,6 +141,7 @@ class Memory:
         self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
         self._parts = {key: entry for key, entry in self._parts.items() if not entry[0].expired()}
         self._views = {key: entry for key, entry in self._views.items() if not entry[0].expired()}
+        self._firsts = {key: self._firsts[key] for key in self._entries}
         self._full = max(4096, 2 * len(self._entries))  # so that looking through all costs a constant an entry
 
 

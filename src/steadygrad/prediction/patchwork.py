@@ -38,6 +38,12 @@ class Patchwork:
         fills = [fill for _, fill in pieces]
         return fills[0] if all(f is fills[0] for f in fills) else _mixture(pieces)
 
+    @property
+    def is_number(self) -> bool:
+        """Whether each entry has one number that is known."""
+        fills = [fill for _, _, fill in self.parts]
+        return all(fill.variance == 0 for fill in fills) and self.first is not None and self.first.variance == 0
+
     def _at(self, place: int) -> Fill | None:
         return next((fill for a, b, fill in reversed(self.parts) if a <= place < b), self.first)
 

@@ -37,7 +37,7 @@ def interpret_setup(make: Callable[[], object], *, inputs: Sequence[int] | None 
         run.constructing = True  # the data may still be drawn
         examples = _examples(setup, inputs, run)
         run.constructing = False
-        run.batch = examples.batch
+        run.batch, run.memory.examples = examples.batch, examples.batch.size
         loss_fn = setup.loss_fn if examples.targets is not None else None
         return setup, interpreted(setup.model, examples, run, loss_fn=loss_fn)
 

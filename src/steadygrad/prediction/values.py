@@ -29,14 +29,20 @@ Exactness = Literal["exact", "approximate"]
 class Concrete:
     """Numbers that are known: the batch, labels, masks, buffers. `own` numbers may be written into.
 
-    `leading` is the first size of the memory's tensor: the examples, where it is the batch. `drawn` numbers are
-    computed of one draw of a parameter.
+    `leading` is the first size of the memory's tensor: the examples, where it is the batch. `fixed` numbers are not:
+    they were computed of numbers whose first size was another, so as many windows as examples are windows all the same.
+    `drawn` numbers are computed of one draw of a parameter.
     """
 
     tensor: torch.Tensor
     own: bool = False
     leading: int | None = None
     drawn: bool = False
+    fixed: bool = False
+
+    def leads(self, examples: int) -> bool:
+        """Whether the first dimension of the memory's tensor is that of so many examples."""
+        return self.leading == examples and not self.fixed
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,7 +30,11 @@ def write(run: Interpreter, tensor: torch.Tensor, value: Value) -> None:
         run.memory.put_part(tensor, _same_for_all(run, value))
         return
     if isinstance(value, Concrete) and isinstance(whole, Concrete) and value.own and whole.own:
+        if whole.fixed and not value.fixed:
+            run.memory.put(tensor, replace(whole, fixed=False))
         return  # it was computed in place
+    if not run.constructing and _is_number(whole) and _is_number(value) and _drawn(run, whole, value, tensor):
+        return  # a mask is written in parts, and each of its numbers counts
     patched = _patchwork(whole, value, tensor)
     if patched is not None and len(patched.parts) <= MOST:
         run.memory.put(tensor, patched)
@@ -47,6 +52,14 @@ def _patchwork(whole: Value | Patchwork, value: Value, tensor: torch.Tensor) -> 
     return whole.patched(*extent(tensor), value) if isinstance(whole, Patchwork) else None
 
 
+def settle(run: Interpreter, tensor: torch.Tensor) -> None:
+    """Know a storage that numbers were written into in parts by all of them, as of a mask that a module keeps."""
+    whole, count = run.memory.whole(tensor), tensor.untyped_storage().nbytes() // tensor.element_size()
+    if isinstance(whole, Patchwork) and whole.is_number and count <= demands.LARGEST:
+        numbers = _numbers(run, whole, torch.empty(count, dtype=tensor.dtype))
+        run.memory.put(tensor, Concrete(numbers, own=True, fixed=run.memory.is_fixed(tensor)))
+
+
 def _drawn(run: Interpreter, whole: Value | Patchwork, value: Value, tensor: torch.Tensor) -> bool:
     """Write numbers into numbers, a fill's drawn first; say whether that was possible."""
     count = tensor.untyped_storage().nbytes() // tensor.element_size()
@@ -55,7 +68,8 @@ def _drawn(run: Interpreter, whole: Value | Patchwork, value: Value, tensor: tor
     if not isinstance(value, Concrete | Fill) or not known or not drawn or count > demands.LARGEST:
         return False
     if not isinstance(whole, Concrete):
-        run.memory.put(tensor, Concrete(_numbers(run, whole, torch.empty(count, dtype=tensor.dtype)), own=True))
+        numbers = _numbers(run, whole, torch.empty(count, dtype=tensor.dtype))
+        run.memory.put(tensor, Concrete(numbers, own=True, fixed=run.memory.is_fixed(tensor)))
     own = run.memory.own(tensor, torch.empty(0))
     own.copy_(run.drawn.numbers(value, tensor) if isinstance(value, Fill) else value.tensor)
     return True

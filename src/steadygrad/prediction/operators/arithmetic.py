@@ -66,7 +66,7 @@ def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
 def _is_residual(run: Interpreter, values: list[Value]) -> bool:
     """Whether the batch itself is added to a signal; what is subtracted are targets, and the outcome is drawn."""
     data = next((v for v in values if isinstance(v, Concrete)), None)
-    return data is not None and data.leading == run.batch.size and any(isinstance(v, Signal) for v in values)
+    return data is not None and data.leads(run.batch.size) and any(isinstance(v, Signal) for v in values)
 
 
 def _one_origin(values: list[Value]) -> bool:

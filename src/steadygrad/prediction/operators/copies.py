@@ -43,7 +43,7 @@ def _in_order(run: Interpreter, call: Call, value: Draws | Concrete) -> Value:
     """Samples, or data, in another order; data whose examples do not come first any more are a signal."""
     tensor = call.tensors[0]
     if isinstance(value, Concrete):
-        first = EXAMPLE in roles(run.dims(tensor, value)[0]) or value.leading != run.batch.size
+        first = EXAMPLE in roles(run.dims(tensor, value)[0]) or not value.leads(run.batch.size)
         found = None if first else laid_out(run, tensor, (0, 1) if tensor.dim() == 3 else (0, *range(2, tensor.dim())))
         if found is not None:
             return replace(found[0], axes=laid(found[1], call.out.stride()))

@@ -45,7 +45,7 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
     match value:
         case Signal():
             return value
-        case Concrete(tensor=data) if _is_batch(data, run):
+        case Concrete(tensor=data) if _is_batch(value, run):
             moments = replace(moments_of_data(data, run.batch), origin=Data(data))
             return Signal(moments, mark="approximate" if value.drawn else "exact")
         case Scores(how=how, weights=True):
@@ -83,8 +83,9 @@ def of_entries(run: Interpreter, value: Fill, count: int) -> Signal:
     return replace(known, moments=found)
 
 
-def _is_batch(data: torch.Tensor, run: Interpreter) -> bool:
-    examples = data.dim() > 0 and len(data) == run.batch.size
+def _is_batch(value: Concrete, run: Interpreter) -> bool:
+    data = value.tensor
+    examples = data.dim() > 0 and len(data) == run.batch.size and not value.fixed
     return examples and data.is_floating_point() and bool(data.isfinite().all())
 
 
@@ -134,6 +135,17 @@ def on_a_grid(x: Signal, dims: Dims) -> tuple[Signal, Dims]:
     new = tuple(_on_one_axis(dim, axes, next(numbers)) if axes else dim for dim, axes in zip(dims, held, strict=True))
     within, across = m.field.apart() if m.field else (spread_alone(m),) * 2
     return replace(x, moments=replace(m, field=fields.white(sizes(new), within, across, apart_here(m)))), new
+
+
+def told_apart(x: Signal, dims: Dims) -> tuple[Signal, Dims]:
+    """Return a signal whose positions that a view made two dimensions of are two axes."""
+    return on_a_grid(x, dims) if _share(dims) else (x, dims)
+
+
+def _share(dims: Dims) -> bool:
+    """Whether dimensions have parts of one axis of positions."""
+    held = [a.role for dim in dims for a in dim if a.role >= 0]
+    return len(set(held)) < len(held)
 
 
 def _on_one_axis(dim: Dimension, places: list[Axis], role: int) -> Dimension:
@@ -222,7 +234,7 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     """Return the batch, or a function of it, as a signal over positions."""
     data, examples = value.tensor, run.batch.size
     pieces = _pieces(dims, shared)
-    if value.leading != examples or not data.is_floating_point() or not bool(data.isfinite().all()):
+    if not value.leads(examples) or not data.is_floating_point() or not bool(data.isfinite().all()):
         return None
     if math.prod(a.size for a, _ in pieces if a.role == EXAMPLE) != examples:
         return None
@@ -373,7 +385,7 @@ def _on_one_grid(
     grids = {i: max((_sizes(dims[i]) for dims in held if any(a.role >= 0 for a in dims[i])), key=len) for i in shared}
     split = [dims and tuple(_split(d, grids[i]) if i in grids else d for i, d in enumerate(dims)) for dims in found]
     same = all(_sizes(dims[i]) in ((), grids[i]) for dims in split if dims for i in shared)
-    if same:
+    if same and not any(_share(dims) for dims in held):
         return [x.moments for x in terms], split
     merged = [(x, None) if dims is None else on_a_grid(x, dims) for x, dims in zip(terms, found, strict=True)]
     return [x.moments for x, _ in merged], [dims for _, dims in merged]

@@ -36,7 +36,7 @@ from steadygrad.prediction.windows import Window, averaged
 from .fills import argument
 from .pointwise import on_draws
 from .pooling import pooled_signal
-from .positions import Dims, as_signal, field_of, on_a_grid, spread_out
+from .positions import Dims, as_signal, field_of, spread_out, told_apart
 
 aten = torch.ops.aten
 LARGEST = (aten.amax, aten.logsumexp)
@@ -88,7 +88,7 @@ def _of_parameter(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: lis
 
 
 def _within_examples(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: list[int]) -> Value | tuple[Value, ...]:
-    x, dims = _told_apart(x, dims)
+    x, dims = told_apart(x, dims)
     pieces = [a for i in gone for a in dims[i]]
     left = math.prod(a.size for i, dim in enumerate(dims) if i not in gone for a in dim if a.role == FEATURE)
     features = math.prod(a.size for a in pieces if a.role == FEATURE)
@@ -101,12 +101,6 @@ def _within_examples(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: 
     if call.operator.overloadpacket not in (aten.sum, aten.mean):
         return run.lost(f"{call.name} over positions")
     return _summed(run, call, x, (dims, gone), features)
-
-
-def _told_apart(x: Signal, dims: Dims) -> tuple[Signal, Dims]:
-    """Positions that a view made two dimensions of are two axes."""
-    held = [a.role for dim in dims for a in dim if a.role >= 0]
-    return on_a_grid(x, dims) if len(set(held)) < len(held) else (x, dims)
 
 
 def _over_features(run: Interpreter, call: Call, x: Signal, count: int) -> Value | tuple[Value, ...]:

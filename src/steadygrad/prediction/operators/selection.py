@@ -17,7 +17,7 @@ from steadygrad.prediction.values import Moments, Signal, Value
 
 from .fills import argument
 from .joins import within_zeros
-from .positions import Dims, apart_here, as_signal, axes_of, field_of, nowhere, spread_alone, spread_out
+from .positions import Dims, apart_here, as_signal, axes_of, field_of, nowhere, spread_alone, spread_out, told_apart
 
 aten = torch.ops.aten
 
@@ -28,7 +28,7 @@ def put_back(run: Interpreter, call: Call) -> Value:
     at = argument(call, "dim") % call.out.dim()
     if x is None or at == call.out.dim() - 1:
         return within_zeros(run, call)
-    dims = run.dims(call.args[0])
+    x, dims = told_apart(x, run.dims(call.args[0]))
     if len(dims) < call.out.dim():
         dims = (*dims[:at], (), *dims[at:])
     if EXAMPLE in roles(dims[at]) or len(dims[at]) > 1:

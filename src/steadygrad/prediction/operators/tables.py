@@ -36,7 +36,7 @@ def embedding(run: Interpreter, call: Call) -> Value:
         return _one_row(run, call, table)
     if not isinstance(table, Fill) or not isinstance(indices, Concrete):
         return run.lost(f"{call.name} of something else than a parameter and known indices")
-    if indices.leading == run.batch.size and len(indices.tensor) == run.batch.size:
+    if indices.leads(run.batch.size) and len(indices.tensor) == run.batch.size:
         return _of_batch(run, call, table, indices.tensor)
     if len(indices.tensor.unique()) < indices.tensor.numel():
         return run.lost(f"{call.name} of indices that come twice and are not those of the batch")
