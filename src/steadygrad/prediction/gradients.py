@@ -14,6 +14,7 @@ from .batch import Batch
 from .curve import Curve, passed, skewed
 from .field import Field, everywhere, white
 from .hermite import Expansion, decay, expand, over_rows, tables
+from .kept import in_front, kept
 from .linear_map import blurring, leaning
 from .meeting import Sum
 from .overlap import aligning, of_typical
@@ -25,7 +26,6 @@ from .propagation import (
     quotient,
     raised_by_units,
     scaled,
-    two_gaps,
     uneven,
 )  # fmt: skip
 from .source import Onward, Source, Wave, sensitivity
@@ -73,6 +73,7 @@ class _Product:
             self.overlap = self._of_gradient(self.field.sizes).overlap_of_all(batch.size)
             self.field = raised_by_units(self.field, self.total, self.source.units, batch)
         self.s, self.meeting = sensitivity(h), base.meeting
+        self.agreed, self.tilt = self._agreement()
 
     def moments(self, noises: Noises) -> Moments:
         """Return the moments of the product."""
@@ -95,6 +96,7 @@ class _Product:
             unit_apart=self.apart,
             crossed=crossed,
             meeting=self.meeting,
+            tilt=self.tilt,
         )
 
     def _field(self) -> tuple[Field | None, float]:
@@ -187,18 +189,20 @@ class _Product:
         return (self.total + 1) / (1 + 2 * self.overlap)
 
     def _excess(self, noises: Noises) -> Array | float:
-        agreed = self._agreement()
+        agreed = self.agreed
         if self.plain and len(agreed) < 2:
             return self.base.excess * agreed
-        kept, overlap, typical = self.batch.pair_mean(agreed), self.overlap, 1.0
+        left, overlap, typical = self.batch.pair_mean(agreed), self.overlap, 1.0
         if self.plain:
-            kept, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
+            left, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
             weight = self.batch.concentration(noises.covariance(self.base.spread, self.base.spread)[1])
             met = quotient(self.batch.distinct_mean(self.base.product), average(self.base.q))
             typical = of_typical(met, overlap, weight)
         shared = self.total - self.apart / self.batch.size
-        blur = (shared + 1) * (1 - overlap * kept) - kept * blurring(overlap)
-        return self.base.excess * agreed + typical * max(blur, 0.0) / self.source.units
+        blur = (shared + 1) * (1 - overlap * left) - left * blurring(overlap)
+        fresh = typical * max(blur, 0.0) / self.source.units
+        self.tilt *= quotient(overlap * left, overlap * left + fresh)
+        return self.base.excess * agreed + fresh
 
     def _alignment(self) -> tuple[float, float]:
         """Return the alignments behind h: each grows by what h² h'² varies as it does behind a matrix.
@@ -215,26 +219,24 @@ class _Product:
         if self.batch.followed < 2:
             self.meeting = self.meeting.raised(own, own)
             return aligned, aligned
-        kept, fourth = self._agreed(), self.total - self.apart / self.batch.size + 1
+        left, fourth = self.batch.distinct_mean(self.agreed), self.total - self.apart / self.batch.size + 1
         fourth /= 1 + 2 * self.batch.pair_overlap(base)
-        grown = max(fourth - kept, 0.0) / units
-        self.meeting = self.meeting.raised(own, grown, kept)
-        return aligned, min(kept * x + grown * aligning(a, x), aligned)
+        grown = max(fourth - left, 0.0) / units
+        self.meeting = self.meeting.raised(own, grown, left)
+        return aligned, min(left * x + grown * aligning(a, x), aligned)
 
-    def _agreed(self) -> float:
-        """Return (E[h h']/E[h²])² of two examples."""
-        return self.batch.distinct_mean(self._agreement())
-
-    def _agreement(self) -> Array:
-        """The square of E[h h']/E[h²] for all pairs, the mean over draws: the correlation of two examples varies."""
+    def _agreement(self) -> tuple[Array, float]:
+        """Return the square of E[h h']/E[h²] for all pairs, the mean over draws, and the tilt of what is kept."""
         agreed = ((self.q_h[:, None] + self.q_h) / 2 - self.d_h) ** 2 / max(average(self.q_h) ** 2, 1e-300)
-        if not self.plain or len(agreed) < 2:
-            return np.asarray(agreed)
-        gaps, weights = two_gaps(self.source, self.batch)
-        masses = over_rows(self.h.plain**2)
-        left = (1 - decay(gaps) @ masses / max(float(masses.sum()), 1e-300)) ** 2
-        more = float(weights @ left[1:]) / float(left[0]) if left[0] > 0 else 1.0
-        return np.asarray(np.minimum(agreed * (1 + self.batch.off_diagonal(more - 1)), np.maximum(agreed, 1.0)))
+        parting, onward = self.source.parting, self.source.onward
+        if not self.plain or len(agreed) < 2 or parting is None or not parting.cosine.gap > 0:
+            return np.asarray(agreed), 0.0
+        masses, gap = over_rows(self.h.plain**2), min(self.batch.distinct_mean(self.source.gap), 2.0)
+        tilt = in_front(parting.cosine, over_rows(onward.expansion.plain**2), self.base.tilt) if onward else 0.0
+        mean, tilt = kept(parting.cosine, masses, tilt)
+        here = (1 - float(decay(np.array([gap]))[0] @ masses) / max(float(masses.sum()), 1e-300)) ** 2
+        more = quotient(mean, here) or 1.0
+        return np.asarray(np.minimum(agreed * (1 + self.batch.off_diagonal(more - 1)), np.maximum(agreed, 1.0))), tilt
 
     def _spread(self, noises: Noises) -> Spread:
         """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""

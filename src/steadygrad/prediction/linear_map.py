@@ -237,7 +237,14 @@ def backward(
         crossed=min(crossed, alignment),
         meeting=meeting.raised(free / units, free / units),
         blur=blur if plain else 0.0,
+        tilt=g.tilt * _still(g, blur, batch) if plain else 0.0,
     )
+
+
+def _still(g: Moments, blur: float, batch: Batch) -> float:
+    """Return which share of what two examples have in common they had before a matrix added to it."""
+    had = batch.pair_overlap(g)
+    return had / (had + blur) if blur > 0 else 1.0
 
 
 def _sums_back(g: Moments, weight: Fill, pull: float, terms: float) -> tuple[Array, Array, Array]:

@@ -79,7 +79,8 @@ class Moments:
     covariance of two; parting: how d varies beside q over draws, None where it is not followed; d/q is then that of a
     typical draw; crossed: the alignment of one example's gradient with what the network makes of another's signal;
     meeting: which layers' noises the alignments are shared with; blur: what of the excess this tensor's own units,
-    being few, have added.
+    being few, have added; tilt: for a gradient, by which power of 1 - c of the signals a draw has more of what two of
+    them have in common (kept.py).
     """
 
     mean: Array
@@ -97,6 +98,7 @@ class Moments:
     crossed: float = 0.0
     meeting: Meeting = MET_NOTHING
     blur: float = 0.0
+    tilt: float = 0.0
 
     @property
     def product(self) -> Array:
