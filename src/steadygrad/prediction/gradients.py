@@ -74,6 +74,7 @@ class _Product:
             self.field = raised_by_units(self.field, self.total, self.source.units, batch)
         self.s, self.meeting = sensitivity(h), base.meeting
         self.agreed, self.tilt = self._agreement()
+        self.by_size, self.own = 0.0, self._own()
 
     def moments(self, noises: Noises) -> Moments:
         """Return the moments of the product."""
@@ -97,6 +98,7 @@ class _Product:
             crossed=crossed,
             meeting=self.meeting,
             tilt=self.tilt,
+            by_size=self.by_size,
         )
 
     def _field(self) -> tuple[Field | None, float]:
@@ -168,6 +170,18 @@ class _Product:
         apart = max(self.batch.alone(relative * average(q) ** 2, q), 0.0) if self.plain else 0.0
         return max(self.batch.pair_mean(relative), 0.0), apart
 
+    def _own(self) -> float:
+        """Return what of a unit's square one example has of its own, beside what the gradient had.
+
+        Of two examples of any size less is in common than of those that the batch's mean is of.
+        """
+        base, batch = self.base, self.batch
+        if not self.plain or batch.followed < 2:
+            return self.apart - base.unit_apart
+        squares = self.source.covariance(self.h, self.h, self.source.settled)
+        met = quotient(batch.distinct_mean(squares), average(self.q_h) ** 2)
+        return self.apart - base.unit_apart + 2 * base.by_size * met
+
     def _total_over_positions(self) -> float:
         """Return the same over positions too: the mean of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1 over pairs."""
         z, masses = centred(self.source), (self.h.square**2).mean(0)
@@ -198,11 +212,19 @@ class _Product:
             weight = self.batch.concentration(noises.covariance(self.base.spread, self.base.spread)[1])
             met = quotient(self.batch.distinct_mean(self.base.product), average(self.base.q))
             typical = of_typical(met, overlap, weight)
-        shared = self.total - self.apart / self.batch.size
-        blur = (shared + 1) * (1 - overlap * left) - left * blurring(overlap)
+        shared = self.total - self.apart / self.batch.size + 1
+        blur = shared * (1 - overlap * left) - left * blurring(overlap)
         fresh = typical * max(blur, 0.0) / self.source.units
-        self.tilt *= quotient(overlap * left, overlap * left + fresh)
+        if self.plain:
+            self.tilt *= quotient(overlap * left, overlap * left + fresh)
+            self.by_size = self.base.by_size * left + fresh - self._of_any(met, overlap, left, shared)
         return self.base.excess * agreed + fresh
+
+    def _of_any(self, met: float, overlap: float, left: float, shared: float) -> float:
+        """Return what the units add to the squared cosine of any two examples, whatever their sizes."""
+        cosine = overlap - self.base.by_size
+        blur = shared * (1 + 2 * cosine) / (1 + 2 * overlap) * (1 - cosine * left) - left * blurring(cosine)
+        return of_typical(met, cosine, 0.5) * max(blur, 0.0) / self.source.units
 
     def _alignment(self) -> tuple[float, float]:
         """Return the alignments behind h: each grows by what h² h'² varies as it does behind a matrix.
@@ -300,19 +322,21 @@ class _Product:
     def _extra(self, noises: Noises, heavier: float, through: Spread = CERTAIN) -> Spread:
         """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
         base, source, s = self.base, self.source, self.s
-        apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0) / source.units if self.plain else 0.0
-        known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
-        extra = max(self.total - known - s * s * source.gaussian_variance, 0.0) + heavier * apart * source.units
+        known = s * s * source.own_apart
+        apart, each = (max(x - known, 0.0) / source.units if self.plain else 0.0 for x in (
+            self.apart - base.unit_apart, self.own))
+        before = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
+        extra = max(self.total - before - s * s * source.gaussian_variance, 0.0) + heavier * apart * source.units
         if source.onward is None or source.onward.variance <= 0:
-            return noises.fresh(extra / source.units, apart)
+            return noises.fresh(extra / source.units, each)
         onward = source.onward
         share, alone = self._shares(onward)
         if not self.plain:
             share = within_bounds(share, extra, onward.variance)
-            return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
+            return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, each)
         forms = onward.noise.centred.scaled(share), onward.alone.centred.scaled(alone)
         met_before = through.plus(source.noise.scaled(s)).plus(forms[1])
-        return self._meet(Sum(extra / source.units, apart, *self._behind(onward), *forms), met_before, heavier, noises)
+        return self._meet(Sum(extra / source.units, each, *self._behind(onward), *forms), met_before, heavier, noises)
 
     def _meet(self, sum_: Sum, known: Spread, heavier: float, noises: Noises) -> Spread:
         """Return the noise of a sum that shares with the forward pass.

@@ -238,6 +238,7 @@ def backward(
         meeting=meeting.raised(free / units, free / units),
         blur=blur if plain else 0.0,
         tilt=g.tilt * _still(g, blur, batch) if plain else 0.0,
+        by_size=g.by_size + free * (grown - batch.growth_of_cosines(g)) / units if plain else 0.0,
     )
 
 
@@ -277,10 +278,11 @@ def _noise_back(
     if plain and source is not None and source.own_variance > 0:
         meeting = meeting.grown(g.alignment, g.crossed, source)
         forms = meeting.forms(batch, left)
-        variance += _gathered_by_meeting(g.spread, forms[1], noises, batch) / units
-        noise, meeting = meeting.noise(Sum(variance, apart / units, 1 / units, 1 / units), forms, noises)
+        wider = variance + _gathered_by_meeting(g.spread, forms[1], noises, batch) / units
+        each = (apart + 2 * g.by_size) / units
+        noise, meeting = meeting.noise(Sum(wider, each, 1 / units, 1 / units), forms, noises)
         own, met = (noises.covariance(g.spread, form)[1] for form in (g.spread, noise))
-        noise = noise.shifted((1 - batch.concentration(own)) * met)
+        noise = noise.shifted((1 - batch.concentration(own)) * met + log_mean(variance) - log_mean(wider))
     elif free:
         noise = _matrix_noise(g, variance, apart / units, source, units, noises)
     if free:
