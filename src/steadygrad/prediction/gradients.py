@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .alongside import Alongside, Step, against_units, functions, of_examples
 from .batch import Batch
 from .curve import Curve, passed, skewed
 from .field import Field, everywhere, white
@@ -99,6 +100,7 @@ class _Product:
             meeting=self.meeting,
             tilt=self.tilt,
             by_size=self.by_size,
+            alongside=self._behind_step(noises),
         )
 
     def _field(self) -> tuple[Field | None, float]:
@@ -144,6 +146,46 @@ class _Product:
         if source.field is None:
             return favour, left - chances[0], *grown
         return favour, left - source.field.by_chance(self.field, source.units), *grown
+
+    def _taken(self, noises: Noises) -> tuple[float, float]:
+        """Return what large gradients that lie less along their signals take (alongside.py)."""
+        base, units = self.base, self.source.units
+        if not self.plain or base.alongside is None or self.source.onward is None or base.spread.trail is not None:
+            return 0.0, 0.0
+        own = noises.covariance(base.spread, base.spread)[1]
+        return base.alongside.taken(self._pull(), leaning(base.along, 1 / units), units, self.batch.concentration(own))
+
+    def _pull(self) -> float:
+        """Return by how much more is left of what lies along f than of what lies anywhere."""
+        assert self.source.onward is not None
+        q = average(self.source.onward.expansion.q) * average(self.h.q)
+        return quotient(average((self.source.onward.values * self.values) ** 2 @ tables()[1]), q) - 1
+
+    def _behind_step(self, noises: Noises) -> Alongside | None:
+        """Return how far the product lies along the signals."""
+        base, source = self.base, self.source
+        if not self.plain or base.alongside is None or source.onward is None or self.batch.followed < 2:
+            return None
+        share = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
+        f = against_units(source.onward.expansion.square, average(source.onward.expansion.q))
+        h, lost = self.h.square / average(self.h.q), source.decay_of_squares.mean(0)
+        of_h, of_f, both = functions(h, h, lost), functions(f, f, lost), functions(f, h, lost)
+        step = Step(
+            self._pull(),
+            of_examples(3 * of_h[0], (1 + 2 * self.batch.pair_overlap(base)) * of_h[1], share),
+            of_examples(*of_f, base.alongside.concentration(share)),
+            of_examples(*both, share),
+            self._still_along(),
+        )
+        return base.alongside.behind(step, source.units)
+
+    def _still_along(self) -> float:
+        """Return the squared cosine of f and h z: what lies along f lies as much along z behind h, the rest is new."""
+        assert self.source.onward is not None
+        w, back = tables()[1], self.values * self.source.nodes
+        f = self.source.onward
+        met = average(f.values * back @ w) ** 2
+        return min(quotient(met, average(f.expansion.q) * average(back**2 @ w)), 1.0)
 
     def _by_chance(self, f: Expansion) -> float:
         """Return the squared cosine of the gradient that came in and a function of z, were they independent."""
@@ -274,6 +316,7 @@ class _Product:
         added = through.plus(own)
         uneven = (weighed - one) * max(self.apart - base.unit_apart, 0.0)
         fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
+        fresh -= self._taken(noises)[0]
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]
         spread = spread.shifted(0.0, skewed(curve.bent, along))
@@ -326,7 +369,9 @@ class _Product:
         apart, each = (max(x - known, 0.0) / source.units if self.plain else 0.0 for x in (
             self.apart - base.unit_apart, self.own))
         before = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
-        extra = max(self.total - before - s * s * source.gaussian_variance, 0.0) + heavier * apart * source.units
+        taken, less = self._taken(noises)
+        each = max(each - less, 0.0)
+        extra = max(self.total - before - s * s * source.gaussian_variance, 0.0) + (heavier * apart + 2 * taken) * source.units
         if source.onward is None or source.onward.variance <= 0:
             return noises.fresh(extra / source.units, each)
         onward = source.onward

@@ -13,6 +13,7 @@ from .meeting import MET_NOTHING, Meeting
 from .spread import CERTAIN, Spread
 
 if TYPE_CHECKING:
+    from .alongside import Alongside
     from .attention import Attention
     from .axes import Axes
     from .field import Field
@@ -81,7 +82,8 @@ class Moments:
     meeting: which layers' noises the alignments are shared with; blur: what of the excess this tensor's own units,
     being few, have added; tilt: for a gradient, by which power of 1 - c of the signals a draw has more of what two of
     them have in common (kept.py); by_size: for a gradient, by how much the squared cosine of two examples is larger where
-    both weigh much in the batch than it is of any two.
+    both weigh much in the batch than it is of any two; alongside: for a free gradient, how what lies along the signals
+    goes with its size.
     """
 
     mean: Array
@@ -101,6 +103,7 @@ class Moments:
     blur: float = 0.0
     tilt: float = 0.0
     by_size: float = 0.0
+    alongside: Alongside | None = None
 
     @property
     def product(self) -> Array:
