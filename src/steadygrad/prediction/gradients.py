@@ -6,6 +6,7 @@ gradient lies along the signal, and for batches how much of it is one example's 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -31,8 +32,12 @@ from .propagation import (
 )  # fmt: skip
 from .source import Onward, Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
-from .trail import Passage, Trail, begun, begun_back
+from .stretched import meetings
+from .trail import Passage, Trail, begun, begun_back, everywhere_of
 from .values import Array, Moments
+
+
+LENGTHS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1, 4, 1]) / 6  # of Gauss and Hermite
 
 
 def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: float = 1.0) -> Moments:
@@ -42,7 +47,7 @@ def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: fl
     """
     if wave.source is None:
         return scaled(base, float(wave.values.mean()))
-    return _Product(base, wave.source, wave, batch, favour).moments(noises)
+    return _Product(base, wave.source, wave, batch, favour, noises).moments(noises)
 
 
 def _where(source: Source, g: Field | None) -> Source:
@@ -56,14 +61,16 @@ def _where(source: Source, g: Field | None) -> Source:
 class _Product:
     """A gradient times a function h of a source."""
 
-    def __init__(self, base: Moments, source: Source, wave: Wave, batch: Batch, favour: float) -> None:
+    def __init__(
+        self, base: Moments, source: Source, wave: Wave, batch: Batch, favour: float, noises: Noises
+    ) -> None:
         source = _where(source, base.field)
         self.base, self.source, self.wave, self.values, self.batch = base, source, wave, wave.values, batch
         self.plain = source.plain and base.field is None
         self.h = h = expand(self.values)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
-        self.favour, self.along, self.favoured, self.by_chance = self._alongside()
+        self.favour, self.along, self.favoured, self.by_chance = self._alongside(noises)
         self.favour *= level * on_sphere(source, self.values) * favour
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
@@ -115,7 +122,7 @@ class _Product:
         agreed = h.overlap_of_all(self.batch.size)
         return replace(h.met(g), beyond=g.beyond * agreed), level * float((h.share * g.share).mean())
 
-    def _alongside(self) -> tuple[float, float, float, float]:
+    def _alongside(self, noises: Noises) -> tuple[float, float, float, float]:
         """Return by how much more of g h is left than of an independent g, and what of it lies along z, beyond chance.
 
         And by how much it grows with what lies along f, relative to that, and how much of that is by chance.
@@ -123,29 +130,48 @@ class _Product:
         A share a of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
         E[f² h²]/(E[f²] E[h²]) in place of 1. The rest lies anywhere else: with C the squared cosine of h z and f, and
         p and p' what of g lies along f and along h z by chance, (g h)·z is to |g| |h z| as a C + (1 - a)/(1 - p)
-        (p' - p C), squared; of n independent entries p = p' = 1/n.
+        (p' - p C), squared; of n independent entries p = p' = 1/n. All is the mean over the lengths of z, where h and f
+        meet otherwise.
         """
         source, onward = self.source, self.source.onward
-        if onward is None:
+        if onward is None or average(onward.expansion.q) * average(self.h.q) <= 0:
             return 1.0, self.base.along, 0.0, 0.0
-        f, w = onward.values, tables()[1]
-        q, q_h = average(onward.expansion.q), average(self.h.q)
-        if q * q_h <= 0:
-            return 1.0, self.base.along, 0.0, 0.0
-        back = self.values * source.nodes
-        chances = [self._by_chance(x) for x in (onward.expansion, expand(back))]
+        chances = [self._by_chance(x) for x in (onward.expansion, expand(self.values * source.nodes))]
         a = min(max(self.base.along + chances[0], 0.0), 1.0)
-        excess = average((f * self.values) ** 2 @ w) / (q * q_h) - 1
-        favour = max(1 + (a - chances[0]) * excess, 0.0)
-        size = average(back**2 @ w)
-        met = average(f * back @ w) ** 2 / q
-        rest = (1 - a) / max(1 - chances[0], 1e-300) * max(size * chances[1] - met * chances[0], 0.0)
-        whole = average(source.nodes**2 @ w) * q_h * favour
-        left = min((a * met + rest) / max(whole, 1e-300), 1.0)
+        (met, size, both), weights = self._meetings(onward, noises)
+        favour = np.maximum(1 + (a - chances[0]) * (both - 1), 0.0)
+        rest = (1 - a) / max(1 - chances[0], 1e-300) * np.maximum(size * chances[1] - met * chances[0], 0.0)
+        left = float(weights @ np.minimum((a * met + rest) / np.maximum(favour, 1e-300), 1.0))
+        excess = float(weights @ both) - 1
         grown = a * excess, chances[0] * excess
         if source.field is None:
-            return favour, left - chances[0], *grown
-        return favour, left - source.field.by_chance(self.field, source.units), *grown
+            return float(weights @ favour), left - chances[0], *grown
+        return float(weights @ favour), left - source.field.by_chance(self.field, source.units), *grown
+
+    def _meetings(self, onward: Onward, noises: Noises) -> tuple[tuple[Array, Array, Array], Array]:
+        """Return squared cosines of f h and z, E[h² z²] and E[f² h²] for some lengths of z, all beside one of each.
+
+        And the weights of these lengths, of examples that weigh in the mean of g as they are large there.
+        """
+        source, w = self.source, tables()[1]
+        if self.plain and source.std.min() > 0 and not np.any(source.mean):
+            logs, weights = self._lengths(noises)
+            met, size, both = meetings(everywhere_of(onward, len(self.values) // 2), everywhere_of(self.wave, len(self.values) // 2), logs)
+            return (met**2, size, both), weights
+        f, back, whole = onward.values, self.values * source.nodes, average(source.nodes**2 @ w)
+        q, q_h = average(onward.expansion.q), average(self.h.q)
+        met, size, both = average(f * back @ w) ** 2, average(back**2 @ w), average((f * self.values) ** 2 @ w)
+        found = met / (q * q_h * whole), size / (q_h * whole), both / (q * q_h)
+        return (np.array([found[0]]), np.array([found[1]]), np.array([found[2]])), np.ones(1)
+
+    def _lengths(self, noises: Noises) -> tuple[Array, Array]:
+        """Return logs of an example's variance, beside the one that the nodes are of, with their weights."""
+        source, batch = self.source, self.batch
+        variance, apart = noises.covariance(source.spread, source.spread)
+        own = noises.covariance(self.base.spread, self.base.spread)[1]
+        met = noises.covariance(self.base.spread, source.spread)[1]
+        mean = source.spread.mean - apart * (1 - batch.concentration(apart)) / 2 + met * (1 - batch.concentration(own))
+        return mean + math.sqrt(variance + apart) * LENGTHS[0], LENGTHS[1]
 
     def _taken(self, noises: Noises) -> tuple[float, float]:
         """Return what large gradients that lie less along their signals take (alongside.py)."""
