@@ -1,18 +1,18 @@
 """How gradients that are large come to lie less along their own signals, and what that takes from them.
 
-W^T u of a gradient u has of u, beside fresh numbers, what lies along z = W x: with a = n cos²(u, z) of n units, |W^T u|²
-is (1 + (a - 1)/n) of what it would be of an independent u. Where functions are homogeneous u·z is one number in all
-layers (Euler), so a is that square over |u|² |z|². Of one example a is independent of |u|², and its mean is 1. Of a
-batch the sum R = Σ w a, w the shares that examples have in the mean square, falls where that rises by what is one
-example's own: E[R] < 1, and draws with a large mean square M have a larger R, as E[R M] = E[M]. With ρ = 1 + e (R - 1)/n
-+ ε what a step makes of M, φ = 1 + η of the signal's, and τ, υ, ζ the variances of ε and η and their covariance, times
-n, R' = R φ/ρ; with V = Var(R) and h = Cov(R, log M), to first order in 1/n,
+W^T u of a gradient u has of u, beside fresh numbers, what lies along z = W x: with a = n cos²(u, z) of n units,
+|W^T u|² is 1 + (a - 1)/n of what it would be of an independent u. Where functions are homogeneous u·z is one number in
+all layers (Euler), so a is that squared over |u|² |z|². Of one example a is independent of |u|², and its mean is 1. Of
+a batch R = Σ w a, w the shares that examples have in the mean square M, falls where M rises by what is one example's
+own: E[R] < 1, and draws with a large M have a larger R, as E[R M] = E[M]. With ρ = 1 + e (R - 1)/n + ε what a step
+makes of M, φ = 1 + η of the signal's, and τ, υ, ζ the variances of ε and η and their covariance, times n, R becomes
+R φ/ρ; with V = Var(R) and h = Cov(R, log M), to first order in 1/n,
 
     n Δh = e V + m (ζ - τ) + h (e + τ - ζ) - 2 e (m + V/m) h
     n ΔE[R²] = (2 e + 3 τ + υ - 4 ζ) E[R²] - 2 e E[R³],    m = E[R] = e^-h,
 
-R as a gamma variable: E[R³] = m³ + 3 m V + 2 V²/m. Of one example V = 2 and h = 0 stay. Behind each step the log of M has
-e h/n less of a mean, and twice that more of a variance.
+R as a gamma variable: E[R³] = m³ + 3 m V + 2 V²/m. Of one example V = 2 and h = 0 stay. Behind each step the log of M
+has e h/n less of a mean, and twice that more of a variance.
 
 Approximate: a gamma variable and a lognormal one; functions that are not homogeneous renew what of a gradient does not
 lie along them.
@@ -22,11 +22,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .hermite import over_rows
-from .values import Array
+from .hermite import over_rows, tables
+
+if TYPE_CHECKING:
+    from .batch import Batch
+    from .hermite import Expansion
+    from .source import Onward, Source
+    from .values import Array, Moments
 
 MOST = 1.0  # of h: m is no first-order term any more
 
@@ -90,16 +96,46 @@ def of_examples(own: float, pair: float, concentration: float) -> float:
     return concentration * own + (1 - concentration) * pair
 
 
-def functions(square: Array, other: Array, lost: Array) -> tuple[float, float]:
+def of_function(g: Moments, source: Source, values: Array, h: Expansion, share: float, batch: Batch) -> Step:
+    """Return the step of a gradient through h, by its values on the nodes; `share` is Σ w²."""
+    assert source.onward is not None
+    assert g.alongside is not None
+    f, lost = _against_units(source.onward.expansion), source.decay_of_squares.mean(0)
+    of_h = over_rows(h.square) / float(over_rows(h.q))
+    own, pair = _functions(of_h, of_h, lost)
+    return Step(
+        pulled(source.onward, values, h),
+        of_examples(3 * own, (1 + 2 * batch.pair_overlap(g)) * pair, share),
+        of_examples(*_functions(f, f, lost), g.alongside.concentration(share)),
+        of_examples(*_functions(f, of_h, lost), share),
+        _still_along(source, values),
+    )
+
+
+def pulled(onward: Onward, values: Array, h: Expansion) -> float:
+    """Return by how much more is left behind h of what lies along f than of what lies anywhere."""
+    both = float(((onward.values * values) ** 2 @ tables()[1]).mean())
+    size = float(over_rows(onward.expansion.q)) * float(over_rows(h.q))
+    return both / size - 1 if size > 0 else 0.0
+
+
+def _still_along(source: Source, values: Array) -> float:
+    """Return the squared cosine of f and h z: what lies along f lies as much along z behind h, the rest is new."""
+    assert source.onward is not None
+    w, back = tables()[1], values * source.nodes
+    size = float(over_rows(source.onward.expansion.q)) * float((back**2 @ w).mean())
+    return min(float((source.onward.values * back @ w).mean()) ** 2 / size, 1.0) if size > 0 else 0.0
+
+
+def _functions(square: Array, other: Array, lost: Array) -> tuple[float, float]:
     """Return the covariance of two functions of one unit, by their coefficients, and of two examples' units."""
-    terms = over_rows(square)[1:] * over_rows(other)[1:]
+    terms = square[1:] * other[1:]
     own = float(terms.sum())
     return own, own - float(lost[1:] @ terms)
 
 
-def against_units(square: Array, q: float) -> Array:
-    """Return the coefficients of f²/E[f²] - z², by those of f²."""
-    found = over_rows(square) / q
-    found = found.copy()
+def _against_units(f: Expansion) -> Array:
+    """Return the coefficients of f²/E[f²] - z²."""
+    found = over_rows(f.square) / max(float(over_rows(f.q)), 1e-300)
     found[2] -= math.sqrt(2)
-    return np.asarray(found[None])
+    return np.asarray(found)

@@ -6,19 +6,19 @@ gradient lies along the signal, and for batches how much of it is one example's 
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 
-from .alongside import Alongside, Step, against_units, functions, of_examples
+from .alongside import Alongside, of_function, pulled
 from .batch import Batch
 from .curve import Curve, passed, skewed
 from .field import Field, everywhere, white
-from .hermite import Expansion, decay, expand, over_rows, tables
+from .hermite import Expansion, decay, expand, over_rows
 from .kept import in_front, kept
 from .linear_map import blurring, leaning
 from .meeting import Sum
+from .over_lengths import over_lengths
 from .overlap import aligning, of_typical
 from .propagation import (
     average,
@@ -32,12 +32,8 @@ from .propagation import (
 )  # fmt: skip
 from .source import Onward, Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
-from .stretched import meetings
-from .trail import Passage, Trail, begun, begun_back, everywhere_of
+from .trail import Passage, Trail, begun, begun_back
 from .values import Array, Moments
-
-
-LENGTHS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1, 4, 1]) / 6  # of Gauss and Hermite
 
 
 def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: float = 1.0) -> Moments:
@@ -61,9 +57,7 @@ def _where(source: Source, g: Field | None) -> Source:
 class _Product:
     """A gradient times a function h of a source."""
 
-    def __init__(
-        self, base: Moments, source: Source, wave: Wave, batch: Batch, favour: float, noises: Noises
-    ) -> None:
+    def __init__(self, base: Moments, source: Source, wave: Wave, batch: Batch, favour: float, noises: Noises) -> None:
         source = _where(source, base.field)
         self.base, self.source, self.wave, self.values, self.batch = base, source, wave, wave.values, batch
         self.plain = source.plain and base.field is None
@@ -107,7 +101,7 @@ class _Product:
             meeting=self.meeting,
             tilt=self.tilt,
             by_size=self.by_size,
-            alongside=self._behind_step(noises),
+            alongside=self._lying(noises),
         )
 
     def _field(self) -> tuple[Field | None, float]:
@@ -138,7 +132,7 @@ class _Product:
             return 1.0, self.base.along, 0.0, 0.0
         chances = [self._by_chance(x) for x in (onward.expansion, expand(self.values * source.nodes))]
         a = min(max(self.base.along + chances[0], 0.0), 1.0)
-        (met, size, both), weights = self._meetings(onward, noises)
+        (met, size, both), weights = over_lengths(source, self.wave, self.base, self.plain, self.batch, noises)
         favour = np.maximum(1 + (a - chances[0]) * (both - 1), 0.0)
         rest = (1 - a) / max(1 - chances[0], 1e-300) * np.maximum(size * chances[1] - met * chances[0], 0.0)
         left = float(weights @ np.minimum((a * met + rest) / np.maximum(favour, 1e-300), 1.0))
@@ -148,70 +142,23 @@ class _Product:
             return float(weights @ favour), left - chances[0], *grown
         return float(weights @ favour), left - source.field.by_chance(self.field, source.units), *grown
 
-    def _meetings(self, onward: Onward, noises: Noises) -> tuple[tuple[Array, Array, Array], Array]:
-        """Return squared cosines of f h and z, E[h² z²] and E[f² h²] for some lengths of z, all beside one of each.
-
-        And the weights of these lengths, of examples that weigh in the mean of g as they are large there.
-        """
-        source, w = self.source, tables()[1]
-        if self.plain and source.std.min() > 0 and not np.any(source.mean):
-            logs, weights = self._lengths(noises)
-            met, size, both = meetings(everywhere_of(onward, len(self.values) // 2), everywhere_of(self.wave, len(self.values) // 2), logs)
-            return (met**2, size, both), weights
-        f, back, whole = onward.values, self.values * source.nodes, average(source.nodes**2 @ w)
-        q, q_h = average(onward.expansion.q), average(self.h.q)
-        met, size, both = average(f * back @ w) ** 2, average(back**2 @ w), average((f * self.values) ** 2 @ w)
-        found = met / (q * q_h * whole), size / (q_h * whole), both / (q * q_h)
-        return (np.array([found[0]]), np.array([found[1]]), np.array([found[2]])), np.ones(1)
-
-    def _lengths(self, noises: Noises) -> tuple[Array, Array]:
-        """Return logs of an example's variance, beside the one that the nodes are of, with their weights."""
-        source, batch = self.source, self.batch
-        variance, apart = noises.covariance(source.spread, source.spread)
-        own = noises.covariance(self.base.spread, self.base.spread)[1]
-        met = noises.covariance(self.base.spread, source.spread)[1]
-        mean = source.spread.mean - apart * (1 - batch.concentration(apart)) / 2 + met * (1 - batch.concentration(own))
-        return mean + math.sqrt(variance + apart) * LENGTHS[0], LENGTHS[1]
-
-    def _taken(self, noises: Noises) -> tuple[float, float]:
-        """Return what large gradients that lie less along their signals take (alongside.py)."""
-        base, units = self.base, self.source.units
-        if not self.plain or base.alongside is None or self.source.onward is None or base.spread.trail is not None:
-            return 0.0, 0.0
-        own = noises.covariance(base.spread, base.spread)[1]
-        return base.alongside.taken(self._pull(), leaning(base.along, 1 / units), units, self.batch.concentration(own))
-
-    def _pull(self) -> float:
-        """Return by how much more is left of what lies along f than of what lies anywhere."""
-        assert self.source.onward is not None
-        q = average(self.source.onward.expansion.q) * average(self.h.q)
-        return quotient(average((self.source.onward.values * self.values) ** 2 @ tables()[1]), q) - 1
-
-    def _behind_step(self, noises: Noises) -> Alongside | None:
-        """Return how far the product lies along the signals."""
+    def _lying(self, noises: Noises) -> Alongside | None:
+        """Return how what lies along the signals goes with the size of the product."""
         base, source = self.base, self.source
-        if not self.plain or base.alongside is None or source.onward is None or self.batch.followed < 2:
+        if not self.plain or base.alongside is None or source.onward is None:
             return None
         share = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
-        f = against_units(source.onward.expansion.square, average(source.onward.expansion.q))
-        h, lost = self.h.square / average(self.h.q), source.decay_of_squares.mean(0)
-        of_h, of_f, both = functions(h, h, lost), functions(f, f, lost), functions(f, h, lost)
-        step = Step(
-            self._pull(),
-            of_examples(3 * of_h[0], (1 + 2 * self.batch.pair_overlap(base)) * of_h[1], share),
-            of_examples(*of_f, base.alongside.concentration(share)),
-            of_examples(*both, share),
-            self._still_along(),
-        )
+        step = of_function(base, source, self.values, self.h, share, self.batch)
         return base.alongside.behind(step, source.units)
 
-    def _still_along(self) -> float:
-        """Return the squared cosine of f and h z: what lies along f lies as much along z behind h, the rest is new."""
-        assert self.source.onward is not None
-        w, back = tables()[1], self.values * self.source.nodes
-        f = self.source.onward
-        met = average(f.values * back @ w) ** 2
-        return min(quotient(met, average(f.expansion.q) * average(back**2 @ w)), 1.0)
+    def _taken(self, noises: Noises) -> tuple[float, float]:
+        """Return what large gradients that lie less along their signals take."""
+        base, onward = self.base, self.source.onward
+        if not self.plain or base.alongside is None or onward is None or base.spread.trail is not None:
+            return 0.0, 0.0
+        share = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
+        pull, units = pulled(onward, self.values, self.h), self.source.units
+        return base.alongside.taken(pull, leaning(base.along, 1 / units), units, share)
 
     def _by_chance(self, f: Expansion) -> float:
         """Return the squared cosine of the gradient that came in and a function of z, were they independent."""
@@ -392,12 +339,16 @@ class _Product:
         """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
         base, source, s = self.base, self.source, self.s
         known = s * s * source.own_apart
-        apart, each = (max(x - known, 0.0) / source.units if self.plain else 0.0 for x in (
-            self.apart - base.unit_apart, self.own))
+        apart, each = (
+            max(x - known, 0.0) / source.units if self.plain else 0.0 for x in (self.apart - base.unit_apart, self.own)
+        )
         before = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
         taken, less = self._taken(noises)
         each = max(each - less, 0.0)
-        extra = max(self.total - before - s * s * source.gaussian_variance, 0.0) + (heavier * apart + 2 * taken) * source.units
+        extra = (
+            max(self.total - before - s * s * source.gaussian_variance, 0.0)
+            + (heavier * apart + 2 * taken) * source.units
+        )
         if source.onward is None or source.onward.variance <= 0:
             return noises.fresh(extra / source.units, each)
         onward = source.onward

@@ -334,9 +334,7 @@ def _forward_excess(
 def two_gaps(source: Source, batch: Batch) -> tuple[Array, Array]:
     """Return 1 - c of two examples, then two values of mean and variance as over draws, with their probabilities.
 
-    They lie evenly about the mean, unless the upper correlation would be beyond 1: then it is 1. Where a typical draw's
-    gap is known it is taken for the mean: a gradient goes through many layers of one draw, and most is left of it where
-    gaps are small in all of them. Approximate.
+    They lie evenly about the mean, unless the upper correlation would be beyond 1: then it is 1.
     """
     gap = min(batch.distinct_mean(source.gap), 2.0)
     varied = max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0)

@@ -81,9 +81,9 @@ class Moments:
     typical draw; crossed: the alignment of one example's gradient with what the network makes of another's signal;
     meeting: which layers' noises the alignments are shared with; blur: what of the excess this tensor's own units,
     being few, have added; tilt: for a gradient, by which power of 1 - c of the signals a draw has more of what two of
-    them have in common (kept.py); by_size: for a gradient, by how much the squared cosine of two examples is larger where
-    both weigh much in the batch than it is of any two; alongside: for a free gradient, how what lies along the signals
-    goes with its size.
+    them have in common (kept.py); by_size: for a gradient, by how much the squared cosine of two examples is larger
+    where both weigh much in the batch than it is of any two; alongside: for a free gradient, how what lies along the
+    signals goes with its size.
     """
 
     mean: Array
