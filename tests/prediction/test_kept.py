@@ -46,3 +46,11 @@ def test_a_line_keeps_the_tilt_in_front_and_what_is_certain_has_its_slope():
     assert share == pytest.approx(0.75**2, rel=1e-5)
     assert tilt == pytest.approx(-2 * 0.25 / 0.75, rel=1e-5)
     assert in_front(cosine, LINE, tilt) == pytest.approx(tilt, rel=1e-9)
+
+
+@pytest.mark.parametrize("gap", [1e-9, 1e-30, 1e-200, 0.0])
+def test_of_examples_that_are_nearly_one_next_to_all_is_kept(gap):
+    share, tilt = kept(Cosine(gap, 2 * gap), MASK, -0.5)
+    assert share == pytest.approx(1.0, abs=1e-4)
+    assert np.isfinite(tilt)
+    assert np.isfinite(in_front(Cosine(gap, 2 * gap), MASK, -0.5))

@@ -130,7 +130,7 @@ class _Product:
         source, onward = self.source, self.source.onward
         if onward is None or average(onward.expansion.q) * average(self.h.q) <= 0:
             return 1.0, self.base.along, 0.0, 0.0
-        chances = [self._by_chance(x) for x in (onward.expansion, expand(self.values * source.nodes))]
+        chances = self._by_chance(onward.expansion), self._by_chance(None)
         a = min(max(self.base.along + chances[0], 0.0), 1.0)
         (met, size, both), weights = over_lengths(source, self.wave, self.base, self.plain, self.batch, noises)
         favour = np.maximum(1 + (a - chances[0]) * (both - 1), 0.0)
@@ -160,11 +160,12 @@ class _Product:
         pull, units = pulled(onward, self.values, self.h), self.source.units
         return base.alongside.taken(pull, leaning(base.along, 1 / units), units, share)
 
-    def _by_chance(self, f: Expansion) -> float:
-        """Return the squared cosine of the gradient that came in and a function of z, were they independent."""
+    def _by_chance(self, f: Expansion | None) -> float:
+        """Return the squared cosine of the gradient that came in and a function of z, or h z, were they independent."""
         source = self.source
         if source.field is None:
             return 1 / source.units
+        f = f or expand(self.values * source.nodes)
         return field_through(source, f, 1.0).by_chance(self.base.field, source.units)
 
     def _d(self) -> Array:

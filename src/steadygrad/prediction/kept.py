@@ -25,6 +25,7 @@ NODES = 15
 NARROWEST = 1e-3  # of the deviation of log γ: slopes over it keep twelve digits, and a mean is as good without it
 WIDEST = 2.0  # of 1 - c
 LEAST = 1e-300
+CLOSEST = 1e-8  # 1 - c, beside whose square a double holds no variance; next to all is kept there
 
 
 def kept(cosine: Cosine, masses: Array, tilt: float) -> tuple[float, float]:
@@ -56,9 +57,10 @@ def in_front(cosine: Cosine, masses: Array, tilt: float) -> float:
 def _normal(cosine: Cosine) -> tuple[float, float, Array, Array]:
     """Return mean and deviation of log γ, and nodes of a standard normal with their weights."""
     x, weights = _nodes()
-    square = max(2 * cosine.gap - cosine.spare, cosine.gap**2)
-    variance = math.log(square / cosine.gap**2)
-    return math.log(cosine.gap) - variance / 2, max(math.sqrt(variance), NARROWEST), x, weights
+    gap = max(cosine.gap, LEAST)
+    square = max(2 * gap - cosine.spare, gap * gap)
+    variance = math.log(square / gap**2) if gap > CLOSEST else 0.0
+    return math.log(gap) - variance / 2, max(math.sqrt(variance), NARROWEST), x, weights
 
 
 @cache

@@ -36,7 +36,8 @@ def _parted(z: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
     i = int(np.searchsorted(z, 0.0))
     left = values[i - 1] - (values[i - 1] - values[i - 2]) / (z[i - 1] - z[i - 2]) * z[i - 1]
     right = values[i] - (values[i + 1] - values[i]) / (z[i + 1] - z[i]) * z[i]
-    return np.insert(z, [i, i], [-NEAREST, NEAREST]), np.insert(values, [i, i], [left, right])
+    nodes = np.concatenate([z[:i], [-NEAREST, NEAREST], z[i:]])
+    return nodes, np.concatenate([values[:i], [left, right], values[i:]])
 
 
 def powers_at(f: tuple[Matrix, Matrix], logs: Matrix) -> tuple[Matrix, Matrix]:
