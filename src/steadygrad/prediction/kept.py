@@ -36,8 +36,9 @@ def kept(cosine: Cosine, masses: Array, tilt: float) -> tuple[float, float]:
         masses: squared Hermite coefficients of h.
         tilt: of what is kept, in log γ of the arguments.
 
-    >>> kept(Cosine(0.5, 0.75), np.array([0.0, 1.0]), 0.0)  # of h(z) = z, where c = 1/2 in all draws
-    (0.25, -2.0)
+    >>> line = np.eye(1, 128, 1)[0]  # h(z) = z, where c = 1/2 in all draws
+    >>> [round(x, 4) for x in kept(Cosine(0.5, 0.75), line, 0.0)]
+    [0.25, -2.0]
     """
     level, deviation, x, weights = _normal(cosine)
     a = (1 - _lost(level + tilt * deviation**2 + deviation * x, masses)) ** 2
