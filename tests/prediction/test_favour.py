@@ -34,9 +34,10 @@ def product(name, along):
     batch, (f, slope) = exchangeable(BATCH), FUNCTIONS[name]
     ones, apart = np.ones(batch.followed), 1 - np.eye(batch.followed)
     source = gaussian(Moments(ones * 0, ones, apart, CERTAIN), UNITS, batch)
-    forward(Wave(source, f(source.nodes)), batch, Noises())
+    noises = Noises()
+    forward(Wave(source, f(source.nodes)), batch, noises)
     base = Moments(ones * 0, ones, apart, CERTAIN, along=along)
-    return _Product(base, source, Wave(source, slope(source.nodes)), batch, 1.0)
+    return _Product(base, source, Wave(source, slope(source.nodes)), batch, 1.0, noises)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -62,4 +63,4 @@ def test_favoured_is_the_slope_of_that_in_the_log_of_the_share(name):
     low, here, high = (product(name, a * np.exp(s) - 1 / UNITS) for s in (-step, 0.0, step))
     assert here.favoured == pytest.approx((high.favour - low.favour) / (2 * step), rel=1e-6)
     none = dataclasses.replace(here.base, along=-1 / UNITS)
-    assert _Product(none, here.source, Wave(here.source, here.values), here.batch, 1.0).favoured == 0
+    assert _Product(none, here.source, Wave(here.source, here.values), here.batch, 1.0, Noises()).favoured == 0

@@ -59,11 +59,20 @@ class Batch:
 
     def growth(self, m: Moments, noises: Noises) -> float:
         """Return by how much a Gaussian layer lets products of distinct examples vary, in a typical draw, per unit."""
+        return self._growth(m, 0.0, self.concentration(noises.covariance(m.spread, m.spread)[1]))
+
+    def growth_of_cosines(self, m: Moments) -> float:
+        """Return by how much it lets cosines vary, of any two examples: those that are large count no more than others.
+
+        That is the law of two vectors, each of which is half of all that there is.
+        """
+        return self._growth(m, m.by_size, 0.5)
+
+    def _growth(self, m: Moments, by_size: float, weight: float) -> float:
         q = float(m.q.sum()) / len(m.q)
         if q <= 0 or len(m.q) < 2:
             return 0.0
-        weight = self.concentration(noises.covariance(m.spread, m.spread)[1])
-        return growth(self.distinct_mean(m.product) / q, self.pair_overlap(m), weight)
+        return growth(self.distinct_mean(m.product) / q, self.pair_overlap(m) - by_size, weight)
 
     def apart_of(self, m: Moments) -> float:
         """Return by how much the squared product of an example with itself is beyond that of two, relative to q²."""

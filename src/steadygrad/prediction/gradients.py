@@ -10,12 +10,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from .alongside import Alongside, of_function, pulled
 from .batch import Batch
 from .curve import Curve, passed, skewed
 from .field import Field, everywhere, white
-from .hermite import Expansion, decay, expand, over_rows, tables
+from .hermite import Expansion, decay, expand, over_rows
+from .kept import in_front, kept
 from .linear_map import blurring, leaning
 from .meeting import Sum
+from .over_lengths import over_lengths
 from .overlap import aligning, of_typical
 from .propagation import (
     average,
@@ -25,7 +28,6 @@ from .propagation import (
     quotient,
     raised_by_units,
     scaled,
-    two_gaps,
     uneven,
 )  # fmt: skip
 from .source import Onward, Source, Wave, sensitivity
@@ -41,7 +43,7 @@ def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: fl
     """
     if wave.source is None:
         return scaled(base, float(wave.values.mean()))
-    return _Product(base, wave.source, wave, batch, favour).moments(noises)
+    return _Product(base, wave.source, wave, batch, favour, noises).moments(noises)
 
 
 def _where(source: Source, g: Field | None) -> Source:
@@ -55,14 +57,14 @@ def _where(source: Source, g: Field | None) -> Source:
 class _Product:
     """A gradient times a function h of a source."""
 
-    def __init__(self, base: Moments, source: Source, wave: Wave, batch: Batch, favour: float) -> None:
+    def __init__(self, base: Moments, source: Source, wave: Wave, batch: Batch, favour: float, noises: Noises) -> None:
         source = _where(source, base.field)
         self.base, self.source, self.wave, self.values, self.batch = base, source, wave, wave.values, batch
         self.plain = source.plain and base.field is None
         self.h = h = expand(self.values)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
-        self.favour, self.along, self.favoured, self.by_chance = self._alongside()
+        self.favour, self.along, self.favoured, self.by_chance = self._alongside(noises)
         self.favour *= level * on_sphere(source, self.values) * favour
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
@@ -73,6 +75,8 @@ class _Product:
             self.overlap = self._of_gradient(self.field.sizes).overlap_of_all(batch.size)
             self.field = raised_by_units(self.field, self.total, self.source.units, batch)
         self.s, self.meeting = sensitivity(h), base.meeting
+        self.agreed, self.tilt = self._agreement()
+        self.by_size, self.own = 0.0, self._own()
 
     def moments(self, noises: Noises) -> Moments:
         """Return the moments of the product."""
@@ -95,6 +99,9 @@ class _Product:
             unit_apart=self.apart,
             crossed=crossed,
             meeting=self.meeting,
+            tilt=self.tilt,
+            by_size=self.by_size,
+            alongside=self._lying(noises),
         )
 
     def _field(self) -> tuple[Field | None, float]:
@@ -109,7 +116,7 @@ class _Product:
         agreed = h.overlap_of_all(self.batch.size)
         return replace(h.met(g), beyond=g.beyond * agreed), level * float((h.share * g.share).mean())
 
-    def _alongside(self) -> tuple[float, float, float, float]:
+    def _alongside(self, noises: Noises) -> tuple[float, float, float, float]:
         """Return by how much more of g h is left than of an independent g, and what of it lies along z, beyond chance.
 
         And by how much it grows with what lies along f, relative to that, and how much of that is by chance.
@@ -117,35 +124,48 @@ class _Product:
         A share a of g lies along f(z), the function that goes on, and what lies there meets h where f is large:
         E[f² h²]/(E[f²] E[h²]) in place of 1. The rest lies anywhere else: with C the squared cosine of h z and f, and
         p and p' what of g lies along f and along h z by chance, (g h)·z is to |g| |h z| as a C + (1 - a)/(1 - p)
-        (p' - p C), squared; of n independent entries p = p' = 1/n.
+        (p' - p C), squared; of n independent entries p = p' = 1/n. All is the mean over the lengths of z, where h and f
+        meet otherwise.
         """
         source, onward = self.source, self.source.onward
-        if onward is None:
+        if onward is None or average(onward.expansion.q) * average(self.h.q) <= 0:
             return 1.0, self.base.along, 0.0, 0.0
-        f, w = onward.values, tables()[1]
-        q, q_h = average(onward.expansion.q), average(self.h.q)
-        if q * q_h <= 0:
-            return 1.0, self.base.along, 0.0, 0.0
-        back = self.values * source.nodes
-        chances = [self._by_chance(x) for x in (onward.expansion, expand(back))]
+        chances = self._by_chance(onward.expansion), self._by_chance(None)
         a = min(max(self.base.along + chances[0], 0.0), 1.0)
-        excess = average((f * self.values) ** 2 @ w) / (q * q_h) - 1
-        favour = max(1 + (a - chances[0]) * excess, 0.0)
-        size = average(back**2 @ w)
-        met = average(f * back @ w) ** 2 / q
-        rest = (1 - a) / max(1 - chances[0], 1e-300) * max(size * chances[1] - met * chances[0], 0.0)
-        whole = average(source.nodes**2 @ w) * q_h * favour
-        left = min((a * met + rest) / max(whole, 1e-300), 1.0)
+        (met, size, both), weights = over_lengths(source, self.wave, self.base, self.plain, self.batch, noises)
+        favour = np.maximum(1 + (a - chances[0]) * (both - 1), 0.0)
+        rest = (1 - a) / max(1 - chances[0], 1e-300) * np.maximum(size * chances[1] - met * chances[0], 0.0)
+        left = float(weights @ np.minimum((a * met + rest) / np.maximum(favour, 1e-300), 1.0))
+        excess = float(weights @ both) - 1
         grown = a * excess, chances[0] * excess
         if source.field is None:
-            return favour, left - chances[0], *grown
-        return favour, left - source.field.by_chance(self.field, source.units), *grown
+            return float(weights @ favour), left - chances[0], *grown
+        return float(weights @ favour), left - source.field.by_chance(self.field, source.units), *grown
 
-    def _by_chance(self, f: Expansion) -> float:
-        """Return the squared cosine of the gradient that came in and a function of z, were they independent."""
+    def _lying(self, noises: Noises) -> Alongside | None:
+        """Return how what lies along the signals goes with the size of the product."""
+        base, source = self.base, self.source
+        if not self.plain or base.alongside is None or source.onward is None:
+            return None
+        share = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
+        step = of_function(base, source, self.values, self.h, share, self.batch)
+        return base.alongside.behind(step, source.units)
+
+    def _taken(self, noises: Noises) -> tuple[float, float]:
+        """Return what large gradients that lie less along their signals take."""
+        base, onward = self.base, self.source.onward
+        if not self.plain or base.alongside is None or onward is None or base.spread.trail is not None:
+            return 0.0, 0.0
+        share = self.batch.concentration(noises.covariance(base.spread, base.spread)[1])
+        pull, units = pulled(onward, self.values, self.h), self.source.units
+        return base.alongside.taken(pull, leaning(base.along, 1 / units), units, share)
+
+    def _by_chance(self, f: Expansion | None) -> float:
+        """Return the squared cosine of the gradient that came in and a function of z, or h z, were they independent."""
         source = self.source
         if source.field is None:
             return 1 / source.units
+        f = f or expand(self.values * source.nodes)
         return field_through(source, f, 1.0).by_chance(self.base.field, source.units)
 
     def _d(self) -> Array:
@@ -165,6 +185,18 @@ class _Product:
         relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
         apart = max(self.batch.alone(relative * average(q) ** 2, q), 0.0) if self.plain else 0.0
         return max(self.batch.pair_mean(relative), 0.0), apart
+
+    def _own(self) -> float:
+        """Return what of a unit's square one example has of its own, beside what the gradient had.
+
+        Of two examples of any size less is in common than of those that the batch's mean is of.
+        """
+        base, batch = self.base, self.batch
+        if not self.plain or batch.followed < 2:
+            return self.apart - base.unit_apart
+        squares = self.source.covariance(self.h, self.h, self.source.settled)
+        met = quotient(batch.distinct_mean(squares), average(self.q_h) ** 2)
+        return self.apart - base.unit_apart + 2 * base.by_size * met
 
     def _total_over_positions(self) -> float:
         """Return the same over positions too: the mean of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1 over pairs."""
@@ -187,18 +219,28 @@ class _Product:
         return (self.total + 1) / (1 + 2 * self.overlap)
 
     def _excess(self, noises: Noises) -> Array | float:
-        agreed = self._agreement()
+        agreed = self.agreed
         if self.plain and len(agreed) < 2:
             return self.base.excess * agreed
-        kept, overlap, typical = self.batch.pair_mean(agreed), self.overlap, 1.0
+        left, overlap, typical = self.batch.pair_mean(agreed), self.overlap, 1.0
         if self.plain:
-            kept, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
+            left, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
             weight = self.batch.concentration(noises.covariance(self.base.spread, self.base.spread)[1])
             met = quotient(self.batch.distinct_mean(self.base.product), average(self.base.q))
             typical = of_typical(met, overlap, weight)
-        shared = self.total - self.apart / self.batch.size
-        blur = (shared + 1) * (1 - overlap * kept) - kept * blurring(overlap)
-        return self.base.excess * agreed + typical * max(blur, 0.0) / self.source.units
+        shared = self.total - self.apart / self.batch.size + 1
+        blur = shared * (1 - overlap * left) - left * blurring(overlap)
+        fresh = typical * max(blur, 0.0) / self.source.units
+        if self.plain:
+            self.tilt *= quotient(overlap * left, overlap * left + fresh)
+            self.by_size = self.base.by_size * left + fresh - self._of_any(met, overlap, left, shared)
+        return self.base.excess * agreed + fresh
+
+    def _of_any(self, met: float, overlap: float, left: float, shared: float) -> float:
+        """Return what the units add to the squared cosine of any two examples, whatever their sizes."""
+        cosine = overlap - self.base.by_size
+        blur = shared * (1 + 2 * cosine) / (1 + 2 * overlap) * (1 - cosine * left) - left * blurring(cosine)
+        return of_typical(met, cosine, 0.5) * max(blur, 0.0) / self.source.units
 
     def _alignment(self) -> tuple[float, float]:
         """Return the alignments behind h: each grows by what h² h'² varies as it does behind a matrix.
@@ -215,26 +257,24 @@ class _Product:
         if self.batch.followed < 2:
             self.meeting = self.meeting.raised(own, own)
             return aligned, aligned
-        kept, fourth = self._agreed(), self.total - self.apart / self.batch.size + 1
+        left, fourth = self.batch.distinct_mean(self.agreed), self.total - self.apart / self.batch.size + 1
         fourth /= 1 + 2 * self.batch.pair_overlap(base)
-        grown = max(fourth - kept, 0.0) / units
-        self.meeting = self.meeting.raised(own, grown, kept)
-        return aligned, min(kept * x + grown * aligning(a, x), aligned)
+        grown = max(fourth - left, 0.0) / units
+        self.meeting = self.meeting.raised(own, grown, left)
+        return aligned, min(left * x + grown * aligning(a, x), aligned)
 
-    def _agreed(self) -> float:
-        """Return (E[h h']/E[h²])² of two examples."""
-        return self.batch.distinct_mean(self._agreement())
-
-    def _agreement(self) -> Array:
-        """The square of E[h h']/E[h²] for all pairs, the mean over draws: the correlation of two examples varies."""
+    def _agreement(self) -> tuple[Array, float]:
+        """Return the square of E[h h']/E[h²] for all pairs, the mean over draws, and the tilt of what is kept."""
         agreed = ((self.q_h[:, None] + self.q_h) / 2 - self.d_h) ** 2 / max(average(self.q_h) ** 2, 1e-300)
-        if not self.plain or len(agreed) < 2:
-            return np.asarray(agreed)
-        gaps, weights = two_gaps(self.source, self.batch)
-        masses = over_rows(self.h.plain**2)
-        left = (1 - decay(gaps) @ masses / max(float(masses.sum()), 1e-300)) ** 2
-        more = float(weights @ left[1:]) / float(left[0]) if left[0] > 0 else 1.0
-        return np.asarray(np.minimum(agreed * (1 + self.batch.off_diagonal(more - 1)), np.maximum(agreed, 1.0)))
+        parting, onward = self.source.parting, self.source.onward
+        if not self.plain or len(agreed) < 2 or parting is None or not parting.cosine.gap > 0:
+            return np.asarray(agreed), 0.0
+        masses, gap = over_rows(self.h.plain**2), min(self.batch.distinct_mean(self.source.gap), 2.0)
+        tilt = in_front(parting.cosine, over_rows(onward.expansion.plain**2), self.base.tilt) if onward else 0.0
+        mean, tilt = kept(parting.cosine, masses, tilt)
+        here = (1 - float(decay(np.array([gap]))[0] @ masses) / max(float(masses.sum()), 1e-300)) ** 2
+        more = quotient(mean, here) or 1.0
+        return np.asarray(np.minimum(agreed * (1 + self.batch.off_diagonal(more - 1)), np.maximum(agreed, 1.0))), tilt
 
     def _spread(self, noises: Noises) -> Spread:
         """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
@@ -250,6 +290,7 @@ class _Product:
         added = through.plus(own)
         uneven = (weighed - one) * max(self.apart - base.unit_apart, 0.0)
         fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
+        fresh -= self._taken(noises)[0]
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]
         spread = spread.shifted(0.0, skewed(curve.bent, along))
@@ -298,19 +339,27 @@ class _Product:
     def _extra(self, noises: Noises, heavier: float, through: Spread = CERTAIN) -> Spread:
         """Return the noise beside that of the source's own size: with the forward noise it has a share in common."""
         base, source, s = self.base, self.source, self.s
-        apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0) / source.units if self.plain else 0.0
-        known = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
-        extra = max(self.total - known - s * s * source.gaussian_variance, 0.0) + heavier * apart * source.units
+        known = s * s * source.own_apart
+        apart, each = (
+            max(x - known, 0.0) / source.units if self.plain else 0.0 for x in (self.apart - base.unit_apart, self.own)
+        )
+        before = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
+        taken, less = self._taken(noises)
+        each = max(each - less, 0.0)
+        extra = (
+            max(self.total - before - s * s * source.gaussian_variance, 0.0)
+            + (heavier * apart + 2 * taken) * source.units
+        )
         if source.onward is None or source.onward.variance <= 0:
-            return noises.fresh(extra / source.units, apart)
+            return noises.fresh(extra / source.units, each)
         onward = source.onward
         share, alone = self._shares(onward)
         if not self.plain:
             share = within_bounds(share, extra, onward.variance)
-            return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, apart)
+            return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, each)
         forms = onward.noise.centred.scaled(share), onward.alone.centred.scaled(alone)
         met_before = through.plus(source.noise.scaled(s)).plus(forms[1])
-        return self._meet(Sum(extra / source.units, apart, *self._behind(onward), *forms), met_before, heavier, noises)
+        return self._meet(Sum(extra / source.units, each, *self._behind(onward), *forms), met_before, heavier, noises)
 
     def _meet(self, sum_: Sum, known: Spread, heavier: float, noises: Noises) -> Spread:
         """Return the noise of a sum that shares with the forward pass.

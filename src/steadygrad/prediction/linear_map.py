@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .alongside import Alongside, Step, of_examples
 from .batch import Batch
 from .curve import skewed
 from .field import Field
@@ -234,6 +235,7 @@ def backward(
     apart = 2 * batch.apart_of(g) if plain else 0.0
     if plain and source is not None and g.spread.trail is not None:
         spread = replace(spread, trail=_pulled(g, source, overlap, apart, pull, batch, noises))
+    alongside = _alongside(g, source, units, noises, batch) if plain and source is not None else None
     grown = batch.growth(g, noises) if plain else blurring(overlap)
     blur = free * grown / units
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
@@ -251,7 +253,38 @@ def backward(
         crossed=min(crossed, alignment),
         meeting=meeting.raised(free / units, free / units),
         blur=blur if plain else 0.0,
+        tilt=g.tilt * _still(g, blur, batch) if plain else 0.0,
+        by_size=g.by_size + free * (grown - batch.growth_of_cosines(g)) / units if plain else 0.0,
+        alongside=alongside,
     )
+
+
+def _taken(g: Moments, left: float, units: float, noises: Noises, batch: Batch) -> tuple[float, float]:
+    """Return what large gradients that lie less along their signals take (alongside.py)."""
+    if g.alongside is None or g.spread.trail is not None:
+        return 0.0, 0.0
+    own = noises.covariance(g.spread, g.spread)[1]
+    return g.alongside.taken(1.0, left, units, batch.concentration(own))
+
+
+def _alongside(g: Moments, source: Source, units: float, noises: Noises, batch: Batch) -> Alongside | None:
+    """Return how far W^T g lies along the signals."""
+    if g.alongside is None:
+        return None
+    share = batch.concentration(noises.covariance(g.spread, g.spread)[1])
+    of_signal = 2 * (1 - float(source.decay_of_squares[:, 2].mean()))
+    step = Step(
+        1.0,
+        of_examples(2.0, 2 * batch.pair_overlap(g), share),
+        of_examples(2.0, of_signal, g.alongside.concentration(share)),
+    )
+    return g.alongside.behind(step, units)
+
+
+def _still(g: Moments, blur: float, batch: Batch) -> float:
+    """Return which share of what two examples have in common they had before a matrix added to it."""
+    had = batch.pair_overlap(g)
+    return had / (had + blur) if blur > 0 else 1.0
 
 
 def _sums_back(g: Moments, weight: Fill, pull: float, terms: float) -> tuple[Array, Array, Array]:
@@ -284,10 +317,12 @@ def _noise_back(
     if plain and source is not None and source.own_variance > 0:
         meeting = meeting.grown(g.alignment, g.crossed, source)
         forms = meeting.forms(batch, left)
-        variance += _gathered_by_meeting(g.spread, forms[1], noises, batch) / units
-        noise, meeting = meeting.noise(Sum(variance, apart / units, 1 / units, 1 / units), forms, noises)
+        taken, less = _taken(g, left, units, noises, batch)
+        wider = variance + _gathered_by_meeting(g.spread, forms[1], noises, batch) / units + 2 * taken
+        each = max((apart + 2 * g.by_size) / units - less, 0.0)
+        noise, meeting = meeting.noise(Sum(wider, each, 1 / units, 1 / units), forms, noises)
         own, met = (noises.covariance(g.spread, form)[1] for form in (g.spread, noise))
-        noise = noise.shifted((1 - batch.concentration(own)) * met)
+        noise = noise.shifted((1 - batch.concentration(own)) * met - taken + log_mean(variance) - log_mean(wider))
     elif free:
         noise = _matrix_noise(g, variance, apart / units, source, units, noises)
     if free:

@@ -61,9 +61,9 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     """Return the moments of f(z) with how they vary over draws."""
     q, d = m.q, m.d
     squares = source.covariance(f, f, source.settled) * quotient(1.0, average(q) ** 2)
-    gaussian = batch.pair_mean(squares)  # what a bias takes from the variance of q it takes from that of d
     squares = squares + _of_biases(source, wave.values)
-    total, apart = max(batch.pair_mean(squares), 0.0), batch.alone(squares * average(q) ** 2, q)
+    whole = batch.pair_mean(squares)
+    total, apart = max(whole, 0.0), batch.alone(squares * average(q) ** 2, q)
     s = sensitivity(f)
     further = s * s * noises.covariance(source.before, source.before)[1]
     heavier = (batch.concentration(further) - batch.gathered(further)) * apart
@@ -80,7 +80,7 @@ def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch,
     spread = replace(spread, trail=_trail(source, wave, curve, s, (total, apart), noise, batch, noises))
     found = Moments(m.mean, q, d, spread, total, unit_apart=apart)
     if source.parting is not None and not source.settled and q.any() and np.any(source.gap):
-        return _parted(found, source, f, wave.values, gaussian, batch, noises)
+        return _parted(found, source, f, wave.values, max(whole, 0.0), batch, noises)
     return replace(found, excess=_forward_excess(source, f, m.product, q, total - apart / batch.size, batch, noises))
 
 
@@ -154,10 +154,13 @@ def _of_lengths(source: Source, f: Expansion) -> float:
 
 
 def _of_biases(source: Source, values: Array) -> Array:
-    """Return what the fourth cumulant of biases adds to the covariances of squares, of Gaussian units else."""
+    """Return what the fourth cumulant of biases adds to the covariances of squares, of Gaussian units else.
+
+    A bias is one number for all examples, so it adds as much to those of two as to those of one.
+    """
     if not source.fourth:
         return np.zeros_like(source.gap)
-    return np.asarray(source.fourth * of_fourth_cumulant(values) * (1 - source.gap) ** 2)
+    return np.full_like(source.gap, source.fourth * of_fourth_cumulant(values))
 
 
 def squares_vary(wave: Wave, batch: Batch) -> float:
@@ -331,9 +334,7 @@ def _forward_excess(
 def two_gaps(source: Source, batch: Batch) -> tuple[Array, Array]:
     """Return 1 - c of two examples, then two values of mean and variance as over draws, with their probabilities.
 
-    They lie evenly about the mean, unless the upper correlation would be beyond 1: then it is 1. Where a typical draw's
-    gap is known it is taken for the mean: a gradient goes through many layers of one draw, and most is left of it where
-    gaps are small in all of them. Approximate.
+    They lie evenly about the mean, unless the upper correlation would be beyond 1: then it is 1.
     """
     gap = min(batch.distinct_mean(source.gap), 2.0)
     varied = max(batch.distinct_mean(batch.off_diagonal(source.before_excess)), 0.0)

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from steadygrad.errors import SetupError, not_allowed
 from steadygrad.profile import Profile
 
+from .alongside import Alongside
 from .batch import Batch
 from .construction import Built, constructed
 from .conversions import convertible
@@ -211,7 +212,8 @@ def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
     met = MET_NOTHING.raised(share, share)
     moments = replace(moments, spread=noise, excess=products, alignment=share, crossed=share, meeting=met)
     known, apart = 2 * run.batch.overlap(moments), 2 * run.batch.apart_of(moments)
-    moments = replace(moments, unit_variance=known, unit_apart=apart)
+    alongside = Alongside(known, 0.0) if run.batch.followed > 1 else None
+    moments = replace(moments, unit_variance=known, unit_apart=apart, alongside=alongside)
     return Signal(moments, base=moments)
 
 

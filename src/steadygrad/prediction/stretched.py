@@ -10,6 +10,7 @@ from .hermite import REACH, tables
 Matrix = NDArray[np.float64]
 
 FAR = REACH * 2.0 ** (np.arange(1, 41) / 4)  # in deviations: a draw may be a thousand times as large as a typical one
+NEAREST = 1e-12  # to 0, of the two points there
 BEYOND = np.concatenate([-FAR[::-1], FAR])
 
 
@@ -23,10 +24,20 @@ def everywhere(values: Matrix, far: Matrix | None) -> tuple[Matrix, Matrix]:
 
 
 def onwards(x: Matrix, z: Matrix, values: Matrix) -> Matrix:
-    """Return a function at x by its values at z, on straight lines between and beyond."""
+    """Return a function at x by its values at z, on straight lines between and beyond; on each side of 0 by its own."""
+    z, values = _parted(z, values)
     right = (values[-1] - values[-2]) / (z[-1] - z[-2]) * np.maximum(x - z[-1], 0.0)
     left = (values[1] - values[0]) / (z[1] - z[0]) * np.minimum(x - z[0], 0.0)
     return np.asarray(np.interp(x, z, values) + right + left)
+
+
+def _parted(z: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
+    """Return nodes and values with those that lines from both sides have at 0, where functions may jump or bend."""
+    i = int(np.searchsorted(z, 0.0))
+    left = values[i - 1] - (values[i - 1] - values[i - 2]) / (z[i - 1] - z[i - 2]) * z[i - 1]
+    right = values[i] - (values[i + 1] - values[i]) / (z[i + 1] - z[i]) * z[i]
+    nodes = np.concatenate([z[:i], [-NEAREST, NEAREST], z[i:]])
+    return nodes, np.concatenate([values[:i], [left, right], values[i:]])
 
 
 def powers_at(f: tuple[Matrix, Matrix], logs: Matrix) -> tuple[Matrix, Matrix]:

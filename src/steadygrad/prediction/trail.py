@@ -95,7 +95,7 @@ class Trail:
             return self
         row, at = len(wave.values) // 2, source.trail.bent
         logs = _points(at)
-        tables = meetings(_everywhere(onward, row), _everywhere(wave, row), np.append(logs, 0.0))
+        tables = meetings(everywhere_of(onward, row), everywhere_of(wave, row), np.append(logs, 0.0))
         here = [np.interp(at, logs, t[:POINTS]) for t in tables], [t[POINTS] for t in tables]
         fresh, found = noises.each(1 / source.units), []
         for x, c, (met, size, both) in zip((self.bent, self.straight), known, here, strict=True):
@@ -157,7 +157,7 @@ class Passage:
         offsets = _offsets(source, wave, row, batch)
         x = before.bent + units + offsets
         logs = _points(x)
-        squares, fourths = powers_at(_everywhere(wave, row), np.append(logs, offsets))
+        squares, fourths = powers_at(everywhere_of(wave, row), np.append(logs, offsets))
         known = np.log(squares)
         whole = self.fourth * (fourths[:POINTS] / squares[:POINTS] ** 2 - 1)
         own = whole - 2 * np.gradient(known[:POINTS], logs) ** 2
@@ -212,7 +212,8 @@ def of_units(source: Source, batch: Batch, noises: Noises) -> Array:
     return noises.sample(source.noise) - mean
 
 
-def _everywhere(wave: Wave | Onward, row: int) -> tuple[Array, Array]:
+def everywhere_of(wave: Wave | Onward, row: int) -> tuple[Array, Array]:
+    """Return what is known of a function of one example, on the nodes and beyond."""
     row = min(row, len(wave.values) - 1)
     return everywhere(wave.values[row], None if wave.far is None else wave.far[min(row, len(wave.far) - 1)])
 

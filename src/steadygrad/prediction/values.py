@@ -13,6 +13,7 @@ from .meeting import MET_NOTHING, Meeting
 from .spread import CERTAIN, Spread
 
 if TYPE_CHECKING:
+    from .alongside import Alongside
     from .attention import Attention
     from .axes import Axes
     from .field import Field
@@ -85,7 +86,10 @@ class Moments:
     covariance of two; parting: how d varies beside q over draws, None where it is not followed; d/q is then that of a
     typical draw; crossed: the alignment of one example's gradient with what the network makes of another's signal;
     meeting: which layers' noises the alignments are shared with; blur: what of the excess this tensor's own units,
-    being few, have added.
+    being few, have added; tilt: for a gradient, by which power of 1 - c of the signals a draw has more of what two of
+    them have in common (kept.py); by_size: for a gradient, by how much the squared cosine of two examples is larger
+    where both weigh much in the batch than it is of any two; alongside: for a free gradient, how what lies along the
+    signals goes with its size.
     """
 
     mean: Array
@@ -103,6 +107,9 @@ class Moments:
     crossed: float = 0.0
     meeting: Meeting = MET_NOTHING
     blur: float = 0.0
+    tilt: float = 0.0
+    by_size: float = 0.0
+    alongside: Alongside | None = None
 
     @property
     def product(self) -> Array:
