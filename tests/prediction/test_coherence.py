@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from steadygrad.prediction import coherence, predict
+from steadygrad.prediction import own_noise, predict
 
 from .test_positions import seeded
 
@@ -89,7 +89,7 @@ def test_states_of_recurrent_networks_vary_as_they_do_over_draws(kind, examples,
 def test_noises_that_are_nearly_one_are_not_made_more_of_than_is_known_of_them():
     """Of two that differ by a thousandth, a covariance off by a hundredth would ask for ten times their difference."""
     among = np.array([[1.0, 0.999], [0.999, 1.0]])
-    shares = coherence._projected(among, np.array([1.0, 0.99]), 1.0)
+    shares = own_noise.projected(among, np.array([1.0, 0.99]), 1.0)
     assert shares.sum() == pytest.approx(1, rel=0.01)
     assert abs(shares).max() < 1
-    assert coherence._projected(np.eye(2), np.array([0.6, 0.3]), 1.0) == pytest.approx([0.6, 0.3])
+    assert own_noise.projected(np.eye(2), np.array([0.6, 0.3]), 1.0) == pytest.approx([0.6, 0.3])

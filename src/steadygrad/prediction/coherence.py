@@ -6,76 +6,45 @@ weights and its biases. For Gaussian signals of centred correlation ρ that is 2
 memory, makes alike at all steps; 2/n for inputs that are orthogonal but for chance (chance.py); κ₄ is what weights and
 biases leave that are not Gaussian (tails.py). N units are N draws: the logs of two mean squares covary by 1/N of it.
 
-So the log of a signal's size is held in two parts: what it has inherited from the sizes of what the weights were given,
-and its own units' noise. That is a sum of the noises of earlier signals of the same make, one, two, four, ... of them
-back, with the covariances said above, and of what is new. Going forward only.
+So the log of a signal's size is held in two parts: its own units' noise (own_noise.py), and what it has inherited: the
+sizes of what the weights were given, by each term's share of a sum, and how far terms that met the same weights lie
+along each other by chance. Going back the same holds: W^T makes of two gradients what W makes of two signals.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from dataclasses import replace
-from typing import TypeAlias
-
-import numpy as np
 
 from . import hermite
 from .batch import Batch
 from .by_origin import ByOrigin
 from .chance import Chance
-from .kinship import Beside, Filled, Function, Kin, Kinship, Like, Origin, Part, Product, Sum, Through
-from .make import Made, Units, Weights, mean_share, shares, size
+from .kinship import Beside, Drawn, Filled, Function, Kinship, Like, Origin, Part, Product, Sum, Through
+from .make import Units, mixed, size
+from .mean_log import Offset
+from .own_noise import OwnNoise
 from .source import sensitivity
-from .spread import CERTAIN, Noises, Spread
-from .tails import Tails
-from .values import Array, Moments
-
-Form: TypeAlias = tuple[Spread, Spread]
-"""The log of a signal's size: what it has inherited, and its own units' noise."""
-RIGHT_TO = 0.02  # of covariances of noises, which are taken for those of nearly Gaussian units
+from .spread import CERTAIN, Noises, Spread, within_bounds
+from .squares import Squares
+from .tied import AtSteps, Back, Tied
+from .values import Moments
 
 
-class Tied(ByOrigin[bool]):
-    """Whether a signal's units meet weights that are met again, or one weight at several positions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.again: set[int] = set()
-
-    def given(self, m: Moments) -> bool:
-        """No."""
-        return False
-
-    def found(self, m: Moments, origin: Origin) -> bool:
-        """As any of what it was made of."""
-        match origin:
-            case Through(weight):
-                return weight in self.again
-            case Function(source):
-                return source.root is not None and self.of(source.root)
-            case Like():
-                return False
-            case Sum(parts) | Beside(parts):
-                return any(self.of(part) for part, _ in parts)
-            case Product(first, second):
-                return self.of(first) or self.of(second)
-            case Part(whole, _, places):
-                return self.of(whole) or (bool(places) and isinstance(whole.origin, Through))
-            case _:
-                return False
-
-
-class Coherence(ByOrigin[Form]):
-    """Forms of the log sizes of signals."""
+class Coherence(ByOrigin[Spread]):
+    """Forms of the log sizes of signals: of each what it has inherited, beside its `own`."""
 
     def __init__(self, kinship: Kinship, noises: Noises, batch: Batch) -> None:
         super().__init__()
-        self.kinship, self.noises, self.batch = kinship, noises, batch
-        self.tied, self.units, self.made, self.tails = Tied(), Units(), Made(kinship), Tails(kinship)
-        self.chance = Chance(kinship, batch, self.units)
-        self.weights = Weights()
-        self._makes: dict[Hashable, list[tuple[Moments, Spread]]] = {}
+        self.kinship, self.noises = kinship, noises
+        self.tied, self.back, self.at_steps, self.units = Tied(), Back(), AtSteps(), Units()
+        self.own, self.offset = (
+            OwnNoise(Squares(kinship, batch, self.units), self.units, noises),
+            Offset(kinship, noises),
+        )
+        self.chance = Chance(kinship, batch, self.units, over_draws=True)
+        self._drawn: dict[tuple[int, tuple[int, ...]], tuple[Origin, Spread]] = {}
+        self._parts: dict[tuple[int, tuple[int, ...]], Moments] = {}
 
     def meet(self, weight: int) -> None:
         """Know that a weight is met again."""
@@ -84,130 +53,98 @@ class Coherence(ByOrigin[Form]):
             self.tied.forget()
 
     def spread(self, m: Moments) -> Spread:
-        """Return how the log of a signal's size varies; as it is known where it met no weight that is met again."""
+        """Return how the log of a signal's size varies; as it is known where it met no weight that is met again.
+
+        So it is of gradients that have positions, and of those that all come from one step: what of that step goes back
+        through one matrix time and again is taken as through others.
+        """
         if not self.tied.again or not self.tied.of(m):
             return m.spread
-        inherited, own = self.of(m)
-        return replace(m.spread, weights=inherited.plus(own).weights)
+        back = self.back.of(m)
+        if back and (not self.at_steps.of(m) or (m.field is not None and not isinstance(m.origin, Beside))):
+            return m.spread
+        form = self.of(m).plus(self.own.of(m))
+        mean = self.offset.of(m) - self.noises.covariance(form, form)[0] / 2 if back else m.spread.mean
+        return replace(m.spread, weights=form.weights, mean=mean)
 
-    def given(self, m: Moments) -> Form:
-        """All is inherited."""
-        return m.spread.centred, CERTAIN
+    def of_entries(self, m: Moments) -> float:
+        """Return by how much products of a signal's units at two steps vary by chance, relative to its size."""
+        return self.own.squares.chance.of_entries(m)
 
-    def found(self, m: Moments, origin: Origin) -> Form:
-        """What is inherited through sums, products, functions and weights; and the units' own, of all that made it."""
-        match origin:
-            case Sum(((part, _),)) if not isinstance(origin, Like):
-                return self._masked(m, part)
-            case Beside():
-                return self._mixed(m, origin, 0), self._mixed(m, origin, 1)
-            case _:
-                return self._inherited(m, origin), self._own(m)
+    def given(self, m: Moments) -> Spread:
+        """All of it."""
+        return m.spread.centred
 
-    def _inherited(self, m: Moments, origin: Origin) -> Spread:
+    def found(self, m: Moments, origin: Origin) -> Spread:
+        """Return what is inherited through sums, products, functions and weights."""
         match origin:
             case Through(_, before, gain):
                 return self.spread(before).centred.scaled(min(gain * size(before) / size(m), 1.0))
-            case Function(source, values):
-                form = self.of(source.root)[0] if source.root is not None else source.before.centred
-                return form.scaled(sensitivity(hermite.expand(values)))
-            case Sum() if not isinstance(origin, Like):
-                return self._mixed(m, origin, 0)
+            case Function(source, values, base):
+                form = self.of(source.root) if source.root is not None else source.before.centred
+                form = form.scaled(sensitivity(hermite.expand(values)))
+                return form if base is None else form.plus(self.of(base))
+            case Sum(((a, _), (b, _))) if not isinstance(origin, Like) and a.q.any() and b.q.any():
+                return self._summed(m, origin, (self.of(a), self.of(b)))
+            case Sum() | Beside() if not isinstance(origin, Like):
+                return mixed(self.of, self.kinship, m, origin)
             case Product(first, second):
-                return self.of(first)[0].plus(self.of(second)[0])
-            case Part(whole):
-                return self.of(whole)[0]
+                return self.of(first).plus(self.of(second))
+            case Part(whole, _, places):
+                return self._at(whole, places) if places and m.field is None else self.of(whole)
             case Filled():
                 return CERTAIN
             case _:
-                return m.spread.centred
+                return self.given(m)
 
-    def _mixed(self, m: Moments, origin: Sum | Beside, which: int) -> Spread:
-        whole = CERTAIN
-        for (part, _), share in zip(origin.parts, shares(self.kinship, m, origin), strict=True):
-            whole = whole.plus(self.of(part)[which].scaled(share)) if share else whole
-        return whole
+    def _summed(self, m: Moments, origin: Sum, terms: tuple[Spread, Spread]) -> Spread:
+        """Return what a sum of two terms has inherited: of each by its share, and as they meet by chance.
 
-    def _masked(self, m: Moments, part: Moments) -> Form:
-        """Return the form of a signal, and what a mask adds to its own noise."""
-        inherited, own = self.of(part)
-        return inherited, own.plus(m.spread.centred).plus(part.spread.centred.scaled(-1.0))
+        Of n Gaussian entries of correlation ρ the cosine has the variance (1 - ρ²)²/n, and ρ (1 - ρ²)/n in common with
+        the log of either square: by as much as these vary like that it goes with them. What two terms have of one bias
+        no input has a part in.
+        """
+        (a, f), (b, g) = origin.parts
+        rho = self.kinship.of(a, b)[0] - self.own.squares.tails.of(a).along(self.own.squares.tails.of(b))
+        rho, root = min(max(rho, -1.0), 1.0), f * g * math.sqrt(size(a) * size(b)) / size(m)
+        own = self.chance.met(a, b)
+        other = own * self.kinship.itself(a)[1] * self.kinship.itself(b)[1]
+        chance, apart = self.own.squares.over_batch((own, other), 1)
+        both, left = terms[0].plus(terms[1]), (1 - rho**2) ** 2
+        known, along = self.noises.covariance(both, both)[0], 2 * rho * (1 - rho**2) * chance
+        slope = within_bounds(along / known, left * chance, known) if known > 0 else 0.0
+        rest = max(left * chance - slope**2 * known, 0.0)
+        fresh = self.noises.fresh(4 * root**2 * rest, 4 * root**2 * left * apart)
+        shares = (f * f * size(a) / size(m) + rho * root, g * g * size(b) / size(m) + rho * root)
+        mixed = terms[0].scaled(shares[0]).plus(terms[1].scaled(shares[1]))
+        return mixed.plus(both.scaled(2 * root * slope)).plus(fresh.centred)
 
-    def _own(self, m: Moments) -> Spread:
-        units = self.units.of(m)
-        if not units or not self.made.of(m):
-            return CERTAIN
-        earlier = self._makes.setdefault((type(m.origin), self.weights.of(m), units), [])
-        form = self._drawn(m, units, earlier)
-        earlier.append((m, form))
-        return form
-
-    def _drawn(self, m: Moments, units: float, earlier: list[tuple[Moments, Spread]]) -> Spread:
-        """Return the noise of the mean square of so many units, given those of earlier signals."""
-        own, apart = self._over_batch(self.squares(m, m), units)
-        near = [earlier[-(1 << k)] for k in range(len(earlier).bit_length())]
-        met = np.array([self._over_batch(self.squares(m, other), units)[0] for other, _ in near])
-        among = np.array([[self.noises.covariance(a, b)[0] for _, a in near] for _, b in near])
-        known = CERTAIN
-        for (_, form), share in zip(near, _projected(among, met, own), strict=True):
-            known = known.plus(form.scaled(share))
-        left, left_apart = self.noises.covariance(known, known)
-        return known.plus(self.noises.fresh(own - left).centred).plus(self.noises.own(apart - left_apart))
-
-    def _over_batch(self, squares: Kin, units: float) -> tuple[float, float]:
-        """Return the covariance of two batches' mean squares over units, and by how much one example's is beyond."""
-        (own, other), one = squares, 1 / self.batch.size
-        return max(own * one + other * (1 - one), 0.0) / units, max(own - other, 0.0) / units
-
-    def squares(self, a: Moments, b: Moments) -> Kin:
-        """Return Cov(a², b²)/(E[a²] E[b²]) over a unit's draws, for one example and for two."""
-        match a.origin, b.origin:
-            case Function() as x, Function() as y if x.source.root is not None and y.source.root is not None:
-                return self._of_functions(x, y, (x.source.root, y.source.root))
-            case Product() as x, Product() as y:
-                (f, g), (h, k) = self.squares(x.first, y.first), self.squares(x.second, y.second)
-                return (1 + f) * (1 + h) - 1, (1 + g) * (1 + k) - 1
+    def _at(self, whole: Moments, places: tuple[int, ...]) -> Spread:
+        """Return what a signal has inherited at one of its places: what its terms, steps or inputs have there."""
+        match whole.origin:
+            case Through(_, before, gain):
+                here = self.spread(self._part(before, places))
+                return here.centred.scaled(min(gain * size(before) / size(whole), 1.0))
+            case Beside(parts) if whole.field and whole.field.sizes == (len(parts),) and len(places) == 1:
+                return self.spread(parts[places[0]][0]).centred
+            case Sum() as origin if not isinstance(origin, Like):
+                return mixed(lambda part: self.of(self._part(part, places)), self.kinship, whole, origin)
+            case Drawn(noise) as origin:
+                return self.of(whole).plus(noise.centred.scaled(-1.0)).plus(self._drawn_at(whole, origin, places))
             case _:
-                return self._of_gaussians(a, b)
+                return self.of(whole)
 
-    def _of_gaussians(self, a: Moments, b: Moments) -> Kin:
-        """2 ρ² + 4 m m' ρ + κ₄; what is given with a size of its own is inherited, and no more is drawn of it."""
-        mean, tails, chance = mean_share(a) * mean_share(b), self.tails.met(a, b), self.chance.met(a, b)
-        drawn = 1 - (1 - self.made.of(a)) * (1 - self.made.of(b))
-        own, other = (kin - mean for kin in self.kinship.of(a, b))
-        return (
-            drawn * (2 * _square(own, chance) + 4 * mean * own) + tails[0],
-            drawn * (2 * _square(other, chance) + 4 * mean * other) + tails[1],
-        )
+    def _part(self, m: Moments, places: tuple[int, ...]) -> Moments:
+        key = id(m.origin), places
+        if key not in self._parts:
+            self._parts[key] = replace(m, origin=Part(m, ("all", int(self.units.of(m))), places), field=None)
+        return self._parts[key]
 
-    def _of_functions(self, x: Function, y: Function, roots: tuple[Moments, Moments]) -> Kin:
-        f, g = hermite.expand(x.values), hermite.expand(y.values)
-        masses = f.square.mean(0) * g.square.mean(0) / max(float(f.q.mean()) * float(g.q.mean()), 1e-300)
-        masses[0] = 0.0
-        slopes, tails, chance = sensitivity(f) * sensitivity(g), self.tails.met(*roots), self.chance.met(*roots)
-        own, other = self.kinship.correlation(x.source, y.source)
-        return _series(masses, own, chance) + slopes * tails[0], _series(masses, other, chance) + slopes * tails[1]
-
-
-def _square(c: float, chance: float) -> float:
-    """Return the mean square of a correlation that varies by chance, by as much less as it is large."""
-    return c * c + chance * max(1 - c * c, 0.0)
-
-
-def _series(masses: Array, c: float, chance: float) -> float:
-    """Return Σ masses_n E[c^n], where c varies by chance: even orders at the root of its mean square."""
-    odd = np.where(hermite.odd_orders(), masses, 0.0)
-    left = hermite.decay(1 - np.array([c, math.sqrt(_square(c, chance))]))
-    return float(masses.sum() - left[0] @ odd - left[1] @ (masses - odd))
-
-
-def _projected(among: Array, met: Array, most: float) -> Array:
-    """Return the shares of known noises of these covariances in one that has these with them, of variance `most`.
-
-    Of noises that are nearly one, what they differ by is not made more of than covariances are right to.
-    """
-    if not len(met) or not np.diag(among).any():
-        return np.zeros(len(met))
-    found = np.linalg.lstsq(among, met, rcond=RIGHT_TO)[0]
-    explained = float(found @ among @ found)
-    return np.asarray(found * min(math.sqrt(most / explained), 1.0) if explained > 0 else found)
+    def _drawn_at(self, whole: Moments, origin: Drawn, places: tuple[int, ...]) -> Spread:
+        """Return the noise of independent entries at one of their places, of as many times the variance."""
+        key = id(origin), places
+        if key not in self._drawn:
+            variance, apart = self.noises.covariance(origin.noise, origin.noise)
+            count = whole.field.count if whole.field else 1
+            self._drawn[key] = origin, self.noises.noise(0.0, variance * count, 0.0, apart * count)
+        return self._drawn[key][1]

@@ -23,6 +23,7 @@ from .values import Array, Moments
 
 if TYPE_CHECKING:
     from .source import Source
+    from .spread import Spread
 
 Kin: TypeAlias = tuple[float, float]
 """The mean product of two tensors for one example, and for two, relative to the root of their second moments."""
@@ -49,6 +50,7 @@ class Through:
     bias: tuple[int, float] | None = None
     units: float = 1.0
     tails: tuple[float, float] = (0.0, 0.0)
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +121,15 @@ class Given:
     """A signal of which no more is known than that it is this one, wherever it is met."""
 
 
-Origin: TypeAlias = Through | Function | Sum | Product | Part | Beside | Data | Filled | Given
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Independent normal entries, so many an example, and the noise of their mean square."""
+
+    noise: Spread
+    entries: float
+
+
+Origin: TypeAlias = Drawn | Through | Function | Sum | Product | Part | Beside | Data | Filled | Given
 
 
 def _times(kin: Kin, factor: float) -> Kin:

@@ -90,7 +90,7 @@ def _backward(known: Signal, run: Interpreter) -> dict[str, float]:
 def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, float, float]:
     batch: Batch = run.batch
     mean_q = float(known.moments.q.mean())
-    tied = run.tied and known.base is None
+    tied = run.tied
     spread, parting = run.coherence.spread(known.moments) if tied else known.moments.spread, known.moments.parting
     mean, variance, third = run.noises.of(spread)
     apart = run.noises.covariance(spread, spread)[1]

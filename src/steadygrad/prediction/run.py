@@ -26,6 +26,7 @@ from .demands import UnknownNumber
 from .initializers import recorded
 from .inputs import Examples, Inputs
 from .interpreter import Interpreter, OutOfTime
+from .kinship import Drawn
 from .lazy_parameters import fake_lazy_parameters
 from .meeting import MET_NOTHING
 from .normal import gaussian
@@ -210,7 +211,15 @@ def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
     moments = _described(Inputs((1,)), run)
     products = run.batch.off_diagonal(share)
     met = MET_NOTHING.raised(share, share)
-    moments = replace(moments, spread=noise, excess=products, alignment=share, crossed=share, meeting=met)
+    moments = replace(
+        moments,
+        spread=noise,
+        excess=products,
+        alignment=share,
+        crossed=share,
+        meeting=met,
+        origin=Drawn(noise, 1 / share),
+    )
     known, apart = 2 * run.batch.overlap(moments), 2 * run.batch.apart_of(moments)
     alongside = Alongside(known, 0.0) if run.batch.followed > 1 else None
     moments = replace(moments, unit_variance=known, unit_apart=apart, alongside=alongside)

@@ -50,6 +50,10 @@ class Loads:
         """Return those of a sum."""
         return Loads(*(_plus(getattr(self, f.name), getattr(other, f.name)) for f in fields(Loads)))
 
+    def along(self, other: Loads) -> float:
+        """Return the correlation that two signals have of biases."""
+        return sum(x * other.biases[key][1] for key, (_, x) in self.biases.items() if key in other.biases)
+
     def met(self, other: Loads) -> tuple[float, float]:
         """Return the fourth cumulant of two signals, with what functions have of it, and without."""
         both = sum(k * x * other.weights[w][1] for w, (k, x) in self.weights.items() if w in other.weights)
@@ -87,6 +91,8 @@ class Tails(ByOrigin[Loads]):
                 return Loads({weight: (tails[0], gain * size(before) / size(m))}, of_bias)
             case Filled(fill, tail):
                 return Loads(biases={fill: (tail, 1.0)})
+            case Function(base=base) if base is not None:
+                return self._of_gradient(m, origin, base)
             case Function() if origin.source.root is not None:
                 return self._of_function(origin, origin.source.root)
             case Like():
@@ -108,6 +114,15 @@ class Tails(ByOrigin[Loads]):
         through = self.of(root).scaled(sensitivity(expanded), slope * scale)
         own = {id(f.source): (_beyond(expanded), math.copysign(1.0, slope))}
         return replace(through, functions=through.functions | own)
+
+    def _of_gradient(self, m: Moments, f: Function, base: Moments) -> Loads:
+        """E[g⁴ f⁴] = E[g⁴] E[f⁴]: what of it the gradient's shares do not say is the product's own."""
+        expanded, loads = hermite.expand(f.values), self.of(base)
+        q = max(float(expanded.q.mean()), 1e-150)
+        mean = float(expanded.mean.mean()) / math.sqrt(q)
+        whole = loads.scaled(mean**2, mean)
+        fourth = _fourth(base, loads) * float(expanded.fourth.mean()) / q**2
+        return replace(whole, products=whole.products | {id(f): (fourth - _fourth(m, whole), 1.0)})
 
     def _of_product(self, m: Moments, origin: Product, factors: tuple[Moments, Moments]) -> Loads:
         """E[x⁴ y⁴] = E[x⁴] E[y⁴]: what of it no share of either says is the product's own."""

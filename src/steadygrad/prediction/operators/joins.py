@@ -107,6 +107,8 @@ def _steps(
         within[lag], across[lag] = (1 - size * float(np.mean([k[i] for k, _ in pairs])) for i in (0, 1))
     within[0] = 0.0
     field = Field(np.array(sized) / q, np.clip(within, 0.0, 2.0), np.clip(across, 0.0, 2.0))
+    varied = float(np.mean([s * s * run.coherence.of_entries(m) for m, s in zip(moments, sized, strict=True)])) / q**2
+    field = field.raised(varied)
     whole = (*dims[:dim], (Axis(0, count, 1),), *dims[dim + 1 :])
     return _mixture(run, call.out, signals, parts, whole, field)
 

@@ -131,7 +131,7 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
     if again and weight.variance > 0:
         run.tied = True
         run.coherence.meet(weight.source)
-    if run.tied and x.base is None:
+    if run.tied:
         x = replace(x, moments=replace(x.moments, spread=run.coherence.spread(x.moments)))
     uncentred = weight.mean != 0
     mark = worst(x.mark, weight.mark, "approximate" if again or uncentred else "exact")
@@ -143,7 +143,7 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
         moments = linear_map.backward(x.moments, weight, source, batch=run.batch, noises=run.noises, **sizes)
         if run.remembers:
             tails = ((weight.kurtosis - 3) / terms, 0.0)
-            origin = Through(weight.source, x.moments, weight.variance * terms, None, units, tails)
+            origin = Through(weight.source, x.moments, weight.variance * terms, None, units, tails, back=True)
             moments = replace(moments, origin=origin)
         return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=mark, axes=x.axes)
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=units, batch=run.batch, noises=run.noises)
