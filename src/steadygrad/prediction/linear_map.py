@@ -269,7 +269,7 @@ def _noise_back(
     noise, meeting = CERTAIN, g.meeting
     if plain and source is not None and source.own_variance > 0:
         meeting = meeting.grown(g.alignment, g.crossed, source)
-        forms = meeting.forms(batch, left)
+        forms = meeting.forms(batch, left, source)
         variance += _gathered_by_meeting(g.spread, forms[1], noises, batch) / units
         noise, meeting = meeting.noise(Sum(variance, apart / units, 1 / units, 1 / units), forms, noises)
         own, met = (noises.covariance(g.spread, form)[1] for form in (g.spread, noise))
