@@ -11,6 +11,7 @@ from torch import nn
 from steadygrad import init
 from steadygrad.init.critical_point import TOLERANCE
 from steadygrad.init.schemes import tilting
+from steadygrad.prediction import predict
 
 
 def chain(depth, width, activation, last=True):
@@ -97,3 +98,18 @@ def test_code_that_cannot_be_interpreted_keeps_its_point(monkeypatch):
     monkeypatch.setattr(tilting, "predict", fails)
     plan = init.plan(chain(40, 16, nn.ReLU), batch(16))
     assert plan["2.weight"].reason == "edge of chaos of relu"
+
+
+def test_nothing_goes_back_to_weights_that_are_not_asked_for(monkeypatch):
+    """Every layer's gradient is seen on the way to the first weight of a chain."""
+    asked = []
+
+    def seen(make, inputs):
+        asked.extend(name for name, p in make().named_parameters() if p.requires_grad)
+        return predict(make, inputs)
+
+    monkeypatch.setattr(tilting, "predict", seen)
+    plan = init.plan(chain(40, 16, nn.ReLU), batch(16))
+    assert asked == ["0.weight"]
+    assert "halfway" in plan["0.weight"].reason
+    assert all(p.requires_grad for p in plan.model.parameters())

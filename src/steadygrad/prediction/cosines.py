@@ -35,6 +35,11 @@ class Cosine:
     spare: float
 
     @property
+    def alike(self) -> float:
+        """E[c²]."""
+        return 1 - self.spare
+
+    @property
     def variance(self) -> float:
         """Var(c)."""
         return max(2 * self.gap - self.gap**2 - self.spare, 0.0)

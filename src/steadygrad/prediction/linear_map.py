@@ -316,7 +316,7 @@ def _noise_back(
     noise, meeting = CERTAIN, g.meeting
     if plain and source is not None and source.own_variance > 0:
         meeting = meeting.grown(g.alignment, g.crossed, source)
-        forms = meeting.forms(batch, left)
+        forms = meeting.forms(batch, left, source)
         taken, less = _taken(g, left, units, noises, batch)
         wider = variance + _gathered_by_meeting(g.spread, forms[1], noises, batch) / units + 2 * taken
         each = max((apart + 2 * g.by_size) / units - less, 0.0)

@@ -79,14 +79,16 @@ class Meeting:
             met=self.met * kept,
         )
 
-    def forms(self, batch: Batch, left: float) -> tuple[Spread, Spread]:
+    def forms(self, batch: Batch, left: float, source: Source) -> tuple[Spread, Spread]:
         """Return what units times log |W^T u|² has of noises: the batch's mean, and a single example beside it.
 
-        `left` is how far it leans on what of u lies along its own signal, relative to chance.
+        `left` is how far it leans on what of u lies along its own signal, relative to chance. Of another example's
+        signal a share c² lies along its own, c their cosine: of a gradient that avoids the one no more is left there.
         """
         one = 1 / batch.size
-        shared = self.crossed.scaled(1 - one).plus(self.aligned.scaled(one * left)).plus(self.spent)
-        return shared, self.alone.scaled(left).plus(self.crossed_alone.scaled(-1.0)).plus(self.spent_alone)
+        across = 1 - (1 - left) * (source.parting.cosine.alike if source.parting else 0.0)
+        shared = self.crossed.scaled((1 - one) * across).plus(self.aligned.scaled(one * left)).plus(self.spent)
+        return shared, self.alone.scaled(left).plus(self.crossed_alone.scaled(-across)).plus(self.spent_alone)
 
     def noise(self, sum_: Sum, forms: tuple[Spread, Spread], noises: Noises) -> tuple[Spread, Meeting]:
         """Return the log of a sum, and the meeting with what is spent of its noise.

@@ -44,17 +44,23 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     source = wave.source
     if source is None:
         return constant(wave.values, batch)
+    if wave.gaussian:
+        return _of_units(source, source.mean, source.std**2 + source.mean**2, _apart(source), batch, noises)
     f = expand(wave.values)
     rounded = on_sphere(source, wave.values)
     q, mean, d = source.rows(f.q) * rounded, source.rows(f.mean), source.difference(f) * rounded
-    if wave.gaussian:
-        return _of_units(source, mean, q, d, batch, noises)
     found = Moments(mean, q, d, CERTAIN)
     return (
         _forward(found, source, f, wave, batch, noises)
         if source.plain
         else _kept(found, source, f, wave, batch, noises)
     )
+
+
+def _apart(source: Source) -> Array:
+    """Return half the mean squared difference of the units of every two examples."""
+    lengths, means = (x[:, None] - x for x in (source.std, source.mean))
+    return np.asarray((lengths**2 + means**2) / 2 + np.outer(source.std, source.std) * source.gap)
 
 
 def _forward(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from steadygrad.init.critical_point import TOLERANCE
 from steadygrad.init.graph.sites import Site
@@ -52,7 +53,7 @@ def tilted(scheme: GraphScheme, model: Any, inputs: Any) -> Chosen:
     if layers > DEEPEST:
         note = f"chains of {layers} layers are taken to keep a batch's gradient: no more than {DEEPEST} are predicted"
         return replace(chosen, notes=(*chosen.notes, note))
-    profile = _predicted(scheme, chosen, model, inputs)
+    profile = _predicted(scheme, chosen, model, inputs, list(chains))
     tilts = {first: _tilt(scheme, sites, profile) for first, sites in chains.items()} if profile else {}
     if not any(tilts.values()):
         return chosen
@@ -66,15 +67,24 @@ def _deep(scheme: GraphScheme) -> dict[Site, list[Site]]:
     return {first: sites for first, sites in chains.items() if scheme.varied(sites) / 2 > TOLERANCE}
 
 
-def _predicted(scheme: GraphScheme, chosen: Chosen, model: Any, inputs: Any) -> Profile | None:
+def _predicted(scheme: GraphScheme, chosen: Chosen, model: Any, inputs: Any, firsts: list[Site]) -> Profile | None:
     recipes = {name: choice.recipe for name, choice in chosen.choices.items()}
     layouts = {name: p.layout for name, p in scheme.parameters.items()}
+    made = skeleton(model, recipes, {}, layouts)
+    weights = {p.name for site in firsts if (p := scheme.weight(site.node))}
     try:
         with untouched(model):
-            return predict(skeleton(model, recipes, {}, layouts), inputs)
+            return predict(lambda: _frozen(made(), weights), inputs)
     except Exception:
         # Code that cannot be interpreted has no profile; then the point of the edge of chaos stays.
         return None
+
+
+def _frozen(model: nn.Module, but: set[str]) -> nn.Module:
+    """The model with gradients of these parameters alone: what goes back to them passes all that is looked at."""
+    for name, p in model.named_parameters():
+        p.requires_grad_(name in but)
+    return model
 
 
 def _tilt(scheme: GraphScheme, sites: list[Site], profile: Profile) -> float:
