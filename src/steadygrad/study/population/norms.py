@@ -17,6 +17,7 @@ class Norms:
     Args:
         gradients: read anew at each call.
 
+    >>> import torch
     >>> from steadygrad.study.population.parameters import Parameters
     >>> full, none = torch.full((1, 2, 2, 2), 2.0), torch.zeros(0, 2, 1, 1)
     >>> norms = Norms(Parameters(full, full, full, none, none, none))
