@@ -33,8 +33,9 @@ class Field:
     squared, as `Moments.excess` is of two examples; at a lag its covariance with the product of two places that far on.
     `given` is the share of it that lies between pairs of places in the data, and not between draws. `lengths`, [*lags]
     or one number, is the covariance of the squared lengths of two places of an example, relative to what `share` says
-    of each. `means`, [*positions], is what a place has along the mean of all, relative to its mean; as its length if
-    None.
+    of each; `together`, [*lags] or one number, is that of the batch's mean squares at two places, over draws, up to what
+    all places have in common. `means`, [*positions], is what a place has along the mean of all, relative to its mean;
+    as its length if None.
     """
 
     share: Array
@@ -43,6 +44,7 @@ class Field:
     beyond: Array | float = 0.0
     given: float = dataclass_field(default=0.0, kw_only=True)
     lengths: Array | float = dataclass_field(default=0.0, kw_only=True)
+    together: Array | float = dataclass_field(default=0.0, kw_only=True)
     means: Array | None = dataclass_field(default=None, kw_only=True)
 
     @property
@@ -90,6 +92,11 @@ class Field:
         """How lengths vary, by lag."""
         return np.broadcast_to(self.lengths, self.sizes)
 
+    @property
+    def drifting(self) -> Array:
+        """How the batch's mean squares vary together, by lag."""
+        return np.broadcast_to(self.together, self.sizes)
+
     def apart(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over pairs of distinct positions."""
         n = self.count
@@ -114,7 +121,14 @@ class Field:
         For products K and squares q of two places, E[K'²] = K² + (q q' + K²)/N and E[q q'] gains 2 K²/N; r = K²/q q'.
         """
         r = self.overlap_of_all(examples)
-        return self.raised((1 + 2 * r) * (1 - r) / units).lengthened(2 / units)
+        more = 2 / units * self.averaged(self.squares, examples)
+        new = self.raised((1 + 2 * r) * (1 - r) / units).lengthened(2 / units)
+        return replace(new, together=self.together + more)
+
+    def of_sums(self, weights: Array) -> Array:
+        """Return the variance of sums of the batch's mean squares over places, of weights [sums, *positions]."""
+        products = self.weights * self.drifting * _autocorrelation(weights[..., None], self.sizes)
+        return np.asarray(self.count**2 * products.reshape(len(weights), -1).sum(1))
 
     def of_one(self, units: float, examples: int) -> Field:
         """Return the field that one of so many units is drawn with: without what their number blurs."""
@@ -276,14 +290,16 @@ class Field:
         """Return the field beside a term that is the same everywhere: `factor` of the second moment varies."""
         share = 1 + factor * (self.share - 1)
         found = replace(self, share=share, within=self.within * factor, across=self.across * factor)
-        return replace(found, beyond=self.beyond * factor**2, lengths=self.lengths * factor**2)
+        beyond, lengths, together = (x * factor**2 for x in (self.beyond, self.lengths, self.together))
+        return replace(found, beyond=beyond, lengths=lengths, together=together)
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
         if exponent == 1.0:
             return self
         share = np.maximum(self.share, 1e-300) ** exponent
-        return replace(self, share=share / share.mean(), lengths=exponent * exponent * self.by_lag)
+        lengths, together = (exponent * exponent * x for x in (self.by_lag, self.together))
+        return replace(self, share=share / share.mean(), lengths=lengths, together=together)
 
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""
@@ -304,8 +320,12 @@ class Field:
         """
         share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
         one, two = weight * np.sqrt(self.beyond), rest * np.sqrt(other.beyond)
-        lengths = (weight * np.sqrt(self.lengths) + rest * np.sqrt(other.lengths)) ** 2
-        found = Field(share, within, across, (one + two) ** 2, given=_shared(self, other, one, two), lengths=lengths)
+        lengths, together = (
+            (weight * np.sqrt(a) + rest * np.sqrt(b)) ** 2
+            for a, b in ((self.lengths, other.lengths), (self.together, other.together))
+        )
+        given = _shared(self, other, one, two)
+        found = Field(share, within, across, (one + two) ** 2, given=given, lengths=lengths, together=together)
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
         if (self.means is None and other.means is None) or sum(sizes) <= 0:
             return found
@@ -316,11 +336,12 @@ class Field:
         """Return the field with its axes in another order."""
         if order == tuple(range(len(order))):
             return self
-        share, within, across, beyond, lengths = (
-            x.transpose(order) for x in (self.share, self.within, self.across, self.varying, self.by_lag)
-        )
+        names = ("share", "within", "across", "varying", "by_lag", "drifting")
+        share, within, across, beyond, lengths, together = (getattr(self, n).transpose(order) for n in names)
         means = self.means.transpose(order) if self.means is not None else None
-        return Field(share, within, across, beyond, given=self.given, lengths=lengths, means=means)
+        return Field(
+            share, within, across, beyond, given=self.given, lengths=lengths, together=together, means=means
+        )
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -329,9 +350,9 @@ class Field:
         gone = tuple(i for i in range(self.share.ndim) if i not in axes)
         at = tuple(slice(None) if i in axes else 0 for i in range(self.share.ndim))
         share = self.share.mean(axis=gone) if gone else self.share
-        beyond, lengths = (self.left_over(gone, x) for x in (self.varying, self.by_lag))
-        means = self.means if not gone else None
-        left = Field(share, self.within[at], self.across[at], beyond, given=self.given, lengths=lengths, means=means)
+        beyond, lengths, together = (self.left_over(gone, x) for x in (self.varying, self.by_lag, self.drifting))
+        own = {"given": self.given, "lengths": lengths, "together": together, "means": None if gone else self.means}
+        left = Field(share, self.within[at], self.across[at], beyond, **own)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:

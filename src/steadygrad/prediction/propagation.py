@@ -130,17 +130,18 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     if source.field is None:
         return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
-    field = replace(field, means=None, lengths=field.by_lag + _of_squares(source, f))
+    own, together = _of_squares(source, f, batch)
+    field = replace(field, means=None, lengths=field.by_lag + own, together=field.together + together)
     return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
 
 
-def _of_squares(source: Source, f: Expansion) -> Array:
-    """Return by lag how squared lengths of places of f(z) vary by the units' own squares."""
+def _of_squares(source: Source, f: Expansion, batch: Batch) -> tuple[Array, Array]:
+    """Return by lag how squared lengths of places of f(z) vary by the units' own squares, and the batch's mean ones."""
     masses = (f.square**2).mean(0)
     masses[0] = 0.0
-    own, _ = centred(source).covariances(masses / max(float((f.q**2).mean()), 1e-300))
-    assert source.field is not None
-    return np.maximum(own, 0.0) / source.units
+    z = centred(source)
+    own, other = (np.maximum(x, 0.0) for x in z.covariances(masses / max(float((f.q**2).mean()), 1e-300)))
+    return own / source.units, z.averaged((own, other), batch.size) / source.units
 
 
 def _of_lengths(source: Source, f: Expansion) -> float:

@@ -18,11 +18,13 @@ from scipy.sparse import csr_array
 
 from steadygrad.prediction import linear_map
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
+from steadygrad.prediction.borders import lost
 from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.measured_weights import as_weight
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
+from steadygrad.prediction.spread import Noises
 from steadygrad.prediction.values import Fill, Moments, ParameterGradient, Signal, Value
 from steadygrad.prediction.windows import along, strided, table
 
@@ -60,18 +62,25 @@ def _window_sums(share: Array, kernel: torch.Size, out: torch.Size, how: Geometr
 
 
 def _windowed(
-    m: Moments, places: tuple[int, ...], kernel: torch.Size, out: torch.Size, how: Geometry, transposed: bool
+    m: Moments,
+    places: tuple[int, ...],
+    kernel: torch.Size,
+    out: torch.Size,
+    how: Geometry,
+    transposed: bool,
+    noises: Noises,
 ) -> tuple[Moments, float]:
     """Return the moments over the positions of the outcome, and how many positions a window has on average."""
+    m = lost(m, _window_sums(np.ones(out[2:]), kernel, torch.Size((1, 1, *places)), how, not transposed), noises)
     field = field_of(m, places)
     assert field is not None
     share = _window_sums(field.share, kernel, out, how, transposed)
     taps = float(share.mean())
     new = tuple(out[2:])
     met = _in_common(places, kernel, new, how, transposed)
-    varied, lengths = (
+    varied, lengths, together = (
         strided(_left_in_windows(field, by_lag, kernel, how["dilation"]), how["stride"], new, transposed)
-        for by_lag in (field.varying, field.by_lag)
+        for by_lag in (field.varying, field.by_lag, field.drifting)
     )
     kept = float(varied.flat[0]) / field.varied if field.varied > 0 else 1.0
     gaps = (strided(gap, how["stride"], new, transposed) for gap in (field.within, field.across))
@@ -84,6 +93,7 @@ def _windowed(
         varied,
         given=field.given,
         lengths=lengths,
+        together=together,
         means=means / max(float(means.mean()), 1e-300),
     )
     return replace(m, field=found, excess=m.excess * kept), taps
@@ -133,7 +143,8 @@ def convolution(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something else than a signal and a parameter")
     (x, dims), how, outs, weight = found, _geometry(call, 3), call.out.shape, weight.acting
     places = tuple(call.args[0].shape[2:])
-    met, taps = _windowed(_flat(x.moments, dims, places), places, call.args[1].shape, outs, how, how["transposed"])
+    flat, transposed = _flat(x.moments, dims, places), how["transposed"]
+    met, taps = _windowed(flat, places, call.args[1].shape, outs, how, transposed, run.noises)
     terms = call.args[0].shape[1] / how["groups"] * taps
     source = linear_map.forward(met, weight, bias, terms=terms, units=outs[1], batch=run.batch, noises=run.noises)
     run.sources[weight.source] = source
@@ -174,7 +185,8 @@ def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, .
 def _into(run: Interpreter, found: Any, weight: Fill, how: Geometry, shapes: tuple[torch.Size, ...]) -> Signal:
     (g, dims), (outs, inputs, kernel) = found, shapes
     places = tuple(outs[2:])
-    met, taps = _windowed(_flat(g.moments, dims, places), places, kernel, inputs, how, not how["transposed"])
+    flat = _flat(g.moments, dims, places)
+    met, taps = _windowed(flat, places, kernel, inputs, how, not how["transposed"], run.noises)
     terms = outs[1] / how["groups"] * taps
     source = run.sources.get(weight.source)
     ratio = math.prod(outs[2:]) / math.prod(inputs[2:])
