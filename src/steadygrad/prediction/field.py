@@ -244,15 +244,19 @@ class Field:
             return np.ones(self.sizes)
         return np.asarray(np.maximum(_autocorrelation(np.sqrt(self.share)[None, ..., None], self.sizes)[0], ROUNDING))
 
+    def shaped(self, share: Array) -> Field:
+        """Return the field with another map of second moments, the correlations of places the same."""
+        new = replace(self, share=share)
+        grown = new.deviations / self.deviations
+        return new.mapped(lambda gap: np.clip(1 - (1 - gap) * grown, 0.0, 2.0))
+
     def times(self, squares: Array) -> tuple[Field, float]:
         """Return the field with each place's square times a number, and the mean that this makes of the whole."""
         share = self.share * squares
         level = float(share.mean())
         if not level > 0:
             return self, level
-        new = replace(self, share=share / level)
-        grown = new.deviations / self.deviations
-        return new.mapped(lambda gap: np.clip(1 - (1 - gap) * grown, 0.0, 2.0)), level
+        return self.shaped(share / level), level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
@@ -299,7 +303,7 @@ class Field:
             return self
         share = np.maximum(self.share, 1e-300) ** exponent
         lengths, together = (exponent * exponent * x for x in (self.by_lag, self.together))
-        return replace(self, share=share / share.mean(), lengths=lengths, together=together)
+        return replace(self.shaped(share / share.mean()), lengths=lengths, together=together)
 
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""

@@ -249,7 +249,9 @@ def centred(source: Source) -> Field:
 def field_through(source: Source, f: Expansion, power: float) -> Field:
     """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
     masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
-    return centred(source).mapped(lambda gap: decayed(gap, masses)).powered(power)
+    z = centred(source)
+    alike = z.shaped(np.ones(z.sizes)).mapped(lambda gap: decayed(gap, masses))
+    return alike.shaped(z.share).powered(power)
 
 
 def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
@@ -269,7 +271,7 @@ def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
     mean = float(found.mean())
     if not (mean > 0 and squares[-1] > 0):
         return field, 1.0
-    return replace(field, share=found / mean), mean / float(squares[-1])
+    return field.shaped(found / mean), mean / float(squares[-1])
 
 
 def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:
