@@ -120,7 +120,7 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     """Return the same beside positions, and behind an orthogonal matrix: in powers of the size that came in."""
     total, s = _squares_vary(source, f, average(m.q), batch), sensitivity(f)
     total += _of_lengths(source, f)
-    total += batch.pair_mean(_of_biases(source, wave.values)) * _alike(source, f, batch)
+    total += _of_biases_everywhere(source, f, wave.values, batch)
     extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
@@ -159,6 +159,19 @@ def _of_biases(source: Source, values: Array) -> Array:
     if not source.fourth:
         return np.zeros_like(source.gap)
     return np.asarray(source.fourth * of_fourth_cumulant(values) * (1 - source.gap) ** 2)
+
+
+def _of_biases_everywhere(source: Source, f: Expansion, values: Array, batch: Batch) -> float:
+    """Return the same, the mean over places too, of which all have one bias.
+
+    Of E[f²(z) f²(z')], κ the fourth joint cumulant, the second derivatives of both have κ E[(f²)''/2]² whatever z and
+    z' have in common: all of it, where f is a line. The rest goes as they do.
+    """
+    if not source.fourth:
+        return 0.0
+    own = float(over_rows(f.square[:, 2:3] ** 2)[0]) / (2 * max(average(f.q) ** 2, 1e-300))
+    rest = batch.pair_mean(_of_biases(source, values)) / source.fourth - own * batch.pair_mean((1 - source.gap) ** 2)
+    return source.fourth * (own + rest * _alike(source, f, batch))
 
 
 def squares_vary(wave: Wave, batch: Batch) -> float:
