@@ -109,11 +109,11 @@ class Field:
     def overlap(self, examples: int) -> float:
         """Return the mean squared product over all pairs of examples and positions, relative to one position's."""
         whole = self.averaged(self.squares, examples)
-        return float(min((self.weights * whole).sum() / whole.flat[0], 1.0))
+        return float(min((self.pairs * whole).sum() / whole.flat[0], 1.0))
 
     def overlap_of_all(self, examples: int) -> float:
         """Return the mean squared product over all pairs of examples and positions, relative to q squared."""
-        return float(min((self.weights * self.averaged(self.squares, examples)).sum(), 1.0))
+        return float(min((self.pairs * self.averaged(self.squares, examples)).sum(), 1.0))
 
     def blurred(self, units: float, examples: int) -> Field:
         """Return the field of so many Gaussian units: their products vary by (1 + 2r)(1 - r)/units more.
@@ -137,7 +137,7 @@ class Field:
 
     def lengthened(self, variance: float) -> Field:
         """Return the field with squared lengths that vary so much more: at two places as their correlation squared."""
-        return replace(self, lengths=np.maximum(self.lengths + variance * (1 - self.within) ** 2, 0.0))
+        return replace(self, lengths=np.maximum(self.lengths + variance * self.correlations[0] ** 2, 0.0))
 
     def centred(self, variance: float) -> Field:
         """Return the field of what differs from the mean over all positions, which is all but `variance` of q.
@@ -201,7 +201,7 @@ class Field:
         """Return the field with products that vary so much more that the overlap is no less than this."""
         missing = overlap - self.overlap(examples)
         room = tuple(1 - square for square in self.squares)
-        left = float((self.weights * self.averaged((room[0], room[1]), examples)).sum())
+        left = float((self.pairs * self.averaged((room[0], room[1]), examples)).sum())
         if missing <= 0 or left <= 0:
             return self
         whole = float(self.averaged(self.squares, examples).flat[0])
@@ -209,8 +209,8 @@ class Field:
 
     @property
     def squares(self) -> tuple[Array, Array]:
-        """E[(x·y/n)²] by lag, relative to q squared, of an example and of two: at most that of a place with itself."""
-        own, other = ((1 - gap) ** 2 for gap in (self.within, self.across))
+        """E[(x·y/n)²] by lag, relative to both q, of an example and of two: at most that of a place with itself."""
+        own, other = (c**2 for c in self.correlations)
         return own + np.clip(self.varied, 0.0, 1 - own), other + np.clip(self.varied, 0.0, 1 - other)
 
     @staticmethod
@@ -240,9 +240,24 @@ class Field:
     @property
     def deviations(self) -> Array:
         """The mean product of the deviations of two places by lag, relative to q; 1 where all have one."""
+        return self._alike[0]
+
+    @property
+    def pairs(self) -> Array:
+        """The share of all pairs of positions that have each lag, each as much as the product of its second moments."""
+        return np.asarray(self.weights * self._alike[1])
+
+    @property
+    def correlations(self) -> tuple[Array, Array]:
+        """The correlation of two positions by lag, of an example and of two."""
+        own, other = (np.clip((1 - gap) / self.deviations, -1.0, 1.0) for gap in (self.within, self.across))
+        return own, other
+
+    @property
+    def _alike(self) -> Array:
         if not np.ptp(self.share) > 0:
-            return np.ones(self.sizes)
-        return np.asarray(np.maximum(_autocorrelation(np.sqrt(self.share)[None, ..., None], self.sizes)[0], ROUNDING))
+            return np.ones((2, *self.sizes))
+        return _alike(np.ascontiguousarray(self.share, dtype=float).tobytes(), self.sizes)
 
     def shaped(self, share: Array) -> Field:
         """Return the field with another map of second moments, the correlations of places the same."""
@@ -276,19 +291,18 @@ class Field:
         as positive about the mean m, m s^(n - 1) is left, s² = m² + 3 Var(c), as of m itself and of E[c³].
         """
         if not self.varied:
-            whole = float(masses.sum())
-            return whole - decayed(self.within, masses), whole - decayed(self.across, masses)
+            whole, gaps = float(masses.sum()), [1 - c for c in self.correlations]
+            return whole - decayed(gaps[0], masses), whole - decayed(gaps[1], masses)
         odd = np.where(odd_orders(), masses, 0.0)
         own, other = (
-            _moments(1 - gap, square, masses - odd, odd)
-            for gap, square in zip((self.within, self.across), self.squares, strict=True)
+            _moments(c, square, masses - odd, odd) for c, square in zip(self.correlations, self.squares, strict=True)
         )
         return own, other
 
     def average(self, masses: Array, examples: int) -> float:
         """Return the mean of sum_n masses_n E[c^n] over all pairs, relative to that over the pairs at one position."""
         own = self.averaged(self.covariances(masses), examples)
-        return float(np.clip((self.weights * own).sum() / own.flat[0], 0.0, 1.0)) if own.flat[0] > 0 else 1.0
+        return float(np.clip((self.pairs * own).sum() / own.flat[0], 0.0, 1.0)) if own.flat[0] > 0 else 1.0
 
     def scaled(self, factor: float) -> Field:
         """Return the field beside a term that is the same everywhere: `factor` of the second moment varies."""
@@ -405,6 +419,14 @@ def lag_weights(sizes: tuple[int, ...]) -> Array:
         w[0] = 1 / n
         axes.append(w)
     return np.asarray(reduce(np.multiply.outer, axes))
+
+
+@lru_cache(maxsize=256)
+def _alike(share: bytes, sizes: tuple[int, ...]) -> Array:
+    """Return the mean products of the deviations, and of the second moments, of two places by lag, [2, *lags]."""
+    squares = np.frombuffer(share).reshape(sizes)
+    both = np.stack([np.sqrt(squares), squares])[..., None]
+    return np.asarray(np.maximum(_autocorrelation(both, sizes), ROUNDING))
 
 
 def decayed(gaps: Array, masses: Array) -> Array:

@@ -178,7 +178,8 @@ class _Product:
         of_g = self._of_gradient(z.sizes).squares
         met = [h * (1 + 2 * g) for h, g in zip(of_h, of_g, strict=True)]
         added, own = z.averaged((met[0], met[1]), self.batch.size), z.averaged(of_g, self.batch.size)
-        return float((z.weights * (added + 2 * own)).sum()), added / self.source.units
+        pairs = self.field.pairs if self.field else z.pairs
+        return float((pairs * (added + 2 * own)).sum()), added / self.source.units
 
     def _of_gradient(self, sizes: tuple[int, ...]) -> Field:
         """Return the field that one unit's gradient is drawn with; without one positions are independent."""
