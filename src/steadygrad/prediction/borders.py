@@ -24,7 +24,7 @@ def lost(m: Moments, met: Array, noises: Noises) -> Moments:
     field = m.field
     if field is None or not np.ptp(met) > 0 or not np.ptp(field.drifting) > 0:
         return m
-    before, after = (x / x.sum() for x in (field.share, field.share * met))
+    before, after = (x / max(x.sum(), 1e-300) for x in (field.share, field.share * met))
     old, new, further = field.of_sums(np.stack([before, after, after - before]))
     known = noises.covariance(m.spread, m.spread)[0]
     further = max(further, 0.0)

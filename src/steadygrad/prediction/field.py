@@ -33,9 +33,9 @@ class Field:
     squared, as `Moments.excess` is of two examples; at a lag its covariance with the product of two places that far on.
     `given` is the share of it that lies between pairs of places in the data, and not between draws. `lengths`, [*lags]
     or one number, is the covariance of the squared lengths of two places of an example, relative to what `share` says
-    of each; `together`, [*lags] or one number, is that of the batch's mean squares at two places, over draws, up to what
-    all places have in common. `means`, [*positions], is what a place has along the mean of all, relative to its mean;
-    as its length if None.
+    of each; `together`, [*lags] or one number, is that of the batch's mean squares at two places, over draws, up to
+    what all places have in common. `means`, [*positions], is what a place has along the mean of all, relative to its
+    mean; as its length if None.
     """
 
     share: Array
@@ -261,9 +261,8 @@ class Field:
 
     def shaped(self, share: Array) -> Field:
         """Return the field with another map of second moments, the correlations of places the same."""
-        new = replace(self, share=share)
-        grown = new.deviations / self.deviations
-        return new.mapped(lambda gap: np.clip(1 - (1 - gap) * grown, 0.0, 2.0))
+        new, (own, other) = replace(self, share=share), self.correlations
+        return replace(new, within=1 - own * new.deviations, across=1 - other * new.deviations)
 
     def times(self, squares: Array) -> tuple[Field, float]:
         """Return the field with each place's square times a number, and the mean that this makes of the whole."""
@@ -357,9 +356,7 @@ class Field:
         names = ("share", "within", "across", "varying", "by_lag", "drifting")
         share, within, across, beyond, lengths, together = (getattr(self, n).transpose(order) for n in names)
         means = self.means.transpose(order) if self.means is not None else None
-        return Field(
-            share, within, across, beyond, given=self.given, lengths=lengths, together=together, means=means
-        )
+        return Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together, means=means)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""

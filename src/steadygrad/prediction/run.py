@@ -35,7 +35,7 @@ from .outside import outside, unfused
 from .readout import gradient_norm, layer_signal, loss_of, operator_signal
 from .rows import Row, Rows, first_tensor
 from .source import Source, Wave, forget_decays
-from .spread import CERTAIN, Bend
+from .spread import CERTAIN, Bend, Spread
 from .users_code import users_code
 from .values import Concrete, Fill, Moments, Signal, Unknown
 
@@ -225,8 +225,8 @@ def _meeting(output: torch.Tensor, run: Interpreter) -> Bend:
     count = output.numel() / output.shape[-1 if output.dim() < 4 else 1]
     nothing, along = np.zeros(0), run.noises.noise(0.0, 2 / count, 8 / count**2)
     match run.value(output):
-        case Signal(wave=Wave(source=Source(plain=True) as source, gaussian=True)):
-            along = along.plus(source.noise.centred.scaled(source.of_signal))
+        case Signal(wave=Wave(source=Source(shared=Spread() as lengths) as source, gaussian=True)):
+            along = along.plus(lengths.centred.scaled(source.of_signal))
     return Bend(0.0, nothing, nothing, along.weights, free=True)
 
 

@@ -66,6 +66,6 @@ def apart(taps: Taps) -> csr_array:
 
 @lru_cache(maxsize=256)
 def everywhere(size: int, kernel: int, dilation: int) -> csr_array:
-    """Return [lags of windows, lags of positions]: the share of pairs of two windows' taps, all inside, so far apart."""
+    """Return [lags of windows, lags of positions]: the share of pairs of their taps that are so far, all inside."""
     lag, taps = np.arange(size)[:, None], np.arange(-(kernel - 1), kernel)
     return table(lag, np.minimum(abs(lag + taps * dilation), size - 1), (kernel - abs(taps)) / kernel**2, (size, size))
