@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from functools import cache, lru_cache, reduce
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .hermite import decay, odd_orders
+from .lags import alike, autocorrelation, lag_weights, mean_at_lag
 
 Array = NDArray[np.float64]
 MOST_ROWS = 512  # of data that are compared with each other
 DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
 MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 256 MB
-ROUNDING = 1e-9  # of products by lag, which come of a Fourier transform
 GRID = 2 * np.linspace(0, 1, 257) ** 2
 
 
@@ -127,7 +127,7 @@ class Field:
 
     def of_sums(self, weights: Array) -> Array:
         """Return the variance of sums of the batch's mean squares over places, of weights [sums, *positions]."""
-        products = self.weights * self.drifting * _autocorrelation(weights[..., None], self.sizes)
+        products = self.weights * self.drifting * autocorrelation(weights[..., None], self.sizes)
         return np.asarray(self.count**2 * products.reshape(len(weights), -1).sum(1))
 
     def of_one(self, units: float, examples: int) -> Field:
@@ -148,7 +148,7 @@ class Field:
         """
         share, lost = max(variance, 1e-300), 1 - variance
         means = self.along_the_mean
-        root = _mean_at_lag(means)
+        root = mean_at_lag(means)
         within, across = (
             np.clip(1 - (1 - gap - lost * (2 * root - 1)) / share, 0.0, 2.0) for gap in (self.within, self.across)
         )
@@ -169,7 +169,7 @@ class Field:
         lengths = np.sqrt(left.share)
         by_place = float((lengths * means).mean() - lengths.mean() * means.mean())
         along = max(1 - variance, 0.0) / max(variance, 1e-300) * (by_place + float(self.by_lag.flat[0]) / 4) ** 2
-        alike = _autocorrelation((lengths - lengths.mean())[None, ..., None], self.sizes)[0]
+        alike = autocorrelation((lengths - lengths.mean())[None, ..., None], self.sizes)[0]
         pairs = (alike + self.by_lag / 4) * (1 - left.within), alike * (1 - left.across)
         return along + max(float((self.weights * self.averaged(pairs, examples)).sum()), 0.0)
 
@@ -240,7 +240,7 @@ class Field:
     @property
     def deviations(self) -> Array:
         """The mean product of the deviations of two places by lag, relative to q; 1 where all have one."""
-        return self._alike[0]
+        return np.asarray(self._alike[0])
 
     @property
     def pairs(self) -> Array:
@@ -257,7 +257,7 @@ class Field:
     def _alike(self) -> Array:
         if not np.ptp(self.share) > 0:
             return np.ones((2, *self.sizes))
-        return _alike(np.ascontiguousarray(self.share, dtype=float).tobytes(), self.sizes)
+        return alike(np.ascontiguousarray(self.share, dtype=float).tobytes(), self.sizes)
 
     def shaped(self, share: Array) -> Field:
         """Return the field with another map of second moments, the correlations of places the same."""
@@ -366,8 +366,8 @@ class Field:
         at = tuple(slice(None) if i in axes else 0 for i in range(self.share.ndim))
         share = self.share.mean(axis=gone) if gone else self.share
         beyond, lengths, together = (self.left_over(gone, x) for x in (self.varying, self.by_lag, self.drifting))
-        own = {"given": self.given, "lengths": lengths, "together": together, "means": None if gone else self.means}
-        left = Field(share, self.within[at], self.across[at], beyond, **own)
+        left = replace(self, share=share, within=self.within[at], across=self.across[at], beyond=beyond)
+        left = replace(left, lengths=lengths, together=together, means=None if gone else self.means)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
@@ -407,25 +407,6 @@ def white(sizes: tuple[int, ...], within: float, across: float, here: float, bey
     return Field(np.ones(sizes), w, a, beyond)
 
 
-@lru_cache(maxsize=256)
-def lag_weights(sizes: tuple[int, ...]) -> Array:
-    """Return the share of all pairs of positions of a grid that have each lag."""
-    axes = []
-    for n in sizes:
-        w = 2.0 * (n - np.arange(n)) / n**2
-        w[0] = 1 / n
-        axes.append(w)
-    return np.asarray(reduce(np.multiply.outer, axes))
-
-
-@lru_cache(maxsize=256)
-def _alike(share: bytes, sizes: tuple[int, ...]) -> Array:
-    """Return the mean products of the deviations, and of the second moments, of two places by lag, [2, *lags]."""
-    squares = np.frombuffer(share).reshape(sizes)
-    both = np.stack([np.sqrt(squares), squares])[..., None]
-    return np.asarray(np.maximum(_autocorrelation(both, sizes), ROUNDING))
-
-
 def decayed(gaps: Array, masses: Array) -> Array:
     """Return sum_n masses_n (1 - c^n) at c = 1 - gap, [*gaps]; between the points of a grid where there are many."""
     flat = np.clip(gaps.ravel(), 0.0, 2.0)
@@ -446,8 +427,8 @@ def of_data(values: Array) -> Field:
     sizes = values.shape[1:-1]
     q = max(float((values**2).mean()), 1e-300)
     share = (values**2).mean((0, -1)) / q
-    own = _autocorrelation(values, sizes)
-    whole = _autocorrelation(values.sum(0, keepdims=True), sizes)
+    own = autocorrelation(values, sizes)
+    whole = autocorrelation(values.sum(0, keepdims=True), sizes)
     examples = len(values)
     within = own.sum(0) / examples / q
     across = (whole[0] - own.sum(0)) / max(examples * (examples - 1), 1) / q
@@ -468,16 +449,10 @@ def _moments(mean: Array, square: Array, even: Array, odd: Array) -> Array:
     return np.asarray(of_even + lean * (float(odd.sum()) - decayed(1 - root, odd)))
 
 
-def _mean_at_lag(values: Array) -> Array:
-    """Return the mean of a map over the positions of all pairs that are so far apart, [*lags]."""
-    both, alone = (_autocorrelation(x[None, ..., None], values.shape)[0] for x in (values + 1, values))
-    return np.asarray((both - alone - 1) / 2)
-
-
 def _lengths(values: Array, sizes: tuple[int, ...], means: Array) -> Array:
     """Return by lag how the squared lengths of two places of an example vary together, relative to their means."""
     off = (values**2).mean(-1) / np.maximum(means, 1e-300) - 1
-    return np.asarray(_autocorrelation(off[..., None], sizes).mean(0))
+    return np.asarray(autocorrelation(off[..., None], sizes).mean(0))
 
 
 def _of_distinct(rows: Array) -> float:
@@ -486,17 +461,3 @@ def _of_distinct(rows: Array) -> float:
     squares = (rows @ rows.T / rows.shape[1]) ** 2
     size, count = float((rows * rows).mean()) ** 2, len(rows)
     return float(squares.sum() - np.trace(squares)) / max(count * (count - 1), 1) / max(size, 1e-300)
-
-
-def _autocorrelation(values: Array, sizes: tuple[int, ...]) -> Array:
-    """Return the mean product of entries by their lag, [examples, *lags], over pairs of positions and features."""
-    axes = tuple(range(1, 1 + len(sizes)))
-    padded = [2 * n for n in sizes]
-    f = np.fft.rfftn(values, s=padded, axes=axes)
-    power = np.fft.irfftn((f * f.conj()).real, s=padded, axes=axes).mean(-1)
-    for axis, n in zip(axes, sizes, strict=True):
-        near = np.take(power, range(n), axis=axis)
-        far = np.take(power, [0, *range(2 * n - 1, n, -1)], axis=axis)
-        counts = (n - np.arange(n)).reshape([-1 if i == axis else 1 for i in range(power.ndim)])
-        power = (near + far) / 2 / counts
-    return np.asarray(power)

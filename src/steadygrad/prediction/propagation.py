@@ -130,8 +130,8 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     if source.field is None:
         return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
-    own, together = _of_squares(source, f, batch)
-    field = replace(field, means=None, lengths=field.by_lag + own, together=field.together + together)
+    lengths, together = _of_squares(source, f, batch)
+    field = replace(field, means=None, lengths=field.by_lag + lengths, together=field.together + together)
     return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
 
 

@@ -109,7 +109,7 @@ def _axes(
     places: tuple[int, ...], kernel: torch.Size, out: tuple[int, ...], how: Geometry, transposed: bool
 ) -> list[Taps]:
     axes = zip(places, out, kernel[2:], how["stride"], how["padding"], how["dilation"], strict=True)
-    return [Taps(*axis, transposed) for axis in axes]
+    return [Taps(n, m, k, s, p, d, transposed) for n, m, k, s, p, d in axes]
 
 
 def _positional(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Any] | None:
