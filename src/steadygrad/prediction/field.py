@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .hermite import decay, odd_orders
-from .lags import alike, autocorrelation, lag_weights, mean_at_lag
+from .lags import EVEN, alike, autocorrelation, lag_weights, mean_at_lag
 
 Array = NDArray[np.float64]
 MOST_ROWS = 512  # of data that are compared with each other
@@ -250,19 +250,20 @@ class Field:
     @property
     def correlations(self) -> tuple[Array, Array]:
         """The correlation of two positions by lag, of an example and of two."""
-        own, other = (np.clip((1 - gap) / self.deviations, -1.0, 1.0) for gap in (self.within, self.across))
+        deviations = self.deviations
+        own, other = (np.clip((1 - gap) / deviations, -1.0, 1.0) for gap in (self.within, self.across))
         return own, other
 
     @property
     def _alike(self) -> Array:
-        if not np.ptp(self.share) > 0:
-            return np.ones((2, *self.sizes))
-        return alike(np.ascontiguousarray(self.share, dtype=float).tobytes(), self.sizes)
+        uneven = np.ptp(self.share) > 0
+        return alike(np.ascontiguousarray(self.share, dtype=float).tobytes() if uneven else EVEN, self.sizes)
 
     def shaped(self, share: Array) -> Field:
         """Return the field with another map of second moments, the correlations of places the same."""
         new, (own, other) = replace(self, share=share), self.correlations
-        return replace(new, within=1 - own * new.deviations, across=1 - other * new.deviations)
+        deviations = new.deviations
+        return replace(new, within=1 - own * deviations, across=1 - other * deviations)
 
     def times(self, squares: Array) -> tuple[Field, float]:
         """Return the field with each place's square times a number, and the mean that this makes of the whole."""

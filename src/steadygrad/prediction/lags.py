@@ -9,6 +9,8 @@ import numpy as np
 from .values import Array
 
 ROUNDING = 1e-9  # of products by lag, which come of a Fourier transform
+EVEN = b""  # a map that is one everywhere
+MOST = 1 << 12  # places of a map that is looked at whole
 RECENT = 32  # maps whose means are at hand: of large images a megabyte each
 
 
@@ -25,10 +27,24 @@ def lag_weights(sizes: tuple[int, ...]) -> Array:
 
 @lru_cache(maxsize=RECENT)
 def alike(share: bytes, sizes: tuple[int, ...]) -> Array:
-    """Return the mean products of the deviations, and of the second moments, of two places by lag, [2, *lags]."""
+    """Return the mean products of the deviations, and of the second moments, of two places by lag, [2, *lags].
+
+    Those of a large map as of the product of its means along each axis, which at borders and of single places it is.
+    """
+    if share == EVEN:
+        return np.ones((2, *sizes))
     squares = np.frombuffer(share).reshape(sizes)
+    if squares.size <= MOST:
+        return _products(squares)
+    axes = range(len(sizes))
+    means = [squares.mean(axis=tuple(other for other in axes if other != axis)) for axis in axes]
+    along = [_products(x / max(float(x.mean()), 1e-300)) for x in means]
+    return np.stack([reduce(np.multiply.outer, [x[i] for x in along]) for i in (0, 1)])
+
+
+def _products(squares: Array) -> Array:
     both = np.stack([np.sqrt(squares), squares])[..., None]
-    return np.asarray(np.maximum(autocorrelation(both, sizes), ROUNDING))
+    return np.asarray(np.maximum(autocorrelation(both, squares.shape), ROUNDING))
 
 
 def mean_at_lag(values: Array) -> Array:
