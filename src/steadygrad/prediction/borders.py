@@ -6,8 +6,8 @@ windows, and ℓ the log of the batch's mean square at a place, over draws,
     log q = Σ w ℓ,    log q' = Σ w' ℓ = log q + M,    Var(log q') = V(w'),  Var(M) = V(w' - w),
 
 V(w) = Σ w w' Cov(ℓ, ℓ') over pairs of places. A draw in which the signal lies in the middle loses less in each layer,
-until it lies there as all do: M goes with log q. Approximate: all noises behind log q take part alike. Of n places along
-each axis a layer takes (π/n)²/3, so of large grids it is next to nothing, and left out.
+until it lies there as all do: M goes with log q. Approximate: all noises behind log q take part alike. Of n places
+along each axis a layer takes (π/n)²/3, so of large grids it is next to nothing, and left out.
 """
 
 from __future__ import annotations
