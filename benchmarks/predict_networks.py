@@ -76,7 +76,7 @@ CELLS = (("rnn", nn.RNN, 1), ("gru", nn.GRU, 1), ("gru-2", nn.GRU, 2), ("lstm", 
 KINDS: dict[str, dict[str, Network]] = {
     "cnn": {
         f"cnn-{phi.__name__.lower()}-{'he' if he else 'default'}-{depth}": Network(
-            make=partial(convolutions, depth, 64, phi, he=he), shape=IMAGES, draws=12_000 // depth // 2, bound=0.03
+            make=partial(convolutions, depth, 64, phi, he=he), shape=IMAGES, draws=2000, bound=0.03
         )
         for phi, he, depth in (
             (nn.ReLU, True, 6), (nn.ReLU, True, 20), (nn.ReLU, True, 50), (nn.ReLU, False, 6), (nn.Tanh, False, 6),

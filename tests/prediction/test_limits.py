@@ -9,7 +9,7 @@ from torch import nn
 
 from steadygrad.prediction import batch, measured_weights, predict, sampling, windows
 from steadygrad.prediction.batch import representatives
-from steadygrad.prediction.operators.convolution import _common_taps
+from steadygrad.prediction.taps import Taps, in_common
 
 
 class Unrolled(nn.Module):
@@ -136,7 +136,7 @@ def test_taps_in_common_are_counted(size, kernel, stride, padding, dilation, tra
     inside = np.array([[_tap(o, k, size, *how) for k in range(kernel)] for o in range(out)])
     met = [np.mean([inside[o] @ inside[o + lag] for o in range(out - lag)]) for lag in range(out)]
     assert rows.sum(0) == pytest.approx(inside.sum(1))
-    found = _common_taps(size, out, kernel, stride, padding, dilation, transposed)
+    found = in_common(Taps(size, out, kernel, stride, padding, dilation, transposed))
     assert found == pytest.approx(np.array(met) / met[0], abs=1e-12)
 
 

@@ -73,7 +73,7 @@ def _left(values: Array, z: Field, windows: list[Window], near: float) -> Array:
     smooth = np.interp(math.sqrt(near) * nodes[:, None] + math.sqrt(1 - near) * own, nodes, values) @ w
     masses = expand(values[None]).plain[0] ** 2
     masses[0] = 0.0
-    kept = products(z.covariances(masses)[0], windows)
+    kept = products(z.covariances(masses)[0] * z.deviations, windows)
     mean, varied = float(values @ weights), float((smooth - float(smooth @ weights)) ** 2 @ weights)
     stretch = math.sqrt(max(float(kept.flat[0]), 0.0) / varied) if varied > 0 else 0.0
     return np.asarray(mean + stretch * (smooth - float(smooth @ weights)))[None]

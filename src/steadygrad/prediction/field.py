@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from functools import cache, lru_cache, reduce
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .hermite import decay, odd_orders
+from .lags import EVEN, alike, autocorrelation, lag_weights, mean_at_lag
 
 Array = NDArray[np.float64]
 MOST_ROWS = 512  # of data that are compared with each other
 DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
 MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 256 MB
-ROUNDING = 1e-9  # of products by lag, which come of a Fourier transform
 GRID = 2 * np.linspace(0, 1, 257) ** 2
 
 
@@ -33,8 +33,9 @@ class Field:
     squared, as `Moments.excess` is of two examples; at a lag its covariance with the product of two places that far on.
     `given` is the share of it that lies between pairs of places in the data, and not between draws. `lengths`, [*lags]
     or one number, is the covariance of the squared lengths of two places of an example, relative to what `share` says
-    of each. `means`, [*positions], is what a place has along the mean of all, relative to its mean; as its length if
-    None.
+    of each; `together`, [*lags] or one number, is that of the batch's mean squares at two places, over draws, up to
+    what all places have in common. `means`, [*positions], is what a place has along the mean of all, relative to its
+    mean; as its length if None.
     """
 
     share: Array
@@ -43,6 +44,7 @@ class Field:
     beyond: Array | float = 0.0
     given: float = dataclass_field(default=0.0, kw_only=True)
     lengths: Array | float = dataclass_field(default=0.0, kw_only=True)
+    together: Array | float = dataclass_field(default=0.0, kw_only=True)
     means: Array | None = dataclass_field(default=None, kw_only=True)
 
     @property
@@ -90,6 +92,11 @@ class Field:
         """How lengths vary, by lag."""
         return np.broadcast_to(self.lengths, self.sizes)
 
+    @property
+    def drifting(self) -> Array:
+        """How the batch's mean squares vary together, by lag."""
+        return np.broadcast_to(self.together, self.sizes)
+
     def apart(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over pairs of distinct positions."""
         n = self.count
@@ -102,11 +109,11 @@ class Field:
     def overlap(self, examples: int) -> float:
         """Return the mean squared product over all pairs of examples and positions, relative to one position's."""
         whole = self.averaged(self.squares, examples)
-        return float(min((self.weights * whole).sum() / whole.flat[0], 1.0))
+        return float(min((self.pairs * whole).sum() / whole.flat[0], 1.0))
 
     def overlap_of_all(self, examples: int) -> float:
         """Return the mean squared product over all pairs of examples and positions, relative to q squared."""
-        return float(min((self.weights * self.averaged(self.squares, examples)).sum(), 1.0))
+        return float(min((self.pairs * self.averaged(self.squares, examples)).sum(), 1.0))
 
     def blurred(self, units: float, examples: int) -> Field:
         """Return the field of so many Gaussian units: their products vary by (1 + 2r)(1 - r)/units more.
@@ -114,7 +121,14 @@ class Field:
         For products K and squares q of two places, E[K'²] = K² + (q q' + K²)/N and E[q q'] gains 2 K²/N; r = K²/q q'.
         """
         r = self.overlap_of_all(examples)
-        return self.raised((1 + 2 * r) * (1 - r) / units).lengthened(2 / units)
+        more = 2 / units * self.averaged(self.squares, examples)
+        new = self.raised((1 + 2 * r) * (1 - r) / units).lengthened(2 / units)
+        return replace(new, together=self.together + more)
+
+    def of_sums(self, weights: Array) -> Array:
+        """Return the variance of sums of the batch's mean squares over places, of weights [sums, *positions]."""
+        products = self.weights * self.drifting * autocorrelation(weights[..., None], self.sizes)
+        return np.asarray(self.count**2 * products.reshape(len(weights), -1).sum(1))
 
     def of_one(self, units: float, examples: int) -> Field:
         """Return the field that one of so many units is drawn with: without what their number blurs."""
@@ -123,7 +137,7 @@ class Field:
 
     def lengthened(self, variance: float) -> Field:
         """Return the field with squared lengths that vary so much more: at two places as their correlation squared."""
-        return replace(self, lengths=np.maximum(self.lengths + variance * (1 - self.within) ** 2, 0.0))
+        return replace(self, lengths=np.maximum(self.lengths + variance * self.correlations[0] ** 2, 0.0))
 
     def centred(self, variance: float) -> Field:
         """Return the field of what differs from the mean over all positions, which is all but `variance` of q.
@@ -134,7 +148,7 @@ class Field:
         """
         share, lost = max(variance, 1e-300), 1 - variance
         means = self.along_the_mean
-        root = _mean_at_lag(means)
+        root = mean_at_lag(means)
         within, across = (
             np.clip(1 - (1 - gap - lost * (2 * root - 1)) / share, 0.0, 2.0) for gap in (self.within, self.across)
         )
@@ -155,7 +169,7 @@ class Field:
         lengths = np.sqrt(left.share)
         by_place = float((lengths * means).mean() - lengths.mean() * means.mean())
         along = max(1 - variance, 0.0) / max(variance, 1e-300) * (by_place + float(self.by_lag.flat[0]) / 4) ** 2
-        alike = _autocorrelation((lengths - lengths.mean())[None, ..., None], self.sizes)[0]
+        alike = autocorrelation((lengths - lengths.mean())[None, ..., None], self.sizes)[0]
         pairs = (alike + self.by_lag / 4) * (1 - left.within), alike * (1 - left.across)
         return along + max(float((self.weights * self.averaged(pairs, examples)).sum()), 0.0)
 
@@ -187,7 +201,7 @@ class Field:
         """Return the field with products that vary so much more that the overlap is no less than this."""
         missing = overlap - self.overlap(examples)
         room = tuple(1 - square for square in self.squares)
-        left = float((self.weights * self.averaged((room[0], room[1]), examples)).sum())
+        left = float((self.pairs * self.averaged((room[0], room[1]), examples)).sum())
         if missing <= 0 or left <= 0:
             return self
         whole = float(self.averaged(self.squares, examples).flat[0])
@@ -195,8 +209,8 @@ class Field:
 
     @property
     def squares(self) -> tuple[Array, Array]:
-        """E[(x·y/n)²] by lag, relative to q squared, of an example and of two: at most that of a place with itself."""
-        own, other = ((1 - gap) ** 2 for gap in (self.within, self.across))
+        """E[(x·y/n)²] by lag, relative to both q, of an example and of two: at most that of a place with itself."""
+        own, other = (c**2 for c in self.correlations)
         return own + np.clip(self.varied, 0.0, 1 - own), other + np.clip(self.varied, 0.0, 1 - other)
 
     @staticmethod
@@ -226,9 +240,30 @@ class Field:
     @property
     def deviations(self) -> Array:
         """The mean product of the deviations of two places by lag, relative to q; 1 where all have one."""
-        if not np.ptp(self.share) > 0:
-            return np.ones(self.sizes)
-        return np.asarray(np.maximum(_autocorrelation(np.sqrt(self.share)[None, ..., None], self.sizes)[0], ROUNDING))
+        return np.asarray(self._alike[0])
+
+    @property
+    def pairs(self) -> Array:
+        """The share of all pairs of positions that have each lag, each as much as the product of its second moments."""
+        return np.asarray(self.weights * self._alike[1])
+
+    @property
+    def correlations(self) -> tuple[Array, Array]:
+        """The correlation of two positions by lag, of an example and of two."""
+        deviations = self.deviations
+        own, other = (np.clip((1 - gap) / deviations, -1.0, 1.0) for gap in (self.within, self.across))
+        return own, other
+
+    @property
+    def _alike(self) -> Array:
+        uneven = np.ptp(self.share) > 0
+        return alike(np.ascontiguousarray(self.share, dtype=float).tobytes() if uneven else EVEN, self.sizes)
+
+    def shaped(self, share: Array) -> Field:
+        """Return the field with another map of second moments, the correlations of places the same."""
+        new, (own, other) = replace(self, share=share), self.correlations
+        deviations = new.deviations
+        return replace(new, within=1 - own * deviations, across=1 - other * deviations)
 
     def times(self, squares: Array) -> tuple[Field, float]:
         """Return the field with each place's square times a number, and the mean that this makes of the whole."""
@@ -236,9 +271,7 @@ class Field:
         level = float(share.mean())
         if not level > 0:
             return self, level
-        new = replace(self, share=share / level)
-        grown = new.deviations / self.deviations
-        return new.mapped(lambda gap: np.clip(1 - (1 - gap) * grown, 0.0, 2.0)), level
+        return self.shaped(share / level), level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
@@ -258,32 +291,33 @@ class Field:
         as positive about the mean m, m s^(n - 1) is left, s² = m² + 3 Var(c), as of m itself and of E[c³].
         """
         if not self.varied:
-            whole = float(masses.sum())
-            return whole - decayed(self.within, masses), whole - decayed(self.across, masses)
+            whole, gaps = float(masses.sum()), [1 - c for c in self.correlations]
+            return whole - decayed(gaps[0], masses), whole - decayed(gaps[1], masses)
         odd = np.where(odd_orders(), masses, 0.0)
         own, other = (
-            _moments(1 - gap, square, masses - odd, odd)
-            for gap, square in zip((self.within, self.across), self.squares, strict=True)
+            _moments(c, square, masses - odd, odd) for c, square in zip(self.correlations, self.squares, strict=True)
         )
         return own, other
 
     def average(self, masses: Array, examples: int) -> float:
         """Return the mean of sum_n masses_n E[c^n] over all pairs, relative to that over the pairs at one position."""
         own = self.averaged(self.covariances(masses), examples)
-        return float(np.clip((self.weights * own).sum() / own.flat[0], 0.0, 1.0)) if own.flat[0] > 0 else 1.0
+        return float(np.clip((self.pairs * own).sum() / own.flat[0], 0.0, 1.0)) if own.flat[0] > 0 else 1.0
 
     def scaled(self, factor: float) -> Field:
         """Return the field beside a term that is the same everywhere: `factor` of the second moment varies."""
         share = 1 + factor * (self.share - 1)
         found = replace(self, share=share, within=self.within * factor, across=self.across * factor)
-        return replace(found, beyond=self.beyond * factor**2, lengths=self.lengths * factor**2)
+        beyond, lengths, together = (x * factor**2 for x in (self.beyond, self.lengths, self.together))
+        return replace(found, beyond=beyond, lengths=lengths, together=together)
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
         if exponent == 1.0:
             return self
         share = np.maximum(self.share, 1e-300) ** exponent
-        return replace(self, share=share / share.mean(), lengths=exponent * exponent * self.by_lag)
+        lengths, together = (exponent * exponent * x for x in (self.by_lag, self.together))
+        return replace(self.shaped(share / share.mean()), lengths=lengths, together=together)
 
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""
@@ -304,8 +338,12 @@ class Field:
         """
         share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
         one, two = weight * np.sqrt(self.beyond), rest * np.sqrt(other.beyond)
-        lengths = (weight * np.sqrt(self.lengths) + rest * np.sqrt(other.lengths)) ** 2
-        found = Field(share, within, across, (one + two) ** 2, given=_shared(self, other, one, two), lengths=lengths)
+        lengths, together = (
+            (weight * np.sqrt(a) + rest * np.sqrt(b)) ** 2
+            for a, b in ((self.lengths, other.lengths), (self.together, other.together))
+        )
+        given = _shared(self, other, one, two)
+        found = Field(share, within, across, (one + two) ** 2, given=given, lengths=lengths, together=together)
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
         if (self.means is None and other.means is None) or sum(sizes) <= 0:
             return found
@@ -316,11 +354,10 @@ class Field:
         """Return the field with its axes in another order."""
         if order == tuple(range(len(order))):
             return self
-        share, within, across, beyond, lengths = (
-            x.transpose(order) for x in (self.share, self.within, self.across, self.varying, self.by_lag)
-        )
+        names = ("share", "within", "across", "varying", "by_lag", "drifting")
+        share, within, across, beyond, lengths, together = (getattr(self, n).transpose(order) for n in names)
         means = self.means.transpose(order) if self.means is not None else None
-        return Field(share, within, across, beyond, given=self.given, lengths=lengths, means=means)
+        return Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together, means=means)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -329,9 +366,9 @@ class Field:
         gone = tuple(i for i in range(self.share.ndim) if i not in axes)
         at = tuple(slice(None) if i in axes else 0 for i in range(self.share.ndim))
         share = self.share.mean(axis=gone) if gone else self.share
-        beyond, lengths = (self.left_over(gone, x) for x in (self.varying, self.by_lag))
-        means = self.means if not gone else None
-        left = Field(share, self.within[at], self.across[at], beyond, given=self.given, lengths=lengths, means=means)
+        beyond, lengths, together = (self.left_over(gone, x) for x in (self.varying, self.by_lag, self.drifting))
+        left = replace(self, share=share, within=self.within[at], across=self.across[at], beyond=beyond)
+        left = replace(left, lengths=lengths, together=together, means=None if gone else self.means)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
@@ -371,17 +408,6 @@ def white(sizes: tuple[int, ...], within: float, across: float, here: float, bey
     return Field(np.ones(sizes), w, a, beyond)
 
 
-@lru_cache(maxsize=256)
-def lag_weights(sizes: tuple[int, ...]) -> Array:
-    """Return the share of all pairs of positions of a grid that have each lag."""
-    axes = []
-    for n in sizes:
-        w = 2.0 * (n - np.arange(n)) / n**2
-        w[0] = 1 / n
-        axes.append(w)
-    return np.asarray(reduce(np.multiply.outer, axes))
-
-
 def decayed(gaps: Array, masses: Array) -> Array:
     """Return sum_n masses_n (1 - c^n) at c = 1 - gap, [*gaps]; between the points of a grid where there are many."""
     flat = np.clip(gaps.ravel(), 0.0, 2.0)
@@ -402,8 +428,8 @@ def of_data(values: Array) -> Field:
     sizes = values.shape[1:-1]
     q = max(float((values**2).mean()), 1e-300)
     share = (values**2).mean((0, -1)) / q
-    own = _autocorrelation(values, sizes)
-    whole = _autocorrelation(values.sum(0, keepdims=True), sizes)
+    own = autocorrelation(values, sizes)
+    whole = autocorrelation(values.sum(0, keepdims=True), sizes)
     examples = len(values)
     within = own.sum(0) / examples / q
     across = (whole[0] - own.sum(0)) / max(examples * (examples - 1), 1) / q
@@ -424,16 +450,10 @@ def _moments(mean: Array, square: Array, even: Array, odd: Array) -> Array:
     return np.asarray(of_even + lean * (float(odd.sum()) - decayed(1 - root, odd)))
 
 
-def _mean_at_lag(values: Array) -> Array:
-    """Return the mean of a map over the positions of all pairs that are so far apart, [*lags]."""
-    both, alone = (_autocorrelation(x[None, ..., None], values.shape)[0] for x in (values + 1, values))
-    return np.asarray((both - alone - 1) / 2)
-
-
 def _lengths(values: Array, sizes: tuple[int, ...], means: Array) -> Array:
     """Return by lag how the squared lengths of two places of an example vary together, relative to their means."""
     off = (values**2).mean(-1) / np.maximum(means, 1e-300) - 1
-    return np.asarray(_autocorrelation(off[..., None], sizes).mean(0))
+    return np.asarray(autocorrelation(off[..., None], sizes).mean(0))
 
 
 def _of_distinct(rows: Array) -> float:
@@ -442,17 +462,3 @@ def _of_distinct(rows: Array) -> float:
     squares = (rows @ rows.T / rows.shape[1]) ** 2
     size, count = float((rows * rows).mean()) ** 2, len(rows)
     return float(squares.sum() - np.trace(squares)) / max(count * (count - 1), 1) / max(size, 1e-300)
-
-
-def _autocorrelation(values: Array, sizes: tuple[int, ...]) -> Array:
-    """Return the mean product of entries by their lag, [examples, *lags], over pairs of positions and features."""
-    axes = tuple(range(1, 1 + len(sizes)))
-    padded = [2 * n for n in sizes]
-    f = np.fft.rfftn(values, s=padded, axes=axes)
-    power = np.fft.irfftn((f * f.conj()).real, s=padded, axes=axes).mean(-1)
-    for axis, n in zip(axes, sizes, strict=True):
-        near = np.take(power, range(n), axis=axis)
-        far = np.take(power, [0, *range(2 * n - 1, n, -1)], axis=axis)
-        counts = (n - np.arange(n)).reshape([-1 if i == axis else 1 for i in range(power.ndim)])
-        power = (near + far) / 2 / counts
-    return np.asarray(power)

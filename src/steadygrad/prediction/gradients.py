@@ -69,11 +69,11 @@ class _Product:
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
         self.total, self.apart = self._total()
-        if self.source.field is not None:
-            self.total = self._total_over_positions()
         if self.source.field is not None and self.field is not None:
+            self.total, together = self._over_positions(centred(self.source))
             self.overlap = self._of_gradient(self.field.sizes).overlap_of_all(batch.size)
-            self.field = raised_by_units(self.field, self.total, self.source.units, batch)
+            field = raised_by_units(self.field, self.total, self.source.units, batch)
+            self.field = replace(field, together=field.together + together)
         self.s, self.meeting = sensitivity(h), base.meeting
         self.agreed, self.tilt = self._agreement()
         self.by_size, self.own = 0.0, self._own()
@@ -113,8 +113,9 @@ class _Product:
             return self.base.field, 1.0
         h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
         g = self._of_gradient(h.sizes)
-        agreed = h.overlap_of_all(self.batch.size)
-        return replace(h.met(g), beyond=g.beyond * agreed), level * float((h.share * g.share).mean())
+        agreed, together = h.overlap_of_all(self.batch.size), h.together + g.together
+        found = replace(h.met(g), beyond=g.beyond * agreed, together=together)
+        return found, level * float((h.share * g.share).mean())
 
     def _alongside(self, noises: Noises) -> tuple[float, float, float, float]:
         """Return by how much more of g h is left than of an independent g, and what of it lies along z, beyond chance.
@@ -198,14 +199,19 @@ class _Product:
         met = quotient(batch.distinct_mean(squares), average(self.q_h) ** 2)
         return self.apart - base.unit_apart + 2 * base.by_size * met
 
-    def _total_over_positions(self) -> float:
-        """Return the same over positions too: the mean of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1 over pairs."""
-        z, masses = centred(self.source), (self.h.square**2).mean(0)
+    def _over_positions(self, z: Field) -> tuple[float, Array]:
+        """Return the same over positions too: the mean of (1 + Cov(h², h'²)/q²)(1 + 2 (g·g')²/q²) - 1 over pairs.
+
+        And by lag what of it is not g's own, by which the mean squares of two places vary together.
+        """
+        masses = (self.h.square**2).mean(0)
         masses[: self.source.settled + 1] = 0.0
         of_h = z.covariances(masses / max(float((self.h.q**2).mean()), 1e-300))
         of_g = self._of_gradient(z.sizes).squares
-        pairs = tuple((1 + h) * (1 + 2 * g) - 1 for h, g in zip(of_h, of_g, strict=True))
-        return float((z.weights * z.averaged((pairs[0], pairs[1]), self.batch.size)).sum())
+        met = [h * (1 + 2 * g) for h, g in zip(of_h, of_g, strict=True)]
+        added, own = z.averaged((met[0], met[1]), self.batch.size), z.averaged(of_g, self.batch.size)
+        pairs = self.field.pairs if self.field else z.pairs
+        return float((pairs * (added + 2 * own)).sum()), added / self.source.units
 
     def _of_gradient(self, sizes: tuple[int, ...]) -> Field:
         """Return the field that one unit's gradient is drawn with; without one positions are independent."""

@@ -126,7 +126,7 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     """Return the same beside positions, and behind an orthogonal matrix: in powers of the size that came in."""
     total, s = _squares_vary(source, f, average(m.q), batch), sensitivity(f)
     total += _of_lengths(source, f)
-    total += batch.pair_mean(_of_biases(source, wave.values)) * _alike(source, f, batch)
+    total += _of_biases_everywhere(source, f, wave.values, batch)
     extra = _extra(source, f, total, s, batch)
     noise = noises.fresh(extra / source.units)
     source.onward = Onward(wave.values, f, noise, extra)
@@ -136,17 +136,18 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     if source.field is None:
         return m
     field, level = uneven(source, wave.values, field_through(source, f, s))
-    field = replace(field, means=None, lengths=field.by_lag + _of_squares(source, f))
+    lengths, together = _of_squares(source, f, batch)
+    field = replace(field, means=None, lengths=field.by_lag + lengths, together=field.together + together)
     return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
 
 
-def _of_squares(source: Source, f: Expansion) -> Array:
-    """Return by lag how squared lengths of places of f(z) vary by the units' own squares."""
+def _of_squares(source: Source, f: Expansion, batch: Batch) -> tuple[Array, Array]:
+    """Return by lag how squared lengths of places of f(z) vary by the units' own squares, and the batch's mean ones."""
     masses = (f.square**2).mean(0)
     masses[0] = 0.0
-    own, _ = centred(source).covariances(masses / max(float((f.q**2).mean()), 1e-300))
-    assert source.field is not None
-    return np.maximum(own, 0.0) / source.units
+    z = centred(source)
+    own, other = (np.maximum(x, 0.0) for x in z.covariances(masses / max(float((f.q**2).mean()), 1e-300)))
+    return own / source.units, z.averaged((own, other), batch.size) / source.units
 
 
 def _of_lengths(source: Source, f: Expansion) -> float:
@@ -167,6 +168,19 @@ def _of_biases(source: Source, values: Array) -> Array:
     if not source.fourth:
         return np.zeros_like(source.gap)
     return np.full_like(source.gap, source.fourth * of_fourth_cumulant(values))
+
+
+def _of_biases_everywhere(source: Source, f: Expansion, values: Array, batch: Batch) -> float:
+    """Return the same, the mean over places too, of which all have one bias.
+
+    Of E[f²(z) f²(z')], κ the fourth joint cumulant, the second derivatives of both have κ E[(f²)''/2]² whatever z and
+    z' have in common: all of it, where f is a line. The rest goes as they do.
+    """
+    if not source.fourth:
+        return 0.0
+    own = float(over_rows(f.square[:, 2:3] ** 2)[0]) / (2 * max(average(f.q) ** 2, 1e-300))
+    rest = batch.pair_mean(_of_biases(source, values)) / source.fourth - own * batch.pair_mean((1 - source.gap) ** 2)
+    return source.fourth * (own + rest * _alike(source, f, batch))
 
 
 def squares_vary(wave: Wave, batch: Batch) -> float:
@@ -257,7 +271,9 @@ def centred(source: Source) -> Field:
 def field_through(source: Source, f: Expansion, power: float) -> Field:
     """Return how positions of f(z) differ, by the differences of z; `power` is how f's size grows with that of z."""
     masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
-    return centred(source).mapped(lambda gap: decayed(gap, masses)).powered(power)
+    z = centred(source)
+    alike = z.shaped(np.ones(z.sizes)).mapped(lambda gap: decayed(gap, masses))
+    return alike.shaped(z.share).powered(power)
 
 
 def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
@@ -277,7 +293,7 @@ def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
     mean = float(found.mean())
     if not (mean > 0 and squares[-1] > 0):
         return field, 1.0
-    return replace(field, share=found / mean), mean / float(squares[-1])
+    return field.shaped(found / mean), mean / float(squares[-1])
 
 
 def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:

@@ -36,8 +36,8 @@ from .other_generators import put_back
 from .outside import outside, unfused
 from .readout import gradient_norm, layer_signal, loss_of, operator_signal
 from .rows import Row, Rows, first_tensor
-from .source import Wave, forget_decays
-from .spread import CERTAIN, Bend
+from .source import Source, Wave, forget_decays
+from .spread import CERTAIN, Bend, Spread
 from .users_code import users_code
 from .values import Concrete, Fill, Moments, Signal, Unknown
 
@@ -230,10 +230,14 @@ def _meeting(output: torch.Tensor, run: Interpreter) -> Bend:
     """Return how far independent gradients lie along the output, relative to the mean of that.
 
     Where functions are homogeneous the product g·h of gradient and signal is the same in every layer, that at the
-    output (Euler): normal, given the signal. Its square varies by 2, the mean of n of them by 2/n.
+    output (Euler): normal, given the signal. Its square varies by 2, the mean of n of them by 2/n, and all of them by
+    what the output's own few units do, whose lengths go with it.
     """
     count = output.numel() / output.shape[-1 if output.dim() < 4 else 1]
     nothing, along = np.zeros(0), run.noises.noise(0.0, 2 / count, 8 / count**2)
+    match run.value(output):
+        case Signal(wave=Wave(source=Source(shared=Spread() as lengths) as source, gaussian=True)):
+            along = along.plus(lengths.centred.scaled(source.of_signal))
     return Bend(0.0, nothing, nothing, along.weights, free=True)
 
 

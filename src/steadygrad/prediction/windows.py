@@ -94,7 +94,10 @@ def products(by_lag: Array, windows: list[Window]) -> Array:
 
 
 def averaged(m: Moments, windows: list[Window]) -> Moments:
-    """Return the moments of means over windows: of second moment by what two positions have in common."""
+    """Return the moments of means over windows: of second moment by what two positions have in common.
+
+    What of d are lengths that differ, in all places alike, goes as the second moment does.
+    """
     assert m.field is not None
     tables = [_lags(w) for w in windows]
     within, across = (along(1 - gap, tables) for gap in (m.field.within, m.field.across))
@@ -107,7 +110,10 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     field = Field(
         share / share.mean(), within, across, m.field.varied, given=m.field.given
     )  # beside their size products of sums vary as before
-    return replace(m, q=m.q * level, d=m.d * kept, field=field, unit_variance=0.0)
+    std = np.sqrt(m.q)
+    of_lengths = np.minimum((std[:, None] - std) ** 2 / 2, m.d)
+    d = (m.d - of_lengths) * kept + of_lengths * level
+    return replace(m, q=m.q * level, d=d, field=field, unit_variance=0.0)
 
 
 def spread_back(m: Moments, windows: list[Window]) -> Moments:

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
-from steadygrad.prediction import linear_map
+from steadygrad.prediction import linear_map, taps
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
+from steadygrad.prediction.borders import lost
 from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.measured_weights import as_weight
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
+from steadygrad.prediction.spread import Noises
+from steadygrad.prediction.taps import Taps
 from steadygrad.prediction.values import Fill, Moments, ParameterGradient, Signal, Value
-from steadygrad.prediction.windows import along, strided, table
+from steadygrad.prediction.windows import along, strided
 
 from .linear import bias_gradient
 from .positions import axes_of, field_of, laid_out
@@ -60,15 +62,23 @@ def _window_sums(share: Array, kernel: torch.Size, out: torch.Size, how: Geometr
 
 
 def _windowed(
-    m: Moments, places: tuple[int, ...], kernel: torch.Size, out: torch.Size, how: Geometry, transposed: bool
+    m: Moments,
+    places: tuple[int, ...],
+    kernel: torch.Size,
+    out: torch.Size,
+    how: Geometry,
+    transposed: bool,
+    noises: Noises,
 ) -> tuple[Moments, float]:
     """Return the moments over the positions of the outcome, and how many positions a window has on average."""
+    m = lost(m, _window_sums(np.ones(out[2:]), kernel, torch.Size((1, 1, *places)), how, not transposed), noises)
     field = field_of(m, places)
     assert field is not None
     share = _window_sums(field.share, kernel, out, how, transposed)
-    taps = float(share.mean())
+    count = float(share.mean())
     new = tuple(out[2:])
-    met = _in_common(places, kernel, new, how, transposed)
+    axes = _axes(places, kernel, new, how, transposed)
+    met = reduce(np.multiply.outer, [taps.in_common(axis) for axis in axes])
     varied, lengths = (
         strided(_left_in_windows(field, by_lag, kernel, how["dilation"]), how["stride"], new, transposed)
         for by_lag in (field.varying, field.by_lag)
@@ -78,46 +88,28 @@ def _windowed(
     within, across = (1 - met * (1 - gap) for gap in gaps)
     means = _window_sums(field.along_the_mean, kernel, out, how, transposed)
     found = Field(
-        share / max(taps, 1e-300),
+        share / max(count, 1e-300),
         within,
         across,
         varied,
         given=field.given,
         lengths=lengths,
+        together=along(field.drifting, [taps.apart(axis) for axis in axes]),
         means=means / max(float(means.mean()), 1e-300),
     )
-    return replace(m, field=found, excess=m.excess * kept), taps
+    return replace(m, field=found, excess=m.excess * kept), count
 
 
 def _left_in_windows(field: Field, by_lag: Array, kernel: torch.Size, dilation: list[int]) -> Array:
     """Return, by lag, what a sum over windows leaves of how products vary: a mean over pairs of their places."""
-    return along(by_lag, [_triangle(*axis) for axis in zip(field.sizes, kernel[2:], dilation, strict=True)])
+    return along(by_lag, [taps.everywhere(*axis) for axis in zip(field.sizes, kernel[2:], dilation, strict=True)])
 
 
-@lru_cache(maxsize=256)
-def _triangle(size: int, kernel: int, dilation: int) -> csr_array:
-    """Return [lags of windows, lags of positions]: the share of pairs of two windows' taps that are that far."""
-    lag, taps = np.arange(size)[:, None], np.arange(-(kernel - 1), kernel)
-    return table(lag, np.minimum(abs(lag + taps * dilation), size - 1), (kernel - abs(taps)) / kernel**2, (size, size))
-
-
-def _in_common(
+def _axes(
     places: tuple[int, ...], kernel: torch.Size, out: tuple[int, ...], how: Geometry, transposed: bool
-) -> Array:
-    """Return by lag how many of the weights that one position meets inside the input another one meets too."""
+) -> list[Taps]:
     axes = zip(places, out, kernel[2:], how["stride"], how["padding"], how["dilation"], strict=True)
-    return np.asarray(reduce(np.multiply.outer, [_common_taps(*axis, transposed) for axis in axes]))
-
-
-@lru_cache(maxsize=256)
-def _common_taps(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool) -> Array:
-    o, k = np.arange(out)[:, None], np.arange(kernel) * dilation
-    place = o + padding - k if transposed else o * stride - padding + k
-    inside = (place >= 0) & (place < size * (stride if transposed else 1)) & ((place % stride == 0) | (not transposed))
-    power = np.abs(np.fft.rfft(inside.astype(float), n=2 * out, axis=0)) ** 2
-    counts = np.rint(np.fft.irfft(power.sum(1), n=2 * out)[:out])  # whole numbers: of pairs that far apart
-    met = counts / (out - np.arange(out))
-    return np.asarray(met / max(met[0], 1e-300))
+    return [Taps(n, m, k, s, p, d, transposed) for n, m, k, s, p, d in axes]
 
 
 def _positional(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Any] | None:
@@ -133,8 +125,9 @@ def convolution(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something else than a signal and a parameter")
     (x, dims), how, outs, weight = found, _geometry(call, 3), call.out.shape, weight.acting
     places = tuple(call.args[0].shape[2:])
-    met, taps = _windowed(_flat(x.moments, dims, places), places, call.args[1].shape, outs, how, how["transposed"])
-    terms = call.args[0].shape[1] / how["groups"] * taps
+    flat, transposed = _flat(x.moments, dims, places), how["transposed"]
+    met, count = _windowed(flat, places, call.args[1].shape, outs, how, transposed, run.noises)
+    terms = call.args[0].shape[1] / how["groups"] * count
     source = linear_map.forward(met, weight, bias, terms=terms, units=outs[1], batch=run.batch, noises=run.noises)
     run.sources[weight.source] = source
     wave = Wave(source, source.nodes, gaussian=True)
@@ -174,8 +167,9 @@ def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, .
 def _into(run: Interpreter, found: Any, weight: Fill, how: Geometry, shapes: tuple[torch.Size, ...]) -> Signal:
     (g, dims), (outs, inputs, kernel) = found, shapes
     places = tuple(outs[2:])
-    met, taps = _windowed(_flat(g.moments, dims, places), places, kernel, inputs, how, not how["transposed"])
-    terms = outs[1] / how["groups"] * taps
+    flat = _flat(g.moments, dims, places)
+    met, count = _windowed(flat, places, kernel, inputs, how, not how["transposed"], run.noises)
+    terms = outs[1] / how["groups"] * count
     source = run.sources.get(weight.source)
     ratio = math.prod(outs[2:]) / math.prod(inputs[2:])
     moments = linear_map.backward(
