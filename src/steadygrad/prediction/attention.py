@@ -13,6 +13,7 @@ logits are correlated by c share C at s sqrt(c). Approximate throughout.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -29,6 +30,7 @@ from .values import Moments
 
 MOST = 256  # queries of which a mask is looked at
 STEEPEST = 8.0  # logits beyond are an argmax
+STEPS = 16  # of a unit of their deviation
 DRAWN = 1 << 16  # weights
 
 
@@ -105,11 +107,18 @@ class Weights:
 
 def weights_of(keys: Array, scale: float, width: int) -> Weights:
     """Return them for logits of this deviation: between powers of two on a line in the log of the number of keys."""
-    s = round(min(max(scale, 0.0), STEEPEST), 2)
     powers = np.arange(0, math.ceil(math.log2(max(float(keys.max()), 2.0))) + 1)
-    table = np.array([_drawn(int(2**p), s, width) for p in powers])
+    table = _between(scale, lambda s: np.array([_drawn(int(2**p), s, width) for p in powers]))
     found = [np.interp(np.log2(keys), powers, column) / keys for column in table.T]
     return Weights(found[0], *(float(x.mean()) for x in found[1:]))
+
+
+def _between(scale: float, table: Callable[[float], Array]) -> Array:
+    """Return a table for logits of this deviation, on a line between those of steps of 1/16: off by 0.0005 f''."""
+    steps = min(max(scale, 0.0), STEEPEST) * STEPS
+    below = math.floor(steps)
+    low = table(below / STEPS)
+    return low if steps == below else low + (steps - below) * (table((below + 1) / STEPS) - low)
 
 
 @lru_cache(maxsize=4096)
@@ -119,9 +128,8 @@ def _collision(classes: int, scale: float) -> float:
 
 def collisions(keys: Array, s: float) -> Array:
     """Return E[sum p²] for so many keys: between powers of two on a line of n E[sum p²] in log n."""
-    s = round(min(max(s, 0.0), STEEPEST), 2)
     powers = np.arange(0, math.ceil(math.log2(max(float(keys.max()), 2.0))) + 1)
-    known = [_collision(int(2**p), s) for p in powers]
+    known = _between(s, lambda s: np.array([_collision(int(2**p), s) for p in powers]))
     return np.asarray(np.interp(np.log2(keys), powers, known) / keys)
 
 

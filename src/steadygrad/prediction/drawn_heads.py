@@ -136,9 +136,8 @@ def _weighed(found: list[tuple[float, Varied]], met: tuple[Tokens, ...]) -> Vari
 
 @lru_cache(maxsize=256)
 def _forward(heads: Heads, tokens: Tokens) -> tuple[Varied, tuple[float, float]]:
-    x = tokens.drawn(TOKENS, min(heads.tokens, LONGEST))[:, None]
-    weights, _, _ = _attending(heads, x)
-    values, means = _times(x, VALUES, heads), weights @ x
+    x, (weights, _, _, values) = _attending(heads, tokens)
+    means = weights @ x
     varied = _varied(_sizes(weights @ values), _sizes(values), heads)
     alone = means[:SOME].reshape(-1, 1, *means.shape[2:])
     pair = _own_and_other(2 * _products(alone, alone))
@@ -168,26 +167,29 @@ def _products(x: Array, y: Array) -> Array:
 
 @lru_cache(maxsize=256)
 def _backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
-    t = min(heads.tokens, LONGEST)
-    x, coming = tokens.drawn(TOKENS, t)[:, None], gradient.drawn(COMING, t)[:, None]
-    weights, queries, keys = _attending(heads, x)
-    g, values = _times(coming, GRADIENTS, heads), _times(x, VALUES, heads)
+    _, (weights, queries, keys, values) = _attending(heads, tokens)
+    g = _times(gradient.drawn(COMING, min(heads.tokens, LONGEST))[:, None], GRADIENTS, heads)
     inner = g @ _transposed(values)
-    scores = weights * (inner - (weights * inner).sum(-1, keepdims=True))
+    inner -= np.vecdot(weights, inner)[..., None]
+    scores = np.multiply(inner, weights, out=inner)
     before = _sizes(g)
     into = (scores @ keys, _transposed(scores) @ queries, _transposed(weights) @ g)
     to_queries, to_keys, to_values = (_varied(_sizes(one), before, heads) for one in into)
     return to_queries, to_keys, to_values
 
 
-def _attending(heads: Heads, x: Array) -> tuple[Array, Array, Array]:
-    """Return the heads' weights, queries and keys."""
+@lru_cache(maxsize=1)  # of 60 MB at most: the same tokens are met by gradients of two correlations, one after the other
+def _attending(heads: Heads, tokens: Tokens) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    """Return the tokens, and the heads' weights, queries, keys and values."""
+    x = tokens.drawn(TOKENS, min(heads.tokens, LONGEST))[:, None]
     queries, keys = _times(x, QUERIES, heads), _times(x, KEYS, heads)
     logits = heads.scale * queries @ _transposed(keys)
     if heads.causal:
         logits = np.where(np.tri(logits.shape[-1], dtype=bool), logits, -np.inf)
-    weights = np.exp(logits - logits.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True), queries, keys
+    logits -= logits.max(-1, keepdims=True)
+    weights = np.exp(logits, out=logits)
+    weights /= weights.sum(-1, keepdims=True)
+    return x, (weights, queries, keys, _times(x, VALUES, heads))
 
 
 def _transposed(x: Array) -> Array:
