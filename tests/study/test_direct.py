@@ -19,6 +19,7 @@ from steadygrad.study.population.update import Formed, is_plain
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from lying_matrices import lying
 from sequential_loop import sequential
 
 WIDE = Point(
@@ -41,11 +42,6 @@ def population_of(points, way, monkeypatch):
     population = Population(points, device=torch.device("cpu"))
     assert isinstance(population._update, Direct if way else Formed)
     return population
-
-
-def lying(rows, columns, *, turned, dtype):
-    a = torch.randn(3, columns, rows, dtype=dtype) if turned else torch.randn(3, rows, columns, dtype=dtype)
-    return a.mT if turned else a
 
 
 # A sum of k products and what it is added to is off by at most (k + 1) eps of the sum of what is summed, the factor's
