@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from .norms import PIECE, SMALL, Numbers, has_numbers, row_norms, trusted
@@ -83,7 +84,8 @@ class Moments:
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self._found: list[BatchMoments] = []
+        self._added = 0
+        self._found: dict[int, BatchMoments] = {}
         self._takers: dict[Any, Callable[[int, torch.Tensor], None]] = {}
         self._sums: dict[tuple[int, torch.dtype], _Sums] = {}
         self._on_devices: dict[int, torch.Tensor] = {}
@@ -93,8 +95,8 @@ class Moments:
 
     def add(self, tensor: torch.Tensor) -> int:
         """Look at a tensor, which may change afterwards; return where its moments will be found."""
-        place = len(self._found)
-        self._found.append(_UNKNOWN)
+        place = self._added
+        self._added = place + 1
         kind = tensor.shape, tensor.dtype, tensor.device, tensor.layout, type(tensor)
         take = self._takers.get(kind)
         if take is None:
@@ -136,12 +138,11 @@ class Moments:
     def read(self) -> list[BatchMoments]:
         """Return the moments of all tensors, in the order in which they were added; wait once for each device."""
         for sums in self._sums.values():
-            for place, moments in zip(sums.places, self._quiet.run(sums.moments), strict=True):
-                self._found[place] = moments
+            self._found.update(self._quiet.run(sums.moments))
         self._sums.clear()
         self._takers.clear()
         self._read_devices()
-        return self._found
+        return [self._found.get(place, _UNKNOWN) for place in range(self._added)]
 
     def _read_devices(self) -> None:
         for device in {x.device for x in self._on_devices.values()}:
@@ -161,46 +162,44 @@ class _Sums:
     """
 
     def __init__(self, examples: int, entries: int, dtype: torch.dtype) -> None:
-        self.places: list[int] = []
-        self._examples, self._entries = examples, entries
+        self._examples, self._entries, self._dtype = examples, entries, dtype
         self._smallest, self._largest = trusted(examples * entries, examples, dtype)
-        self._ones = np.ones(examples)
-        self._dtype = dtype
-        self._read: list[BatchMoments] = []
+        self._ones = np.ones(examples, self._kept)
+        self._found: dict[int, BatchMoments] = {}
         self._exact: dict[int, BatchMoments] = {}
-        self._totals: list[float] = []
-        self._lefts: list[float] = []
+        self._taken: list[tuple[int, float, float]] = []
         self._at_once = max(_TOGETHER // max(examples, entries), 1)
+        # A row a tensor: the squares of each example, and the sum of the examples.
+        self._squares = np.empty((self._at_once, examples), self._kept)
+        self._common = np.empty((self._at_once, entries), self._kept)
+
+    @property
+    def _kept(self) -> npt.DTypeLike:
+        """What sums are kept in."""
+        return np.float64
 
     def take(self, place: int, x: torch.Tensor) -> None:
         """Go through a tensor, [examples, entries]."""
-        row = len(self._totals)
+        row = len(self._taken)
         squares, common = self._squares[row], self._common[row]
         self._sum(x, squares, common)
         total = float(self._ones.dot(squares))
         left = total - float(common.dot(common)) / self._examples
-        if not self._smallest <= total <= self._largest:
-            self._exact[len(self.places)] = BatchMoments(*_exact(x.detach(), self._examples).tolist())
-        elif left < _LEFT * total:
-            squares_left, common_left = self._left(x, common)
-            left = squares_left - common_left / self._examples
-            if not self._smallest <= squares_left <= self._largest:
-                left = _about_mean(x.detach().double()).item()
-        self.places.append(place)
-        self._totals.append(total)
-        self._lefts.append(left)
+        if left < _LEFT * total or not self._smallest <= total <= self._largest:
+            left = self._look_again(place, x, total, common)
+        self._taken.append((place, total, left))
         if row + 1 == self._at_once:
             self._reduce()
 
-    @cached_property
-    def _squares(self) -> Numbers:
-        """Of each example: a row a tensor."""
-        return np.empty((self._at_once, self._examples), self._ones.dtype)
-
-    @cached_property
-    def _common(self) -> Numbers:
-        """The sum of the examples: a row a tensor."""
-        return np.empty((self._at_once, self._entries), self._ones.dtype)
+    def _look_again(self, place: int, x: torch.Tensor, total: float, common: Numbers) -> float:
+        """What is left when the means are taken off; where squares cannot be trusted, in double precision."""
+        if not self._smallest <= total <= self._largest:
+            self._exact[place] = BatchMoments(*_exact(x.detach(), self._examples).tolist())
+            return math.nan
+        squares_left, common_left = self._left(x, common)
+        if not self._smallest <= squares_left <= self._largest:
+            return _about_mean(x.detach().double()).item()
+        return squares_left - common_left / self._examples
 
     def _sum(self, x: torch.Tensor, squares: Numbers, common: Numbers) -> None:
         """The squares of each example, and the sum of the examples, into their rows."""
@@ -227,38 +226,46 @@ class _Sums:
 
     def _reduce(self) -> None:
         """From sums over all entries, and from what is left of them when the means, or nothing, are taken off."""
-        size, examples, tensors = self._examples * self._entries, self._examples, len(self._totals)
-        squares, common = self._squares[:tensors], self._common[:tensors]
-        total, left = np.array(self._totals), np.array(self._lefts)
-        self._totals.clear()
-        self._lefts.clear()
+        size, examples = self._examples * self._entries, self._examples
+        squares, common = self._squares[: len(self._taken)], self._common[: len(self._taken)]
+        places, totals, lefts = zip(*self._taken, strict=True)
+        total, left = np.array(totals), np.array(lefts)
+        self._taken.clear()
         ones = np.ones(self._entries, common.dtype)  # BLAS adds up several times as fast as NumPy, truth values too
         squares -= (total / examples).astype(squares.dtype)[:, None]
-        columns = (
+        moments = (
             common.dot(ones) / size,
             total / size,
             np.sqrt(np.vecdot(squares, squares) / (examples * (examples - 1))) / self._entries,
             left / (size - self._entries),
             (common == 0).astype(common.dtype).dot(ones).astype(int),
         )
-        self._read += map(BatchMoments, *(column.tolist() for column in columns))
+        self._found.update(zip(places, map(BatchMoments, *map(np.ndarray.tolist, moments)), strict=True))
 
-    def moments(self) -> list[BatchMoments]:
-        """Return what was found, in the order of the places."""
-        if self._totals:
+    def moments(self) -> dict[int, BatchMoments]:
+        """Return what was found, by place."""
+        if self._taken:
             self._reduce()
-        for i, moments in self._exact.items():
-            self._read[i] = moments._replace(balanced=self._read[i].balanced)
-        return self._read
+        exact = {i: moments._replace(balanced=self._found[i].balanced) for i, moments in self._exact.items()}
+        return self._found | exact
 
 
 class _SmallSums(_Sums):
-    """The same in fewer and smaller steps, in the precision of the entries."""
+    """The same in fewer and smaller steps, in the precision of the entries, into memory that stays in the caches."""
 
     def __init__(self, examples: int, entries: int, dtype: torch.dtype) -> None:
         super().__init__(examples, entries, dtype)
-        self._ones = torch.ones(examples, dtype=dtype, device="cpu").numpy()
         self._share = self._ones.dtype.type(1 / examples)
+        # Where means are taken off, as tensors and as arrays.
+        self._room = torch.empty(examples, entries, dtype=dtype, device="cpu")
+        self._means = torch.empty(entries, dtype=dtype, device="cpu")
+        self._room_numbers, self._means_numbers = self._room.numpy(), self._means.numpy()
+        self._rest = np.empty(entries, self._kept)
+        self._apart = np.empty(examples, self._kept)
+
+    @property
+    def _kept(self) -> npt.DTypeLike:
+        return np.float64 if self._dtype == torch.float64 else np.float32
 
     def _sum(self, x: torch.Tensor, squares: Numbers, common: Numbers) -> None:
         rows = x.numpy(force=True)
@@ -266,14 +273,11 @@ class _SmallSums(_Sums):
         self._ones.dot(rows, common)
 
     def _left(self, x: torch.Tensor, common: Numbers) -> tuple[float, float]:
-        rows = np.subtract(x.numpy(force=True), common * self._share, out=self._rows)
-        rest = self._ones.dot(rows)
-        return float(self._ones.dot(np.vecdot(rows, rows))), float(rest.dot(rest))
-
-    @cached_property
-    def _rows(self) -> Numbers:
-        """Where means are taken off."""
-        return np.empty((self._examples, self._entries), self._ones.dtype)
+        ones, rows, rest = self._ones, self._room_numbers, self._rest
+        np.multiply(common, self._share, self._means_numbers)
+        torch.sub(x.detach(), self._means, out=self._room)  # twice as fast as NumPy's
+        ones.dot(rows, rest)
+        return float(ones.dot(np.vecdot(rows, rows, self._apart))), float(rest.dot(rest))
 
 
 def _are_small(examples: int, entries: int) -> bool:

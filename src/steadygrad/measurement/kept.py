@@ -53,6 +53,8 @@ def _sorted(values: list[Any]) -> tuple[list[Any], list[Any]]:
     """The containers among attributes, and what is neither a container nor plain: by type, to look at few of many."""
     kinds = list(map(type, values))
     containers = list(compress(values, map(_CONTAINERS.__contains__, kinds)))
+    if _USUAL.issuperset(kinds):
+        return containers, []
     others = list(compress(values, map(not_, map(_USUAL.__contains__, kinds))))
     own = [isinstance(value, tuple(_CONTAINERS)) for value in others]  # of classes derived from them
     return [*containers, *compress(others, own)], list(compress(others, map(not_, own)))
