@@ -46,6 +46,8 @@ def sides(model: nn.Module, width: int) -> tuple[Callable[[], object], Callable[
     """A measured and a plain step. `measure` writes no `.grad`: its update takes gradients of the same sizes."""
     x_BD, y_B = torch.randn(BATCH, width), torch.randint(CLASSES, (BATCH,))
     loss_fn, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), lr=1e-6)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)  # a process that only measures has none to update by
 
     def plain() -> None:
         optimizer.zero_grad()
