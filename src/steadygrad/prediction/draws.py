@@ -81,13 +81,16 @@ class _Layout:
 
 
 def _layout(tensor: torch.Tensor, dims: tuple[Dimension, ...], batch: Batch) -> _Layout | None:
-    """Return the layout of a tensor whose examples come first; None for another."""
+    """Return the layout of a tensor whose examples come first, outermost where others share their dimension.
+
+    None for another.
+    """
     pieces = tuple(
         _Piece(i, axis, axis.stride * tensor.stride(i)) for i, dim in enumerate(dims) for axis in dim
         if axis.role != SPREAD_OUT
     )  # fmt: skip
     examples = [p for p in pieces if p.axis.role == EXAMPLE]
-    if batch.size > 1 and ([p.axis.size for p in examples] != [batch.size] or examples[0].dim or len(dims[0]) > 1):
+    if batch.size > 1 and ([p.axis.size for p in examples] != [batch.size] or dims[0][-1:] != (examples[0].axis,)):
         return None
     return _Layout(tuple(tensor.shape), pieces)
 
