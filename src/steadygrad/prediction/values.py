@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .kinship import Origin
     from .law import Law
     from .parting import Parting
+    from .probabilities import Probabilities
     from .source import Wave
 
 Array = NDArray[np.float64]
@@ -235,6 +236,27 @@ class ScoreGradient:
 
 
 @dataclass(frozen=True, slots=True)
+class Likelihoods:
+    """Log-probabilities of more entries than can be sampled, of these logits; `axes` are those of their memory.
+
+    The logits' positions are all dimensions but that of the classes.
+    """
+
+    logits: Signal
+    axes: Axes
+    found: Probabilities
+
+
+@dataclass(frozen=True, slots=True)
+class LikelihoodGradient:
+    """What a sum of log-probabilities, one a row, sends back to them: labels and weights, [examples, *positions]."""
+
+    likelihoods: Likelihoods
+    labels: Array
+    weights: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """Which position of each window was the largest: by what chance, on the nodes of the source that was pooled."""
 
@@ -259,6 +281,8 @@ Value: TypeAlias = (
     | Residue
     | Scores
     | ScoreGradient
+    | Likelihoods
+    | LikelihoodGradient
     | Chosen
     | Unknown
 )

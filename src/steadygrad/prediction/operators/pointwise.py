@@ -29,6 +29,8 @@ from steadygrad.prediction.values import (
     Draws,
     Fill,
     Level,
+    LikelihoodGradient,
+    Likelihoods,
     Moments,
     ParameterGradient,
     Residue,
@@ -269,6 +271,8 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
 KINDS: dict[type, str] = {
     Scores: "products of two signals",
     ScoreGradient: "the gradient of such products",
+    Likelihoods: "log-probabilities that are too many",
+    LikelihoodGradient: "the gradient of log-probabilities that are too many",
     Level: "a level",
     Residue: "what goes back through a level",
     ParameterGradient: "the gradient of a parameter",
