@@ -1,6 +1,7 @@
-"""Cross-entropies of more logits than can be sampled, as those of a language model or of a map of labels are.
+"""Cross-entropies of many logits: more than can be sampled, as a language model or a map of labels has.
 
-Logits are taken as Gaussian and independent over classes, labels as independent of them. Approximate.
+Rows of logits are taken as Gaussian, independent over classes and correlated as their signal is, labels as independent
+of them; how often two rows have one label is counted. Approximate.
 """
 
 from __future__ import annotations
