@@ -8,7 +8,7 @@ of its moments times what it was multiplied by, at its typical size: its spread 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -211,3 +211,12 @@ def shortened(draws: Draws, count: int) -> Draws:
 def factor_of(draws: list[Draws]) -> Spread:
     """Return the spread of the gradient among some draws that an operator takes, which is linear in it."""
     return next((d.factor for d in draws if len(d.factor.weights)), CERTAIN)
+
+
+def leading(draws: list[Draws]) -> Draws:
+    """Return the draws whose scale is followed, those of what goes forward where there are any, with all ancestors."""
+    first = next((d for d in draws if d.spread.weights.any()), draws[0])
+    ancestors = 0
+    for d in draws:
+        ancestors |= d.ancestors
+    return replace(first, ancestors=ancestors, factor=factor_of(draws))

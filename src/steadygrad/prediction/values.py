@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -15,7 +16,7 @@ from .spread import CERTAIN, Spread
 if TYPE_CHECKING:
     from .alongside import Alongside
     from .attention import Attention
-    from .axes import Axes
+    from .axes import Axes, Dimension
     from .field import Field
     from .kinship import Origin
     from .law import Law
@@ -165,6 +166,26 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True)
+class Cropped:
+    """Samples of a part of a tensor of this shape; any other part is like it.
+
+    `part`: [dims], what is taken along each dimension; `dims` and `axes` are those of the whole.
+    """
+
+    draws: Draws
+    shape: tuple[int, ...]
+    part: tuple[slice, ...]
+    dims: tuple[Dimension, ...]
+    axes: Axes | None
+
+    @property
+    def share(self) -> float:
+        """The share of the tensor's entries that the part has."""
+        taken = [len(range(*along.indices(n))) for along, n in zip(self.part, self.shape, strict=True)]
+        return math.prod(taken) / math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class ParameterGradient:
     """A gradient that is summed over the batch: its second moment over entries."""
 
@@ -275,6 +296,7 @@ Value: TypeAlias = (
     | Fill
     | Signal
     | Draws
+    | Cropped
     | ParameterGradient
     | Statistic
     | Level

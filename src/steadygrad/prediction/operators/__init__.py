@@ -11,6 +11,7 @@ from . import (
     attention,
     convolution,
     copies,
+    crops,
     decisions,
     decompositions,
     fills,
@@ -55,4 +56,5 @@ TABLE: dict[Any, Rule] = {
 TABLE["pointwise"] = pointwise.RULE  # what torch itself calls pointwise, and no family names
 TABLE["taken apart"] = decompositions.RULE  # what torch itself can take apart
 TABLE["assembled"] = joins.assembled  # what memory holds that was written in parts
+TABLE["settled"] = crops.settled  # what samples of a part say of the whole
 TABLE["sampled"] = pointwise.on_draws  # what can be run on numbers

@@ -33,7 +33,9 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Data, Filled
 from steadygrad.prediction.sampling import moments_of, moments_of_data
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Scores, Signal, Value
+from steadygrad.prediction.values import Concrete, Cropped, Draws, Fill, Moments, Scores, Signal, Value
+
+from .crops import whole
 
 Dims: TypeAlias = tuple[Dimension, ...]
 LOOKED_AT = 16  # samples
@@ -54,6 +56,8 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
             moments = moments_of(value, run.batch, run.noises)
             base = moments if run.backward else None
             return Signal(moments, base=base, ancestors=value.ancestors, mark="approximate")
+        case Cropped(draws=Draws(values=samples)) if bool(samples.isfinite().all()):
+            return whole(run, value)
         case _:
             return None
 
