@@ -124,7 +124,9 @@ def draws_of(
     values = wave.values if wave else source.nodes
     z = _standard(source, shape, seeds.of(source if wave else signal.moments)) * np.exp(scale / 2)[:, None, None, None]
     samples = layout.laid(_evaluated(source, values, z)[:, batch.stand_in])
-    return Draws(samples, scale, source.before, samples, signal.ancestors)
+    gaussian_too = wave is None or wave.gaussian
+    root = samples if gaussian_too else layout.laid(_evaluated(source, source.nodes, z)[:, batch.stand_in])
+    return Draws(samples, scale, source.before, root, signal.ancestors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ class Interpreter(TorchDispatchMode):
         self.calls: list[Seen] | None = None
         self._where: Callable[[], str] = str
         self._fills = 0
+        self.sent_back: set[int] = set()  # numbers that are the gradient of a sum or a mean of entries
         self._seconds, self._end = math.inf, math.inf
 
     def allow(self, seconds: float) -> None:

@@ -82,7 +82,7 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return run.lost(f"{call.name} of complex numbers")
     if are_fills(list(values.values())):
         return of_fills(run, call, values if _aligned(run, call) else _as_others(run, values))
-    if any(isinstance(v, Draws | Cropped) or _is_data(v) for v in values.values()):
+    if any(isinstance(v, Draws | Cropped) or _is_data(v) for v in values.values()) or _starts(run, call, values):
         return on_draws(run, call)
     known = _gaussian(run, call, values)
     values = _settled(known)
@@ -95,6 +95,13 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return run.lost(f"{call.name} of a gradient")
     found = _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
     return _among_kin(run, found, known, values) if bases and len(signals) > 1 and not run.tied else found
+
+
+def _starts(run: Interpreter, call: Call, values: dict[int, Value]) -> bool:
+    """Whether a gradient of a function of a signal starts here, from that of a sum: it lies along that signal."""
+    sent = any(isinstance(v, Fill) and v.variance == 0 and v.source in run.sent_back for v in values.values())
+    free = any(isinstance(v, Signal) and v.base is None for v in values.values())
+    return sent and free and call.outs[0].numel() > 1
 
 
 def _among_kin(
