@@ -99,7 +99,7 @@ def laid_out(run: Interpreter, tensor: torch.Tensor, shared: tuple[int, ...]) ->
     dims = run.dims(tensor, value)
     if isinstance(value, Concrete):
         return _data(run, value, dims, shared)
-    x = as_signal(run, value)
+    x = as_signal(run, _examples_first(value, dims) if isinstance(value, Draws) else value)
     if x is None or any(SPREAD_OUT in roles(d) for d in dims):
         return None
     moments, names = _met(x.moments, dims, {i: dims[i] for i in shared})
@@ -107,6 +107,12 @@ def laid_out(run: Interpreter, tensor: torch.Tensor, shared: tuple[int, ...]) ->
         moments = replace(moments, field=_of_draws(value, tensor, dims, shared, moments.field))
     new = tuple(_named(i, dim, names) if i in shared else _unshared(dim) for i, dim in enumerate(dims))
     return replace(x, moments=moments, axes=None), new
+
+
+def _examples_first(value: Draws, dims: Dims) -> Draws:
+    """Samples of a view whose examples come later, as of a gradient that is transposed for that of a weight."""
+    place = next((i for i, dim in enumerate(dims) if roles(dim) == {EXAMPLE}), 0)
+    return replace(value, values=value.values.movedim(place + 1, 1)) if place else value
 
 
 def _of_draws(
