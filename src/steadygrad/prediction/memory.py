@@ -249,7 +249,7 @@ def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | N
 
 
 def _is_turned(value: Draws, tensor: torch.Tensor) -> bool:
-    """Whether a tensor that takes up all of its memory has samples of its shape in another order, as a transpose has."""
+    """Whether a tensor that takes up all of its memory has samples of its shape in another order, as a transpose."""
     if value.values.shape[1:] != tensor.shape or not is_dense(tensor) or not covers(tensor):
         return False
     steps = zip(tensor.shape, value.values.stride()[1:], tensor.stride(), strict=True)

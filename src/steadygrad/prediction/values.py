@@ -153,7 +153,7 @@ class Signal:
 class Draws:
     """Samples of a small tensor over draws of the weights, the first axis; `scale` is the log of each draw's scale.
 
-    `spread` is the form that `scale` was drawn from; `root` holds the samples of the Gaussian that was drawn, before any
+    `spread` is the form that `scale` was drawn from; `root` holds the samples of the Gaussian that was drawn, before a
     function of it; `factor` is the spread of a gradient that was drawn at its typical size.
     """
 

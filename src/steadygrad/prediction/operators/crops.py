@@ -17,7 +17,7 @@ import torch
 from steadygrad.prediction import field as fields
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Dimension, laid
 from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, leading, shortened
-from steadygrad.prediction.entrywise import EACH, GRADIENTS, LOSSES, MEAN, SUM, is_entrywise
+from steadygrad.prediction.entrywise import EACH, GRADIENTS, LOSSES, MEAN, REDUCTIONS, SUM, is_entrywise
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, sampled
 from steadygrad.prediction.meeting import MET_NOTHING
@@ -70,10 +70,14 @@ def _outcome(call: Call, whole: Cropped, draws: Draws) -> Value:
     return part
 
 
-def reduced(value: Cropped, call: Call) -> Draws:
-    """Return the sum, or the mean, of all entries."""
-    mean = value.draws.values.flatten(1).double().mean(1).float()
-    count = math.prod(value.shape) if call.operator.overloadpacket is aten.sum else 1
+def reduced(run: Interpreter, value: Cropped, call: Call, gone: list[int]) -> Value:
+    """Return the sums, or the means, over some dimensions, among which are all that are cropped."""
+    taken = [len(range(*along.indices(n))) for along, n in zip(value.part, value.shape, strict=True)]
+    left_out = [i for i, n in enumerate(value.shape) if taken[i] < n]
+    if run.backward or call.operator.overloadpacket not in REDUCTIONS or not set(left_out) <= set(gone):
+        return run.lost(f"{call.name} of a part")
+    mean = value.draws.values.double().mean([i + 1 for i in gone]).float()
+    count = math.prod(value.shape[i] for i in gone) if call.operator.overloadpacket is aten.sum else 1
     return replace(value.draws, values=(mean * count).reshape(-1, *call.out.shape))
 
 

@@ -15,7 +15,6 @@ import torch
 
 from steadygrad.prediction import hermite, linear_map
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, renamed, roles, sizes
-from steadygrad.prediction.entrywise import REDUCTIONS
 from steadygrad.prediction.field import white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import scaled
@@ -56,11 +55,7 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if isinstance(value, Level | Residue):
         return value if not isinstance(value, Level) or _count(call) == 1 else run.lost(f"{call.name} of a level")
     if isinstance(value, Cropped):
-        return (
-            reduced(value, call)
-            if not run.backward and _is_of_all(call, tensor)
-            else run.lost(f"{call.name} of a part")
-        )
+        return reduced(run, value, call, _reduced(call, tensor))
     x = value if isinstance(value, Signal) else as_signal(run, value) if run.backward else None
     if x is None:
         return on_draws(run, call) if isinstance(value, Draws) else run.lost(f"{call.name} of a parameter")
@@ -70,10 +65,6 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if EXAMPLE in over or (run.batch.size == 1 == tensor.shape[0] and 0 in gone):
         return _of_parameter(run, call, x, dims, gone) if x.base is not None else on_draws(run, call)
     return _within_examples(run, call, x, dims, gone)
-
-
-def _is_of_all(call: Call, tensor: torch.Tensor) -> bool:
-    return call.operator.overloadpacket in REDUCTIONS and len(_reduced(call, tensor)) == tensor.dim()
 
 
 def _reduced(call: Call, tensor: torch.Tensor) -> list[int]:
