@@ -363,6 +363,9 @@ def sampled(call: Call, run: Interpreter, draws: dict[int, Draws]) -> list[Any]:
 
     def of_draw(t: torch.Tensor, s: int) -> torch.Tensor:
         known = draws[id(t)].values[s] if id(t) in draws else fixed[id(t)]
+        known = (
+            known.bool() if t.dtype == torch.bool else known
+        )  # a signal's nodes are numbers, whatever they stand for
         return known.clone() if id(t) in written else known
 
     return [wide.substituted(lambda t, s=s: of_draw(t, s)) for s in range(count)]  # type: ignore[misc]

@@ -57,4 +57,5 @@ TABLE["pointwise"] = pointwise.RULE  # what torch itself calls pointwise, and no
 TABLE["taken apart"] = decompositions.RULE  # what torch itself can take apart
 TABLE["assembled"] = joins.assembled  # what memory holds that was written in parts
 TABLE["settled"] = crops.settled  # what samples of a part say of the whole
+TABLE["known map"] = resampling.known_map  # a batch of products with one matrix of numbers
 TABLE["sampled"] = pointwise.on_draws  # what can be run on numbers
