@@ -1,4 +1,4 @@
-"""Losses of many entries, each by itself: on samples of a part of the tensors, where the whole is too large for them.
+"""Losses of many entries, each by itself: on samples of a part of the tensors where the whole is too large for them.
 
 What an entry's loss and gradient are depends on that entry alone, so a crop, all examples at neighbouring positions,
 stands for the whole: maps are taken as alike everywhere, positions further apart than the crop reaches as those at its
@@ -214,6 +214,3 @@ def _field(value: Cropped) -> Field | None:
         return np.pad(found, [(0, n - k) for n, k in zip(sizes, found.shape, strict=True)], mode="edge")
 
     return Field(np.ones(sizes), mean("within"), mean("across"), mean("varying"))
-
-
-RULES: dict[Any, Any] = {}
