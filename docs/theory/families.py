@@ -8,12 +8,16 @@ from pathlib import Path
 from types import ModuleType
 
 from steadygrad.prediction import operators
-from steadygrad.prediction.operators import decompositions, parameters
+from steadygrad.prediction.operators import crops, decompositions, parameters
 
 PAGE = Path(__file__).with_name("predict.md")
 BEGIN, END = "<!-- families: begin -->\n", "<!-- families: end -->\n"
 SHOWN = 5  # operators named in a row
-GENERAL = {parameters: "all that are pointwise", decompositions: "all that torch decomposes"}
+GENERAL = {
+    parameters: "all that are pointwise",
+    decompositions: "all that torch decomposes",
+    crops: "all that take entry by entry",
+}
 
 
 def families() -> list[ModuleType]:

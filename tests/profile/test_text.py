@@ -1,6 +1,7 @@
 """A printed profile says what the profile holds: every row's numbers, what is not known, and nothing else."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ def table(profile, **options):
     """The rows of the printed table, as cells."""
     lines = profile.text(**options).splitlines()
     rule = next(i for i, line in enumerate(lines) if line.startswith("──"))
-    rows = [line.split() for line in lines[rule + 1 :] if not line.startswith("Not known")]
+    rows = [line.split() for line in lines[rule + 1 :] if not line.startswith(("Not known", "≈ approximate"))]
     return lines[rule - 1].split(), rows
 
 
@@ -34,6 +35,16 @@ def test_a_column_without_a_number_is_left_out_and_a_lone_unknown_is_a_question_
     titles, cells = table(Profile(layers=rows, source="predicted"))
     assert titles == ["layer", "kind", "q"]
     assert cells == [["a", "Linear", "2", "unknown"], ["b", "Linear", "?", "unknown"]]
+
+
+def test_a_row_that_is_approximate_has_a_sign_which_is_explained_below():
+    rows = (LayerSignal(path="a", kind="Linear", q=2.0, mark="exact"),)
+    exact, both = (
+        Profile(layers=layers, source="predicted") for layers in (rows, (*rows, replace(rows[0], mark="approximate")))
+    )
+    assert "≈" not in str(exact)
+    assert [cells[-1] for cells in table(both)[1]] == ["2", "≈"]
+    assert str(both).endswith("\n≈ approximate")
 
 
 def test_the_middle_of_a_long_profile_is_left_out_unless_it_is_asked_for():

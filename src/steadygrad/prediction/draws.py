@@ -8,7 +8,7 @@ of its moments times what it was multiplied by, at its typical size: its spread 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -81,13 +81,16 @@ class _Layout:
 
 
 def _layout(tensor: torch.Tensor, dims: tuple[Dimension, ...], batch: Batch) -> _Layout | None:
-    """Return the layout of a tensor whose examples come first; None for another."""
+    """Return the layout of a tensor whose examples come first, outermost where others share their dimension.
+
+    None for another.
+    """
     pieces = tuple(
         _Piece(i, axis, axis.stride * tensor.stride(i)) for i, dim in enumerate(dims) for axis in dim
         if axis.role != SPREAD_OUT
     )  # fmt: skip
     examples = [p for p in pieces if p.axis.role == EXAMPLE]
-    if batch.size > 1 and ([p.axis.size for p in examples] != [batch.size] or examples[0].dim or len(dims[0]) > 1):
+    if batch.size > 1 and ([p.axis.size for p in examples] != [batch.size] or dims[0][-1:] != (examples[0].axis,)):
         return None
     return _Layout(tuple(tensor.shape), pieces)
 
@@ -121,7 +124,9 @@ def draws_of(
     values = wave.values if wave else source.nodes
     z = _standard(source, shape, seeds.of(source if wave else signal.moments)) * np.exp(scale / 2)[:, None, None, None]
     samples = layout.laid(_evaluated(source, values, z)[:, batch.stand_in])
-    return Draws(samples, scale, source.before, samples, signal.ancestors)
+    gaussian_too = wave is None or wave.gaussian
+    root = samples if gaussian_too else layout.laid(_evaluated(source, source.nodes, z)[:, batch.stand_in])
+    return Draws(samples, scale, source.before, root, signal.ancestors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,3 +213,12 @@ def shortened(draws: Draws, count: int) -> Draws:
 def factor_of(draws: list[Draws]) -> Spread:
     """Return the spread of the gradient among some draws that an operator takes, which is linear in it."""
     return next((d.factor for d in draws if len(d.factor.weights)), CERTAIN)
+
+
+def leading(draws: list[Draws]) -> Draws:
+    """Return the draws whose scale is followed, those of what goes forward where there are any, with all ancestors."""
+    first = next((d for d in draws if d.spread.weights.any()), draws[0])
+    ancestors = 0
+    for d in draws:
+        ancestors |= d.ancestors
+    return replace(first, ancestors=ancestors, factor=factor_of(draws))

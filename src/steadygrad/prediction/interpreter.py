@@ -26,6 +26,7 @@ from .axes import Dimension, default, dimensions, entries
 from .batch import Batch
 from .coherence import Coherence
 from .conversions import require
+from .entrywise import REDUCTIONS, is_entrywise
 from .fakes import UNSEEN, Fakes
 from .kinship import Given, Kinship
 from .leaning import Leanings
@@ -33,7 +34,7 @@ from .memory import IN_PARTS, Memory
 from .outside import outside
 from .source import Source
 from .spread import Noises
-from .values import Concrete, Draws, Fill, Moments, Signal, Unknown, Value
+from .values import Concrete, Cropped, Draws, Fill, Moments, Signal, Unknown, Value
 
 aten = torch.ops.aten
 DEVICE = torch.ops.prim.device.default
@@ -139,6 +140,7 @@ class Interpreter(TorchDispatchMode):
         self.calls: list[Seen] | None = None
         self._where: Callable[[], str] = str
         self._fills = 0
+        self.sent_back: set[int] = set()  # numbers that are the gradient of a sum or a mean of entries
         self._seconds, self._end = math.inf, math.inf
 
     def allow(self, seconds: float) -> None:
@@ -167,7 +169,14 @@ class Interpreter(TorchDispatchMode):
         if type(tensor) in REAL:
             return Concrete(tensor, fixed=tensor.shape[:1] != (self.batch.size,))
         value = self.memory.get(tensor)
+        if isinstance(value, Cropped) and value.shape != tuple(tensor.shape):
+            self.settle(tensor, value)
+            value = self.memory.get(tensor)
         return self._assembled(tensor) if value is IN_PARTS else value
+
+    def settle(self, tensor: torch.Tensor, value: Cropped) -> None:
+        """Know a storage by the moments that samples of a part of it have."""
+        self.memory.put(tensor, self.rules["settled"](self, Call(aten.clone.default, (value,), {}, tensor)))  # type: ignore[arg-type]
 
     def _assembled(self, tensor: torch.Tensor) -> Value:
         found = self.rules["assembled"](self, Call(aten.clone.default, (tensor,), {}, tensor))
@@ -264,7 +273,7 @@ class Interpreter(TorchDispatchMode):
 
     def _result(self, call: Call) -> Value | tuple[Value, ...]:
         rule = self.rules.get(call.operator.overloadpacket) or self._in_place(call)
-        values = [self.value(t) for t in call.tensors]
+        values = [self._settled(call, t) for t in call.tensors]
         if rule is not None and getattr(rule, "fills", False):
             return self._ruled(rule, call)
         lost = next((v for v in values if isinstance(v, Unknown)), None)
@@ -273,6 +282,16 @@ class Interpreter(TorchDispatchMode):
         if _is_computed(rule, values) and (values or _draws_integers(call)):
             return demands.computed(self, call)
         return self._inferred(rule or self._general(call), call, values)
+
+    def _settled(self, call: Call, tensor: torch.Tensor) -> Value:
+        """What is known of an argument; samples of a part serve none but an operator that takes entry by entry."""
+        value = self.value(tensor)
+        if not isinstance(value, Cropped) or is_entrywise(call.operator):
+            return value
+        if call.operator.overloadpacket in REDUCTIONS and not self.backward:
+            return value
+        self.settle(tensor, value)
+        return self.value(tensor)
 
     def _in_place(self, call: Call) -> Rule | None:
         """The rule of an operator that does the same out of place."""
@@ -344,6 +363,9 @@ def sampled(call: Call, run: Interpreter, draws: dict[int, Draws]) -> list[Any]:
 
     def of_draw(t: torch.Tensor, s: int) -> torch.Tensor:
         known = draws[id(t)].values[s] if id(t) in draws else fixed[id(t)]
+        known = (
+            known.bool() if t.dtype == torch.bool else known
+        )  # a signal's nodes are numbers, whatever they stand for
         return known.clone() if id(t) in written else known
 
     return [wide.substituted(lambda t, s=s: of_draw(t, s)) for s in range(count)]  # type: ignore[misc]

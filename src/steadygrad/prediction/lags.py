@@ -22,7 +22,7 @@ def lag_weights(sizes: tuple[int, ...]) -> Array:
         w = 2.0 * (n - np.arange(n)) / n**2
         w[0] = 1 / n
         axes.append(w)
-    return np.asarray(reduce(np.multiply.outer, axes))
+    return np.asarray(reduce(np.multiply.outer, axes, np.ones(())))
 
 
 @lru_cache(maxsize=RECENT)

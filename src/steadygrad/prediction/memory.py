@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entries
 from .field import Field
 from .kinship import Part
-from .patchwork import NOTHING, Patchwork, extent
+from .patchwork import NOTHING, Patchwork, extent, is_dense
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 IN_PARTS = Unknown("memory written in part")
@@ -40,6 +40,8 @@ class Memory:
         storage = tensor.untyped_storage()
         key = storage._cdata
         entry = self._entries.get(key)
+        if isinstance(value, Draws) and _is_turned(value, tensor):
+            value = _laid_as(value, tensor)
         if len(self._entries) > self._full:
             self.forget_expired()
         if key in self._parts and covers(tensor):
@@ -167,7 +169,7 @@ def part_of(value: Value | Patchwork, tensor: torch.Tensor, examples: int) -> Va
             leading = len(known) if known.dim() else None
             part = known.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
             return replace(value, tensor=part, leading=leading)
-        case Draws(values=known) if known.shape[1:] != tensor.shape:
+        case Draws(values=known) if known.shape[1:] != tensor.shape or _is_turned(value, tensor):
             return _reshaped(value, tensor)
         case Fill() if not covers(tensor):
             return replace(value, mark="approximate")
@@ -246,9 +248,24 @@ def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | N
     return cut.kept(tuple(present)), level
 
 
+def _is_turned(value: Draws, tensor: torch.Tensor) -> bool:
+    """Whether a tensor that takes up all of its memory has samples of its shape in another order, as a transpose."""
+    if value.values.shape[1:] != tensor.shape or not is_dense(tensor) or not covers(tensor):
+        return False
+    steps = zip(tensor.shape, value.values.stride()[1:], tensor.stride(), strict=True)
+    return any(n > 1 and a != b for n, a, b in steps)
+
+
+def _laid_as(value: Draws, tensor: torch.Tensor) -> Draws:
+    """Return samples in the order that a tensor has in memory, so that a view of it is one of them."""
+    known = value.values
+    held = torch.empty_strided(known.shape, (tensor.numel(), *tensor.stride()), dtype=known.dtype)
+    return replace(value, values=held.copy_(known))
+
+
 def _reshaped(value: Draws, tensor: torch.Tensor) -> Value:
     known = value.values
-    if known[0].numel() == tensor.numel() and tensor.is_contiguous():
+    if known[0].numel() == tensor.numel() and tensor.is_contiguous() and known.is_contiguous():
         return replace(value, values=known.reshape(len(known), *tensor.shape))
     stride = (known.stride(0), *tensor.stride())
     if not covers(tensor):

@@ -105,7 +105,8 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     lengths = -(parting.median_of_lengths(apart) if parting else apart) / 4
     # E[xy] of a pair, its lengths' logs apart, is (E e^(l/2))²/E e^l = e^(-v/4); 1 - that, which may be very small
     share = share * math.exp(lengths) - math.expm1(lengths)
-    return q, low, high, 1 - share, q * share
+    c = 1 - share
+    return q, low, high, c if abs(c) > ROUNDING else 0.0, q * share
 
 
 def _bent(m: Moments, cumulants: tuple[float, float, float], batch: Batch) -> list[float]:

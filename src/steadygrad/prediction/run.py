@@ -194,8 +194,14 @@ def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
         return
     run.backward = True
     gradient = torch.empty_like(start)
-    run.memory.put(gradient, Fill(1.0, 0.0, run.new_fill()) if loss is not None else _unit_gradient(start, run))
+    run.memory.put(gradient, _of_a_loss(run) if loss is not None else _unit_gradient(start, run))
     start.backward(gradient)
+
+
+def _of_a_loss(run: Interpreter) -> Fill:
+    one = Fill(1.0, 0.0, run.new_fill())
+    run.sent_back.add(one.source)
+    return one
 
 
 def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:

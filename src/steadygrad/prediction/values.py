@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -15,11 +16,12 @@ from .spread import CERTAIN, Spread
 if TYPE_CHECKING:
     from .alongside import Alongside
     from .attention import Attention
-    from .axes import Axes
+    from .axes import Axes, Dimension
     from .field import Field
     from .kinship import Origin
     from .law import Law
     from .parting import Parting
+    from .probabilities import Probabilities
     from .source import Wave
 
 Array = NDArray[np.float64]
@@ -151,8 +153,8 @@ class Signal:
 class Draws:
     """Samples of a small tensor over draws of the weights, the first axis; `scale` is the log of each draw's scale.
 
-    `spread` is the form that `scale` was drawn from; `root` holds the samples of the signal that was drawn; `factor` is
-    the spread of a gradient that was drawn at its typical size.
+    `spread` is the form that `scale` was drawn from; `root` holds the samples of the Gaussian that was drawn, before a
+    function of it; `factor` is the spread of a gradient that was drawn at its typical size.
     """
 
     values: torch.Tensor
@@ -161,6 +163,26 @@ class Draws:
     root: torch.Tensor
     ancestors: int = 0
     factor: Spread = CERTAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Cropped:
+    """Samples of a part of a tensor of this shape; any other part is like it.
+
+    `part`: [dims], what is taken along each dimension; `dims` and `axes` are those of the whole.
+    """
+
+    draws: Draws
+    shape: tuple[int, ...]
+    part: tuple[slice, ...]
+    dims: tuple[Dimension, ...]
+    axes: Axes | None
+
+    @property
+    def share(self) -> float:
+        """The share of the tensor's entries that the part has."""
+        taken = [len(range(*along.indices(n))) for along, n in zip(self.part, self.shape, strict=True)]
+        return math.prod(taken) / math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +257,27 @@ class ScoreGradient:
 
 
 @dataclass(frozen=True, slots=True)
+class Likelihoods:
+    """Log-probabilities of more entries than can be sampled, of these logits; `axes` are those of their memory.
+
+    The logits' positions are all dimensions but that of the classes.
+    """
+
+    logits: Signal
+    axes: Axes
+    found: Probabilities
+
+
+@dataclass(frozen=True, slots=True)
+class LikelihoodGradient:
+    """What a sum of log-probabilities, one a row, sends back to them: labels and weights, [examples, *positions]."""
+
+    likelihoods: Likelihoods
+    labels: Array
+    weights: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """Which position of each window was the largest: by what chance, on the nodes of the source that was pooled."""
 
@@ -253,12 +296,15 @@ Value: TypeAlias = (
     | Fill
     | Signal
     | Draws
+    | Cropped
     | ParameterGradient
     | Statistic
     | Level
     | Residue
     | Scores
     | ScoreGradient
+    | Likelihoods
+    | LikelihoodGradient
     | Chosen
     | Unknown
 )

@@ -27,6 +27,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[LayerSignal], str]], ...] = (
     ("dead", "dead_fraction", lambda row: short(row.dead_fraction)),
 )
 _OWN = ("exact", "measured")  # marks that need no word
+_SIGNS = {"approximate": "≈"}  # for the rest a word
 
 
 def render(profile: Profile, *, width: int = 100, color: bool = False, every_row: bool = False) -> str:
@@ -43,6 +44,8 @@ def render(profile: Profile, *, width: int = 100, color: bool = False, every_row
     head = f"{profile.source.capitalize()} profile: {count(len(profile), 'row')}{examples}{loss}"
     parts: list[RenderableType] = [Text(head, style="bold")]
     parts += ["", _table(profile, every_row)] if len(profile) else []
+    marks = {row.mark for row in profile}
+    parts += [Text(f"{sign} {word}", style="dim") for word, sign in _SIGNS.items() if word in marks]
     unknown = [Text(f"Not known: {words}", style="dim") for words in profile.unknown]
     return to_text(Group(*parts, *unknown), width=width, color=color)
 
@@ -50,7 +53,7 @@ def render(profile: Profile, *, width: int = 100, color: bool = False, every_row
 def _table(profile: Profile, every_row: bool) -> Table:
     """95% of draws lie in a prediction's band; a measurement's is its standard error."""
     known = [column for column in COLUMNS if any(not math.isnan(getattr(row, column[1])) for row in profile)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
     table.add_column("layer", overflow="fold")
     table.add_column("kind", overflow="fold")
     kind = "± error" if profile.source == "measured" else "95% band"
@@ -70,5 +73,5 @@ def _table(profile: Profile, every_row: bool) -> Table:
 
 
 def _cells(row: LayerSignal, known: list[tuple[str, str, Callable[[LayerSignal], str]]]) -> list[str]:
-    mark = [] if row.mark in _OWN else [row.mark]
+    mark = [] if row.mark in _OWN else [_SIGNS.get(row.mark, row.mark)]
     return [row.path or "(model)", row.kind, *(text(row) for _, _, text in known), *mark]

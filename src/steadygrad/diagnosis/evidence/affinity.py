@@ -85,7 +85,7 @@ class Affinity:
 
 def _tried(model: nn.Module, head: nn.Module, first: nn.Module, inputs: Tensor) -> tuple[float, float, int]:
     """A piecewise linear map looks affine where its pieces are large: the scale counts at which it bends most."""
-    with untouched(model), torch.no_grad():
+    with untouched(model), torch.enable_grad():  # a model may take derivatives of its own
         f, x = _map(model.eval(), head, first, inputs)
         tried = [_deviation(f, x, scale) for scale in _SCALES]
     return max(tried, key=lambda at: at[0] - at[1] if math.isfinite(at[0]) else math.inf)
@@ -145,7 +145,7 @@ def _map(
 
     def run(x: Tensor, given: Tensor | None) -> Tensor:
         caught: list[Tensor] = []
-        handles = [head.register_forward_hook(lambda _, __, y: caught.append(y))]
+        handles = [head.register_forward_hook(lambda _, __, y: caught.append(y.detach()))]
         if given is not None:
             handles.append(first.register_forward_hook(lambda _, __, ___: given))
         try:
@@ -158,7 +158,7 @@ def _map(
     if inputs.is_floating_point():
         return lambda x: run(x, None), inputs
     seen: list[Any] = []
-    handle = first.register_forward_hook(lambda _, __, y: seen.append(y))
+    handle = first.register_forward_hook(lambda _, __, y: seen.append(y.detach()))
     try:
         model(inputs)
     finally:

@@ -103,7 +103,7 @@ class Exponents:
 
         modules = [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
         try:
-            with untouched(*modules), torch.no_grad():
+            with untouched(*modules), torch.enable_grad():  # a model may take derivatives of its own
                 operators = operators_of(run, {id(m): path for path, m in setup.model.named_modules()})
         except Exception as error:
             raise Unavailable(f"Exponentials were not looked at: {type(error).__name__}: {error}") from error

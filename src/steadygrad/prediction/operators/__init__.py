@@ -11,10 +11,12 @@ from . import (
     attention,
     convolution,
     copies,
+    crops,
     decisions,
     decompositions,
     fills,
     joins,
+    likelihoods,
     linear,
     losses,
     norms,
@@ -44,6 +46,7 @@ TABLE: dict[Any, Rule] = {
         selection,
         resampling,
         losses,
+        likelihoods,
         pooling,
         attention,
         decisions,
@@ -53,4 +56,6 @@ TABLE: dict[Any, Rule] = {
 TABLE["pointwise"] = pointwise.RULE  # what torch itself calls pointwise, and no family names
 TABLE["taken apart"] = decompositions.RULE  # what torch itself can take apart
 TABLE["assembled"] = joins.assembled  # what memory holds that was written in parts
+TABLE["settled"] = crops.settled  # what samples of a part say of the whole
+TABLE["known map"] = resampling.known_map  # a batch of products with one matrix of numbers
 TABLE["sampled"] = pointwise.on_draws  # what can be run on numbers

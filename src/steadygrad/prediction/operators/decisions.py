@@ -16,13 +16,14 @@ from steadygrad.prediction.values import Concrete, Signal, Value
 from .pointwise import on_draws
 
 aten = torch.ops.aten
+WHETHER = (aten.any, aten.all, aten._is_any_true, aten._is_all_true)
 
 
 def decide(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Any, all, the largest, the smallest, the norm: of a constant, or on each draw."""
     value = run.value(call.args[0])
     constant = _constant(value)
-    if constant is None or call.operator.overloadpacket not in (aten.any, aten.all):
+    if constant is None or call.operator.overloadpacket not in WHETHER:
         return on_draws(run, call)
     return Concrete(torch.full(call.out.shape, bool(constant)))
 
@@ -36,5 +37,5 @@ def _constant(value: Value) -> float | None:
 
 
 RULES: dict[Any, Rule] = dict.fromkeys(
-    (aten.any, aten.all, aten.max, aten.min, aten.amin, aten.linalg_vector_norm, aten.norm, aten.count_nonzero), decide
+    (*WHETHER, aten.max, aten.min, aten.amin, aten.linalg_vector_norm, aten.norm, aten.count_nonzero), decide
 )

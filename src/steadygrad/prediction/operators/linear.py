@@ -18,7 +18,17 @@ from steadygrad.prediction.kinship import Through
 from steadygrad.prediction.measured_weights import as_weight, is_drawn_weight
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.values import Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value, worst
+from steadygrad.prediction.values import (
+    Concrete,
+    Draws,
+    Fill,
+    Moments,
+    ParameterGradient,
+    Signal,
+    Unknown,
+    Value,
+    worst,
+)
 
 from . import reparametrized, transposed
 from .positions import as_signal, axes_of, laid_out, parameter, positions
@@ -87,6 +97,8 @@ def batched(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return through(run, x, left, None, terms=b.shape[1], units=a.shape[1])
     if isinstance(left, Draws) or isinstance(right, Draws):
         return run.rules["sampled"](run, call)
+    if isinstance(left, Concrete) or isinstance(right, Concrete):
+        return run.rules["known map"](run, call)
     return run.lost(f"{call.name} of {_kind(left)} and {_kind(right)}")
 
 

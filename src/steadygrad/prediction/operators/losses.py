@@ -14,8 +14,7 @@ from .pointwise import on_draws
 aten = torch.ops.aten
 
 SAMPLED = (
-    aten._log_softmax, aten._log_softmax_backward_data, aten._softmax, aten._softmax_backward_data,
-    aten.nll_loss_forward, aten.nll_loss_backward, aten.mse_loss, aten.mse_loss_backward, aten.smooth_l1_loss,
+    aten._softmax, aten._softmax_backward_data, aten.mse_loss, aten.mse_loss_backward, aten.smooth_l1_loss,
     aten.smooth_l1_loss_backward, aten.huber_loss, aten.huber_loss_backward, aten.binary_cross_entropy,
     aten.scatter_add, aten.index_put,
     aten.binary_cross_entropy_backward, aten.binary_cross_entropy_with_logits,

@@ -47,7 +47,8 @@ def _of_one(run: Interpreter, call: Call, values: dict[int, Value], origin: Fill
     nodes = values_of(origin)
     out = _ran(call, {key: _numbers(v, len(nodes)) for key, v in values.items()})
     if len(out) == 1 or origin.variance == 0:
-        return Fill(float(out[0]), 0.0, run.new_fill())
+        back = next((v.source for v in values.values() if isinstance(v, Fill) and v.source in run.sent_back), None)
+        return Fill(float(out[0]), 0.0, run.new_fill() if back is None else back)
     return _affine(origin, nodes, out) or distributed(out, law.weights, origin.source)
 
 

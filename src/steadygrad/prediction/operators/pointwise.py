@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import hermite
-from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, factor_of, shortened
+from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, leading, shortened
 from steadygrad.prediction.gradients import backward
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
 from steadygrad.prediction.kinship import Function, Sum
@@ -26,9 +26,12 @@ from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import (
     Concrete,
+    Cropped,
     Draws,
     Fill,
     Level,
+    LikelihoodGradient,
+    Likelihoods,
     Moments,
     ParameterGradient,
     Residue,
@@ -40,6 +43,7 @@ from steadygrad.prediction.values import (
     worst,
 )
 
+from .crops import on_crops
 from .levels import levelled
 from .parameters import are_fills, of_fills
 from .positions import spread_out
@@ -78,7 +82,7 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return run.lost(f"{call.name} of complex numbers")
     if are_fills(list(values.values())):
         return of_fills(run, call, values if _aligned(run, call) else _as_others(run, values))
-    if any(isinstance(v, Draws) or _is_data(v) for v in values.values()):
+    if any(isinstance(v, Draws | Cropped) or _is_data(v) for v in values.values()) or _starts(run, call, values):
         return on_draws(run, call)
     known = _gaussian(run, call, values)
     values = _settled(known)
@@ -91,6 +95,13 @@ def pointwise(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return run.lost(f"{call.name} of a gradient")
     found = _on_nodes(run, call, values, next(iter(sources.values()), None), next(iter(bases.values()), None))
     return _among_kin(run, found, known, values) if bases and len(signals) > 1 and not run.tied else found
+
+
+def _starts(run: Interpreter, call: Call, values: dict[int, Value]) -> bool:
+    """Whether a gradient of a function of a signal starts here, from that of a sum: it lies along that signal."""
+    sent = any(isinstance(v, Fill) and v.variance == 0 and v.source in run.sent_back for v in values.values())
+    free = any(isinstance(v, Signal) and v.base is None for v in values.values())
+    return sent and free and call.outs[0].numel() > 1
 
 
 def _among_kin(
@@ -269,6 +280,8 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
 KINDS: dict[type, str] = {
     Scores: "products of two signals",
     ScoreGradient: "the gradient of such products",
+    Likelihoods: "log-probabilities that are too many",
+    LikelihoodGradient: "the gradient of log-probabilities that are too many",
     Level: "a level",
     Residue: "what goes back through a level",
     ParameterGradient: "the gradient of a parameter",
@@ -278,6 +291,8 @@ KINDS: dict[type, str] = {
 def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Run the operator on every draw; a signal, or a parameter, among its arguments is drawn first."""
     known = {id(t): (t, run.value(t)) for t in call.tensors}
+    if any(isinstance(v, Cropped) for _, v in known.values()):
+        return on_crops(run, call) or run.lost(f"{call.name} of samples of a part")
     other = next((v for _, v in known.values() if not isinstance(v, Draws | Signal | Fill | Concrete)), None)
     if other is not None:
         return run.lost(f"{call.name} of {KINDS.get(type(other), 'something')} that cannot be sampled")
@@ -291,9 +306,9 @@ def on_draws(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     drawn = {key: _drawn(run, t, v, count) for key, (t, v) in moving.items()}
     draws = {key: v for key, v in drawn.items() if v is not None}
     if len(draws) < len(drawn):
-        return run.lost(f"{call.name} of a tensor that cannot be sampled")
+        return on_crops(run, call) or run.lost(f"{call.name} of a tensor that cannot be sampled")
     outs = sampled(call, run, draws)
-    like = _like(list(draws.values()))
+    like = leading(list(draws.values()))
     if isinstance(outs[0], list | tuple):
         return tuple(_stacked(like, [o[i] for o in outs]) for i in range(len(outs[0])))
     return _stacked(like, outs)
@@ -318,15 +333,6 @@ def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> 
             return Draws(torch.from_numpy(samples).float(), np.zeros(count), CERTAIN, none, 1 << value.source)
         case _:
             return None
-
-
-def _like(draws: list[Draws]) -> Draws:
-    """The draws whose scale is followed, those of what goes forward where there are any."""
-    first = next((d for d in draws if d.spread.weights.any()), draws[0])
-    ancestors = 0
-    for d in draws:
-        ancestors |= d.ancestors
-    return replace(first, ancestors=ancestors, factor=factor_of(draws))
 
 
 def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:

@@ -33,7 +33,9 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Data, Filled
 from steadygrad.prediction.sampling import moments_of, moments_of_data
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, Scores, Signal, Value
+from steadygrad.prediction.values import Concrete, Cropped, Draws, Fill, Moments, Scores, Signal, Value
+
+from .crops import whole
 
 Dims: TypeAlias = tuple[Dimension, ...]
 LOOKED_AT = 16  # samples
@@ -54,6 +56,8 @@ def as_signal(run: Interpreter, value: Value) -> Signal | None:
             moments = moments_of(value, run.batch, run.noises)
             base = moments if run.backward else None
             return Signal(moments, base=base, ancestors=value.ancestors, mark="approximate")
+        case Cropped(draws=Draws(values=samples)) if bool(samples.isfinite().all()):
+            return whole(run, value)
         case _:
             return None
 
@@ -95,7 +99,7 @@ def laid_out(run: Interpreter, tensor: torch.Tensor, shared: tuple[int, ...]) ->
     dims = run.dims(tensor, value)
     if isinstance(value, Concrete):
         return _data(run, value, dims, shared)
-    x = as_signal(run, value)
+    x = as_signal(run, _examples_first(value, dims) if isinstance(value, Draws) else value)
     if x is None or any(SPREAD_OUT in roles(d) for d in dims):
         return None
     moments, names = _met(x.moments, dims, {i: dims[i] for i in shared})
@@ -103,6 +107,12 @@ def laid_out(run: Interpreter, tensor: torch.Tensor, shared: tuple[int, ...]) ->
         moments = replace(moments, field=_of_draws(value, tensor, dims, shared, moments.field))
     new = tuple(_named(i, dim, names) if i in shared else _unshared(dim) for i, dim in enumerate(dims))
     return replace(x, moments=moments, axes=None), new
+
+
+def _examples_first(value: Draws, dims: Dims) -> Draws:
+    """Samples of a view whose examples come later, as of a gradient that is transposed for that of a weight."""
+    place = next((i for i, dim in enumerate(dims) if roles(dim) == {EXAMPLE}), 0)
+    return replace(value, values=value.values.movedim(place + 1, 1)) if place else value
 
 
 def _of_draws(

@@ -21,6 +21,7 @@ from steadygrad.prediction.propagation import scaled
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.values import (
+    Cropped,
     Draws,
     Level,
     Moments,
@@ -33,6 +34,7 @@ from steadygrad.prediction.values import (
 )
 from steadygrad.prediction.windows import Window, averaged
 
+from .crops import reduced
 from .fills import argument
 from .pointwise import on_draws
 from .pooling import pooled_signal
@@ -52,6 +54,8 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return on_draws(run, call)  # how many there are, as of those that are the largest
     if isinstance(value, Level | Residue):
         return value if not isinstance(value, Level) or _count(call) == 1 else run.lost(f"{call.name} of a level")
+    if isinstance(value, Cropped):
+        return reduced(run, value, call, _reduced(call, tensor))
     x = value if isinstance(value, Signal) else as_signal(run, value) if run.backward else None
     if x is None:
         return on_draws(run, call) if isinstance(value, Draws) else run.lost(f"{call.name} of a parameter")

@@ -21,7 +21,7 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.position_maps import mapped
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.values import Fill, Moments, Signal, Value
+from steadygrad.prediction.values import Concrete, Fill, Moments, Signal, Value
 
 from .fills import argument
 from .joins import kept, within_zeros
@@ -81,6 +81,29 @@ def _along(run: Interpreter, call: Call, mixed: list[int]) -> Value | tuple[Valu
     function, shape, back = _forward_of(call)
     matrices = dict(zip(mixed, _matrices(function, shape, mixed), strict=True))
     return through(run, call, found, {i: a.T if back else a for i, a in matrices.items()})
+
+
+def known_map(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+    """A batch of products with one known matrix, as the neighbours of a graph are summed: a map along its rows."""
+    a, b = call.args[:2]
+    left, right = run.value(a), run.value(b)
+    if isinstance(left, Concrete) and isinstance(right, Signal):
+        numbers, tensor, at = left.tensor, b, 1
+    elif isinstance(right, Concrete) and isinstance(left, Signal):
+        numbers, tensor, at = right.tensor.transpose(1, 2), a, 2
+    else:
+        return run.lost(f"{call.name} of {_kind(left)} and {_kind(right)}")
+    found = positioned(run, tensor, [at])
+    if found is None or not bool((numbers == numbers[:1]).all()):
+        return run.lost(f"{call.name} of a signal and a matrix for each example")
+    run.note(
+        f"{call.name} by a known matrix: what positions have in common is followed as a function of their distance"
+    )
+    return through(run, call, found, {at: numbers[0].double().numpy()})
+
+
+def _kind(value: Value) -> str:
+    return type(value).__name__.lower()
 
 
 def positioned(run: Interpreter, tensor: torch.Tensor, mixed: list[int]) -> tuple[Signal, Dims] | None:
