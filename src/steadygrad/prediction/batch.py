@@ -90,6 +90,15 @@ class Batch:
             return 1 / self.size
         return float(np.interp(math.sqrt(variance), _DEVIATIONS, _concentrations(self.size)))
 
+    def lifted(self, variance: float) -> float:
+        """Return E[log mean e^x] for independent normal x of this variance and mean 0, one an example.
+
+        It grows by half of 1 - `concentration` with the variance: v/2 (1 - 1/B) while that is small.
+        """
+        if variance <= 0 or self.size == 1:
+            return 0.0
+        return float(np.interp(variance, _DEVIATIONS**2, _of_log_means(self.size)[2]))
+
     def gathered(self, variance: float) -> float:
         """Return d Var(log mean e^x)/d variance for independent normal x of this variance, one an example.
 
@@ -180,8 +189,8 @@ def _concentrations(size: int) -> Array:
 
 
 @cache
-def _of_log_means(size: int) -> tuple[Array, Array]:
-    """Return the slope in v of Var L, L = log mean e^x over `size` normal x of variance v, and L's third over v³.
+def _of_log_means(size: int) -> tuple[Array, Array, Array]:
+    """Return the slope in v of Var L, L = log mean e^x over `size` normal x of variance v, L's third over v³, and E[L].
 
     E[exp(-t Σ e^x)] = E[exp(-t e^x)]^B is the chance that log E - log Σ e^x > log t for an exponential E. So the
     cumulants of that difference are those of log E, and with the signs of -L those of L.
@@ -196,7 +205,7 @@ def _of_log_means(size: int) -> tuple[Array, Array]:
     slope[0] = 1 / size
     third = (skew[0] - skew) / np.maximum(squares, squares[_FIRST]) ** 3
     third[:_FIRST] = third[_FIRST]  # of smaller variances rounding is more than it
-    return slope, third
+    return slope, third, mean[0] - mean
 
 
 @cache
