@@ -10,7 +10,7 @@ example goes through G on its own: where they lie about the batch's L with a var
 mean gains ½ (bow + slope² - slope) U; a power 1 gains nothing. `Batch.concentration` says what is left of U in a mean,
 and `Batch.lifted` what lines make of it however large it is: a single example lies that far below L.
 And the log of their mean goes with L by the slope where its weight lies: examples weigh as much as they are large
-behind the function, which is (slope - ½) U above L.
+behind the function, which is (slope - ½) U above L while U is small.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def passed(
     raised = batch.lifted(slope * slope * apart) if weighed is None else slope * slope * apart * (1 - weighed) / 2
     mean = level + raised - slope * batch.lifted(apart)
     if weighed is None:
-        tilt = bow * (slope - 0.5) * about
+        tilt = bow * (slope * apart * (1 - batch.concentration(slope * slope * apart)) - batch.lifted(apart))
         slope, level = slope + tilt, level + tilt * about / 2
     return Curve(mean, slope, bow, whole, level)
 
