@@ -1,6 +1,7 @@
 """What gradients have in common with signals through the same Gaussian layers, against draws."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,3 +160,43 @@ def test_what_avoids_its_signal_avoids_all_that_lie_along_it():
     rows = [row for row in predict(made, x) if row.kind == "Linear"]
     bands = [np.log(row.grad_q_high / row.grad_q_low) / (2 * Z) for row in rows]
     assert bands == pytest.approx(deviations[::-1], rel=5 / (2 * draws) ** 0.5)
+
+
+@pytest.mark.parametrize("cosine", [0.0, 0.3, 0.8])
+def test_what_avoids_its_signal_has_nothing_of_its_own_length(cosine):
+    """Of another's a share 1 - c² is across its own: the whole covariance with its own noise is 0, to 1/units of it.
+
+    A gradient that leans on its own as on others has, where both alignments are a, twice a of its own noise.
+    """
+    units, size, aligned = 1000, 8, 0.1
+    batch, noises = exchangeable(size), Noises()
+    ones, apart = np.ones(batch.followed), 1 - np.eye(batch.followed)
+    x = Moments(0 * ones, ones, (1 - cosine) * apart, CERTAIN)
+    source = linear_map.forward(x, Fill(0.0, 1 / units, 0), None, terms=units, units=units, batch=batch, noises=noises)
+    met = MET_NOTHING.raised(aligned, aligned).grown(aligned, aligned, source, batch)
+
+    def of_its_own(forms):
+        shared = noises.covariance(forms[0], source.shared)[0]
+        return shared + (1 - 1 / size) * noises.covariance(forms[1], source.alone)[1]
+
+    assert of_its_own(met.forms(batch, 0.0, source)) == pytest.approx(0.0, abs=2 * aligned / units)
+    assert of_its_own(met.forms(batch, 1.0, source)) == pytest.approx(2 * aligned, rel=2 / units)
+
+
+def test_functions_meet_what_of_a_gradient_lies_along_its_own_signal():
+    """What is across it is to second order independent of them: squares of linear units and of what is across them.
+
+    Covariances of h², h a tanh's slope, with the square of another's unit and with that of its part across.
+    """
+    rng, cosine = np.random.default_rng(0), 0.5
+    z, across = rng.standard_normal((2, 400_000))
+    h = 1 / np.cosh(z) ** 4
+    whole, rest = ((u**2 - 1) * (h - h.mean()) for u in (cosine * z + (1 - cosine**2) ** 0.5 * across, across))
+    along = cosine**2 * ((z**2 - 1) * (h - h.mean())).mean()
+    error = 5 / len(z) ** 0.5
+    assert abs(rest.mean()) < error * rest.std()
+    assert abs(whole.mean() - along) < error * whole.std()
+    noises = Noises()
+    one = noises.fresh(0.1)
+    shared, alone = replace(MET_NOTHING, crossed=one, crossed_alone=one).forms_of_function(exchangeable(8), 0.0)
+    assert noises.covariance(shared, one)[0] == noises.covariance(alone, one)[0] == 0.0

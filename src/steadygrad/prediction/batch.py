@@ -90,6 +90,26 @@ class Batch:
             return 1 / self.size
         return float(np.interp(math.sqrt(variance), _DEVIATIONS, _concentrations(self.size)))
 
+    def lifted(self, variance: float) -> float:
+        """Return E[log mean e^x] for independent normal x of this variance and mean 0, one an example.
+
+        It grows by half of 1 - `concentration` with the variance: v/2 (1 - 1/B) while that is small. Where the largest
+        is all there is, log of their sum goes with the deviation.
+        """
+        if variance <= 0 or self.size == 1:
+            return 0.0
+        known, wide = _of_log_means(self.size)[2], max(math.sqrt(variance) / _DEVIATIONS[-1], 1.0)
+        return float(np.interp(variance, _DEVIATIONS**2, known) + (known[-1] + math.log(self.size)) * (wide - 1))
+
+    def uneven(self, variance: float) -> float:
+        """Return E[1 - Σ √(l l')/((B - 1) Σ l)], over pairs of distinct lengths l, their logs normal of this variance.
+
+        By so much less two examples have in common, relative to their mean square: v/4 while that is small.
+        """
+        if variance <= 0 or self.size == 1:
+            return 0.0
+        return -math.expm1(-variance / 4) * float(np.interp(math.sqrt(variance), _DEVIATIONS, _unevenness(self.size)))
+
     def gathered(self, variance: float) -> float:
         """Return d Var(log mean e^x)/d variance for independent normal x of this variance, one an example.
 
@@ -157,16 +177,16 @@ _LOGS = np.arange(-60.0, 40.0, _STEP)  # of t
 
 
 @cache
-def _transforms() -> tuple[Array, Array, Array]:
-    """Return E[(t e^x)^n exp(-t e^x)], n = 0, 1, 2, of normal x of the deviations above, [deviations, logs of t]."""
+def _transforms() -> tuple[Array, Array, Array, Array]:
+    """Return E[(t e^x)^n exp(-t e^x)], n = 0, ½, 1, 2, of normal x of the deviations above, [deviations, logs of t]."""
     z, weights, _, _ = tables()
-    found = np.empty((3, len(_DEVIATIONS), len(_LOGS)))
+    found = np.empty((4, len(_DEVIATIONS), len(_LOGS)))
     for i, deviation in enumerate(_DEVIATIONS):
         spent = np.exp(np.minimum(_LOGS[:, None] + deviation * z, 700.0))
         left = np.exp(-spent)
-        for n in range(3):
-            found[n, i] = (left * spent**n) @ weights
-    return found[0], found[1], found[2]
+        for row, n in zip(found[:, i], (0, 0.5, 1, 2), strict=True):
+            row[:] = (left * spent**n) @ weights
+    return found[0], found[1], found[2], found[3]
 
 
 @cache
@@ -175,18 +195,29 @@ def _concentrations(size: int) -> Array:
 
     1/s² = ∫ t e^(-st) dt, so it is B ∫ t E[e^(2x - t e^x)] E[e^(-t e^x)]^(B-1) dt, by the trapezoid rule in log t.
     """
-    alive, _, second = _transforms()
+    alive, _, _, second = _transforms()
     return np.asarray(size * _STEP * (second * alive ** (size - 1)).sum(1))
 
 
 @cache
-def _of_log_means(size: int) -> tuple[Array, Array]:
-    """Return the slope in v of Var L, L = log mean e^x over `size` normal x of variance v, and L's third over v³.
+def _unevenness(size: int) -> Array:
+    """Return E[1 - Σ e^((x + x')/2)/((B - 1) Σ e^x)] over 1 - e^(-v/4), what it is of very many examples.
+
+    1/s = ∫ e^(-st) dt, so the sum is B (B - 1) ∫ E[e^(x/2 - t e^x)]² E[e^(-t e^x)]^(B-2) dt.
+    """
+    alive, half, _, _ = _transforms()
+    left = 1 - size * _STEP * (half**2 * alive ** (size - 2)).sum(1)
+    return np.concatenate([[1.0], left[1:] / -np.expm1(-(_DEVIATIONS[1:] ** 2) / 4)])
+
+
+@cache
+def _of_log_means(size: int) -> tuple[Array, Array, Array]:
+    """Return the slope in v of Var L, L = log mean e^x over `size` normal x of variance v, L's third over v³, and E[L].
 
     E[exp(-t Σ e^x)] = E[exp(-t e^x)]^B is the chance that log E - log Σ e^x > log t for an exponential E. So the
     cumulants of that difference are those of log E, and with the signs of -L those of L.
     """
-    alive, first, _ = _transforms()
+    alive, _, first, _ = _transforms()
     density = size * first * alive ** (size - 1)
     mean = _STEP * density @ _LOGS
     off = _LOGS - mean[:, None]
@@ -196,7 +227,7 @@ def _of_log_means(size: int) -> tuple[Array, Array]:
     slope[0] = 1 / size
     third = (skew[0] - skew) / np.maximum(squares, squares[_FIRST]) ** 3
     third[:_FIRST] = third[_FIRST]  # of smaller variances rounding is more than it
-    return slope, third
+    return slope, third, mean[0] - mean
 
 
 @cache

@@ -7,9 +7,10 @@ Gaussian units makes of it G(L) = log E[f(e^(L/2) z)²]. Over a normal L, by the
 
 the line and the parabola that are nearest to G where L is (statistical linearisation), not at one point. Each single
 example goes through G on its own: where they lie about the batch's L with a variance U of their own, the log of their
-mean gains ½ (bow + slope² - slope) U; a power 1 gains nothing. `Batch.concentration` says what is left of U in a mean.
+mean gains ½ (bow + slope² - slope) U; a power 1 gains nothing. `Batch.concentration` says what is left of U in a mean,
+and `Batch.lifted` what lines make of it however large it is: a single example lies that far below L.
 And the log of their mean goes with L by the slope where its weight lies: examples weigh as much as they are large
-behind the function, which is (slope - ½) U above L.
+behind the function, which is (slope - ½) U above L while U is small.
 """
 
 from __future__ import annotations
@@ -60,7 +61,6 @@ def passed(
     """
     variance, apart = noises.covariance(before, before)
     about = apart * (1 - batch.concentration(apart))
-    there = about if weighed is None else apart * (1 - weighed)
     if reference <= 0:
         return Curve(0.0, 0.0, 0.0, 0.0)
     h = max(math.sqrt(3 * (variance + about)), NARROWEST)
@@ -68,11 +68,11 @@ def passed(
     at = np.array([before.mean - h, before.mean, before.mean + h])
     low, middle, high = np.log(np.maximum(_scaled(square, at), 1e-300)) - math.log(reference)
     slope, bow = float(high - low) / (2 * h), float(high + low - 2 * middle) / (h * h)
-    gain = (bow * (variance + about) + slope * slope * there - slope * about) / 2
-    mean, whole = float(middle) + gain, bow + slope * bent(before.third, variance)
-    level = float(middle) + bow * (variance + about) / 2
+    level, whole = float(middle) + bow * (variance + about) / 2, bow + slope * bent(before.third, variance)
+    raised = batch.lifted(slope * slope * apart) if weighed is None else slope * slope * apart * (1 - weighed) / 2
+    mean = level + raised - slope * batch.lifted(apart)
     if weighed is None:
-        tilt = bow * (slope - 0.5) * about
+        tilt = bow * (slope * apart * (1 - batch.concentration(slope * slope * apart)) - batch.lifted(apart))
         slope, level = slope + tilt, level + tilt * about / 2
     return Curve(mean, slope, bow, whole, level)
 

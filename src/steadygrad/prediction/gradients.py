@@ -374,7 +374,7 @@ class _Product:
         batch's mean vary as what is new does.
         """
         base = self.base
-        shared = base.meeting.forms(self.batch, leaning(base.along, 1 / self.source.units), self.source)
+        shared = base.meeting.forms_of_function(self.batch, leaning(base.along, 1 / self.source.units))
         known = known.plus(shared[1].scaled(sum_.share_alone))
         further = 2 * noises.covariance(base.spread, known)[1] + noises.covariance(known, known)[1]
         sum_ = replace(sum_, variance=sum_.variance + heavier * max(further, 0.0))

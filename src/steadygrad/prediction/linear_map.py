@@ -315,7 +315,7 @@ def _noise_back(
     variance = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0) / units
     noise, meeting = CERTAIN, g.meeting
     if plain and source is not None and source.own_variance > 0:
-        meeting = meeting.grown(g.alignment, g.crossed, source)
+        meeting = meeting.grown(g.alignment, g.crossed, source, batch)
         forms = meeting.forms(batch, left, source)
         taken, less = _taken(g, left, units, noises, batch)
         wider = variance + _gathered_by_meeting(g.spread, forms[1], noises, batch) / units + 2 * taken

@@ -40,7 +40,7 @@ class Meeting:
     fresh: float = 0.0
     fresh_crossed: float = 0.0
 
-    def grown(self, alignment: float, crossed: float, source: Source) -> Meeting:
+    def grown(self, alignment: float, crossed: float, source: Source, batch: Batch) -> Meeting:
         """Return the meeting where alignments have become these, behind the matrix that this source came from.
 
         What is fresh in them is the share of the layer in front; those of the layers behind turn away for it.
@@ -48,7 +48,8 @@ class Meeting:
         fresh, met = min(self.fresh, alignment), min(self.fresh_crossed, crossed)
         kept = (alignment - fresh) / self.counted if self.counted > 0 else 1.0
         kept_crossed = (crossed - met) / self.met if self.met > 0 else 1.0
-        known, own = source.own_variance, source.own_variance + source.own_apart
+        known = source.own_variance
+        own = known + source.own_apart * (1 - 1 / batch.size)
         shared = source.shared.centred.scaled(2 * source.units / known) if source.shared and known > 0 else CERTAIN
         alone = source.alone.centred.scaled(2 * source.units / own) if source.alone and own > 0 else CERTAIN
         return replace(
@@ -85,10 +86,20 @@ class Meeting:
         `left` is how far it leans on what of u lies along its own signal, relative to chance. Of another example's
         signal a share c² lies along its own, c their cosine: of a gradient that avoids the one no more is left there.
         """
-        one = 1 / batch.size
         across = 1 - (1 - left) * (source.parting.cosine.alike if source.parting else 0.0)
+        return self._forms(batch, left, across, 1.0)
+
+    def forms_of_function(self, batch: Batch, left: float) -> tuple[Spread, Spread]:
+        """Return the same of units times log |h u|², per covariance of h² and f²: what lies along another signal.
+
+        That is, what of it lies along its own: what is across is to second order independent of h.
+        """
+        return self._forms(batch, left, left, left)
+
+    def _forms(self, batch: Batch, left: float, across: float, apart: float) -> tuple[Spread, Spread]:
+        one = 1 / batch.size
         shared = self.crossed.scaled((1 - one) * across).plus(self.aligned.scaled(one * left)).plus(self.spent)
-        return shared, self.alone.scaled(left).plus(self.crossed_alone.scaled(-across)).plus(self.spent_alone)
+        return shared, self.alone.scaled(left).plus(self.crossed_alone.scaled(-apart)).plus(self.spent_alone)
 
     def noise(self, sum_: Sum, forms: tuple[Spread, Spread], noises: Noises) -> tuple[Spread, Meeting]:
         """Return the log of a sum, and the meeting with what is spent of its noise.

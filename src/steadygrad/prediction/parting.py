@@ -72,17 +72,38 @@ class Parting:
         before = source.parting.lengths if source.parting else 0.0
         return replace(self, lengths=share * before + (1 - share) * self.overlap)
 
-    def median_beside_typical(self, gap: float, size: int) -> float:
-        """Return by what the median of γ is beyond the exponential of its mean log.
+    def median(self, gap: float, apart: float, batch: Batch) -> float:
+        """Return the median over draws of 1 - c, of a γ of this typical value and log lengths of variance `apart`.
+
+        It is γ and, of 1 - γ, what lengths that differ leave out, u. A sum lies as far above its median as its parts,
+        by their variances: to first order the third cumulant over six times the variance (Cornish and Fisher 1938).
+        Lengths of a draw vary as a gamma variable does, of relative variance 2r, r the overlap of their differences.
+        """
+        u, v = batch.uneven(apart), self._median_of_lengths(apart)
+        below = u - batch.uneven(v)
+        slope = below / (apart - v) if apart > v else 0.0
+        raised = min(self.variance / 2, math.log(2 / min(gap, 2.0))) if gap > 0 else 0.0  # of no γ beyond 2
+        mean, middle = gap * math.exp(raised), self._median_of_typical(gap, batch.size)
+        own = mean * math.exp(raised) * math.sqrt(-math.expm1(-2 * raised)) * (1 - u)
+        other = math.sqrt(2 * self.lengths) * slope * apart * abs(1 - middle)
+        both = math.hypot(own, other)
+        share = (own / both) ** 2 if both > 0 else 1.0
+        return (share * middle + (1 - share) * mean) * (1 - u) + u - (1 - share) * below * (1 - middle)
+
+    def _median_of_typical(self, gap: float, size: int) -> float:
+        """Return the median of γ where the exponential of its mean log is this.
 
         Of B examples a share w = γ (1 - 1/B) are differences, and the rest is the batch's mean, a sum of squares like a
         gamma: 1 - w is about normal in its cube root (Wilson and Hilferty 1931), and log w, of variance V, has its
-        median V w/3(1 - w) above its mean.
+        median V w/3(1 - w) above its mean. It is no more than 1.
         """
-        w = min(gap * (1 - 1 / size), 1 - 1 / size)
-        return math.exp(w / (3 * (1 - w)) * self.variance)
+        one = 1 - 1 / size
+        w = min(gap * one, one)
+        if not w > 0:
+            return gap
+        return gap * math.exp(min(w / (3 * (1 - w)) * self.variance, max(-math.log(gap * one), 0.0)))
 
-    def median_of_lengths(self, variance: float) -> float:
+    def _median_of_lengths(self, variance: float) -> float:
         """Return the median over draws of the variance of log lengths, a gamma's (Wilson and Hilferty 1931)."""
         return variance * (1 - 2 * self.lengths / 9) ** 3
 

@@ -17,7 +17,7 @@ from .interpreter import Interpreter, Seen
 from .measured_weights import as_fill, is_drawn_weight
 from .operators.positions import as_signal, of_entries, parameter
 from .rows import Row
-from .spread import ROUNDING, Z, band, quantile
+from .spread import ROUNDING, Z, band, exponential, quantile
 from .trail import examples_of
 from .values import Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value
 
@@ -97,14 +97,12 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     cumulants = mean, variance, third + batch.skewed(apart)
     q, low, high = band(mean_q, cumulants)
     if spread.trail is not None and mean_q > 0:
-        q, low, high = (mean_q * math.exp(x) for x in _bent(known.moments, cumulants, batch))
+        q, low, high = (mean_q * exponential(x) for x in _bent(known.moments, cumulants, batch))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
-    share *= parting.median_beside_typical(share, batch.size) if parting else 1.0
     apart = apart if apart > ROUNDING else 0.0
-    lengths = -(parting.median_of_lengths(apart) if parting else apart) / 4
-    # E[xy] of a pair, its lengths' logs apart, is (E e^(l/2))²/E e^l = e^(-v/4); 1 - that, which may be very small
-    share = share * math.exp(lengths) - math.expm1(lengths)
+    u = batch.uneven(apart)
+    share = parting.median(share, apart, batch) if parting else share * (1 - u) + u
     c = 1 - share
     return q, low, high, c if abs(c) > ROUNDING else 0.0, q * share
 

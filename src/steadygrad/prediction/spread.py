@@ -284,10 +284,10 @@ def matched(sample: Vector) -> tuple[float, float, float]:
 
 def band(q: float, cumulants: tuple[float, float, float]) -> tuple[float, float, float]:
     """Return the median of a draw of q and its 95% band, from E[q] and the cumulants of its log."""
-    low, middle, high = (q * _exp(quantile(cumulants, z)) for z in (-Z, 0.0, Z))
+    low, middle, high = (q * exponential(quantile(cumulants, z)) for z in (-Z, 0.0, Z))
     return middle, low, high
 
 
-def _exp(x: float) -> float:
+def exponential(x: float) -> float:
     """Return e^x, infinite where a double cannot hold it."""
     return math.exp(x) if x < 709 else math.inf
