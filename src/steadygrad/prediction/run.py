@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import polygamma
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -37,7 +38,7 @@ from .outside import outside, unfused
 from .readout import gradient_norm, layer_signal, loss_of, operator_signal
 from .rows import Row, Rows, first_tensor
 from .source import Source, Wave, forget_decays
-from .spread import CERTAIN, Bend, Spread
+from .spread import CERTAIN, Bend, Spread, log_mean
 from .users_code import users_code
 from .values import Concrete, Fill, Moments, Signal, Unknown
 
@@ -205,8 +206,9 @@ def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
     the batch is in it.
     """
     share = run.batch.size / output.numel()
-    third = -run.batch.skewed(2 * share)  # so that the whole has none: to first order in 1/N, the median is 1
-    noise = run.noises.noise(0.0, 2 / output.numel(), third, 2 * share)
+    variance, third = (float(polygamma(n, output.numel() / 2)) for n in (1, 2))
+    third -= run.batch.skewed(2 * share)  # what sizes of single examples add to it where a band is asked for
+    noise = run.noises.noise(log_mean(2 / output.numel()), variance, third, 2 * share)
     noise = replace(noise, bend=_meeting(output, run))
     moments = _described(Inputs((1,)), run)
     products = run.batch.off_diagonal(share)
