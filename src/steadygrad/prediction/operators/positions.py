@@ -193,7 +193,8 @@ def _met(m: Moments, whole: Dims, shared: dict[int, Dimension]) -> tuple[Moments
 def _of_own_lengths(field: Field, m: Moments, whole: Dims, shared: set[int]) -> Field:
     """Return the field of places whose lengths vary as those of so many features do, each on its own.
 
-    Of an example, and of the mean over a batch, as far as its examples vary alike.
+    Of an example, and of the mean over a batch, as far as its examples vary alike. As places are independent each pair
+    of them has a product of its own, so what products vary by lies between pairs, as in data.
     """
     units = _count(FEATURE, [dim for i, dim in enumerate(whole) if i not in shared])
     own = m.unit_variance + m.unit_apart * (1 - 1 / _count(EXAMPLE, whole))
