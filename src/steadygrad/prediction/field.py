@@ -185,12 +185,12 @@ class Field:
         """Return the field of a gradient with so much more, relative to the whole, of what lies along its signal.
 
         What does so has one direction at all places, as the signal has where it is alike there, so sums over windows
-        add lengths, a' = Σ a, where of the rest they add squares. With a `along_the_mean` it lies where a² is large:
+        add lengths, a' = Σ a, where of the rest they add squares. With a `means` it lies where a² is large:
         between borders of zeros, where the signal and the rest are as a is, in the middle.
         """
-        if not along:
+        if not along or self.means is None:  # as long as the rest is: it lies where that does
             return self
-        squares = self.along_the_mean**2
+        squares = self.means**2
         share = np.maximum(self.share + along * squares / max(float(squares.mean()), 1e-300), 0.0)
         return self.shaped(share / max(float(share.mean()), 1e-300))
 
