@@ -11,6 +11,7 @@ from torch import nn
 
 from steadygrad.prediction import predict, run
 from steadygrad.prediction.field import Field
+from steadygrad.prediction.inputs import examples_of
 from steadygrad.prediction.operators import convolution
 from steadygrad.prediction.spread import Noises
 from steadygrad.prediction.taps import Taps, apart, everywhere
@@ -179,3 +180,33 @@ def test_how_far_gradients_lie_along_a_few_outputs_varies_by_their_lengths():
     assert isinstance(noises, Noises)
     form = replace(noises.fresh(0.0), weights=bend.along)
     assert noises.of(form)[1] == pytest.approx(off.mean(), abs=5 * off.std() / count**0.5 + off.mean() / outputs)
+
+
+def test_what_a_gradient_has_along_its_signal_comes_to_lie_in_the_middle():
+    """By distance from the border, with what stands at each place relative to the mean of all, over all draws."""
+    x = torch.randn(EXAMPLES, UNITS, PLACES, PLACES, generator=torch.Generator().manual_seed(0))
+    make = lambda: rectified(DEPTH, UNITS, UNITS, nn.Conv2d, nn.AdaptiveAvgPool2d(1))  # noqa: E731
+    edge = np.minimum(np.arange(PLACES), np.arange(PLACES)[::-1])
+    near = np.minimum(edge[:, None], edge)
+    torch.manual_seed(0)
+    found = np.array([by_distance(squared_gradient(make(), x), near) for _ in range(DRAWS // 4)])
+    whole, examples = found @ np.bincount(near.ravel()) / near.size, examples_of(x)
+    with run.interpreting(examples.batch) as running:
+        first, *_ = run.interpreted(make, examples, running).rows
+    predicted = by_distance(first.gradient.moments.field.share, near)
+    drawn = found.mean(0) / whole.mean()
+    error = (found - whole[:, None] * drawn).std(0) / whole.mean() / math.sqrt(len(found))
+    assert (abs(predicted - drawn) < 5 * error).all(), (predicted, drawn, error)
+
+
+def squared_gradient(model, x):
+    """Of independent normal entries at the output, with respect to the first layer's, [*positions]."""
+    first = model[0](x)
+    output = model[1:](first)
+    (gradient,) = torch.autograd.grad(output, first, torch.randn_like(output))
+    return gradient.square().sum((0, 1)).numpy()
+
+
+def by_distance(values, near):
+    """Means over the places as near to the border."""
+    return np.array([values[near == n].mean() for n in range(near.max() + 1)])

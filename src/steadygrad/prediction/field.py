@@ -34,8 +34,8 @@ class Field:
     `given` is the share of it that lies between pairs of places in the data, and not between draws. `lengths`, [*lags]
     or one number, is the covariance of the squared lengths of two places of an example, relative to what `share` says
     of each; `together`, [*lags] or one number, is that of the batch's mean squares at two places, over draws, up to
-    what all places have in common. `means`, [*positions], is what a place has along the mean of all, relative to its
-    mean; as its length if None.
+    what all places have in common. `means`, [*positions], is what a place has along the mean of all, of a gradient
+    along its signal, relative to its mean; as its length if None.
     """
 
     share: Array
@@ -180,6 +180,19 @@ class Field:
             return self.means
         roots = np.sqrt(self.share)
         return np.asarray(roots / max(float(roots.mean()), 1e-300))
+
+    def drawn_along(self, along: float) -> Field:
+        """Return the field of a gradient with so much more, relative to the whole, of what lies along its signal.
+
+        What does so has one direction at all places, as the signal has where it is alike there, so sums over windows
+        add lengths, a' = Σ a, where of the rest they add squares. With a `means` it lies where a² is large:
+        between borders of zeros, where the signal and the rest are as a is, in the middle.
+        """
+        if not along or self.means is None:  # as long as the rest is: it lies where that does
+            return self
+        squares = self.means**2
+        share = np.maximum(self.share + along * squares / max(float(squares.mean()), 1e-300), 0.0)
+        return self.shaped(share / max(float(share.mean()), 1e-300))
 
     def raised(self, variance: float) -> Field:
         """Return the field with products that vary by so much more: as those of units that are alike at near places."""

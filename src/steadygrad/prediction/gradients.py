@@ -65,6 +65,7 @@ class _Product:
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
         self.favour, self.along, self.favoured, self.by_chance = self._alongside(noises)
+        self.field = self.field and self.field.drawn_along(self.favour - 1)
         self.favour *= level * on_sphere(source, self.values) * favour
         self.q = base.q * self.q_h * self.favour
         self.overlap = batch.overlap(base) * (base.field.overlap(batch.size) if base.field else 1.0)
@@ -114,7 +115,7 @@ class _Product:
         h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
         g = self._of_gradient(h.sizes)
         agreed, together = h.overlap_of_all(self.batch.size), h.together + g.together
-        found = replace(h.met(g), beyond=g.beyond * agreed, together=together)
+        found = replace(h.met(g), beyond=g.beyond * agreed, together=together, means=g.means)
         return found, level * float((h.share * g.share).mean())
 
     def _alongside(self, noises: Noises) -> tuple[float, float, float, float]:

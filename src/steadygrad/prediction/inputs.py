@@ -21,6 +21,11 @@ MOST_BATCHES = 16
 class Inputs:
     """A batch described by its moments: Gaussian entries, independent but for what examples have in common.
 
+    Such a batch is drawn, as weights are, and what is predicted of it is over draws of both: of n entries an example
+    the mean square of B examples that have nothing in common varies by 2/(n B), relative to its own square. Give the
+    batch itself where that is what a measurement was made of, or where entries are not independent, as pixels are not:
+    fewer of them vary by more.
+
     Attributes:
         shape: [examples, ...].
         mean: first moment.

@@ -240,7 +240,8 @@ def backward(
     blur = free * grown / units
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
     crossed = g.crossed + free * aligning(g.alignment, g.crossed) / units
-    field = g.field.blurred(units / free, batch.size) if g.field and free else g.field
+    field = g.field and g.field.drawn_along(kept * along)
+    field = field.blurred(units / free, batch.size) if field and free else field
     return Moments(
         *_sums_back(g, weight, pull, terms),
         spread,

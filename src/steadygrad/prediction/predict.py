@@ -36,8 +36,8 @@ def predict(
     Args:
         model_or_factory: a module, or a callable without arguments that makes one.
         inputs: a batch, [examples, ...]; the shape of one, for independent standard normal entries; `Inputs`, for
-            other moments or token ids; a sequence or a mapping of these, which is unpacked into the call; or batches
-            of data, (inputs, targets) each, of which a sample stands for one.
+            other moments or token ids, drawn as weights are; a sequence or a mapping of these, which is unpacked into
+            the call; or batches of data, (inputs, targets) each, of which a sample stands for one.
         targets: what `loss_fn` takes beside the output.
         loss_fn: takes (output, targets), returns a scalar. Without it each entry of the output gets a gradient of
             its own, independent, of unit variance.
@@ -49,11 +49,11 @@ def predict(
 
     Returns:
         A `Profile` with a row for each call of a module without children, in the order of execution. `q` and `grad_q`
-        are the median over draws of the weights, with the 95% band that finite width gives them. A row's mark says
-        whether each of its operators is exact in the limit of wide layers, or takes something for granted. Bands are
-        derived to first order in depth over width; they were held against draws for ReLU, tanh and default
-        initializations (tests/prediction), and are wide where depth is no longer small beside width. What could not
-        be followed stands in `unknown`, with module and line.
+        are the median over draws of the weights, and of a batch that is described by moments, with the 95% band that
+        finite width gives them. A row's mark says whether each of its operators is exact in the limit of wide layers,
+        or takes something for granted. Bands are derived to first order in depth over width; they were held against
+        draws for ReLU, tanh and default initializations (tests/prediction), and are wide where depth is no longer
+        small beside width. What could not be followed stands in `unknown`, with module and line.
 
     Raises:
         UserCodeError: the user's code raises; its own error is the cause.

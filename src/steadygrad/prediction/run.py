@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import polygamma
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from steadygrad.errors import SetupError, not_allowed
 from steadygrad.profile import Profile
 
+from . import linear_map
 from .alongside import Alongside
 from .batch import Batch
 from .construction import Built, constructed
@@ -29,15 +31,15 @@ from .interpreter import Interpreter, OutOfTime
 from .kinship import Drawn
 from .lazy_parameters import fake_lazy_parameters
 from .meeting import MET_NOTHING
-from .normal import gaussian
 from .operators import TABLE
 from .operators.positions import as_signal
 from .other_generators import put_back
 from .outside import outside, unfused
+from .propagation import forward
 from .readout import gradient_norm, layer_signal, loss_of, operator_signal
 from .rows import Row, Rows, first_tensor
 from .source import Source, Wave, forget_decays
-from .spread import CERTAIN, Bend, Spread
+from .spread import CERTAIN, Bend, Spread, log_mean
 from .users_code import users_code
 from .values import Concrete, Fill, Moments, Signal, Unknown
 
@@ -140,9 +142,7 @@ def _input(part: Any, model: nn.Module, run: Interpreter) -> Any:
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     x = torch.empty(tuple(part.shape), dtype=part.dtype or first.dtype, device=first.device)
     with outside():
-        moments = _described(part, run)
-        source = gaussian(moments, max(x.numel() // run.batch.size, 1), run.batch)
-        run.memory.put(x, Signal(moments, Wave(source, source.nodes, gaussian=True)))
+        run.memory.put(x, _described(part, max(x.numel() // run.batch.size, 1), run))
     return x
 
 
@@ -155,10 +155,24 @@ def _note_bad_numbers(parts: list[Any], run: Interpreter) -> None:
         run.note("`inputs` hold numbers that are not finite: nothing follows from them")
 
 
-def _described(part: Inputs, run: Interpreter) -> Moments:
-    r = run.batch.followed
+def _described(part: Inputs, entries: int, run: Interpreter) -> Signal:
+    """Return so many normal entries an example, about the mean of all: what a layer makes of what is certain.
+
+    They are sums over weights of vectors that lie as far apart as the examples do, so that all that follows for a
+    layer's units follows for them: of n entries |x|²/n has the relative variance 2/n, and x·y/n of two examples 1/n.
+    """
     assert part.c is not None
-    return Moments(np.full(r, part.mean), np.full(r, part.q), part.q * (1 - part.c) * (1 - np.eye(r)), CERTAIN)
+    varying = _certain(part.q - part.mean**2, part.q * (1 - part.c), run)
+    weight = Fill(0.0, 1.0, run.new_fill())
+    source = linear_map.forward(varying, weight, None, terms=1, units=entries, batch=run.batch, noises=run.noises)
+    wave = Wave(source, source.nodes + part.mean, gaussian=part.mean == 0)
+    return Signal(forward(wave, run.batch, run.noises), wave)
+
+
+def _certain(q: float, d: float, run: Interpreter) -> Moments:
+    """Return moments of all draws: no mean, a second moment and half the mean squared difference of two examples."""
+    r = run.batch.followed
+    return Moments(np.zeros(r), np.full(r, q), run.batch.off_diagonal(d), CERTAIN)
 
 
 def _like_data(found: Any, run: Interpreter) -> Any:
@@ -207,14 +221,16 @@ def _of_a_loss(run: Interpreter) -> Fill:
 def _unit_gradient(output: torch.Tensor, run: Interpreter) -> Signal:
     """Independent normal entries of unit variance: products over n of them, with any other vector, vary by 1/n.
 
-    The mean square of all N entries is that of N draws, of relative variance 2/N; what one unit's square varies by over
-    the batch is in it.
+    The mean square of all N entries is a gamma variable of shape N/2, so its log has the mean ψ(N/2) - log(N/2), about
+    -1/N, the variance ψ'(N/2), about 2/N, the third cumulant ψ''(N/2), about -4/N²; its median is about 1 - 2/(3N).
+    What one unit's square varies by over the batch is in it.
     """
     share = run.batch.size / output.numel()
-    third = -run.batch.skewed(2 * share)  # so that the whole has none: to first order in 1/N, the median is 1
-    noise = run.noises.noise(0.0, 2 / output.numel(), third, 2 * share)
+    variance, third = (float(polygamma(n, output.numel() / 2)) for n in (1, 2))
+    third -= run.batch.skewed(2 * share)  # what sizes of single examples add to it where a band is asked for
+    noise = run.noises.noise(log_mean(2 / output.numel()), variance, third, 2 * share)
     noise = replace(noise, bend=_meeting(output, run))
-    moments = _described(Inputs((1,)), run)
+    moments = _certain(1.0, 1.0, run)
     products = run.batch.off_diagonal(share)
     met = MET_NOTHING.raised(share, share)
     moments = replace(

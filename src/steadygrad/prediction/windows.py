@@ -107,9 +107,9 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     share = along(m.field.share, [_places(w) for w in windows])
     scale = max(level, 1e-300)
     within, across = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
-    field = Field(
-        share / share.mean(), within, across, m.field.varied, given=m.field.given
-    )  # beside their size products of sums vary as before
+    root = along(np.sqrt(m.field.varying), tables)  # beside their size products of sums vary as before
+    varied = m.field.varied * (root / max(float(root.flat[0]), 1e-300)) ** 2
+    field = Field(share / share.mean(), within, across, varied, given=m.field.given)
     std = np.sqrt(m.q)
     of_lengths = np.minimum((std[:, None] - std) ** 2 / 2, m.d)
     d = (m.d - of_lengths) * kept + of_lengths * level

@@ -29,7 +29,8 @@ class LayerSignal:
         fan_in: inputs of a unit; None where the layer has no weight.
         fan_out: units that an input reaches; None where the layer has no weight.
         mean: first moment of the output.
-        q: second moment of the output. For a prediction the median of a draw of the weights.
+        q: second moment of the output. For a prediction the median of a draw of the weights, and of the batch where
+            moments describe it.
         q_low: lower end of the 95% band over draws; for a measurement `q` less its standard error.
         q_high: upper end.
         c: E[xy]/q over pairs of distinct examples x and y.

@@ -39,7 +39,8 @@ def pooled_signal(
 ) -> Signal:
     """Return a mean over positions as a signal: Gaussian with these moments; over windows units vary as they do."""
     units = features(out, dims, run.batch.size)
-    own = unit_variance(x.wave, windows, run.batch) if windows and x.wave and x.base is None else None
+    of = _over_places(x.wave, x.moments.field, run.batch.size) if x.wave and x.base is None else None
+    own = unit_variance(of, windows, run.batch) if windows and of else None
     if own is not None:
         m = replace(m, spread=m.spread.plus(run.noises.fresh(max(own - x.moments.unit_variance, 0.0) / units)))
     source = gaussian(m, units, run.batch)
@@ -47,6 +48,15 @@ def pooled_signal(
     m = replace(m, unit_variance=source.own_variance if own is None else own)
     base = m if x.base is not None else None
     return Signal(m, wave, base, x.ancestors, None, "approximate", axes_of(run, dims, out))
+
+
+def _over_places(wave: Wave, field: Field | None, examples: int) -> Wave:
+    """Return a function of a source with the positions that features of it have become, if they have."""
+    source = wave.source
+    if source is None or source.field is not None or field is None:
+        return wave
+    units = source.units / field.count
+    return replace(wave, source=replace(source, field=field.of_one(units, examples), units=units))
 
 
 def _windows(call: Call, places: torch.Size, outs: torch.Size) -> list[Window]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -183,7 +184,8 @@ def _met(m: Moments, whole: Dims, shared: dict[int, Dimension]) -> tuple[Moments
     names: Names = {role: k for k, role in enumerate(old)}
     names.update({place: len(old) + k for k, place in enumerate(extra)})
     field = field_of(m, sizes(whole))
-    left = _left(field, tuple(old), math.prod(a.size for _, a in extra if a.role == FEATURE))
+    new = math.prod(a.size for _, a in extra if a.role == FEATURE)
+    left = _left(field, tuple(old), new)
     varied = min((field.varied if field else _beyond(m)) * left, 1.0)
     field = field.kept(tuple(old)) if field else None
     alone, here = spread_alone(m), apart_here(m)
@@ -192,7 +194,27 @@ def _met(m: Moments, whole: Dims, shared: dict[int, Dimension]) -> tuple[Moments
         field = (field or nowhere(here)).widened((a.size,), *far)
     if field is not None and (extra or not field.varied):
         field = replace(field, beyond=varied * (1 - field.within) ** 2)
+    if field is not None and m.field is None and new > 1:
+        field = _of_own_lengths(field, m, whole, set(shared))
+        m = replace(m, unit_variance=m.unit_variance / new, unit_apart=m.unit_apart / new)
     return replace(m, field=field, excess=m.excess * left), names
+
+
+def _of_own_lengths(field: Field, m: Moments, whole: Dims, shared: set[int]) -> Field:
+    """Return the field of places whose lengths vary as those of so many features do, each on its own.
+
+    Of an example, and of the mean over a batch, as far as its examples vary alike. As places are independent each pair
+    of them has a product of its own, so what products vary by lies between pairs, as in data.
+    """
+    units = _count(FEATURE, [dim for i, dim in enumerate(whole) if i not in shared])
+    own = m.unit_variance + m.unit_apart * (1 - 1 / _count(EXAMPLE, whole))
+    alone = (1 - field.within) ** 2 / units
+    return replace(field, given=1.0, lengths=own * alone, together=m.unit_variance * alone)
+
+
+def _count(role: int, dims: Iterable[Dimension]) -> int:
+    """Return how many entries of this role dimensions run over."""
+    return math.prod(a.size for dim in dims for a in dim if a.role == role)
 
 
 def _left(field: Field | None, kept: tuple[int, ...], new: int) -> float:
