@@ -154,12 +154,12 @@ class Trail:
             left.append(np.clip(c * np.sqrt(wide / whole), -1, 1))
         return Trail(logs[0], logs[1], (left[0], left[1]))
 
-    def turned(self, source: Source, wave: Wave, favour: float, offsets: Array, noises: Noises) -> Trail:
+    def turned(self, source: Source, wave: Wave, favour: float, noises: Noises) -> Trail:
         """Return the trail of a gradient times h(z) beside that of h, by what lies along the signal f(z).
 
         With c the cosine of g and f, that of g h and z is c E[f h z] + √(1 - c²) ξ/√n, and |g h|² is c² E[f² h²] +
         (1 - c²) E[h²], for f and z of unit size: ξ normal, of variance E[h² z²] - E[f h z]². `favour` is how much
-        larger that is in the moments than of an independent gradient; `offsets` are those of examples' sizes.
+        larger that is in the moments than of an independent gradient.
         """
         onward, known = source.onward, self.cosines
         assert known is not None
@@ -167,7 +167,7 @@ class Trail:
         if onward is None:
             return self
         row, ahead = len(wave.values) // 2, source.trail.ahead
-        x = source.trail.bent + offsets if ahead is None else ahead.at
+        x = source.trail.bent if ahead is None else ahead.at
         logs = _points(x) if ahead is None else ahead.image
         tables = meetings(everywhere_of(onward, row), everywhere_of(wave, row), np.append(logs, 0.0))
         if self.back is not None:
@@ -276,13 +276,13 @@ class Passage:
         ahead = source.trail.ahead
         if before.back is not None and (ahead is None or before.back.sizes is not ahead.sizes):
             before = before.moved(noises)
-        offsets = _offsets(source, batch)
         if ahead is None:
+            offsets = _offsets(source, batch)
             through = self._at_once(source, wave, offsets, noises)
-            turned = before.turned(source, wave, favour, offsets, noises)
+            turned = before.turned(source, wave, favour, noises)
             return Trail(turned.bent + through.bent, turned.straight + through.straight, turned.cosines)
         before = before if before.back else before.begun_back(source.trail)
-        turned = before.turned(source, wave, favour, offsets, noises)
+        turned = before.turned(source, wave, favour, noises)
         assert turned.back is not None
         passed = self._passed(source, wave, ahead.image, noises)
         return turned._to_meet(turned.back.through(passed, ahead))
