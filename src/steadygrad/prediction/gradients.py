@@ -32,7 +32,7 @@ from .propagation import (
 )  # fmt: skip
 from .source import Onward, Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
-from .trail import Passage, Trail, begun, begun_back
+from .trail import Passage, Trail, before_bent, begun_back
 from .values import Array, Moments
 
 
@@ -60,7 +60,8 @@ class _Product:
     def __init__(self, base: Moments, source: Source, wave: Wave, batch: Batch, favour: float, noises: Noises) -> None:
         source = _where(source, base.field)
         self.base, self.source, self.wave, self.values, self.batch = base, source, wave, wave.values, batch
-        self.plain = source.plain and base.field is None
+        self.lone = source.lone and base.field is None
+        self.plain = source.plain and self.lone
         self.h = h = expand(self.values)
         self.q_h, self.d_h = source.rows(h.q), source.difference(h)
         self.field, level = self._field()
@@ -78,6 +79,7 @@ class _Product:
         self.s, self.meeting = sensitivity(h), base.meeting
         self.agreed, self.tilt = self._agreement()
         self.by_size, self.own = 0.0, self._own()
+        self.shares: tuple[float, float] | None = None
 
     def moments(self, noises: Noises) -> Moments:
         """Return the moments of the product."""
@@ -134,7 +136,7 @@ class _Product:
             return 1.0, self.base.along, 0.0, 0.0
         chances = self._by_chance(onward.expansion), self._by_chance(None)
         a = min(max(self.base.along + chances[0], 0.0), 1.0)
-        (met, size, both), weights = over_lengths(source, self.wave, self.base, self.plain, self.batch, noises)
+        (met, size, both), weights = over_lengths(source, self.wave, self.base, self.lone, self.batch, noises)
         favour = np.maximum(1 + (a - chances[0]) * (both - 1), 0.0)
         rest = (1 - a) / max(1 - chances[0], 1e-300) * np.maximum(size * chances[1] - met * chances[0], 0.0)
         left = float(weights @ np.minimum((a * met + rest) / np.maximum(favour, 1e-300), 1.0))
@@ -181,11 +183,12 @@ class _Product:
         """Return the relative variance of one unit's batch-averaged square, and what two examples do not share."""
         base, q = self.base, self.base.q * self.q_h
         flat = base.q[:, None] * base.q
-        square = self.source.covariance(self.h, self.h, self.source.settled) + self.q_h[:, None] * self.q_h
+        self.squares = self.source.covariance(self.h, self.h, self.source.settled)
+        square = self.squares + self.q_h[:, None] * self.q_h
         varying = self.batch.off_diagonal(base.varying - base.blur) * average(base.q) ** 2
         fourth = square * (flat + 2 * base.product**2 + 2 * varying)
         relative = (fourth - q[:, None] * q) * quotient(1.0, average(q) ** 2)
-        apart = max(self.batch.alone(relative * average(q) ** 2, q), 0.0) if self.plain else 0.0
+        apart = max(self.batch.alone(relative * average(q) ** 2, q), 0.0) if self.lone else 0.0
         return max(self.batch.pair_mean(relative), 0.0), apart
 
     def _own(self) -> float:
@@ -194,10 +197,9 @@ class _Product:
         Of two examples of any size less is in common than of those that the batch's mean is of.
         """
         base, batch = self.base, self.batch
-        if not self.plain or batch.followed < 2:
+        if not self.lone or batch.followed < 2:
             return self.apart - base.unit_apart
-        squares = self.source.covariance(self.h, self.h, self.source.settled)
-        met = quotient(batch.distinct_mean(squares), average(self.q_h) ** 2)
+        met = quotient(batch.distinct_mean(self.squares), average(self.q_h) ** 2)
         return self.apart - base.unit_apart + 2 * base.by_size * met
 
     def _over_positions(self, z: Field) -> tuple[float, Array]:
@@ -227,10 +229,10 @@ class _Product:
 
     def _excess(self, noises: Noises) -> Array | float:
         agreed = self.agreed
-        if self.plain and len(agreed) < 2:
+        if self.lone and len(agreed) < 2:
             return self.base.excess * agreed
         left, overlap, typical = self.batch.pair_mean(agreed), self.overlap, 1.0
-        if self.plain:
+        if self.lone:
             left, overlap = self.batch.distinct_mean(agreed), self.batch.pair_overlap(self.base)
             weight = self.batch.concentration(noises.covariance(self.base.spread, self.base.spread)[1])
             met = quotient(self.batch.distinct_mean(self.base.product), average(self.base.q))
@@ -238,7 +240,7 @@ class _Product:
         shared = self.total - self.apart / self.batch.size + 1
         blur = shared * (1 - overlap * left) - left * blurring(overlap)
         fresh = typical * max(blur, 0.0) / self.source.units
-        if self.plain:
+        if self.lone:
             self.tilt *= quotient(overlap * left, overlap * left + fresh)
             self.by_size = self.base.by_size * left + fresh - self._of_any(met, overlap, left, shared)
         return self.base.excess * agreed + fresh
@@ -286,7 +288,7 @@ class _Product:
     def _spread(self, noises: Noises) -> Spread:
         """Return the spread: that of g, of the source through h, of the forward noise that it shares, and its own."""
         base, source = self.base, self.source
-        if not self.plain:
+        if not self.lone:
             return base.spread.plus(source.spread.scaled(self.s)).plus(self._extra(noises, 0.0))
         apart = noises.covariance(base.spread, base.spread)[1]
         weighed, gathered = self.batch.concentration(apart), self.batch.gathered(apart)
@@ -296,7 +298,7 @@ class _Product:
         own = source.noise.centred.scaled(self.s).plus(self._extra(noises, gathered - one, through).centred)
         added = through.plus(own)
         uneven = (weighed - one) * max(self.apart - base.unit_apart, 0.0)
-        fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven) / source.units)
+        fresh = log_mean((max(self.total - base.unit_variance, 0.0) + uneven - self._kept(0.0)) / source.units)
         fresh -= self._taken(noises)[0]
         spread = base.spread.plus(added).shifted(fresh + (1 - weighed) * noises.covariance(base.spread, added)[1])
         along = noises.covariance(base.spread.plus(through), source.before)[0]
@@ -308,35 +310,45 @@ class _Product:
         base, source = self.base, self.source
         before = base.spread.trail
         if source.trail is None and before is not None:
-            source.trail = begun(source.before, self.batch, noises)
+            source.trail = before_bent(source, before, self.batch, noises)
         if source.trail is None:
             return None
         if before is None:
             before = begun_back(base.spread, base.along + 1 / source.units, self.batch, noises)
         one = 1 - 1 / self.batch.size
-        mean = max(self.total - base.unit_variance + one * (self.apart - base.unit_apart), 0.0) / source.units / 2
-        passage = Passage(curve, self.s, self._sample(noises), mean, 3.0)
-        through = passage.of(source, self.wave, self.batch, noises)
-        turned = before.turned(source, self.wave, self.favour, noises)
-        return Trail(turned.bent + through.bent, turned.straight + through.straight, turned.cosines)
+        mean = self.total - base.unit_variance + one * (self.apart - base.unit_apart) - self._kept(one)
+        mean = max(mean, 0.0) / source.units / 2
+        known, fresh = self._noise()
+        passage = Passage(curve, self.s, known, mean, 3.0, fresh)
+        return passage.back(before, source, self.wave, self.favour, self.batch, noises)
 
-    def _sample(self, noises: Noises) -> Array:
-        """Return a sample of the noise beside that of the source's own size."""
+    def _kept(self, one: float) -> float:
+        """Return what of h²'s variance goes with squares that an orthogonal matrix keeps, and so with `before`."""
+        whole, apart = self.source.kept
+        return self.s * self.s * (whole + one * apart)
+
+    def _noise(self) -> tuple[Spread, tuple[float, float]]:
+        """Return the noise beside that of the source's own size: what is the onward function's, and what is fresh."""
         base, source, s = self.base, self.source, self.s
         apart = max(self.apart - base.unit_apart - s * s * source.own_apart, 0.0)
         extra = max(self.total - base.unit_variance - s * s * source.gaussian_variance, 0.0)
         onward = source.onward
         if onward is None or onward.variance <= 0:
-            return noises.normal(extra / source.units, apart / source.units)
+            return CERTAIN, (extra / source.units, apart / source.units)
         share, alone = self._shares(onward)
         share = within_bounds(share, extra, onward.variance)
         alone = within_bounds(alone, apart, onward.apart)
         rest = max(extra - share * share * onward.variance, 0.0), max(apart - alone * alone * onward.apart, 0.0)
-        known = share * noises.sample(onward.noise) + alone * noises.sample(onward.alone)
-        return known + noises.normal(rest[0] / source.units, rest[1] / source.units)
+        known = onward.noise.centred.scaled(share).plus(onward.alone.centred.scaled(alone))
+        return known, (rest[0] / source.units, rest[1] / source.units)
 
     def _shares(self, onward: Onward) -> tuple[float, float]:
         """Return what of the onward function's noise, the batch's and a single example's, the noise of h has."""
+        if self.shares is None:
+            self.shares = self._found_shares(onward)
+        return self.shares
+
+    def _found_shares(self, onward: Onward) -> tuple[float, float]:
         source, s = self.source, self.s
         met, met_apart = self._met(onward.expansion)
         slopes = s * sensitivity(onward.expansion) if source.varies else 0.0
@@ -348,7 +360,7 @@ class _Product:
         base, source, s = self.base, self.source, self.s
         known = s * s * source.own_apart
         apart, each = (
-            max(x - known, 0.0) / source.units if self.plain else 0.0 for x in (self.apart - base.unit_apart, self.own)
+            max(x - known, 0.0) / source.units if self.lone else 0.0 for x in (self.apart - base.unit_apart, self.own)
         )
         before = base.unit_variance if source.field is None else min(base.unit_variance, 2 * self.overlap)
         taken, less = self._taken(noises)
@@ -362,11 +374,30 @@ class _Product:
         onward = source.onward
         share, alone = self._shares(onward)
         if not self.plain:
-            share = within_bounds(share, extra, onward.variance)
-            return noises.sharing(extra / source.units, onward.noise, onward.variance / source.units, share, each)
+            share, alone = within_bounds(share, extra, onward.variance), self._bounded(alone, each, onward)
         forms = onward.noise.centred.scaled(share), onward.alone.centred.scaled(alone)
         met_before = through.plus(source.noise.scaled(s)).plus(forms[1])
+        if not self.plain:
+            extra += heavier * self._further(met_before, noises) * source.units
+            return self._shared(onward, share, forms[1], extra, each, noises)
         return self._meet(Sum(extra / source.units, each, *self._behind(onward), *forms), met_before, heavier, noises)
+
+    def _bounded(self, alone: float, each: float, onward: Onward) -> float:
+        """Return the share of the onward function's noise of one example that one of this variance has at most."""
+        return within_bounds(alone, each * self.source.units, onward.apart)
+
+    def _further(self, known: Spread, noises: Noises) -> float:
+        """Return how much further apart sizes of single examples come by what is known of h."""
+        base = self.base.spread
+        return max(2 * noises.covariance(base, known)[1] + noises.covariance(known, known)[1], 0.0)
+
+    def _shared(self, onward: Onward, share: float, alone: Spread, extra: float, each: float, noises: Noises) -> Spread:
+        """Return the noise of so much per unit, of which the onward function has a share, and so much of an example."""
+        units = self.source.units
+        noise = noises.sharing(extra / units, onward.noise, onward.variance / units, share)
+        if not each > 0:
+            return noise
+        return noise.plus(alone).plus(noises.own(max(each - noises.covariance(alone, alone)[1], 0.0)))
 
     def _meet(self, sum_: Sum, known: Spread, heavier: float, noises: Noises) -> Spread:
         """Return the noise of a sum that shares with the forward pass.
@@ -377,8 +408,7 @@ class _Product:
         base = self.base
         shared = base.meeting.forms_of_function(self.batch, leaning(base.along, 1 / self.source.units))
         known = known.plus(shared[1].scaled(sum_.share_alone))
-        further = 2 * noises.covariance(base.spread, known)[1] + noises.covariance(known, known)[1]
-        sum_ = replace(sum_, variance=sum_.variance + heavier * max(further, 0.0))
+        sum_ = replace(sum_, variance=sum_.variance + heavier * self._further(known, noises))
         noise, self.meeting = base.meeting.noise(sum_, shared, noises)
         return noise
 
@@ -389,7 +419,8 @@ class _Product:
         size = average(self.q_h) * average(source.rows(f.q))
         if not self.plain:
             whole = quotient(batch.pair_mean(square), size)
-            return whole + 2 * base.alignment * whole, 0.0
+            apart = batch.apart(square * quotient(1.0, size)) if self.lone else 0.0
+            return whole + 2 * base.alignment * whole, apart
         joint = square * quotient(1.0, size)
         return batch.pair_mean(joint), batch.apart(joint)
 

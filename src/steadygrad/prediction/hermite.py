@@ -122,6 +122,11 @@ def coefficients(values: Matrix, second: Matrix) -> Matrix:
     return whole
 
 
+def count(whole: Matrix) -> int:
+    """Return how many terms and blocks of coefficients there are: of functions that are smooth no blocks."""
+    return whole.shape[1] if whole[:, TERMS:].any() else TERMS
+
+
 @cache
 def odd_orders() -> NDArray[np.bool_]:
     """Return which terms are of odd orders; a block holds even and odd ones alike and counts as even."""
@@ -129,12 +134,12 @@ def odd_orders() -> NDArray[np.bool_]:
     return np.asarray((orders % 2 == 1) & (orders < TERMS))
 
 
-def decay(gap: Matrix) -> Matrix:
-    """Return 1 - c^n, [pairs, terms + blocks], for c = 1 - gap; exact for small gaps.
+def decay(gap: Matrix, number: int = TERMS + BLOCKS) -> Matrix:
+    """Return 1 - c^n, [pairs, terms + blocks], for c = 1 - gap; exact for small gaps. `number` are TERMS or all.
 
     A block of high orders holds even and odd ones alike, so a negative c leaves nothing of it.
     """
-    orders = tables()[3]
+    orders = tables()[3][:number]
     c = 1 - gap[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         positive = -np.expm1(orders * np.log1p(-np.minimum(gap, 1.0))[:, None])

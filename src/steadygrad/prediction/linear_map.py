@@ -16,7 +16,7 @@ from .overlap import aligning
 from .parting import begun
 from .source import Source
 from .spread import CERTAIN, ROUNDING, Noises, Spread, log_mean, within_bounds
-from .trail import Trail, of_units
+from .trail import Trail, drawn_units
 from .values import Array, Fill, Moments
 
 
@@ -29,7 +29,9 @@ def forward(
     terms a unit is Gaussian: exact for Gaussian weights, else up to the inverse of `terms`. Beside positions, and in an
     orthogonal matrix, moments are those of all draws, else of a typical one.
     """
-    if x.field is not None or weight.form == "orthogonal":
+    if x.field is None and weight.form == "orthogonal":
+        return _rotated(_typical(x), weight, bias, terms=terms, units=units, batch=batch, noises=noises)
+    if x.field is not None:
         return _kept(x, weight, bias, terms=terms, units=units, batch=batch, noises=noises)
     return _plain(_typical(x), weight, bias, terms=terms, units=units, batch=batch, noises=noises)
 
@@ -90,7 +92,34 @@ def _trail(x: Spread, share: float, mean: float, batch: Batch, noises: Noises) -
         return None
     variance, apart = noises.covariance(x, x)
     varied = variance + apart * (1 - batch.concentration(apart))
-    return x.trail.beside(share, varied).plus(-mean)
+    return x.trail.beside(share, varied).shifted(-mean)
+
+
+def _rotated(
+    x: Moments, weight: Fill, bias: Fill | None, *, terms: float, units: float, batch: Batch, noises: Noises
+) -> Source:
+    """Return the source that an orthogonal matrix makes, in a draw of a typical size: vectors are turned, all alike.
+
+    Lengths and products stay as they came in, so that of a unit's square only what a bias, and directions that are left
+    out, let vary does.
+    """
+    mean, variance, share = _sums(x, weight, bias, terms)
+    before = _beside(x.spread, share, noises)
+    size = math.exp(before.mean)
+    mean, std = mean * math.sqrt(size), np.sqrt(variance * size)
+    gap = correlation_gap(_gain(weight, terms) * size * (x.d + _unaligned(x, share, noises, batch)), std)
+    spilled, fourth, free = _spilled(x, share, batch), _of_bias(bias, mean, std), _free(weight, terms, units)
+    own, apart = _unit_variance(mean, std, gap, fourth, spilled, batch)
+    squares = 2 * batch.overlap(x), 2 * batch.apart_of(x)
+    kept, alone = ((1 - free) * min(share**2 * s, v) for s, v in zip(squares, (own, apart), strict=True))
+    shared, single = noises.fresh((own - kept) / units), noises.own((apart - alone) / units)
+    excess = spilled + free * blurring(batch.overlap(x)) / units
+    trail = _trail(x.spread, share, before.mean, batch, noises)
+    return Source(
+        mean, std, gap, units, before.shifted(-before.mean), shared.plus(single), own, excess, excess, apart,
+        fourth=fourth, free=free, kurtosis=-6 / (max(terms, units) + 2), of_signal=share, kept=(kept, alone),
+        trail=trail,
+    )  # fmt: skip
 
 
 def _kept(
@@ -134,7 +163,7 @@ def _typical(x: Moments) -> Moments:
     if x.spread.mean == 0:
         return x
     size = math.exp(min(x.spread.mean, 700.0))
-    trail = x.spread.trail and x.spread.trail.plus(-x.spread.mean)
+    trail = x.spread.trail and x.spread.trail.shifted(-x.spread.mean)
     spread = replace(x.spread.shifted(-x.spread.mean), trail=trail)
     return replace(x, mean=x.mean * math.sqrt(size), q=x.q * size, d=x.d * size, spread=spread)
 
@@ -227,14 +256,17 @@ def backward(
     kept = min(free, 1.0) if source else 0.0  # what keeps lengths keeps them
     pull = 1 + kept * along
     overlap = batch.overlap(g) * (g.field.overlap(batch.size) if g.field else 1.0)
-    plain = g.field is None and weight.form != "orthogonal" and (source is None or source.plain)
+    lone = g.field is None and (source is None or source.lone)
+    plain = lone and weight.form != "orthogonal"
     noise, meeting = _noise_back(
         g, weight, source, overlap, (terms, units), plain, leaning(along, chance), batch, noises
     )
     spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
-    apart = 2 * batch.apart_of(g) if plain else 0.0
-    if plain and source is not None and g.spread.trail is not None:
-        spread = replace(spread, trail=_pulled(g, source, overlap, apart, pull, batch, noises))
+    apart = 2 * batch.apart_of(g) if lone else 0.0
+    if lone and source is not None and g.spread.trail is not None:
+        back = _pulled(g, source, overlap, apart, pull, batch, noises) if plain else None
+        back = back or _turned_back(g.spread.trail, source, free * overlap, free * apart, terms, units, batch, noises)
+        spread = replace(spread, trail=back)
     alongside = _alongside(g, source, units, noises, batch) if plain and source is not None else None
     grown = batch.growth(g, noises) if plain else blurring(overlap)
     blur = free * grown / units
@@ -255,7 +287,7 @@ def backward(
         meeting=meeting.raised(free / units, free / units),
         blur=blur if plain else 0.0,
         tilt=g.tilt * _still(g, blur, batch) if plain else 0.0,
-        by_size=g.by_size + free * (grown - batch.growth_of_cosines(g)) / units if plain else 0.0,
+        by_size=g.by_size + free * (grown - batch.growth_of_cosines(g)) / units if lone else 0.0,
         alongside=alongside,
     )
 
@@ -325,7 +357,7 @@ def _noise_back(
         own, met = (noises.covariance(g.spread, form)[1] for form in (g.spread, noise))
         noise = noise.shifted((1 - batch.concentration(own)) * met - taken + log_mean(variance) - log_mean(wider))
     elif free:
-        noise = _matrix_noise(g, variance, apart / units, source, units, noises)
+        noise = _matrix_noise(g, free * variance, apart / units, source, units, noises)
     if free:
         noise = noise.shifted(log_mean((2 * overlap + heavier) / units) - log_mean((2 * overlap + gathered) / units))
     return noise, meeting
@@ -338,7 +370,16 @@ def _pulled(
     assert g.spread.trail is not None
     units, alone = source.units, apart * (1 - 1 / batch.size)
     fresh = noises.normal(2 * overlap / units, apart / units) - (2 * overlap + alone) / units / 2
-    return g.spread.trail.pulled(source.of_signal, 1 / units, pull, fresh, of_units(source, batch, noises))
+    trail = g.spread.trail.moved(noises)
+    return trail.pulled(source.of_signal, 1 / units, pull, fresh, drawn_units(source, batch, noises))
+
+
+def _turned_back(
+    trail: Trail, source: Source, overlap: float, apart: float, terms: float, units: float, batch: Batch, noises: Noises
+) -> Trail:
+    """Return the trail of W^T g behind an orthogonal W; `overlap` and `apart` are what its directions leave free."""
+    less = (2 * overlap + apart * (1 - 1 / batch.size)) / units / 2
+    return trail.rotated(source.of_signal, terms, units, (2 * overlap / units, apart / units), less, noises)
 
 
 def leaning(along: float, chance: float) -> float:

@@ -50,11 +50,11 @@ def forward(wave: Wave, batch: Batch, noises: Noises) -> Moments:
     rounded = on_sphere(source, wave.values)
     q, mean, d = source.rows(f.q) * rounded, source.rows(f.mean), source.difference(f) * rounded
     found = Moments(mean, q, d, CERTAIN)
-    return (
-        _forward(found, source, f, wave, batch, noises)
-        if source.plain
-        else _kept(found, source, f, wave, batch, noises)
-    )
+    if source.plain:
+        return _forward(found, source, f, wave, batch, noises)
+    if source.lone:
+        return _rotated(found, source, f, wave, batch, noises)
+    return _kept(found, source, f, wave, batch, noises)
 
 
 def _apart(source: Source) -> Array:
@@ -103,6 +103,46 @@ def _parted(
     return replace(m, d=d, parting=parting, excess=parting.cosine.beyond(correlation_gap(d, std), batch))
 
 
+def _rotated(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
+    """Return the moments of f(z) behind an orthogonal matrix.
+
+    It keeps products of examples, the second order of f² among them, which is s times the log of what went in: of a
+    sphere's mean square, whose log has that as its own, only the other orders are fresh.
+    """
+    s = sensitivity(f)
+    extra, alone, total, apart = _beside_squares(source, f, wave, m.q, s, batch)
+    shared, own = noises.fresh(extra / source.units), noises.own(alone / source.units)
+    noise = shared.plus(own)
+    source.onward = Onward(wave.values, f, shared, extra, own, alone, wave.far)
+    curve = passed(wave.values, average(f.q), source.before, noises, batch)
+    freed, freed_apart = (s * s * x for x in source.fresh)
+    further = s * s * noises.covariance(source.before, source.before)[1]
+    fresh = extra + freed + batch.gathers(further) * alone
+    heavier = (batch.concentration(further) - batch.gathered(further)) * alone
+    third = skewed(curve.bent, curve.slope * noises.covariance(source.before, source.before)[0])
+    spread = curve.of(source.before).plus(source.noise.centred.scaled(s).plus(noise.centred))
+    spread = spread.shifted(log_mean((fresh + heavier) / source.units), third)
+    trail = _trail(source, wave, curve, s, (fresh, alone + freed_apart), noise, batch, noises)
+    spread, excess = replace(spread, trail=trail), _excess_by_slope(source, m, total, batch)
+    return replace(m, spread=spread, unit_variance=total, unit_apart=apart, excess=excess)
+
+
+def _beside_squares(
+    source: Source, f: Expansion, wave: Wave, q: Array, s: float, batch: Batch
+) -> tuple[float, float, float, float]:
+    """Return what f² of a unit varies by beside squares and products of units, over the batch and of one example.
+
+    And what it varies by in all.
+    """
+    size = average(q) ** 2
+    rest = source.covariance(f, f, source.settled, without=2)
+    squares = rest + source.of_squares(f) + _of_biases(source, wave.values) * size
+    total, apart = max(quotient(batch.pair_mean(squares), size), 0.0), batch.alone(squares, q)
+    if source.varies:
+        return max(total - s * s * source.own_variance, 0.0), max(apart - s * s * source.own_apart, 0.0), total, apart
+    return max(quotient(batch.pair_mean(rest), size), 0.0), max(batch.alone(rest, q), 0.0), total, apart
+
+
 def _trail(
     source: Source,
     wave: Wave,
@@ -119,7 +159,7 @@ def _trail(
             return None
         source.trail = begun(source.before, batch, noises)
     mean = (own[0] + own[1] * (1 - 1 / batch.size)) / source.units / 2
-    return Passage(curve, s, noises.sample(noise), mean).of(source, wave, batch, noises)
+    return Passage(curve, s, noise.centred, mean).of(source, wave, batch, noises)
 
 
 def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, noises: Noises) -> Moments:
@@ -244,7 +284,7 @@ def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch, noi
     parting = sampled(source, batch) if source.parting is not None else None
     spread = source.spread
     if source.trail is not None:
-        spread = replace(spread, trail=source.trail.plus(of_units(source, batch, noises)))
+        spread = replace(spread, trail=of_units(source, batch, noises))
     return Moments(mean, q, d, spread, own, excess, field=field, unit_apart=apart, parting=parting)
 
 

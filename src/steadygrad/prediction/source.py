@@ -54,12 +54,13 @@ class Source:
     Hermite orders of the units do not vary: a norm fixes the sum and the sum of squares, orders 1 and 2. `field` is how
     positions differ; their average is in `own_variance`. `root` are the moments of the units themselves. `free` is how
     free their squares and products are to vary, and `kurtosis` that of a unit beyond a Gaussian's: units of an
-    orthogonal matrix lie on a sphere. `sphere` is of how many dimensions that is on which a norm puts what it takes
-    together. `terms` are the two waves that a folded sum is of, and the sum on the nodes. `shared` and `alone` are the
-    parts of `noise`, the batch's and single examples'; `of_signal` is the share that the signal has in the second
-    moment, beside a bias; `tails` is what weights that are not Gaussian add to `own_variance`. `lopsided` is the
-    squared mean of w z over positions that a norm took together, w their lengths: long ones lie on one side. `trail` is
-    a sample of `before`, where functions have bent it.
+    orthogonal matrix lie on a sphere. `kept` is what of the own variance, and of one example's, such a matrix keeps.
+    `sphere` is of how many dimensions that is on which a norm puts what it takes together. `terms` are the two waves
+    that a folded sum is of, and the sum on the nodes. `shared` and `alone` are the parts of `noise`, the batch's and
+    single examples'; `of_signal` is the share that the signal has in the second moment, beside a bias; `tails` is what
+    weights that are not Gaussian add to `own_variance`. `lopsided` is the squared mean of w z over positions that a
+    norm took together, w their lengths: long ones lie on one side. `trail` is a sample of `before`, where functions
+    have bent it.
     """
 
     mean: Array
@@ -88,6 +89,7 @@ class Source:
     of_signal: float = 1.0
     tails: float = 0.0
     lopsided: float = 0.0
+    kept: tuple[float, float] = (0.0, 0.0)
     trail: Trail | None = None
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
@@ -103,6 +105,11 @@ class Source:
         return self.field is None and self.kurtosis == 0
 
     @property
+    def lone(self) -> bool:
+        """Whether units have no positions: Gaussian ones, and those of an orthogonal matrix."""
+        return self.field is None
+
+    @property
     def varies(self) -> bool:
         """Whether the units' squares and products do: those of an orthogonal matrix are what went in."""
         return self.free > 0 or self.field is not None
@@ -111,6 +118,11 @@ class Source:
     def gaussian_variance(self) -> float:
         """What the own variance of Gaussian weights would be."""
         return self.own_variance - self.tails
+
+    @property
+    def fresh(self) -> tuple[float, float]:
+        """What of the own variance, and of one example's, a matrix adds to that of what went in."""
+        return self.own_variance - self.kept[0], self.own_apart - self.kept[1]
 
     @cached_property
     def spread(self) -> Spread:
@@ -143,7 +155,7 @@ class Source:
     @property
     def decay(self) -> Array:
         """1 - c^n for the pairs of distinct examples."""
-        return decay_of(self)
+        return decay_of(self, ALL)
 
     @property
     def decay_of_squares(self) -> Array:
@@ -151,7 +163,7 @@ class Source:
 
         Its first order is the mean's own; the others are taken at the root of its mean square.
         """
-        return decay_of_squares_of(self)
+        return decay_of_squares_of(self, ALL)
 
     def rows(self, per_row: Array) -> Array:
         """Return one value an example from one value a row of `nodes`."""
@@ -171,7 +183,13 @@ class Source:
         if len(a) == 1:
             return self.square(self.decay @ (a[0] * a[0]), _ZERO)
         i, j = self.pairs
-        return self.square(((a[i] - a[j]) ** 2).sum(1) / 2 + (a[i] * a[j] * self.decay).sum(1), _ZERO)
+        n = hermite.count(a)
+        one, other, decay = a[i, :n], a[j, :n], decay_of(self, self._asked(n))[:, :n]
+        return self.square(((one - other) ** 2).sum(1) / 2 + (one * other * decay).sum(1), _ZERO)
+
+    def _asked(self, number: int) -> int:
+        """Return how many terms and blocks are found where so many are asked for: a parting asks for all."""
+        return number if self.parting is None else ALL
 
     def covariance(self, f: Expansion, g: Expansion, settled: int = 0, without: int = 0) -> Array:
         """Return Cov(f(z_b)², g(z_b')²) for all pairs of examples, the diagonal included; without settled orders."""
@@ -184,28 +202,38 @@ class Source:
         a[:, : settled + 1] = b[:, : settled + 1] = 0.0
         a[:, without] = b[:, without] = 0.0
         i, j = self.pairs
-        return self.square(((a[i] * b[j] + a[j] * b[i]) / 2 * (1 - self.decay_of_squares)).sum(1), (a * b).sum(1))
+        n = min(hermite.count(a), hermite.count(b))
+        decay = decay_of_squares_of(self, self._asked(n))[:, :n]
+        joint = a[i, :n] * a[j, :n] if f is g else (a[i, :n] * b[j, :n] + a[j, :n] * b[i, :n]) / 2
+        return self.square((joint * (1 - decay)).sum(1), (a * b).sum(1))
+
+    def of_squares(self, f: Expansion) -> Array:
+        """Return what of the covariance of f² with itself is of its second order, of squares and products of units."""
+        second = np.broadcast_to(f.square[:, 2], len(self.mean))
+        decay = decay_of_squares_of(self, self._asked(hermite.count(f.square)))
+        return self.square(1 - decay[:, 2], np.ones(1)) * np.outer(second, second)
 
 
 _ZERO = np.zeros(1)
+ALL = hermite.TERMS + hermite.BLOCKS
 RECENT = 64  # sources whose decays, up to half a megabyte each, are at hand; of others they are computed again
 
 
 @lru_cache(maxsize=RECENT)
-def decay_of(source: Source) -> Array:
-    """Return 1 - c^n, [pairs, terms + blocks]."""
-    return hermite.decay(source.gap[source.pairs])
+def decay_of(source: Source, number: int) -> Array:
+    """Return 1 - c^n, [pairs, terms + blocks], of these all or the terms."""
+    return hermite.decay(source.gap[source.pairs], number)
 
 
 @lru_cache(maxsize=RECENT)
-def decay_of_squares_of(source: Source) -> Array:
-    """Return 1 - E[c^n], [pairs, terms + blocks]."""
-    decay = decay_of(source)
+def decay_of_squares_of(source: Source, number: int) -> Array:
+    """Return 1 - E[c^n], [pairs, terms + blocks], of these all or the terms."""
+    decay = decay_of(source, number)
     if not np.any(source.before_excess):
         return decay
     c = 1 - source.gap[source.pairs]
     excess = np.broadcast_to(source.before_excess, source.gap.shape)[source.pairs]
-    squares = hermite.decay(1 - np.sqrt(np.clip(c * c + excess, 0.0, 1.0)))
+    squares = hermite.decay(1 - np.sqrt(np.clip(c * c + excess, 0.0, 1.0)), number)
     squares[:, 1] = decay[:, 1]
     return squares
 

@@ -135,14 +135,24 @@ class Noises:
     _own: dict[int, tuple[Vector, tuple[float, float]]] = field(default_factory=dict)
     drawn: tuple[int, int] = (0, 0)
     _seeds: int = 0
+    _first: dict[int, int] = field(default_factory=dict)
 
     def sample(self, form: Spread) -> Vector:
         """Return a normal sample of a form without its mean, [draws, examples]: of a noise the same each time."""
+        parts: dict[int, list[tuple[float, float, float]]] = {}
+        for i in np.flatnonzero(form.weights).tolist():
+            (variance, _, apart), weight = self.cumulants[i], float(form.weights[i])
+            parts.setdefault(self._first.get(i, i), []).append((weight**2 * variance, weight**2 * apart, weight))
         found = np.zeros((self.drawn[0], 1))
-        for i in np.flatnonzero(form.weights):
-            variance, _, apart = self.cumulants[i]
-            found = found + form.weights[i] * self.normal(variance, apart, (int(i), 0))
+        for first, part in parts.items():
+            variance, apart, weight = (sum(x) for x in zip(*part, strict=True))
+            found = found + math.copysign(1.0, weight) * self.normal(variance, apart, (first, 0))
         return found
+
+    def together(self, form: Spread) -> None:
+        """Let the noises of a form be drawn as one, of which each sample of some of them is a multiple."""
+        noises = np.flatnonzero(form.weights).tolist()
+        self._first.update(dict.fromkeys(noises, noises[0] if noises else 0))
 
     def normal(self, variance: float, apart: float, seed: tuple[int, int] | None = None) -> Vector:
         """Return normal numbers of this variance, and of single examples beside it, that average out over a draw's."""

@@ -23,6 +23,28 @@ def everywhere(values: Matrix, far: Matrix | None) -> tuple[Matrix, Matrix]:
     return np.concatenate([-FAR[::-1], z, FAR]), np.concatenate([left, values, right])
 
 
+class Among:
+    """Where numbers lie among points, between which tables are lines."""
+
+    def __init__(self, x: Matrix, at: Matrix) -> None:
+        self.at = at
+        self._below = np.clip(np.searchsorted(at, x, side="right") - 1, 0, len(at) - 2)
+        self._share = np.clip((x - at[self._below]) / np.diff(at)[self._below], 0.0, 1.0)
+
+    def of(self, table: Matrix) -> Matrix:
+        """Return a table's values at the numbers."""
+        return np.asarray(table[self._below] + self._share * np.diff(table)[self._below])
+
+    def relative(self, table: Matrix) -> Matrix:
+        """Return them relative to that at 0; one where nothing is there."""
+        here = float(np.interp(0.0, self.at, table))
+        return self.of(table / here) if here > 0 else np.ones_like(self._share)
+
+    def beside(self, varied: Matrix) -> Matrix:
+        """Return the deviations that noise of such variances has, relative to that at 0."""
+        return np.sqrt(self.relative(varied))
+
+
 def onwards(x: Matrix, z: Matrix, values: Matrix) -> Matrix:
     """Return a function at x by its values at z, on straight lines between and beyond; on each side of 0 by its own."""
     z, values = _parted(z, values)
@@ -40,15 +62,19 @@ def _parted(z: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
     return nodes, np.concatenate([values[:i], [left, right], values[i:]])
 
 
-def powers_at(f: tuple[Matrix, Matrix], logs: Matrix) -> tuple[Matrix, Matrix]:
-    """Return E[f²] and E[f⁴] under Gaussians of these log variances.
+def powers_at(f: tuple[Matrix, Matrix], logs: Matrix, kurtosis: float = 0.0) -> tuple[Matrix, Matrix]:
+    """Return E[f²] and E[f⁴] under Gaussians of these log variances; E[f²] of units with a kurtosis beyond theirs.
+
+    That is the first term of Edgeworth's series. Of units that are few on a sphere fourth powers of one say nothing of
+    what their mean varies by: it is as if they were Gaussian, of a size that is known.
 
     >>> powers_at((tables()[0], tables()[0]), np.array([0.0, np.log(4.0)]))[1].round(6).tolist()
     [3.0, 48.0]
     """
     nodes, w = tables()[:2]
     square = onwards(nodes * np.exp(logs[:, None] / 2), *f) ** 2
-    return np.maximum(square @ w, 1e-300), square**2 @ w
+    of_square = w * (1 + kurtosis / 24 * (nodes**4 - 6 * nodes**2 + 3)) if kurtosis else w
+    return np.maximum(square @ of_square, 1e-300), square**2 @ w
 
 
 def meetings(f: tuple[Matrix, Matrix], h: tuple[Matrix, Matrix], logs: Matrix) -> tuple[Matrix, Matrix, Matrix]:

@@ -10,6 +10,9 @@ Going back, W^T u has of u what lies along z = W x, (z·u)²/|x|², and else is 
 much by a function that grows faster than a line, the radial slope is larger than any other, so that the gradient comes
 to lie along the signal: the cosine of the two goes with the draw.
 
+An orthogonal W keeps lengths, and W^T that of u with all of it that lies along z: what such layers add is only what
+their functions do to a vector that is turned, and layers that add little are gathered (gathered.py).
+
 Approximate: noises are normal; what a gradient has in common with other examples' signals, and later layers' with
 earlier ones', is the form's alone.
 """
@@ -17,15 +20,16 @@ earlier ones', is the form's alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .curve import Curve
-from .spread import Noises, Spread
-from .stretched import everywhere, meetings, powers_at
+from .gathered import STEP, Ahead, Back, Passed
+from .spread import ROUNDING, Noises, Spread
+from .stretched import Among, everywhere, meetings, powers_at
 from .values import Array
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ LOGS = 32768  # of a sample, draws times examples: quantiles of 2048 draws of 16
 MOST = 32  # examples of a draw; of a larger batch they stand for it
 POINTS = 48  # at which a function's mean square is known, between the least log and the largest
 NOTHING = 1e-6  # of a kurtosis: less than this of it is what differences between points leave
+ALIKE = 0.01  # of shares that examples have in a mean: of rows that differ by less quantiles are read once
 STRAIGHT = 1e-3  # what a parabola bends a log by, relative to what it varies by: of less no sample is kept
 
 
@@ -43,24 +48,63 @@ STRAIGHT = 1e-3  # what a parabola bends a log by, relative to what it varies by
 class Trail:
     """Logs of single examples' second moments over draws, [draws, examples], as functions bend them and along lines.
 
-    `cosines`: of a gradient and the signal of its example, in both; None of a signal.
+    `cosines`: of a gradient and the signal of its example, in both; None of a signal. `ahead` and `back` are what it is
+    still to pass, as a signal and as a gradient. `seen` is what was read of it where it stands.
     """
 
     bent: Array
     straight: Array
     cosines: tuple[Array, Array] | None = None
+    ahead: Ahead | None = None
+    back: Back | None = None
+    seen: list[Seen] = field(default_factory=list)
 
-    def plus(self, noise: Array | float) -> Trail:
-        """Return the trail with a noise, or a shift, that both have."""
-        return replace(self, bent=self.bent + noise, straight=self.straight + noise)
+    def plus(self, noise: Array) -> Trail:
+        """Return the trail with a noise that both have."""
+        return Trail(self.bent + noise, self.straight + noise, self.cosines)
+
+    def shifted(self, by: float) -> Trail:
+        """Return the trail with a shift."""
+        if by == 0.0:
+            return self
+        if self.ahead is not None:
+            return self._to_pass(self.ahead.shifted(by))
+        return Trail(self.bent + by, self.straight + by, self.cosines)
 
     def beside(self, share: float, variance: float) -> Trail:
         """Return log(share q + 1 - share), share the part of q in the whole, for logs of this variance."""
         if share == 1.0:
             return self
-        bow = share * (1 - share)
+        shift = share * (1 - share) * variance / 2
+        if self.ahead is not None:
+            return self._to_pass(self.ahead.beside(share, shift))
         bent = np.log(share * np.exp(self.bent) + 1 - share)
-        return Trail(bent, share * self.straight + bow * variance / 2)
+        return Trail(bent, share * self.straight + shift)
+
+    def _to_pass(self, ahead: Ahead) -> Trail:
+        return Trail(self.bent, self.straight, None, ahead, None, self.seen)
+
+    def _to_meet(self, back: Back) -> Trail:
+        return Trail(self.bent, self.straight, self.cosines, None, back, self.seen)
+
+    def begun(self, offsets: Array) -> Trail:
+        """Return the trail of a signal that stands until what it is to pass is enough."""
+        sizes = self.bent + offsets
+        at = np.sinh(_points(np.arcsinh(sizes)))  # near each other where most are, though a few have left the rest
+        return self._to_pass(Ahead(sizes, at, at, np.zeros_like(at), float(self.straight.mean())))
+
+    def begun_back(self, signal: Trail) -> Trail:
+        """Return the trail of a gradient that stands until that of its signal moves."""
+        assert signal.ahead is not None
+        nothing = np.zeros_like(signal.ahead.at)
+        return self._to_meet(Back(signal, nothing, nothing, nothing, nothing + 1, nothing, nothing))
+
+    def moved(self, noises: Noises, offsets: Array | None = None) -> Trail:
+        """Return the trail with what it was to pass; `offsets` are those of a signal's examples now."""
+        if self.ahead is not None:
+            assert offsets is not None
+            return Trail(*self.ahead.moved(self, offsets, noises))
+        return self if self.back is None else Trail(*self.back.moved(self, noises))
 
     def pulled(self, share: float, chance: float, pull: float, fresh: Array, units: Array) -> Trail:
         """Return the trail behind W^T: with c the cosine of u and z, |W^T u|² is |z|²/|x|² c² |u|², and what is fresh.
@@ -81,6 +125,35 @@ class Trail:
             left.append(np.sign(c) * np.sqrt(np.minimum(along / whole, 1.0)))
         return Trail(logs[0], logs[1], (left[0], left[1]))
 
+    def rotated(
+        self, share: float, terms: float, units: float, fresh: tuple[float, float], less: float, noises: Noises
+    ) -> Trail:
+        """Return the trail behind W^T, W orthogonal: what lies along W x is kept whole, and so is the rest, or a part.
+
+        (W^T u)·x is u·W x, and |W x|²/|x|² is terms/units, beside |W^T u|²/|u|². Of the rest's terms - 1 directions,
+        any of which it has, units - 1 are kept where units are fewer: a share of that mean, and of relative variance
+        2/units - 2/terms. That is `fresh`, with a single example's, and `less` what its log lies below.
+        """
+        assert self.cosines is not None
+        wide = share * terms / units
+        if terms <= units:
+            known = self.cosines[0] * math.sqrt(wide), self.cosines[1] * math.sqrt(wide)
+            return (
+                self._to_meet(self.back.turned(math.sqrt(wide), 0.0, 0.0))
+                if self.back
+                else replace(self, cosines=known)
+            )
+        rest = terms / units * max(units - 1, ROUNDING) / (terms - 1)
+        if self.back is not None:
+            back = self.back.turned(math.sqrt(wide / rest), 0.0, wide / rest - share)
+            return self._to_meet(back.lowered(less - math.log(rest), fresh))
+        logs, left, noise = [], [], np.exp(noises.normal(*fresh) - less)
+        for log, c in zip((self.bent, self.straight), self.cosines, strict=True):
+            whole = c * c * wide + (1 - share * c * c) * rest * noise
+            logs.append(log + np.log(whole))
+            left.append(np.clip(c * np.sqrt(wide / whole), -1, 1))
+        return Trail(logs[0], logs[1], (left[0], left[1]))
+
     def turned(self, source: Source, wave: Wave, favour: float, noises: Noises) -> Trail:
         """Return the trail of a gradient times h(z) beside that of h, by what lies along the signal f(z).
 
@@ -93,10 +166,16 @@ class Trail:
         assert source.trail is not None
         if onward is None:
             return self
-        row, at = len(wave.values) // 2, source.trail.bent
-        logs = _points(at)
+        row, ahead = len(wave.values) // 2, source.trail.ahead
+        x = source.trail.bent if ahead is None else ahead.at
+        logs = _points(x) if ahead is None else ahead.image
         tables = meetings(everywhere_of(onward, row), everywhere_of(wave, row), np.append(logs, 0.0))
-        here = [np.interp(at, logs, t[:POINTS]) for t in tables], [t[POINTS] for t in tables]
+        if self.back is not None:
+            met, size, both = (t[:-1] for t in tables)
+            rest = np.maximum(size - met * met, 0.0) / source.units
+            return self._to_meet(self.back.turned(met, rest, both - 1, math.log(favour)))
+        among = Among(x, logs)
+        here = [among.of(t[:POINTS]) for t in tables], [t[POINTS] for t in tables]
         fresh, found = noises.each(1 / source.units), []
         for x, c, (met, size, both) in zip((self.bent, self.straight), known, here, strict=True):
             gain = 1 + c * c * (both - 1)
@@ -118,54 +197,149 @@ class Trail:
             straight: those of the form without what functions bend.
             mean: of the form.
         """
-        bent = _log_mean(self.bent, sizes)
+        seen = self._read(shares, sizes)
+        gone = self._gone()
         if self.cosines is None:
-            along = self.straight @ sizes
-            along += mean - along.mean()
+            slope = self.ahead.line[0] if self.ahead else 1.0
+            along = mean + slope * (seen.along - seen.mean)
         else:
-            along = _log_mean(self.straight, sizes)
+            along = seen.along + gone
+        low, middle, high = seen.bent + gone + seen.together * (straight - along)
+        return np.where((form >= low) & (form <= high), form, middle)
+
+    def _gone(self) -> float:
+        """Return how far the sample has to go, on average."""
+        if self.ahead is not None:
+            return self.ahead.gone
+        return self.back.gone if self.back is not None else 0.0
+
+    def _read(self, shares: Array, sizes: Array) -> Seen:
+        """Return what is read of the samples where they stand, once for all rows whose examples have these sizes."""
+        if self.seen and np.all(np.abs(self.seen[-1].sizes - sizes) <= ALIKE * sizes):
+            return self.seen[-1]
+        bent = _log_mean(self.bent, sizes)
+        along = self.straight @ sizes if self.cosines is None else _log_mean(self.straight, sizes)
         order = np.argsort(bent)
         together = np.array([_slope(along[near], bent[near]) for near in (_near(order, p) for p in shares)])
-        further = together * (straight - np.quantile(along, shares))
         error = 3 * np.sqrt(shares * (1 - shares) / len(bent))
-        low, high = (np.quantile(bent, np.clip(shares + e, 0, 1)) + further for e in (-error, error))
-        return np.where((form >= low) & (form <= high), form, np.quantile(bent, shares) + further)
+        found = np.array([np.quantile(bent, np.clip(shares + e, 0, 1)) for e in (-error, 0 * error, error)])
+        self.seen.append(Seen(sizes, found, np.quantile(along, shares), float(along.mean()), together))
+        return self.seen[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is read of a sample, for sizes of examples: quantiles, and what three errors are to both sides; of the
+    straight one too, and its mean; by how much both go together at each.
+    """
+
+    sizes: Array
+    bent: Array
+    along: Array
+    mean: float
+    together: Array
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """How a form passed a function: its curve, the slope of the units' own noise, and a sample of what noise is beside.
+    """How a form passed a function: its curve, the slope of the units' own noise, and what noise is beside.
 
-    `mean` is what the log of a mean square lies below that of the mean; `fourth` the fourth moment over the squared
-    second of what the function is multiplied by: 1, or 3 of a gradient.
+    That is a form, `noise`, and what is independent of all, `fresh`: variances, of the batch's mean and of single
+    examples. `mean` is what the log of a mean square lies below that of the mean; `fourth` the fourth moment over the
+    squared second of what the function is multiplied by: 1, or 3 of a gradient.
     """
 
     curve: Curve
     slope: float
-    noise: Array
+    noise: Spread
     mean: float
     fourth: float = 1.0
+    fresh: tuple[float, float] = (0.0, 0.0)
 
     def of(self, source: Source, wave: Wave, batch: Batch, noises: Noises) -> Trail:
         """Return what a function makes of the trail of a source.
 
-        What noise is beside is as large as the kurtosis of the function at each example's size says.
+        What noise is beside is as large as the kurtosis of the function at each example's size says. Of orthogonal
+        layers that add little it is gathered.
         """
+        offsets = _offsets(source, batch)
+        if not self._gathers(source, offsets, noises):
+            return self._at_once(source, wave, offsets, noises)
+        assert source.trail is not None
+        assert source.trail.ahead is not None
+        passed = self._passed(source, wave, source.trail.ahead.image, noises)
+        return source.trail._to_pass(source.trail.ahead.through(passed))
+
+    def back(self, before: Trail, source: Source, wave: Wave, favour: float, batch: Batch, noises: Noises) -> Trail:
+        """Return the trail of a gradient times a function, where the signal stood when it passed its own."""
+        assert source.trail is not None
+        ahead = source.trail.ahead
+        if before.back is not None and (ahead is None or before.back.sizes is not ahead.sizes):
+            before = before.moved(noises)
+        if ahead is None:
+            offsets = _offsets(source, batch)
+            through = self._at_once(source, wave, offsets, noises)
+            turned = before.turned(source, wave, favour, noises)
+            return Trail(turned.bent + through.bent, turned.straight + through.straight, turned.cosines)
+        before = before if before.back else before.begun_back(source.trail)
+        turned = before.turned(source, wave, favour, noises)
+        assert turned.back is not None
+        passed = self._passed(source, wave, ahead.image, noises)
+        return turned._to_meet(turned.back.through(passed, ahead))
+
+    def _gathers(self, source: Source, offsets: Array, noises: Noises) -> bool:
+        """Whether what is to pass is to be gathered; a signal that was to pass more than a step is moved."""
+        before, form = source.trail, self._form(source)
+        assert before is not None
+        if before.ahead is not None:
+            whole = before.ahead.noise.scaled(self.curve.slope).plus(form)
+            if source.plain or sum(noises.covariance(whole, whole)) > STEP**2:
+                source.trail = before = before.moved(noises, offsets)
+        if source.plain or sum(noises.covariance(form, form)) > STEP**2:
+            return False
+        if before.ahead is None:
+            source.trail = before.begun(offsets)
+        return True
+
+    def _form(self, source: Source) -> Spread:
+        return source.noise.centred.scaled(self.slope).plus(self.noise)
+
+    def _at_once(self, source: Source, wave: Wave, offsets: Array, noises: Noises) -> Trail:
         before = source.trail
         assert before is not None
-        row, units = len(wave.values) // 2, noises.sample(source.noise)
-        offsets = _offsets(source, wave, row, batch)
+        units = noises.sample(source.noise)
+        noise = noises.sample(self.noise) + noises.normal(*self.fresh)
         x = before.bent + units + offsets
         logs = _points(x)
-        squares, fourths = powers_at(everywhere_of(wave, row), np.append(logs, offsets))
-        known = np.log(squares)
-        whole = self.fourth * (fourths[:POINTS] / squares[:POINTS] ** 2 - 1)
-        own = whole - 2 * np.gradient(known[:POINTS], logs) ** 2
-        own = np.where(own > NOTHING * whole, own, 0.0)
-        bent = np.interp(x, logs, known[:POINTS]) - known[POINTS:]
-        bent += np.sqrt(_relative(x, logs, own)) * self.noise - self.mean * _relative(x, logs, whole)
+        f = everywhere_of(wave, len(wave.values) // 2)
+        squares, fourths = powers_at(f, np.append(logs, offsets), source.kurtosis)
+        known, among = np.log(squares), Among(x, logs)
+        own, new = self._varied(source, squares[:POINTS], fourths[:POINTS], np.gradient(known[:POINTS], logs))
+        bent = among.of(known[:POINTS]) - known[POINTS:]
+        bent += among.beside(own) * noise - self.mean * among.relative(new)
         line = self.curve.level + self.curve.slope * (before.straight - source.before.mean)
-        return Trail(bent, line + self.slope * units + self.noise - self.mean)
+        return Trail(bent, line + self.slope * units + noise - self.mean)
+
+    def _passed(self, source: Source, wave: Wave, logs: Array, noises: Noises) -> Passed:
+        """Return what the function does at some logs."""
+        at_0 = np.append(logs, 0.0)
+        squares, fourths = powers_at(everywhere_of(wave, len(wave.values) // 2), at_0, source.kurtosis)
+        known, steps = np.log(squares), np.gradient(logs)
+        slopes = np.divide(np.gradient(known[:-1]), steps, out=np.zeros_like(steps), where=steps != 0)
+        own, new = self._varied(source, squares, fourths, np.append(slopes, self.slope))
+        own, new = (x[:-1] / x[-1] if x[-1] > 0 else np.ones_like(logs) for x in (own, new))
+        form, slope = self._form(source), self.curve.slope
+        line = slope, self.curve.level - slope * source.before.mean - self.mean
+        variance = sum(noises.covariance(form, form)) + sum(self.fresh)
+        return Passed(known[:-1] - known[-1], self.mean * new, own, line, form, variance, self.fresh)
+
+    def _varied(self, source: Source, squares: Array, fourths: Array, slopes: Array) -> tuple[Array, Array]:
+        """Return what of a unit's relative variance is beside squares of z, and what of it is new."""
+        whole = self.fourth * (fourths / squares**2 - 1)
+        of_squares = 2 * slopes**2
+        own = whole - of_squares
+        own = np.where(own > NOTHING * whole, own, 0.0)
+        return own, whole if source.free == 1 else own + source.free * of_squares
 
 
 def examples_of(batch: Batch) -> Array:
@@ -184,9 +358,10 @@ def bends(source: Source, curve: Curve, noises: Noises) -> bool:
     over the root of the width, the form has 0.97 to 1.04 of the deviations that 4000 draws of log q have, the
     sample, begun at each bend, 0.94 to 1.07; of gradients both have down to 0.85, which the sample does not mend.
     """
-    bend = abs(curve.bow) * math.sqrt(sum(noises.covariance(source.before, source.before)))
-    grows = curve.slope - 2 * bend > 1
-    return bool(bend > STRAIGHT * curve.slope and grows and source.std.min() > 0 and not np.any(source.mean))
+    deviation = math.sqrt(sum(noises.covariance(source.before, source.before)))
+    grows = curve.slope - 2 * abs(curve.bow) * deviation > 1
+    bent = abs(curve.bent) * deviation > STRAIGHT * curve.slope
+    return bool(bent and grows and source.std.min() > 0 and not np.any(source.mean))
 
 
 def begun(form: Spread, batch: Batch, noises: Noises) -> Trail:
@@ -199,6 +374,18 @@ def begun(form: Spread, batch: Batch, noises: Noises) -> Trail:
     return Trail(noise, noise)
 
 
+def before_bent(source: Source, g: Trail, batch: Batch, noises: Noises) -> Trail:
+    """Return the trail of a source that is followed by functions only further behind, where a gradient comes from.
+
+    Where that stands while its signal does, of the signal's logs there this source had the share that their variance is
+    of theirs; what else it had is no more than what functions bend too little for a trail.
+    """
+    if g.back is None or g.back.signal.ahead is None:
+        return begun(source.before, batch, noises)
+    signal, own = g.back.signal, sum(noises.covariance(source.before, source.before))
+    return replace(signal, ahead=g.back.signal.ahead.part(min(own / float(signal.bent.var()), 1.0)))
+
+
 def begun_back(form: Spread, along: float, batch: Batch, noises: Noises) -> Trail:
     """Return the trail of a gradient's form: `along` is the mean square of its cosine with the signal."""
     trail = begun(form, batch, noises)
@@ -206,10 +393,25 @@ def begun_back(form: Spread, along: float, batch: Batch, noises: Noises) -> Trai
     return replace(trail, cosines=(c, c))
 
 
-def of_units(source: Source, batch: Batch, noises: Noises) -> Array:
+def of_units(source: Source, batch: Batch, noises: Noises) -> Trail:
+    """Return the trail of a source's own units; where next to nothing they are in the form of what is to pass."""
+    assert source.trail is not None
+    if source.trail.ahead is not None:
+        if sum(noises.covariance(source.noise, source.noise)) <= STEP**2:
+            return source.trail.shifted(-_below(source, batch))
+        source.trail = source.trail.moved(noises, _offsets(source, batch))
+    return source.trail.plus(drawn_units(source, batch, noises))
+
+
+def drawn_units(source: Source, batch: Batch, noises: Noises) -> Array:
     """Return the sample of what a source's own units add to its log."""
-    mean = (source.own_variance + source.own_apart * (1 - 1 / batch.size)) / source.units / 2
-    return noises.sample(source.noise) - mean
+    return noises.sample(source.noise) - _below(source, batch)
+
+
+def _below(source: Source, batch: Batch) -> float:
+    """Return what the log of the units' own mean square lies below that of its mean."""
+    variance, apart = source.fresh
+    return (variance + apart * (1 - 1 / batch.size)) / source.units / 2
 
 
 def everywhere_of(wave: Wave | Onward, row: int) -> tuple[Array, Array]:
@@ -218,21 +420,15 @@ def everywhere_of(wave: Wave | Onward, row: int) -> tuple[Array, Array]:
     return everywhere(wave.values[row], None if wave.far is None else wave.far[min(row, len(wave.far) - 1)])
 
 
-def _offsets(source: Source, wave: Wave, row: int, batch: Batch) -> Array:
+def _offsets(source: Source, batch: Batch) -> Array:
     """Return by how much each example's log variance is beyond that of the row whose values are taken."""
-    if len(wave.values) == 1 or not source.std.min() > 0:
+    if source.alike or not source.std.min() > 0:
         return np.zeros(min(batch.size, MOST))
-    return np.asarray(2 * np.log(source.std / source.std[row])[examples_of(batch)])
+    return np.asarray(2 * np.log(source.std / source.std[len(source.std) // 2])[examples_of(batch)])
 
 
 def _points(logs: Array) -> Array:
     return np.linspace(min(float(logs.min()), -STRAIGHT), max(float(logs.max()), STRAIGHT), POINTS)
-
-
-def _relative(x: Array, logs: Array, table: Array) -> Array:
-    """Return a quantity at x relative to that at the reference, 0; one where it is nothing there."""
-    here = float(np.interp(0.0, logs, table))
-    return np.asarray(np.interp(x, logs, table / here)) if here > 0 else np.ones_like(x)
 
 
 def _log_mean(logs: Array, sizes: Array) -> Array:

@@ -195,7 +195,7 @@ def _on_nodes(
     if not all(_is_finite_within_reach(o) for o in outs):
         return run.lost(f"{call.name} is not finite on all of a Gaussian")
     signals = [v for v in values.values() if isinstance(v, Signal)]
-    far = _beyond(call, values, source) if source is not None and source.plain and not writes else None
+    far = _beyond(call, values, source) if source is not None and source.lone and not writes else None
     waves = (Wave(source, _rows(o), far=None if far is None else far[i]) for i, o in enumerate(outs))
     built = tuple(_built(run, signals, wave, base) for wave in waves)
     return built if isinstance(out, list | tuple) else built[0]
