@@ -143,9 +143,9 @@ class Profile:
         >>> print(Profile(layers=(row,), source="predicted"))
         Predicted profile: 1 row
         <BLANKLINE>
-        layer   kind     q   95% band
-        ─────────────────────────────
-        fc      Linear   2    1.5–2.6
+        layer  kind    q  95% band
+        ──────────────────────────
+        fc     Linear  2   1.5–2.6
         """
         from .table import render
 
