@@ -21,7 +21,11 @@ from torch.nn import functional as F
 
 from benchmarks.bounds import end, verdict
 from steadygrad.init.critical_point import critical_point
-from steadygrad.prediction import predict
+from steadygrad.prediction.inputs import examples_of
+from steadygrad.prediction.operators.positions import as_signal
+from steadygrad.prediction.readout import deviation
+from steadygrad.prediction.run import interpreted, interpreting
+from steadygrad.profile import LayerSignal
 from steadygrad.theory import activation
 
 DRAWS, AT_ONCE, BATCH = 2000, 250, 8
@@ -131,17 +135,29 @@ def log_mean_square(x: torch.Tensor) -> torch.Tensor:
 def compared(phi: str, kind: str, width: int, depth: int) -> tuple[Row, Row, np.ndarray]:
     """For q and grad_q what is off, per row; and log (1 - c) beside the median draw's."""
     logs = drawn(phi, kind, width, depth)
-    rows = list(predict(lambda: network(phi, kind, width, depth), inputs(width)))
-    q, grad_q = against(logs[:, 0], rows, "q"), against(logs[:, 2], rows, "grad_q")
+    rows, deviations = predicted(lambda: network(phi, kind, width, depth), inputs(width))
+    q, grad_q = (against(logs[:, i], rows, name, deviations[name]) for i, name in ((0, "q"), (2, "grad_q")))
     return q, grad_q, np.log([row.signal / row.q for row in rows]) - np.median(logs[:, 1] - logs[:, 0], 0)
 
 
-def against(logs: np.ndarray, rows: list, name: str) -> Row:
+def predicted(make: Callable[[], nn.Module], x: torch.Tensor) -> tuple[list[LayerSignal], Row]:
+    """The rows of a prediction, and the standard deviations of their logs of q and of grad_q."""
+    examples = examples_of(x)
+    with interpreting(examples.batch) as run:
+        found = interpreted(make, examples, run)
+    sides = {"q": [row.output for row in found.rows], "grad_q": [row.gradient for row in found.rows]}
+    signals = {name: [as_signal(run, value) for value in values] for name, values in sides.items()}
+    return list(found.profile), {
+        name: np.array([deviation(known, run) for known in column]) for name, column in signals.items()
+    }
+
+
+def against(logs: np.ndarray, rows: list, name: str, deviations: np.ndarray) -> Row:
     low, middle, high = (np.log([getattr(row, name + at) for row in rows]) for at in ("_low", "", "_high"))
     error = np.maximum(0.03, 4 * 1.2533 * logs.std(0) / DRAWS**0.5)
     return {
         "off": abs(middle - np.median(logs, 0)) / error,
-        "deviation": (high - low) / (2 * 1.959964) / logs.std(0),
+        "deviation": deviations / logs.std(0),
         "held": ((logs >= low) & (logs <= high)).mean(0),
         "width": (high - low) / np.diff(np.quantile(logs, [0.025, 0.975], axis=0), axis=0)[0],
     }

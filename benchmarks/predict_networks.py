@@ -23,7 +23,7 @@ from torch import nn
 
 from benchmarks.bounds import end, verdict
 from benchmarks.init_coverage import Block, Watch, conv, encoder, headed, transformer
-from steadygrad.prediction import predict
+from benchmarks.predict_accuracy import predicted
 
 FIXED = 1e-3  # deviation of a log below which a row is one number: rounding, and a norm's epsilon
 DEVIATION, WIDTH, LEAST, MOST = 0.10, 1.2, 0.93, 0.97
@@ -103,7 +103,7 @@ def drawn(network: Network, x: torch.Tensor) -> np.ndarray:
     return np.array(found)
 
 
-def judged(logs: np.ndarray, rows: list, name: str, bound: float) -> str:
+def judged(logs: np.ndarray, rows: list, name: str, bound: float, deviations: np.ndarray) -> str:
     """The worst of a column over all rows that no norm fixes, and whether the bounds hold."""
     with np.errstate(divide="ignore", invalid="ignore"):
         low, middle, high = (np.log([getattr(row, name + at) for row in rows]) for at in ("_low", "", "_high"))
@@ -111,7 +111,7 @@ def judged(logs: np.ndarray, rows: list, name: str, bound: float) -> str:
     # `predict` says the median; where a log is skewed a mean is off it.
     off = abs(middle - np.median(logs, 0)) / np.maximum(bound, 4 * 1.2533 * deviation / draws**0.5)
     varied = deviation > FIXED
-    spread = ((high - low) / (2 * 1.959964) / deviation)[varied]
+    spread = (deviations / deviation)[varied]
     held = ((logs >= low) & (logs <= high)).mean(0)[varied]
     width = ((high - low) / np.diff(np.quantile(logs, [0.025, 0.975], axis=0), axis=0)[0])[varied]
     slack = 3.5 * (LEAST * (1 - LEAST) / draws) ** 0.5
@@ -130,11 +130,12 @@ def show(name: str) -> None:
     network = next(networks[name] for networks in KINDS.values() if name in networks)
     x = torch.randn(network.shape, generator=torch.Generator().manual_seed(0))
     start = time.process_time()
-    rows = list(predict(network.make, x))
+    rows, deviations = predicted(network.make, x)
     took = time.process_time() - start
     logs = drawn(network, x)
     for i, column in enumerate(("q", "grad_q")):
-        print(f"{name:22} {column:7} {judged(logs[:, i, :-1], rows[:-1], column, network.bound)}", flush=True)
+        said = judged(logs[:, i, :-1], rows[:-1], column, network.bound, deviations[column][:-1])
+        print(f"{name:22} {column:7} {said}", flush=True)
     print(f"{'':22} {network.draws} draws; predicted in {took:.1f} s", flush=True)
 
 

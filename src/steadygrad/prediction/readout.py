@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 from torch import nn
 
 from steadygrad.fans import fans
@@ -17,9 +18,12 @@ from .interpreter import Interpreter, Seen
 from .measured_weights import as_fill, is_drawn_weight
 from .operators.positions import as_signal, of_entries, parameter
 from .rows import Row
-from .spread import ROUNDING, Z, band, exponential, quantile
+from .spread import ROUNDING, Spread, band, exponential, quantile
 from .trail import examples_of
-from .values import Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value
+from .values import Array, Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value
+
+SHARES = np.array([0.5, 0.025, 0.975])  # of draws: below the median, and below the ends of the band
+LEVELS = (np.arange(400) + 0.5) / 400
 
 
 def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
@@ -89,15 +93,11 @@ def _backward(known: Signal, run: Interpreter) -> dict[str, float]:
 
 def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, float, float]:
     batch: Batch = run.batch
-    mean_q = float(known.moments.q.mean())
-    tied = run.tied
-    spread, parting = run.coherence.spread(known.moments) if tied else known.moments.spread, known.moments.parting
-    mean, variance, third = run.noises.of(spread)
-    apart = run.noises.covariance(spread, spread)[1]
-    cumulants = mean, variance, third + batch.skewed(apart)
+    mean_q, parting = float(known.moments.q.mean()), known.moments.parting
+    spread, cumulants, apart = _law(known, run)
     q, low, high = band(mean_q, cumulants)
     if spread.trail is not None and mean_q > 0:
-        q, low, high = (mean_q * exponential(x) for x in _bent(known.moments, cumulants, batch))
+        q, low, high = (mean_q * exponential(x) for x in _bent(known.moments, cumulants, batch, SHARES))
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
     apart = apart if apart > ROUNDING else 0.0
@@ -107,15 +107,33 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     return q, low, high, c if abs(c) > ROUNDING else 0.0, q * share
 
 
-def _bent(m: Moments, cumulants: tuple[float, float, float], batch: Batch) -> list[float]:
-    """Return median and band of a log that functions have bent."""
+def _law(known: Signal, run: Interpreter) -> tuple[Spread, tuple[float, float, float], float]:
+    """Return how log q varies, with its cumulants, and by how much a single example's does beside."""
+    spread = run.coherence.spread(known.moments) if run.tied else known.moments.spread
+    mean, variance, third = run.noises.of(spread)
+    apart = run.noises.covariance(spread, spread)[1]
+    return spread, (mean, variance, third + run.batch.skewed(apart)), apart
+
+
+def deviation(known: Signal, run: Interpreter) -> float:
+    """Return the standard deviation of log q over draws, of the law whose median and band the profile has.
+
+    Where functions bend the log its tails are long, and a band is no multiple of it.
+    """
+    spread, cumulants, _ = _law(known, run)
+    if spread.trail is None or not known.moments.q.any():
+        return math.sqrt(cumulants[1])
+    return float(np.std(_bent(known.moments, cumulants, run.batch, LEVELS)))
+
+
+def _bent(m: Moments, cumulants: tuple[float, float, float], batch: Batch, shares: Array) -> Array:
+    """Return quantiles of a log that functions have bent, at these shares of the draws."""
     assert m.spread.trail is not None
     mean, variance, third = cumulants
-    scores, without = (0.0, -Z, Z), (mean, variance, third - m.spread.third)
-    form, straight = (np.array([quantile(c, z) for z in scores]) for c in (cumulants, without))
+    scores, without = ndtri(shares), (mean, variance, third - m.spread.third)
+    form, straight = (np.array([quantile(c, float(z)) for z in scores]) for c in (cumulants, without))
     sizes = m.q[examples_of(batch)]
-    found = m.spread.trail.quantiles(np.array([0.5, 0.025, 0.975]), sizes / sizes.sum(), form, straight, mean)
-    return [float(x) for x in found]
+    return m.spread.trail.quantiles(shares, sizes / sizes.sum(), form, straight, mean)
 
 
 def _norm(gradient: Value, module: nn.Module) -> float:

@@ -215,7 +215,7 @@ class Trail:
 
     def _read(self, shares: Array, sizes: Array) -> Seen:
         """Return what is read of the samples where they stand, once for all rows whose examples have these sizes."""
-        if self.seen and np.all(np.abs(self.seen[-1].sizes - sizes) <= ALIKE * sizes):
+        if self.seen and self.seen[-1].answers(shares, sizes):
             return self.seen[-1]
         bent = _log_mean(self.bent, sizes)
         along = self.straight @ sizes if self.cosines is None else _log_mean(self.straight, sizes)
@@ -223,21 +223,26 @@ class Trail:
         together = np.array([_slope(along[near], bent[near]) for near in (_near(order, p) for p in shares)])
         error = 3 * np.sqrt(shares * (1 - shares) / len(bent))
         found = np.array([np.quantile(bent, np.clip(shares + e, 0, 1)) for e in (-error, 0 * error, error)])
-        self.seen.append(Seen(sizes, found, np.quantile(along, shares), float(along.mean()), together))
+        self.seen.append(Seen(shares, sizes, found, np.quantile(along, shares), float(along.mean()), together))
         return self.seen[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is read of a sample, for sizes of examples: quantiles, and what three errors are to both sides; of the
-    straight one too, and its mean; by how much both go together at each.
+    """What is read of a sample, for sizes of examples: quantiles at these shares, and what three errors are to both
+    sides; of the straight one too, and its mean; by how much both go together at each.
     """
 
+    shares: Array
     sizes: Array
     bent: Array
     along: Array
     mean: float
     together: Array
+
+    def answers(self, shares: Array, sizes: Array) -> bool:
+        """Whether it was read at these shares, for sizes like these."""
+        return np.array_equal(self.shares, shares) and bool(np.all(np.abs(self.sizes - sizes) <= ALIKE * sizes))
 
 
 @dataclass(frozen=True, slots=True)
