@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from steadygrad.prediction import predict
-from steadygrad.prediction.attention import masked, unmasked, weights_of
+from steadygrad.prediction.attention import weights_of
+from steadygrad.prediction.reach import masked, unmasked
 from steadygrad.theory.softmax_at_init import softmax_at_init
 
 from .test_positions import DRAWS, draw, seeded

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from steadygrad.prediction import predict
-from steadygrad.prediction.field import Field, of_data
+from steadygrad.prediction.data_field import of_data
+from steadygrad.prediction.field import Field
 
 from .test_positions import draw, he_, seeded
 

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import steadygrad as sg
-from steadygrad.prediction.field import Field, of_data
+from steadygrad.prediction.data_field import of_data
+from steadygrad.prediction.field import Field
 
 DRAWS = 8
 WITHIN = 0.3  # of log grad_q, beside the error of the draws: what is said of attention and norms is approximate

@@ -18,58 +18,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 
 from steadygrad.theory.softmax_at_init import collision_at_init
 
 from .batch import Batch
 from .drawn_heads import Heads, Tokens
-from .field import Array, white
+from .field import Array, Field, white
+from .lags import autocorrelation
+from .reach import Reach
 from .spread import CERTAIN
 from .values import Moments
 
-MOST = 256  # queries of which a mask is looked at
 STEEPEST = 8.0  # logits beyond are an argmax
 STEPS = 16  # of a unit of their deviation
 DRAWN = 1 << 16  # weights
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """`keys`: how many each query reaches, [queries] or [1]; `met`: the mean over two queries of |A ∩ B|/(|A| |B|)."""
-
-    keys: Array
-    met: float
-    queries: int
-    all_keys: int
-
-
-@lru_cache(maxsize=256)
-def unmasked(queries: int, keys: int, causal: bool) -> Reach:
-    """Return the reach without a mask, or with the causal one, of which the later query's keys hold the earlier's."""
-    if not causal:
-        return Reach(np.full(1, float(keys)), 1 / keys, queries, keys)
-    n = np.minimum(np.arange(queries) + 1.0, keys)
-    later = np.arange(1, queries)
-    met = float((later / n[1:]).sum() / max(queries * (queries - 1) / 2, 1)) if queries > 1 else 1.0
-    return Reach(n, met, queries, keys)
-
-
-def masked(allowed: torch.Tensor, queries: int, keys: int) -> Reach:
-    """Return the reach under a mask, [..., queries or 1, keys]: True where a query sees a key, or what is added to it.
-
-    Numbers that are added make weights p of their own, as of 1/Σp² keys that are all alike; `met` is then Σ p p'.
-    """
-    whole = allowed.reshape(-1, *allowed.shape[-2:]) if allowed.dim() > 1 else allowed[None, None]
-    whole = whole[np.linspace(0, len(whole) - 1, min(len(whole), 8)).astype(int)]
-    rows = np.linspace(0, whole.shape[1] - 1, min(whole.shape[1], MOST)).astype(int)
-    seen = whole[:, rows].expand(-1, -1, keys).double()
-    prior = (seen.log() if allowed.dtype == torch.bool else seen).softmax(2).nan_to_num().numpy()
-    shared = np.einsum("bqk,brk->bqr", prior, prior)
-    own, r = np.einsum("bqq->bq", shared), len(rows)
-    met = float((shared.sum((1, 2)) - own.sum(1)).mean() / max(r * (r - 1), 1)) if r > 1 else 1 / keys
-    # What a query's weights come to goes as 1 over its keys: that is averaged over windows, heads and examples.
-    return Reach((1 / np.maximum(own.mean(0), 1 / keys**2)).clip(1, keys), met, queries, keys)
 
 
 @lru_cache(maxsize=4096)
@@ -94,23 +56,22 @@ def _drawn(keys: int, scale: float, width: int) -> tuple[float, float, float, fl
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of a softmax p over keys of Gaussian logits z = q·k, for each number of keys: `collision` E[sum p²]; with
+    """Of a softmax p over keys of Gaussian logits z = q·k, each for each number of keys: `collision` E[sum p²]; with
     J = diag(p) - p p^T its derivative, `steep` E|J|², `of_keys` E|J k|² and `of_queries` E|q|² |J|², relative to one
     entry of k and q.
     """
 
     collision: Array
-    steep: float
-    of_keys: float
-    of_queries: float
+    steep: Array
+    of_keys: Array
+    of_queries: Array
 
 
 def weights_of(keys: Array, scale: float, width: int) -> Weights:
     """Return them for logits of this deviation: between powers of two on a line in the log of the number of keys."""
     powers = np.arange(0, math.ceil(math.log2(max(float(keys.max()), 2.0))) + 1)
     table = _between(scale, lambda s: np.array([_drawn(int(2**p), s, width) for p in powers]))
-    found = [np.interp(np.log2(keys), powers, column) / keys for column in table.T]
-    return Weights(found[0], *(float(x.mean()) for x in found[1:]))
+    return Weights(*(np.interp(np.log2(keys), powers, column) / keys for column in table.T))
 
 
 def _between(scale: float, table: Callable[[float], Array]) -> Array:
@@ -221,13 +182,22 @@ class Attention:
         return np.maximum(1 - 1 / np.maximum(self.reach.keys * collision, 1.0), 0.0) * (1 - 1 / self.reach.keys)
 
     def to_values(self, g: Moments, positions: tuple[int, ...], batch: Batch) -> Moments:
-        """Return the gradient of the values: each gets from a query its weight's share."""
-        own, _ = apart(g)
-        ratio = self.reach.queries / self.reach.all_keys
-        common = ratio * (self.reach.queries - 1) * self.of_two_queries() * (1 - own)
-        level = ratio * _carried(g, self.weighted().collision) / self.kept + common
+        """Return the gradient of the values: each gets from a query its weight's share.
+
+        That is Σ_t p_ts g_t at key s. E[p_ts²] is E[Σ p²] π_ts, of two queries E[p_ts p_t's] as π_ts π_t's; and as the
+        weights of a query sum to one, of all pairs of keys is left what it was of queries.
+        """
+        reach, collision, share = self.reach, self.weighted().collision, _by_query(g, self.reach.queries)
+        laid, alike = _in_pairs(g, share)
+        alike *= self.of_two_queries() / reach.met
+        each = reach.handed(share * collision) / self.kept + alike * reach.handed_by_pairs(laid)
+        ratio, level = reach.queries / reach.all_keys, float(each.mean())
         within, across = (1 - (1 - gap) * ratio**2 / level for gap in _means(g))
-        return _gradient(g, level, (positions, within, across), batch)
+        m = _gradient(g, each, (positions, within, across), batch)
+        if m.field is None or not reach.causal or positions != (reach.all_keys,):
+            return m
+        later = reach.handed(share * (1 - collision) / np.maximum(reach.keys - 1, 1) - alike * laid / reach.keys)
+        return replace(m, field=_on_a_line(m.field, later / level, reach.handed(np.sqrt(laid)), alike / level))
 
     def steep_together(self) -> float:
         """Return what `Weights.steep` is for two queries that share their keys."""
@@ -238,48 +208,80 @@ class Attention:
         """Return the gradient of the queries: of the values' and keys' differences alone, as the weights sum to one.
 
         Σ_s p_s (g·v_s) k_s is a sum of tokens that are alike twice, in v and in k: E[(x_s·x_s'/n)²] of two is left.
+        A query with one key gets nothing.
         """
         own, two = self.weighted(), self.steep_together()
-        c = float(own.collision.mean())
-        level = factor**2 * own.of_keys * self.width * _size(value) * apart(value)[0]
-        level *= _size(self.key) * apart(self.key)[0] * (1 + _of_tokens(value, batch) * max(1 - c, 0.0) / c)
-        within = 1 - (1 - apart(g)[0]) * two / own.steep if own.steep > 0 else 1.0
+        share = _by_query(g, self.reach.queries)
+        steep, c = float(own.steep.mean()), float(own.collision.mean())
+        each = factor**2 * share * own.of_keys * self.width * _size(value) * apart(value)[0]
+        each *= _size(self.key) * apart(self.key)[0] * (1 + _of_tokens(value, batch) * max(1 - c, 0.0) / c)
+        within = 1 - (1 - apart(g)[0]) * two / steep if steep > 0 else 1.0
         positions = self.query.field.sizes if self.query.field else (self.reach.queries,)
         across = 1 - (1 - _here(g)) * _alike(value) * _alike(self.key)
-        m = _gradient(g, level, (positions, within, 1.0), batch, across)
-        if g.field is None or m.field is None or g.field.sizes != positions:
-            return m
-        return replace(m, field=replace(m.field, share=g.field.share))  # a query that nothing came back to gets none
+        return _gradient(g, each, (positions, within, 1.0), batch, across)
 
     def to_keys(self, g: Moments, value: Moments, factor: float, batch: Batch) -> Moments:
-        """Return the gradient of the keys."""
-        own, two = self.weighted().of_queries, self.steep_together()
-        queries = self.reach.queries
-        met = own + (queries - 1) * two * (1 - apart(g)[0]) * (1 - apart(self.query)[0])
-        share = queries / self.reach.all_keys * met
-        level = factor**2 * share * self.width * _size(value) * apart(value)[0] * _size(self.query)
-        positions = self.key.field.sizes if self.key.field else (self.reach.all_keys,)
+        """Return the gradient of the keys, Σ_t (J_t v g_t)_s q_t: of two queries as E[p_ts p_t's] of the values'.
+
+        Less what the weights' sum of one takes, 1 - Σ p² of each.
+        """
+        reach, sharp = self.reach, self.of_two_queries() / self.reach.met
+        share = _by_query(g, reach.queries)
+        laid, alike = _in_pairs(g, share)
+        alike *= sharp * (1 - apart(self.query)[0])
+        each = reach.handed(share * self.weighted().of_queries)
+        each += alike * reach.handed_by_pairs(laid * np.maximum(1 - sharp / reach.keys, 0.0))
+        each *= factor**2 * self.width * _size(value) * apart(value)[0] * _size(self.query)
+        positions = self.key.field.sizes if self.key.field else (reach.all_keys,)
         across = 1 - (1 - _here(g)) * _alike(value) * (1 - _here(self.query))
-        return _gradient(g, level, (positions, 1.0, 1.0), batch, across)
+        return _gradient(g, each, (positions, 1.0, 1.0), batch, across)
+
+
+def _by_query(g: Moments, queries: int) -> Array:
+    """Return how much of a gradient each query got, [queries]."""
+    known = g.field is not None and g.field.count == queries
+    return g.field.share.ravel() if g.field is not None and known else np.ones(queries)
+
+
+def _in_pairs(g: Moments, share: Array) -> tuple[Array, float]:
+    """Return how products of what two queries got are laid out, a by query, and their mean relative to √(a a')."""
+    laid, pairs, field = share, len(share) * (len(share) - 1), g.field
+    if field is not None and field.common is not None and field.count == len(share):
+        laid = field.common.ravel()
+    together = float(np.sqrt(laid).sum()) ** 2 - float(laid.sum())
+    return laid, (1 - apart(g)[0]) * pairs / together if together > 0 else 0.0
+
+
+def _on_a_line(field: Field, later: Array, sums: Array, alike: float) -> Field:
+    """Return the field of keys under a causal mask, of which products are k(later of two places) + alike h h'.
+
+    One query reaches two keys if it reaches the later, k; and of two queries each may reach one of them, h = Σ_t √a π.
+    As of products m m' the sums over all other places go as m, so they are laid out as these sums.
+    """
+    places = np.arange(len(later))
+    behind = later[::-1].cumsum()[::-1]
+    by_lag = behind / (len(later) - places) + alike * autocorrelation(sums[None, :, None], sums.shape)[0]
+    by_lag[0] = 1.0
+    roots = np.maximum(places * later + behind - later + alike * sums * (sums.sum() - sums), 0.0)
+    common = roots**2 / max(float((roots**2).mean()), 1e-300)
+    return replace(field, within=1 - by_lag, common=common)
 
 
 def _gradient(
-    g: Moments, level: float, field: tuple[tuple[int, ...], float, float], batch: Batch, here: float | None = None
+    g: Moments, each: Array, field: tuple[tuple[int, ...], float, float], batch: Batch, here: float | None = None
 ) -> Moments:
-    """Return moments with g's second moment times a number; two examples differ by `here`, or as g's means do."""
-    (positions, within, across), q = field, g.q * level
+    """Return moments with g's second moment times a number for each position; two examples differ by `here`, or as
+    g's means do.
+    """
+    (positions, within, across), level = field, float(each.mean())
+    q = g.q * level
     here = min(max(across if here is None else here, 0.0), 1.0)
     d = here * (q[:, None] + q) / 2
     np.fill_diagonal(d, 0.0)
     found = white(positions, min(max(within, 0.0), 1.0), across, here, _varied(g))
+    if each.size == found.count and level > 0:
+        found = replace(found, share=(each / level).reshape(positions))
     return Moments(g.mean * 0, q, d, g.spread, excess=g.excess, field=found)
-
-
-def _carried(g: Moments, of_query: Array) -> float:
-    """Return the mean of a number of each query, by how much of the gradient the query got."""
-    if g.field is None or of_query.size != g.field.count:
-        return float(of_query.mean())
-    return float((g.field.share.ravel() * of_query).mean())
 
 
 def _of_tokens(value: Moments, batch: Batch) -> float:

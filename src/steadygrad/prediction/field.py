@@ -19,9 +19,7 @@ from .hermite import decay, odd_orders
 from .lags import EVEN, alike, autocorrelation, lag_weights, mean_at_lag
 
 Array = NDArray[np.float64]
-MOST_ROWS = 512  # of data that are compared with each other
 DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
-MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 256 MB
 GRID = 2 * np.linspace(0, 1, 257) ** 2
 
 
@@ -35,7 +33,8 @@ class Field:
     or one number, is the covariance of the squared lengths of two places of an example, relative to what `share` says
     of each; `together`, [*lags] or one number, is that of the batch's mean squares at two places, over draws, up to
     what all places have in common. `means`, [*positions], is what a place has along the mean of all, of a gradient
-    along its signal, relative to its mean; as its length if None.
+    along its signal, relative to its mean; as its length if None. `common`, [*positions], is how the products of two
+    distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None.
     """
 
     share: Array
@@ -46,6 +45,7 @@ class Field:
     lengths: Array | float = dataclass_field(default=0.0, kw_only=True)
     together: Array | float = dataclass_field(default=0.0, kw_only=True)
     means: Array | None = dataclass_field(default=None, kw_only=True)
+    common: Array | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -284,7 +284,14 @@ class Field:
         level = float(share.mean())
         if not level > 0:
             return self, level
-        return self.shaped(share / level), level
+        if self.common is None:
+            return self.shaped(share / level), level
+        common = self.common * squares
+        kept = _roots_by_lag(common) / _roots_by_lag(self.common) / level
+        kept.flat[0] = 1.0
+        within, across = (1 - (1 - gap) * kept for gap in (self.within, self.across))
+        common = common / max(float(common.mean()), 1e-300)
+        return replace(self, share=share / level, within=within, across=across, common=common), level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
@@ -357,11 +364,22 @@ class Field:
         )
         given = _shared(self, other, one, two)
         found = Field(share, within, across, (one + two) ** 2, given=given, lengths=lengths, together=together)
+        if self.common is not None or other.common is not None:
+            found = replace(found, common=self._common_to((weight, rest), other))
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
         if (self.means is None and other.means is None) or sum(sizes) <= 0:
             return found
         means = (sizes[0] * self.along_the_mean + sizes[1] * other.along_the_mean) / sum(sizes)
         return replace(found, means=means)
+
+    def _common_to(self, weights: tuple[float, float], other: Field) -> Array | None:
+        """Return how products are laid out in a sum: as in each term, by how much of them it has."""
+        terms = tuple(zip(weights, (self, other), strict=True))
+        sizes = [max(weight * (1 - f.apart()[0]), 0.0) for weight, f in terms]
+        if sum(sizes) <= 0:
+            return None
+        laid = [f.share if f.common is None else f.common for _, f in terms]
+        return np.asarray((sizes[0] * laid[0] + sizes[1] * laid[1]) / sum(sizes))
 
     def transposed(self, order: tuple[int, ...]) -> Field:
         """Return the field with its axes in another order."""
@@ -369,8 +387,9 @@ class Field:
             return self
         names = ("share", "within", "across", "varying", "by_lag", "drifting")
         share, within, across, beyond, lengths, together = (getattr(self, n).transpose(order) for n in names)
-        means = self.means.transpose(order) if self.means is not None else None
-        return Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together, means=means)
+        means, common = (x.transpose(order) if x is not None else None for x in (self.means, self.common))
+        found = Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together)
+        return replace(found, means=means, common=common)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -381,7 +400,8 @@ class Field:
         share = self.share.mean(axis=gone) if gone else self.share
         beyond, lengths, together = (self.left_over(gone, x) for x in (self.varying, self.by_lag, self.drifting))
         left = replace(self, share=share, within=self.within[at], across=self.across[at], beyond=beyond)
-        left = replace(left, lengths=lengths, together=together, means=None if gone else self.means)
+        means, common = (None, None) if gone else (self.means, self.common)
+        left = replace(left, lengths=lengths, together=together, means=means, common=common)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
@@ -397,6 +417,11 @@ class Field:
         beyond = self.varying[index[:1] + (None,) * len(extra)] * (1 - new[0]) ** 2
         beyond[index] = self.varying
         return Field(share, new[0], new[1], beyond, given=self.given)
+
+
+def _roots_by_lag(squares: Array) -> Array:
+    """Return the mean product of the roots of two places by lag."""
+    return np.asarray(alike(np.ascontiguousarray(squares, dtype=float).tobytes(), squares.shape)[0])
 
 
 def _shared(one: Field, other: Field, first: Array | float, second: Array | float) -> float:
@@ -435,25 +460,6 @@ def _decay_on_grid() -> Array:
     return decay(GRID)
 
 
-def of_data(values: Array) -> Field:
-    """Return the field of data, [examples, *positions, features]; of many entries, from some of the examples."""
-    values = values[:: max(min(values.size // MOST, len(values) // 2), 1)]
-    sizes = values.shape[1:-1]
-    q = max(float((values**2).mean()), 1e-300)
-    share = (values**2).mean((0, -1)) / q
-    own = autocorrelation(values, sizes)
-    whole = autocorrelation(values.sum(0, keepdims=True), sizes)
-    examples = len(values)
-    within = own.sum(0) / examples / q
-    across = (whole[0] - own.sum(0)) / max(examples * (examples - 1), 1) / q
-    across = np.maximum(1 - across, 0.0) if examples > 1 else 1 - within
-    found = Field(share, np.maximum(1 - within, 0.0), across)
-    same = 1 / (examples * found.count)
-    expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
-    found = replace(found, lengths=_lengths(values, sizes, share * q))
-    return replace(found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0)), given=1.0)
-
-
 def _moments(mean: Array, square: Array, even: Array, odd: Array) -> Array:
     """Return sum_n masses_n E[c^n], given the mean of c and of its square."""
     root = np.sqrt(np.clip(3 * square - 2 * mean**2, 0.0, 1.0))
@@ -461,17 +467,3 @@ def _moments(mean: Array, square: Array, even: Array, odd: Array) -> Array:
         lean = np.where(root > 0, mean / root, 0.0)
     of_even = float(even.sum()) - decayed(1 - np.sqrt(square), even)
     return np.asarray(of_even + lean * (float(odd.sum()) - decayed(1 - root, odd)))
-
-
-def _lengths(values: Array, sizes: tuple[int, ...], means: Array) -> Array:
-    """Return by lag how the squared lengths of two places of an example vary together, relative to their means."""
-    off = (values**2).mean(-1) / np.maximum(means, 1e-300) - 1
-    return np.asarray(autocorrelation(off[..., None], sizes).mean(0))
-
-
-def _of_distinct(rows: Array) -> float:
-    """Return the mean squared product of two distinct rows, evenly spaced, relative to their second moment squared."""
-    rows = rows[:: -(-len(rows) // MOST_ROWS)]
-    squares = (rows @ rows.T / rows.shape[1]) ** 2
-    size, count = float((rows * rows).mean()) ** 2, len(rows)
-    return float(squares.sum() - np.trace(squares)) / max(count * (count - 1), 1) / max(size, 1e-300)

@@ -117,7 +117,7 @@ class _Product:
         h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
         g = self._of_gradient(h.sizes)
         agreed, together = h.overlap_of_all(self.batch.size), h.together + g.together
-        found = replace(h.met(g), beyond=g.beyond * agreed, together=together, means=g.means)
+        found = replace(h.met(g), beyond=g.beyond * agreed, together=together, means=g.means, common=g.common)
         return found, level * float((h.share * g.share).mean())
 
     def _alongside(self, noises: Noises) -> tuple[float, float, float, float]:

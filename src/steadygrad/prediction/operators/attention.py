@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from steadygrad.prediction import drawn_heads
-from steadygrad.prediction.attention import Attention, Reach, masked, tokens, unmasked
+from steadygrad.prediction.attention import Attention, tokens
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
 from steadygrad.prediction.drawn_heads import averaged
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.reach import Reach, masked, unmasked
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Fill, Moments, ScoreGradient, Scores, Signal, Statistic, Value

@@ -16,6 +16,7 @@ import torch
 
 from steadygrad.prediction import field as fields
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Dimension, laid
+from steadygrad.prediction.data_field import of_data
 from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, leading, shortened
 from steadygrad.prediction.entrywise import EACH, GRADIENTS, LOSSES, MEAN, REDUCTIONS, SUM, is_entrywise
 from steadygrad.prediction.field import Field
@@ -204,7 +205,7 @@ def _field(value: Cropped) -> Field | None:
     order = [0, *(places[role] for role in sorted(places))]
     order += [i for i in range(len(value.dims)) if i not in order]
     taken = [sample.permute(order) for sample in value.draws.values[:LOOKED_AT] if sample.any()]
-    each = [fields.of_data(x.reshape(*x.shape[: len(places) + 1], -1).double().numpy()) for x in taken]
+    each = [of_data(x.reshape(*x.shape[: len(places) + 1], -1).double().numpy()) for x in taken]
     sizes = tuple(value.shape[places[role]] for role in sorted(places))
     if not each:
         return fields.white(sizes, 1.0, 1.0, 1.0)

@@ -29,6 +29,7 @@ from steadygrad.prediction.axes import (
     roles,
     sizes,
 )
+from steadygrad.prediction.data_field import of_data
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Data, Filled
@@ -123,7 +124,7 @@ def _of_draws(
     samples = value.values[:LOOKED_AT]
     if met is None or samples[0].shape != tensor.shape:
         return met
-    each = [fields.of_data(_arranged(sample.double(), dims, shared).numpy()) for sample in samples if sample.any()]
+    each = [of_data(_arranged(sample.double(), dims, shared).numpy()) for sample in samples if sample.any()]
     if not each or each[0].sizes != met.sizes:
         return met
     share, within, across, beyond = (
@@ -274,7 +275,7 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     values = _arranged(data.double(), dims, shared)
     moments = replace(moments_of_data(values, run.batch), origin=Data(values) if run.remembers else None)
     if positions:
-        field = fields.of_data(values.double().numpy())
+        field = of_data(values.double().numpy())
         moments = replace(moments, field=field, excess=run.batch.off_diagonal(field.varied))
     numbers = iter(range(len(positions)))
     new = []
