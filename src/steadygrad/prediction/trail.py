@@ -352,8 +352,8 @@ def bends(source: Source, curve: Curve, noises: Noises) -> bool:
     """Whether a function is bent where the log of a source lies, and what bends it grows.
 
     A log that a function draws together, by a slope of less than one, forgets where it was: noises stay what it is of.
-    So it does where the slope is one or less a deviation further, by what a parabola bends there. A power bends nothing:
-    what a bias has bent of the log before it stays what the form has of it.
+    So it does where the slope is one or less a deviation further, by what a parabola bends there. Powers bend
+    nothing: what a bias has bent of the log before them stays what the form has of it.
 
     One deviation is a choice. What it leaves: of 6 layers of LogSigmoid, 16 wide, of torch's own weights or of 1.2 or 2
     over the root of the width, the form has 0.97 to 1.04 of the deviations that 4000 draws of log q have, the
