@@ -12,10 +12,11 @@ from steadygrad.prediction import predict
 from steadygrad.prediction.batch import exchangeable
 from steadygrad.prediction.curve import passed
 from steadygrad.prediction.hermite import tables
+from steadygrad.prediction.passage import Passage
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN, Noises
 from steadygrad.prediction.stretched import BEYOND, everywhere, powers_at
-from steadygrad.prediction.trail import Passage, Trail, begun, begun_back, bends
+from steadygrad.prediction.trail import Trail, begun, begun_back, bends
 
 WIDTH, DEPTH, DRAWS, SIGMA, SCALE = 64, 24, 8000, 2.02, 0.04
 
