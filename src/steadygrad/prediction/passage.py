@@ -49,11 +49,12 @@ class Passage:
         layers that add little it is gathered.
         """
         offsets = offsets_of(source, batch)
-        if not self._gathers(source, offsets, noises):
+        form = self._form(source)
+        if not self._gathers(source, form, offsets, noises):
             return self._at_once(source, wave, offsets, noises)
         assert source.trail is not None
         assert source.trail.ahead is not None
-        passed = self._passed(source, wave, source.trail.ahead.image, noises)
+        passed = self._passed(source, wave, source.trail.ahead.image, form, noises)
         return source.trail.to_pass(source.trail.ahead.through(passed))
 
     def back(self, before: Trail, source: Source, wave: Wave, favour: float, batch: Batch, noises: Noises) -> Trail:
@@ -70,12 +71,12 @@ class Passage:
         before = before if before.back else before.begun_back(source.trail)
         turned = before.turned(source, wave, favour, noises)
         assert turned.back is not None
-        passed = self._passed(source, wave, ahead.image, noises)
+        passed = self._passed(source, wave, ahead.image, self._form(source), noises)
         return turned.to_meet(turned.back.through(passed, ahead))
 
-    def _gathers(self, source: Source, offsets: Array, noises: Noises) -> bool:
+    def _gathers(self, source: Source, form: Spread, offsets: Array, noises: Noises) -> bool:
         """Whether what is to pass is to be gathered; a signal that was to pass more than a step is moved."""
-        before, form = source.trail, self._form(source)
+        before = source.trail
         assert before is not None
         if before.ahead is not None:
             whole = before.ahead.noise.scaled(self.curve.slope).plus(form)
@@ -106,15 +107,15 @@ class Passage:
         line = self.curve.level + self.curve.slope * (before.straight - source.before.mean)
         return Trail(bent, line + self.slope * units + noise - self.mean)
 
-    def _passed(self, source: Source, wave: Wave, logs: Array, noises: Noises) -> Passed:
-        """Return what the function does at some logs."""
+    def _passed(self, source: Source, wave: Wave, logs: Array, form: Spread, noises: Noises) -> Passed:
+        """Return what the function does at some logs, and the noise of this form."""
         at_0 = np.append(logs, 0.0)
         squares, fourths = powers_at(everywhere_of(wave, len(wave.values) // 2), at_0, source.kurtosis)
-        known, steps = np.log(squares), np.gradient(logs)
-        slopes = np.divide(np.gradient(known[:-1]), steps, out=np.zeros_like(steps), where=steps != 0)
+        known, steps = np.log(squares), _steps(logs)
+        slopes = np.divide(_steps(known[:-1]), steps, out=np.zeros_like(steps), where=steps != 0)
         own, new = self._varied(source, squares, fourths, np.append(slopes, self.slope))
         own, new = (x[:-1] / x[-1] if x[-1] > 0 else np.ones_like(logs) for x in (own, new))
-        form, slope = self._form(source), self.curve.slope
+        slope = self.curve.slope
         line = slope, self.curve.level - slope * source.before.mean - self.mean
         variance = sum(noises.covariance(form, form)) + sum(self.fresh)
         return Passed(known[:-1] - known[-1], self.mean * new, own, line, form, variance, self.fresh)
@@ -126,3 +127,8 @@ class Passage:
         own = whole - of_squares
         own = np.where(own > NOTHING * whole, own, 0.0)
         return own, whole if source.free == 1 else own + source.free * of_squares
+
+
+def _steps(x: Array) -> Array:
+    """Return how far numbers on both sides of each are apart, at the ends that itself is from the next."""
+    return np.concatenate([x[1:2] - x[:1], x[2:] - x[:-2], x[-1:] - x[-2:-1]])

@@ -95,9 +95,9 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     mean, variance, third = run.noises.of(spread)
     apart = run.noises.covariance(spread, spread)[1]
     cumulants = mean, variance, third + batch.skewed(apart)
-    q, low, high = band(mean_q, cumulants)
-    if spread.trail is not None and mean_q > 0:
-        q, low, high = (mean_q * exponential(x) for x in _bent(known.moments, cumulants, batch))
+    bent = spread.trail is not None and mean_q > 0
+    logs = _bent(known.moments, cumulants, batch) if bent else None
+    q, low, high = (mean_q * exponential(x) for x in logs) if logs else band(mean_q, cumulants)
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
     apart = apart if apart > ROUNDING else 0.0
