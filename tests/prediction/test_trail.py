@@ -12,10 +12,11 @@ from steadygrad.prediction import predict
 from steadygrad.prediction.batch import exchangeable
 from steadygrad.prediction.curve import passed
 from steadygrad.prediction.hermite import tables
+from steadygrad.prediction.passage import Passage
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN, Noises
 from steadygrad.prediction.stretched import BEYOND, everywhere, powers_at
-from steadygrad.prediction.trail import Passage, Trail, begun, begun_back
+from steadygrad.prediction.trail import Trail, begun, begun_back, bends
 
 WIDTH, DEPTH, DRAWS, SIGMA, SCALE = 64, 24, 8000, 2.02, 0.04
 
@@ -38,6 +39,20 @@ def test_behind_a_power_the_sample_is_the_form(function):
     noise = noises.noise(0.0, 0.01, 0.0, 0.02)
     trail = Passage(curve, 1.0, noise, 0.01).of(source, wave, batch, noises)
     assert trail.bent == pytest.approx(trail.straight, abs=1e-3)
+
+
+@pytest.mark.parametrize("function", [lambda z: np.maximum(z, 0.0), lambda z: z * z, lambda z: np.maximum(z, 0.0) ** 3])
+def test_powers_begin_no_sample_of_a_log_that_biases_have_bent(function):
+    """A log of an asymmetric law goes through a power along a line, so that its law stays what the form has."""
+    noises, batch = Noises(), exchangeable(4)
+    source = a_source(batch, noises)
+    source.before = noises.noise(0.0, 0.02, 0.0, 0.01).shifted(0.0, 0.02**1.5)
+    values = function(tables()[0])[None]
+    curve = passed(values, float(values[0] ** 2 @ tables()[1]), source.before, noises, batch)
+    assert curve.bent > 0.1
+    assert not bends(source, curve, noises)
+    grown = gelu(tables()[0])[None]
+    assert bends(source, passed(grown, float(grown[0] ** 2 @ tables()[1]), source.before, noises, batch), noises)
 
 
 def test_what_lies_along_the_signal_goes_back_as_it_is():

@@ -88,7 +88,7 @@ class Batch:
         """
         if variance <= 0 or self.size == 1:
             return 1 / self.size
-        return float(np.interp(math.sqrt(variance), _DEVIATIONS, _concentrations(self.size)))
+        return _between(variance, _concentrations(self.size))
 
     def lifted(self, variance: float) -> float:
         """Return E[log mean e^x] for independent normal x of this variance and mean 0, one an example.
@@ -108,7 +108,7 @@ class Batch:
         """
         if variance <= 0 or self.size == 1:
             return 0.0
-        return -math.expm1(-variance / 4) * float(np.interp(math.sqrt(variance), _DEVIATIONS, _unevenness(self.size)))
+        return -math.expm1(-variance / 4) * _between(variance, _unevenness(self.size))
 
     def gathered(self, variance: float) -> float:
         """Return d Var(log mean e^x)/d variance for independent normal x of this variance, one an example.
@@ -117,7 +117,7 @@ class Batch:
         """
         if variance <= 0 or self.size == 1:
             return 1 / self.size
-        return float(np.interp(math.sqrt(variance), _DEVIATIONS, _of_log_means(self.size)[0]))
+        return _between(variance, _of_log_means(self.size)[0])
 
     def gathers(self, variance: float) -> float:
         """Return the same beyond what it is where all examples are of one length."""
@@ -127,7 +127,7 @@ class Batch:
         """Return the third cumulant of the log of a mean of e^x, of independent normal x of this variance."""
         if variance <= 0 or self.size == 1:
             return 0.0
-        return float(np.interp(math.sqrt(variance), _DEVIATIONS, _of_log_means(self.size)[1])) * variance**3
+        return _between(variance, _of_log_means(self.size)[1]) * variance**3
 
     def bounded(self, excess: Array | float, product: Array, q: Array) -> Array:
         """Return the excess of products of examples, no more than what is left of q q': E[(x·y)²] <= E[|x|² |y|²]."""
@@ -168,12 +168,22 @@ class Batch:
         return float(matrix.ravel() @ _distinct(r)) if r > 1 else float("nan")
 
 
-_DEVIATIONS = np.linspace(0.0, 6.0, 49)
+_APART = 0.125
+_DEVIATIONS = np.arange(49) * _APART
 _FIRST = 4  # of them from which on a third cumulant is known: 1/2
 
 
 _STEP = 0.25
 _LOGS = np.arange(-60.0, 40.0, _STEP)  # of t
+
+
+def _between(variance: float, table: Array) -> float:
+    """Return what a table over the deviations above has at that of a variance, between two of them along a line."""
+    place = math.sqrt(variance) / _APART
+    if not place < len(table) - 1:
+        return float(table[-1]) if place > 0 else place  # NaN of a NaN
+    below = int(place)
+    return float(table[below] + (place - below) * (table[below + 1] - table[below]))
 
 
 @cache

@@ -28,6 +28,7 @@ from .stretched import onwards
 from .values import Array
 
 NARROWEST = 0.05  # half the distance of the nodes where nothing varies: a difference over less loses digits
+FLAT = 4 * 709 * 2.0**-52 / NARROWEST**2  # of a bow: what rounding leaves, of logs of any double, over the least step
 LEAST = 2 * math.log(SMALLEST)
 WIDEST = 0.7  # log variance up to which the nodes' own weights, which end at 12 deviations, hold the Gaussian to 1e-15
 

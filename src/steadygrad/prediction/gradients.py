@@ -20,6 +20,7 @@ from .linear_map import blurring, leaning
 from .meeting import Sum
 from .over_lengths import over_lengths
 from .overlap import aligning, of_typical
+from .passage import Passage
 from .propagation import (
     average,
     centred,
@@ -32,7 +33,7 @@ from .propagation import (
 )  # fmt: skip
 from .source import Onward, Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
-from .trail import Passage, Trail, before_bent, begun_back
+from .trail import Trail, before_bent, begun_back
 from .values import Array, Moments
 
 

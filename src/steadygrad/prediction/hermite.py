@@ -12,6 +12,7 @@ power law.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 
@@ -137,15 +138,24 @@ def odd_orders() -> NDArray[np.bool_]:
 def decay(gap: Matrix, number: int = TERMS + BLOCKS) -> Matrix:
     """Return 1 - c^n, [pairs, terms + blocks], for c = 1 - gap; exact for small gaps. `number` are TERMS or all.
 
-    A block of high orders holds even and odd ones alike, so a negative c leaves nothing of it.
+    1 - c^(m + n) = (1 - c^m) + c^m (1 - c^n): from orders up to n those up to 2n, without a digit lost near c = 1. A
+    block of high orders holds even and odd ones alike, so a negative c leaves nothing of it.
     """
-    orders = tables()[3][:number]
-    c = 1 - gap[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        positive = -np.expm1(orders * np.log1p(-np.minimum(gap, 1.0))[:, None])
-    positive[:, 0] = 0.0
-    if (c >= 0).all():
-        return np.asarray(positive)
-    negative = np.ones_like(positive)
-    negative[:, :TERMS] -= c ** orders[:TERMS]
-    return np.where(c >= 0, positive, negative)
+    found = np.empty((number, len(gap)))
+    found[0], found[1], known = 0.0, gap, 1
+    while known < TERMS - 1:
+        more, last = min(known, TERMS - 1 - known), found[known]
+        here = np.multiply(1 - last, found[1 : more + 1], out=found[known + 1 : known + more + 1])
+        here += last
+        known += more
+    if number > TERMS:
+        _blocks(gap, found[TERMS:])
+    return np.ascontiguousarray(found.T)
+
+
+def _blocks(gap: Matrix, found: Matrix) -> None:
+    """Write 1 - c^n of the blocks, [blocks, pairs], each of twice the order of the one before."""
+    with np.errstate(divide="ignore"):
+        found[0] = -np.expm1(tables()[3][TERMS] * np.log1p(-np.minimum(gap, 1.0)))
+    for before, after in itertools.pairwise(found):
+        np.multiply(before, 2 - before, out=after)

@@ -20,9 +20,10 @@ from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
 from .linear_map import blurring, correlation_gap
 from .overlap import of_typical
 from .parting import parted, sampled
+from .passage import Passage
 from .source import Onward, Source, Wave, of_fourth_cumulant, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean
-from .trail import Passage, Trail, begun, bends, of_units
+from .trail import Trail, begun, bends, of_units
 from .values import Array, Moments
 
 FLAT = 1000  # dimensions from which a coordinate's E[z⁴] is within 0.2% of a Gaussian's: 3k/(k + 2)

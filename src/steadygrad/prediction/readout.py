@@ -95,9 +95,9 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     batch: Batch = run.batch
     mean_q, parting = float(known.moments.q.mean()), known.moments.parting
     spread, cumulants, apart = _law(known, run)
-    q, low, high = band(mean_q, cumulants)
-    if spread.trail is not None and mean_q > 0:
-        q, low, high = (mean_q * exponential(x) for x in _bent(known.moments, cumulants, batch, SHARES))
+    bent = spread.trail is not None and mean_q > 0
+    logs = _bent(known.moments, cumulants, batch, SHARES) if bent else None
+    q, low, high = band(mean_q, cumulants) if logs is None else (mean_q * exponential(x) for x in logs)
     d = batch.distinct_mean(known.moments.d)
     share = d / mean_q if mean_q > 0 else math.nan
     apart = apart if apart > ROUNDING else 0.0

@@ -185,7 +185,9 @@ class Source:
         i, j = self.pairs
         n = hermite.count(a)
         one, other, decay = a[i, :n], a[j, :n], decay_of(self, self._asked(n))[:, :n]
-        return self.square(((one - other) ** 2).sum(1) / 2 + (one * other * decay).sum(1), _ZERO)
+        apart = one - other
+        one *= other
+        return self.square(_dot(apart, apart) / 2 + _dot(one, decay), _ZERO)
 
     def _asked(self, number: int) -> int:
         """Return how many terms and blocks are found where so many are asked for: a parting asks for all."""
@@ -198,20 +200,25 @@ class Source:
             terms[: settled + 1] = terms[without] = 0.0
             own = terms.sum()
             return self.square(own - self.decay_of_squares @ terms, own)
-        a, b = (np.broadcast_to(x.square, (len(self.mean), x.square.shape[1])).copy() for x in (f, g))
+        n = min(hermite.count(x.square) for x in (f, g))
+        a, b = (np.broadcast_to(x.square[:, :n], (len(self.mean), n)).copy() for x in (f, g))
         a[:, : settled + 1] = b[:, : settled + 1] = 0.0
         a[:, without] = b[:, without] = 0.0
         i, j = self.pairs
-        n = min(hermite.count(a), hermite.count(b))
-        decay = decay_of_squares_of(self, self._asked(n))[:, :n]
-        joint = a[i, :n] * a[j, :n] if f is g else (a[i, :n] * b[j, :n] + a[j, :n] * b[i, :n]) / 2
-        return self.square((joint * (1 - decay)).sum(1), (a * b).sum(1))
+        joint = a[i] * a[j] if f is g else (a[i] * b[j] + a[j] * b[i]) / 2
+        left = 1 - decay_of_squares_of(self, self._asked(n))[:, :n]
+        return self.square(_dot(joint, left), _dot(a, b))
 
     def of_squares(self, f: Expansion) -> Array:
         """Return what of the covariance of f² with itself is of its second order, of squares and products of units."""
         second = np.broadcast_to(f.square[:, 2], len(self.mean))
         decay = decay_of_squares_of(self, self._asked(hermite.count(f.square)))
         return self.square(1 - decay[:, 2], np.ones(1)) * np.outer(second, second)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    """Return the products of rows."""
+    return np.asarray(np.einsum("ij,ij->i", a, b))
 
 
 _ZERO = np.zeros(1)

@@ -206,7 +206,8 @@ class Noises:
         if not len(a):
             return spread.mean, 0.0, 0.0
         variance, third, _ = self._tabulated()[:, : len(a)]
-        plain = float(a**2 @ variance), float(a**3 @ third)
+        square = a * a
+        plain = float(square @ variance), float((square * a) @ third)
         bent = self._bent(spread, variance) if spread.bend else (0.0, 0.0)
         return spread.mean, plain[0] + bent[0], plain[1] + bent[1] + spread.third
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,11 +18,15 @@ BEYOND = np.concatenate([-FAR[::-1], FAR])
 
 def everywhere(values: Matrix, far: Matrix | None) -> tuple[Matrix, Matrix]:
     """Return the nodes with those beyond them, and a function's values there; the nodes alone where none are known."""
-    z = tables()[0]
     if far is None:
-        return z, values
+        return tables()[0], values
     left, right = far[: len(FAR)], far[len(FAR) :]
-    return np.concatenate([-FAR[::-1], z, FAR]), np.concatenate([left, values, right])
+    return _nodes(), np.concatenate([left, values, right])
+
+
+@cache
+def _nodes() -> Matrix:
+    return np.concatenate([-FAR[::-1], tables()[0], FAR])
 
 
 class Among:
@@ -48,9 +54,12 @@ class Among:
 def onwards(x: Matrix, z: Matrix, values: Matrix) -> Matrix:
     """Return a function at x by its values at z, on straight lines between and beyond; on each side of 0 by its own."""
     z, values = _parted(z, values)
-    right = (values[-1] - values[-2]) / (z[-1] - z[-2]) * np.maximum(x - z[-1], 0.0)
-    left = (values[1] - values[0]) / (z[1] - z[0]) * np.minimum(x - z[0], 0.0)
-    return np.asarray(np.interp(x, z, values) + right + left)
+    found = np.interp(x, z, values)
+    if x.max() > z[-1]:
+        found += (values[-1] - values[-2]) / (z[-1] - z[-2]) * np.maximum(x - z[-1], 0.0)
+    if x.min() < z[0]:
+        found += (values[1] - values[0]) / (z[1] - z[0]) * np.minimum(x - z[0], 0.0)
+    return np.asarray(found)
 
 
 def _parted(z: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
@@ -73,8 +82,14 @@ def powers_at(f: tuple[Matrix, Matrix], logs: Matrix, kurtosis: float = 0.0) -> 
     """
     nodes, w = tables()[:2]
     square = onwards(nodes * np.exp(logs[:, None] / 2), *f) ** 2
-    of_square = w * (1 + kurtosis / 24 * (nodes**4 - 6 * nodes**2 + 3)) if kurtosis else w
+    of_square = w + kurtosis * _of_kurtosis() if kurtosis else w
     return np.maximum(square @ of_square, 1e-300), square**2 @ w
+
+
+@cache
+def _of_kurtosis() -> Matrix:
+    nodes, w = tables()[:2]
+    return np.asarray(w / 24 * (nodes**4 - 6 * nodes**2 + 3))
 
 
 def meetings(f: tuple[Matrix, Matrix], h: tuple[Matrix, Matrix], logs: Matrix) -> tuple[Matrix, Matrix, Matrix]:
@@ -83,5 +98,6 @@ def meetings(f: tuple[Matrix, Matrix], h: tuple[Matrix, Matrix], logs: Matrix) -
     z = nodes * np.exp(logs[:, None] / 2)
     at_f, at_h = (onwards(z, *known) for known in (f, h))
     of_f, of_h, of_z = (np.maximum(x**2 @ w, 1e-300) for x in (at_f, at_h, z))
-    met = (at_f * at_h * z) @ w / np.sqrt(of_f * of_h * of_z)
-    return met, (at_h * z) ** 2 @ w / (of_h * of_z), (at_f * at_h) ** 2 @ w / (of_f * of_h)
+    both, back = at_f * at_h, at_h * z
+    met = (both * z) @ w / np.sqrt(of_f * of_h * of_z)
+    return met, back**2 @ w / (of_h * of_z), both**2 @ w / (of_f * of_h)

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .curve import Curve
-from .gathered import STEP, Ahead, Back, Passed
+from .curve import FLAT, Curve
+from .gathered import STEP, Ahead, Back
 from .spread import ROUNDING, Noises, Spread
-from .stretched import Among, everywhere, meetings, powers_at
+from .stretched import Among, everywhere, meetings
 from .values import Array
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 LOGS = 32768  # of a sample, draws times examples: quantiles of 2048 draws of 16 are known to a tenth of a deviation
 MOST = 32  # examples of a draw; of a larger batch they stand for it
 POINTS = 48  # at which a function's mean square is known, between the least log and the largest
-NOTHING = 1e-6  # of a kurtosis: less than this of it is what differences between points leave
 ALIKE = 0.01  # of shares that examples have in a mean: of rows that differ by less quantiles are read once
 STRAIGHT = 1e-3  # what a parabola bends a log by, relative to what it varies by: of less no sample is kept
 
@@ -68,7 +67,7 @@ class Trail:
         if by == 0.0:
             return self
         if self.ahead is not None:
-            return self._to_pass(self.ahead.shifted(by))
+            return self.to_pass(self.ahead.shifted(by))
         return Trail(self.bent + by, self.straight + by, self.cosines)
 
     def beside(self, share: float, variance: float) -> Trail:
@@ -77,27 +76,31 @@ class Trail:
             return self
         shift = share * (1 - share) * variance / 2
         if self.ahead is not None:
-            return self._to_pass(self.ahead.beside(share, shift))
+            return self.to_pass(self.ahead.beside(share, shift))
         bent = np.log(share * np.exp(self.bent) + 1 - share)
         return Trail(bent, share * self.straight + shift)
 
-    def _to_pass(self, ahead: Ahead) -> Trail:
+    def to_pass(self, ahead: Ahead) -> Trail:
+        """Return the trail of a signal that stands, with this to pass."""
         return Trail(self.bent, self.straight, None, ahead, None, self.seen)
 
-    def _to_meet(self, back: Back) -> Trail:
+    def to_meet(self, back: Back) -> Trail:
+        """Return the trail of a gradient that stands, with this to pass."""
         return Trail(self.bent, self.straight, self.cosines, None, back, self.seen)
 
     def begun(self, offsets: Array) -> Trail:
         """Return the trail of a signal that stands until what it is to pass is enough."""
         sizes = self.bent + offsets
-        at = np.sinh(_points(np.arcsinh(sizes)))  # near each other where most are, though a few have left the rest
-        return self._to_pass(Ahead(sizes, at, at, np.zeros_like(at), float(self.straight.mean())))
+        at = np.sinh(
+            points_between(np.arcsinh(sizes))
+        )  # near each other where most are, though a few have left the rest
+        return self.to_pass(Ahead(sizes, at, at, np.zeros_like(at), float(self.straight.mean())))
 
     def begun_back(self, signal: Trail) -> Trail:
         """Return the trail of a gradient that stands until that of its signal moves."""
         assert signal.ahead is not None
         nothing = np.zeros_like(signal.ahead.at)
-        return self._to_meet(Back(signal, nothing, nothing, nothing, nothing + 1, nothing, nothing))
+        return self.to_meet(Back(signal, nothing, nothing, nothing, nothing + 1, nothing, nothing))
 
     def moved(self, noises: Noises, offsets: Array | None = None) -> Trail:
         """Return the trail with what it was to pass; `offsets` are those of a signal's examples now."""
@@ -139,14 +142,12 @@ class Trail:
         if terms <= units:
             known = self.cosines[0] * math.sqrt(wide), self.cosines[1] * math.sqrt(wide)
             return (
-                self._to_meet(self.back.turned(math.sqrt(wide), 0.0, 0.0))
-                if self.back
-                else replace(self, cosines=known)
+                self.to_meet(self.back.turned(math.sqrt(wide), 0.0, 0.0)) if self.back else replace(self, cosines=known)
             )
         rest = terms / units * max(units - 1, ROUNDING) / (terms - 1)
         if self.back is not None:
             back = self.back.turned(math.sqrt(wide / rest), 0.0, wide / rest - share)
-            return self._to_meet(back.lowered(less - math.log(rest), fresh))
+            return self.to_meet(back.lowered(less - math.log(rest), fresh))
         logs, left, noise = [], [], np.exp(noises.normal(*fresh) - less)
         for log, c in zip((self.bent, self.straight), self.cosines, strict=True):
             whole = c * c * wide + (1 - share * c * c) * rest * noise
@@ -168,12 +169,12 @@ class Trail:
             return self
         row, ahead = len(wave.values) // 2, source.trail.ahead
         x = source.trail.bent if ahead is None else ahead.at
-        logs = _points(x) if ahead is None else ahead.image
+        logs = points_between(x) if ahead is None else ahead.image
         tables = meetings(everywhere_of(onward, row), everywhere_of(wave, row), np.append(logs, 0.0))
         if self.back is not None:
             met, size, both = (t[:-1] for t in tables)
             rest = np.maximum(size - met * met, 0.0) / source.units
-            return self._to_meet(self.back.turned(met, rest, both - 1, math.log(favour)))
+            return self.to_meet(self.back.turned(met, rest, both - 1, math.log(favour)))
         among = Among(x, logs)
         here = [among.of(t[:POINTS]) for t in tables], [t[POINTS] for t in tables]
         fresh, found = noises.each(1 / source.units), []
@@ -245,108 +246,6 @@ class Seen:
         return np.array_equal(self.shares, shares) and bool(np.all(np.abs(self.sizes - sizes) <= ALIKE * sizes))
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """How a form passed a function: its curve, the slope of the units' own noise, and what noise is beside.
-
-    That is a form, `noise`, and what is independent of all, `fresh`: variances, of the batch's mean and of single
-    examples. `mean` is what the log of a mean square lies below that of the mean; `fourth` the fourth moment over the
-    squared second of what the function is multiplied by: 1, or 3 of a gradient.
-    """
-
-    curve: Curve
-    slope: float
-    noise: Spread
-    mean: float
-    fourth: float = 1.0
-    fresh: tuple[float, float] = (0.0, 0.0)
-
-    def of(self, source: Source, wave: Wave, batch: Batch, noises: Noises) -> Trail:
-        """Return what a function makes of the trail of a source.
-
-        What noise is beside is as large as the kurtosis of the function at each example's size says. Of orthogonal
-        layers that add little it is gathered.
-        """
-        offsets = _offsets(source, batch)
-        if not self._gathers(source, offsets, noises):
-            return self._at_once(source, wave, offsets, noises)
-        assert source.trail is not None
-        assert source.trail.ahead is not None
-        passed = self._passed(source, wave, source.trail.ahead.image, noises)
-        return source.trail._to_pass(source.trail.ahead.through(passed))
-
-    def back(self, before: Trail, source: Source, wave: Wave, favour: float, batch: Batch, noises: Noises) -> Trail:
-        """Return the trail of a gradient times a function, where the signal stood when it passed its own."""
-        assert source.trail is not None
-        ahead = source.trail.ahead
-        if before.back is not None and (ahead is None or before.back.sizes is not ahead.sizes):
-            before = before.moved(noises)
-        if ahead is None:
-            offsets = _offsets(source, batch)
-            through = self._at_once(source, wave, offsets, noises)
-            turned = before.turned(source, wave, favour, noises)
-            return Trail(turned.bent + through.bent, turned.straight + through.straight, turned.cosines)
-        before = before if before.back else before.begun_back(source.trail)
-        turned = before.turned(source, wave, favour, noises)
-        assert turned.back is not None
-        passed = self._passed(source, wave, ahead.image, noises)
-        return turned._to_meet(turned.back.through(passed, ahead))
-
-    def _gathers(self, source: Source, offsets: Array, noises: Noises) -> bool:
-        """Whether what is to pass is to be gathered; a signal that was to pass more than a step is moved."""
-        before, form = source.trail, self._form(source)
-        assert before is not None
-        if before.ahead is not None:
-            whole = before.ahead.noise.scaled(self.curve.slope).plus(form)
-            if source.plain or sum(noises.covariance(whole, whole)) > STEP**2:
-                source.trail = before = before.moved(noises, offsets)
-        if source.plain or sum(noises.covariance(form, form)) > STEP**2:
-            return False
-        if before.ahead is None:
-            source.trail = before.begun(offsets)
-        return True
-
-    def _form(self, source: Source) -> Spread:
-        return source.noise.centred.scaled(self.slope).plus(self.noise)
-
-    def _at_once(self, source: Source, wave: Wave, offsets: Array, noises: Noises) -> Trail:
-        before = source.trail
-        assert before is not None
-        units = noises.sample(source.noise)
-        noise = noises.sample(self.noise) + noises.normal(*self.fresh)
-        x = before.bent + units + offsets
-        logs = _points(x)
-        f = everywhere_of(wave, len(wave.values) // 2)
-        squares, fourths = powers_at(f, np.append(logs, offsets), source.kurtosis)
-        known, among = np.log(squares), Among(x, logs)
-        own, new = self._varied(source, squares[:POINTS], fourths[:POINTS], np.gradient(known[:POINTS], logs))
-        bent = among.of(known[:POINTS]) - known[POINTS:]
-        bent += among.beside(own) * noise - self.mean * among.relative(new)
-        line = self.curve.level + self.curve.slope * (before.straight - source.before.mean)
-        return Trail(bent, line + self.slope * units + noise - self.mean)
-
-    def _passed(self, source: Source, wave: Wave, logs: Array, noises: Noises) -> Passed:
-        """Return what the function does at some logs."""
-        at_0 = np.append(logs, 0.0)
-        squares, fourths = powers_at(everywhere_of(wave, len(wave.values) // 2), at_0, source.kurtosis)
-        known, steps = np.log(squares), np.gradient(logs)
-        slopes = np.divide(np.gradient(known[:-1]), steps, out=np.zeros_like(steps), where=steps != 0)
-        own, new = self._varied(source, squares, fourths, np.append(slopes, self.slope))
-        own, new = (x[:-1] / x[-1] if x[-1] > 0 else np.ones_like(logs) for x in (own, new))
-        form, slope = self._form(source), self.curve.slope
-        line = slope, self.curve.level - slope * source.before.mean - self.mean
-        variance = sum(noises.covariance(form, form)) + sum(self.fresh)
-        return Passed(known[:-1] - known[-1], self.mean * new, own, line, form, variance, self.fresh)
-
-    def _varied(self, source: Source, squares: Array, fourths: Array, slopes: Array) -> tuple[Array, Array]:
-        """Return what of a unit's relative variance is beside squares of z, and what of it is new."""
-        whole = self.fourth * (fourths / squares**2 - 1)
-        of_squares = 2 * slopes**2
-        own = whole - of_squares
-        own = np.where(own > NOTHING * whole, own, 0.0)
-        return own, whole if source.free == 1 else own + source.free * of_squares
-
-
 def examples_of(batch: Batch) -> Array:
     """Return which followed example stands for each one of a sample."""
     count = min(batch.size, MOST)
@@ -357,7 +256,8 @@ def bends(source: Source, curve: Curve, noises: Noises) -> bool:
     """Whether a function is bent where the log of a source lies, and what bends it grows.
 
     A log that a function draws together, by a slope of less than one, forgets where it was: noises stay what it is of.
-    So it does where the slope is one or less a deviation further, by what a parabola bends there.
+    So it does where the slope is one or less a deviation further, by what a parabola bends there. Powers bend
+    nothing: what a bias has bent of the log before them stays what the form has of it.
 
     One deviation is a choice. What it leaves: of 6 layers of LogSigmoid, 16 wide, of torch's own weights or of 1.2 or 2
     over the root of the width, the form has 0.97 to 1.04 of the deviations that 4000 draws of log q have, the
@@ -365,7 +265,7 @@ def bends(source: Source, curve: Curve, noises: Noises) -> bool:
     """
     deviation = math.sqrt(sum(noises.covariance(source.before, source.before)))
     grows = curve.slope - 2 * abs(curve.bow) * deviation > 1
-    bent = abs(curve.bent) * deviation > STRAIGHT * curve.slope
+    bent = abs(curve.bow) > FLAT and abs(curve.bent) * deviation > STRAIGHT * curve.slope
     return bool(bent and grows and source.std.min() > 0 and not np.any(source.mean))
 
 
@@ -404,7 +304,7 @@ def of_units(source: Source, batch: Batch, noises: Noises) -> Trail:
     if source.trail.ahead is not None:
         if sum(noises.covariance(source.noise, source.noise)) <= STEP**2:
             return source.trail.shifted(-_below(source, batch))
-        source.trail = source.trail.moved(noises, _offsets(source, batch))
+        source.trail = source.trail.moved(noises, offsets_of(source, batch))
     return source.trail.plus(drawn_units(source, batch, noises))
 
 
@@ -425,14 +325,15 @@ def everywhere_of(wave: Wave | Onward, row: int) -> tuple[Array, Array]:
     return everywhere(wave.values[row], None if wave.far is None else wave.far[min(row, len(wave.far) - 1)])
 
 
-def _offsets(source: Source, batch: Batch) -> Array:
+def offsets_of(source: Source, batch: Batch) -> Array:
     """Return by how much each example's log variance is beyond that of the row whose values are taken."""
     if source.alike or not source.std.min() > 0:
         return np.zeros(min(batch.size, MOST))
     return np.asarray(2 * np.log(source.std / source.std[len(source.std) // 2])[examples_of(batch)])
 
 
-def _points(logs: Array) -> Array:
+def points_between(logs: Array) -> Array:
+    """Return points from the least log to the largest, 0 among what lies between."""
     return np.linspace(min(float(logs.min()), -STRAIGHT), max(float(logs.max()), STRAIGHT), POINTS)
 
 
