@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from steadygrad.measurement import measure
 from steadygrad.prediction import predict
 from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS
+
+from .test_likelihoods import drawn
 
 DRAWS = 24
 OF_THE_PART = 0.05  # what neighbouring positions, and fewest draws, leave open
@@ -26,6 +27,7 @@ def smooth(noise):
 
 IMAGES = torch.randn(16, 3, 56, 56, generator=rng(0))
 MAPS = smooth(torch.randn(16, 3, 56, 56, generator=rng(1)))
+ONE = torch.randn(1, 3, 224, 224, generator=rng(8))
 STEPS = torch.randn(32, 64, 32, generator=rng(2))
 PATHS = torch.randn(32, 64, 80, generator=rng(3))
 ROWS, SHADES = torch.randn(256, 32, generator=rng(4)), torch.rand(256, 784, generator=rng(5))
@@ -54,6 +56,7 @@ CASES = {
     "bce": (wide, ROWS, SHADES, F.binary_cross_entropy),
     "written by hand": (convolutional(), IMAGES, MAPS, lambda o, y: ((o - y) ** 2).mean()),
     "by example": (convolutional(), IMAGES, MAPS, lambda o, y: ((o - y) ** 2).sum((1, 2, 3)).mean()),
+    "one image": (convolutional(), ONE, smooth(ONE), F.mse_loss),
     "a sum by hand": (convolutional(nn.Tanh), IMAGES, MAPS, lambda o, y: (o - y).abs().sum() / len(y)),
     "one for all": (convolutional(), IMAGES, torch.ones(3, 1, 1), lambda o, y: F.mse_loss(o, y.expand_as(o))),
 }  # fmt: skip
@@ -67,13 +70,7 @@ def test_loss_and_gradients_agree_with_draws(case):
     assert factory()(x).numel() * FEWEST_DRAWS > BUDGET
     profile = predict(factory, x, y, loss_fn=loss_fn)
     assert not profile.unknown
-    losses, rows, norms = [], [], []
-    for seed in range(DRAWS):
-        torch.manual_seed(seed)
-        real = measure(factory(), x, y, loss_fn)
-        losses.append(real.loss)
-        rows.append([math.log(row.grad_q) for row in real])
-        norms.append(list(real.parameter_grad_norms.values()))
+    losses, rows = drawn(factory, x, y, loss_fn, DRAWS)
     assert abs(profile.loss / np.mean(losses) - 1) < 5 * np.std(losses) / np.mean(losses) / DRAWS**0.5 + 0.01
     error = 5 * math.sqrt(math.pi / 2 / DRAWS) * np.std(rows, axis=0) + OF_THE_PART
     for row, median, allowed in zip(profile, np.median(rows, axis=0), error, strict=True):

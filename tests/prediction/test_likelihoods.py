@@ -84,10 +84,10 @@ CASES = {
 }  # fmt: skip
 
 
-def drawn(factory, x, y, loss_fn):
+def drawn(factory, x, y, loss_fn, draws=DRAWS):
     """Losses, and log grad_q of every row, over draws."""
     losses, rows = [], []
-    for seed in range(DRAWS):
+    for seed in range(draws):
         torch.manual_seed(seed)
         profile = measure(factory(), x, y, loss_fn)
         losses.append(profile.loss)

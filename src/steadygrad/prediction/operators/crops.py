@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import field as fields
-from steadygrad.prediction.axes import EXAMPLE, FEATURE, Dimension, laid
+from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Dimension, laid
 from steadygrad.prediction.data_field import of_data
 from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, leading, shortened
 from steadygrad.prediction.entrywise import EACH, GRADIENTS, LOSSES, MEAN, REDUCTIONS, SUM, is_entrywise
@@ -107,13 +107,10 @@ def _contiguous(tensor: torch.Tensor) -> tuple[int, ...]:
 def _part(run: Interpreter, tensor: torch.Tensor, dims: tuple[Dimension, ...]) -> tuple[slice, ...] | None:
     """Return what to take along each dimension so that the fewest draws fit: all examples, the middle of positions."""
     roles = [dim[0].role if len(dim) == 1 else None if dim else FEATURE for dim in dims]
-    if (
-        None in roles
-        or roles[0] != EXAMPLE
-        or any(r not in (EXAMPLE, FEATURE) and r < 0 for r in roles if r is not None)
-    ):
-        return None
     examples = run.batch.size
+    first = tensor.shape[:1] == (examples,) and (roles[0] == EXAMPLE or examples == 1)
+    if not first or any(r is None or r == SPREAD_OUT for r in roles):
+        return None
     allowed = BUDGET // FEWEST_DRAWS // examples
     places = [i for i, role in enumerate(roles) if role is not None and role >= 0]
     features = math.prod(n for i, n in enumerate(tensor.shape) if roles[i] == FEATURE)

@@ -15,6 +15,7 @@ import torch
 
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Dimension, dimensions, laid, roles, sizes
 from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, MOST_DRAWS
+from steadygrad.prediction.entrywise import EACH, MEAN
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers
 from steadygrad.prediction.label_gradients import label_gradient
 from steadygrad.prediction.probabilities import probabilities
@@ -25,7 +26,6 @@ from .pointwise import on_draws
 from .positions import laid_out
 
 aten = torch.ops.aten
-EACH, MEAN = 0, 1  # how a loss is reduced: not at all, or to the mean of its rows' weights
 
 
 def log_probabilities(otherwise: Rule) -> Rule:
