@@ -208,16 +208,16 @@ class Watch:
             module.register_forward_hook(lambda m, a, y: self.seen.append((m, y[0] if isinstance(y, tuple) else y)))
 
     def draw(self, x: torch.Tensor) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Paths of the rows, their logs of q and of grad_q, [2, rows], and q and lengths along the depth."""
+        """Paths of the rows, their logs of q, grad_q and 1 - c, [3, rows], and q and lengths along the depth."""
         self.seen.clear()
         y = self.model(x)
         gradients = torch.autograd.grad(y, [t for _, t in self.seen], torch.randn_like(y))
         found = [
-            (m, log_mean_square(t), log_mean_square(g), t[0].numel())
+            (m, log_mean_square(t), log_mean_square(g), log_apart(t), t[0].numel())
             for (m, t), g in zip(self.seen, gradients, strict=True)
         ]
-        rows = [(m, (q, grad_q)) for m, q, grad_q, _ in found if m in self.paths]
-        along = [(q, grad_q + math.log(entries)) for m, q, grad_q, entries in found if m in self.stations]
+        rows = [(m, (q, grad_q, apart)) for m, q, grad_q, apart, _ in found if m in self.paths]
+        along = [(q, grad_q + math.log(entries)) for m, q, grad_q, _, entries in found if m in self.stations]
         return [self.paths[m] for m, _ in rows], np.array([sizes for _, sizes in rows]).T, np.array(along).T
 
 
@@ -227,8 +227,14 @@ def log_mean_square(x: torch.Tensor) -> float:
     return math.inf if math.isnan(found) else found
 
 
+def log_apart(x: torch.Tensor) -> float:
+    """Return the log of 1 - c, the mean variance over examples relative to q; NaN where there is one example."""
+    x = x.detach().double()
+    return float((x.var(0).mean() / x.square().mean()).log()) if len(x) > 1 else math.nan
+
+
 def drawn(plan: init.Plan, x: torch.Tensor, draws: int = DRAWS) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Paths of the rows, and over draws the logs of all rows and of those along the depth, [draws, 2, rows]."""
+    """Paths of the rows, and over draws the logs of all rows, [draws, 3, rows], and of those along the depth."""
     watch, found = Watch(plan.model), []  # type: ignore[arg-type]
     for seed in range(draws):
         plan.apply_(seed=seed)

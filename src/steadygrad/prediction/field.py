@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .hermite import decay, odd_orders
+from .decays import decayed, of_varying
+from .hermite import odd_orders
 from .lags import EVEN, alike, autocorrelation, lag_weights, mean_at_lag
 
+if TYPE_CHECKING:
+    from .parting_of_places import Parted
+
 Array = NDArray[np.float64]
-DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
-GRID = 2 * np.linspace(0, 1, 257) ** 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Field:
     what all places have in common. `means`, [*positions], is what a place has along the mean of all, of a gradient
     along its signal, relative to its mean; as its length if None. `common`, [*positions], is how the products of two
     distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None.
+    `parted` is how far examples are apart at each place and by their lengths there, where that is followed.
     """
 
     share: Array
@@ -46,6 +48,7 @@ class Field:
     together: Array | float = dataclass_field(default=0.0, kw_only=True)
     means: Array | None = dataclass_field(default=None, kw_only=True)
     common: Array | None = dataclass_field(default=None, kw_only=True)
+    parted: Parted | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -315,7 +318,7 @@ class Field:
             return whole - decayed(gaps[0], masses), whole - decayed(gaps[1], masses)
         odd = np.where(odd_orders(), masses, 0.0)
         own, other = (
-            _moments(c, square, masses - odd, odd) for c, square in zip(self.correlations, self.squares, strict=True)
+            of_varying(c, square, masses - odd, odd) for c, square in zip(self.correlations, self.squares, strict=True)
         )
         return own, other
 
@@ -359,7 +362,7 @@ class Field:
         share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
         one, two = weight * np.sqrt(self.beyond), rest * np.sqrt(other.beyond)
         lengths, together = (
-            (weight * np.sqrt(a) + rest * np.sqrt(b)) ** 2
+            (weight * np.sqrt(np.maximum(a, 0.0)) + rest * np.sqrt(np.maximum(b, 0.0))) ** 2
             for a, b in ((self.lengths, other.lengths), (self.together, other.together))
         )
         given = _shared(self, other, one, two)
@@ -389,7 +392,8 @@ class Field:
         share, within, across, beyond, lengths, together = (getattr(self, n).transpose(order) for n in names)
         means, common = (x.transpose(order) if x is not None else None for x in (self.means, self.common))
         found = Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together)
-        return replace(found, means=means, common=common)
+        parted = self.parted and self.parted.through(lambda by_lag: by_lag.transpose(order))
+        return replace(found, means=means, common=common, parted=parted)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -400,8 +404,8 @@ class Field:
         share = self.share.mean(axis=gone) if gone else self.share
         beyond, lengths, together = (self.left_over(gone, x) for x in (self.varying, self.by_lag, self.drifting))
         left = replace(self, share=share, within=self.within[at], across=self.across[at], beyond=beyond)
-        means, common = (None, None) if gone else (self.means, self.common)
-        left = replace(left, lengths=lengths, together=together, means=means, common=common)
+        means, common, parted = (None, None, None) if gone else (self.means, self.common, self.parted)
+        left = replace(left, lengths=lengths, together=together, means=means, common=common, parted=parted)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
@@ -444,26 +448,3 @@ def white(sizes: tuple[int, ...], within: float, across: float, here: float, bey
     w, a = np.full(sizes, within), np.full(sizes, across)
     w.flat[0], a.flat[0] = 0.0, here
     return Field(np.ones(sizes), w, a, beyond)
-
-
-def decayed(gaps: Array, masses: Array) -> Array:
-    """Return sum_n masses_n (1 - c^n) at c = 1 - gap, [*gaps]; between the points of a grid where there are many."""
-    flat = np.clip(gaps.ravel(), 0.0, 2.0)
-    if flat.size <= DIRECT:
-        distinct, back = np.unique(flat, return_inverse=True)
-        return np.asarray((decay(distinct) @ masses)[back].reshape(gaps.shape))
-    return np.asarray(np.interp(flat, GRID, _decay_on_grid() @ masses).reshape(gaps.shape))
-
-
-@cache
-def _decay_on_grid() -> Array:
-    return decay(GRID)
-
-
-def _moments(mean: Array, square: Array, even: Array, odd: Array) -> Array:
-    """Return sum_n masses_n E[c^n], given the mean of c and of its square."""
-    root = np.sqrt(np.clip(3 * square - 2 * mean**2, 0.0, 1.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lean = np.where(root > 0, mean / root, 0.0)
-    of_even = float(even.sum()) - decayed(1 - np.sqrt(square), even)
-    return np.asarray(of_even + lean * (float(odd.sum()) - decayed(1 - root, odd)))

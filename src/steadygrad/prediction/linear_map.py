@@ -14,6 +14,7 @@ from .field import Field
 from .meeting import Meeting, Sum
 from .overlap import aligning
 from .parting import begun
+from .parting_of_places import at_places
 from .source import Source
 from .spread import CERTAIN, ROUNDING, Noises, Spread, log_mean, within_bounds
 from .trail import Trail, drawn_units
@@ -130,7 +131,7 @@ def _kept(
     std, fourth = np.sqrt(variance), _of_bias(bias, mean, np.sqrt(variance))
     gap, spilled = correlation_gap(_gain(weight, terms) * x.d, std), _spilled(x, share, batch)
     own, _ = _unit_variance(mean, std, gap, fourth, spilled, batch)
-    field = x.field.scaled(share) if x.field else None
+    field, gap = at_places(x, gap, share, batch)
     alike, free = field.overlap(batch.size) if field else 1.0, _free(weight, terms, units)
     own = (own - fourth) * alike + fourth
     excess = spilled + free * blurring(batch.overlap(x) * alike) / units

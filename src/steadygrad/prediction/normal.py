@@ -19,6 +19,8 @@ def gaussian(m: Moments, units: float, batch: Batch) -> Source:
     std = np.sqrt(variance)
     d = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
     gap = correlation_gap(d, std)
+    if m.field and m.field.parted:
+        gap = m.field.parted.angle(gap, batch)
     product = np.outer(std, std) * (1 - gap)
     size = max(float(m.q.mean()) ** 2, 1e-300)
     varying = batch.bounded(m.varying, m.product, m.q)

@@ -136,7 +136,7 @@ def parted(
     before, units = source.parting, source.units
     assert before is not None
     gap = batch.distinct_mean(source.gap)
-    slope, bent = _mapped(over_rows(f.plain**2), gap, before)
+    slope, bent = mapped(over_rows(f.plain**2), gap, before.variance, before.apart)
     scatter = _scattered(values[len(values) // 2], gap)
     fourth = scatter.fourth
     one, least = 1 / batch.size, 1 / max(batch.size - 1, 1)
@@ -222,19 +222,19 @@ def leant(source: Source, squares: Array, share: float, own: float, batch: Batch
     return max(total - w * w * own, 0.0) / (2 * w)
 
 
-def _mapped(masses: Array, gap: float, before: Parting) -> tuple[float, float]:
+def mapped(masses: Array, gap: float, variance: float, apart: float) -> tuple[float, float]:
     """Return the slope of log γ' in log γ, and what its mean is beyond its value at γ.
 
     Over the pairs of a draw γ takes the values γ (1 ± σ), which leaves its mean; no more than 2, where c is -1.
     """
-    h = max(math.sqrt(3 * before.variance), NARROWEST)
-    sigma = min(math.sqrt(math.expm1(before.apart)), max(2 / gap - 1, 0.0), 1.0)
+    h = max(math.sqrt(3 * variance), NARROWEST)
+    sigma = min(math.sqrt(math.expm1(apart)), max(2 / gap - 1, 0.0), 1.0)
     scales = np.array([math.exp(-h), 1.0, math.exp(h), 1 - sigma, 1 + sigma])
     found = np.maximum(decay(np.minimum(gap * scales, 2.0)) @ masses, 1e-300)
     low, middle, high = np.log(found[:3])
     pairs = math.log((found[3] + found[4]) / 2) - middle
     bow = float(low - 2 * middle + high) / (h * h)
-    return float(high - low) / (2 * h), bow * before.variance / 2 + float(pairs)
+    return float(high - low) / (2 * h), bow * variance / 2 + float(pairs)
 
 
 @dataclass(frozen=True, slots=True)

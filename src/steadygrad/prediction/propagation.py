@@ -13,9 +13,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from . import parting_of_places
 from .batch import Batch
 from .curve import Curve, passed, skewed
-from .field import Field, decayed
+from .decays import decayed
+from .field import Field
 from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
 from .linear_map import blurring, correlation_gap
 from .overlap import of_typical
@@ -179,7 +181,25 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     field, level = uneven(source, wave.values, field_through(source, f, s))
     lengths, together = _of_squares(source, f, batch)
     field = replace(field, means=None, lengths=field.by_lag + lengths, together=field.together + together)
-    return replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
+    m = replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
+    return _parted_over_places(m, source, f, wave.values, total, s, batch)
+
+
+def _parted_over_places(
+    m: Moments, source: Source, f: Expansion, values: Array, total: float, s: float, batch: Batch
+) -> Moments:
+    """Return the moments with how far examples are apart at each place, and by their lengths there."""
+    assert source.field is not None
+    assert m.field is not None
+    if source.field.parted is None or not m.q.any() or not np.any(source.gap):
+        return replace(m, field=replace(m.field, parted=None))
+    gap = batch.distinct_mean(source.gap)
+    row = values[len(values) // 2]
+    parted, further = parting_of_places.behind(centred(source), gap, f, row, total, s, source.units, batch)
+    std = np.sqrt(m.q)
+    of_lengths = (std[:, None] - std) ** 2 / 2
+    d = np.minimum(of_lengths + np.maximum(m.d - of_lengths, 0.0) * further, m.q[:, None] + m.q)
+    return replace(m, d=parted.whole(d, m.q, batch), field=replace(m.field, parted=parted))
 
 
 def _of_squares(source: Source, f: Expansion, batch: Batch) -> tuple[Array, Array]:
@@ -281,6 +301,10 @@ def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch, noi
     field = source.field
     if field is not None and source.free > 0:
         field = field.blurred(source.units / source.free, batch.size)
+    if field is not None and field.parted is not None and source.field is not None:
+        gap = batch.distinct_mean(source.gap)
+        parted, further = parting_of_places.of_units(source.field, gap, source.fourth, source.units, batch)
+        d, field = parted.whole(d * further, q, batch), replace(field, parted=parted)
     own, excess, apart = source.own_variance, source.excess, source.own_apart
     parting = sampled(source, batch) if source.parting is not None else None
     spread = source.spread

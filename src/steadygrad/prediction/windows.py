@@ -96,7 +96,7 @@ def products(by_lag: Array, windows: list[Window]) -> Array:
 def averaged(m: Moments, windows: list[Window]) -> Moments:
     """Return the moments of means over windows: of second moment by what two positions have in common.
 
-    What of d are lengths that differ, in all places alike, goes as the second moment does.
+    What of d are lengths that differ goes as the second moment does, as far as these differ in all places alike.
     """
     assert m.field is not None
     tables = [_lags(w) for w in windows]
@@ -109,9 +109,13 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     within, across = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
     root = along(np.sqrt(m.field.varying), tables)  # beside their size products of sums vary as before
     varied = m.field.varied * (root / max(float(root.flat[0]), 1e-300)) ** 2
-    field = Field(share / share.mean(), within, across, varied, given=m.field.given)
+    parted = m.field.parted and m.field.parted.through(lambda by_lag: along(by_lag, tables))
+    field = Field(share / share.mean(), within, across, varied, given=m.field.given, parted=parted)
     std = np.sqrt(m.q)
-    of_lengths = np.minimum((std[:, None] - std) ** 2 / 2, m.d)
+    of_lengths = (std[:, None] - std) ** 2 / 2
+    if parted:
+        of_lengths = of_lengths + parted.of_lengths(m.q)
+    of_lengths = np.minimum(of_lengths, m.d)
     d = (m.d - of_lengths) * kept + of_lengths * level
     return replace(m, q=m.q * level, d=d, field=field, unit_variance=0.0)
 

@@ -77,7 +77,7 @@ def _normalized(
     std = np.broadcast_to(std, (r,)) * abs(scale)
     gap = correlation_gap(d * scale * scale, std)
     if field is not None:
-        field = field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300))
+        field = replace(field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300)), parted=None)
     source = Source(
         np.full(r, shift),
         std,

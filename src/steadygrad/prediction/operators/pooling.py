@@ -26,7 +26,7 @@ from steadygrad.prediction.propagation import centred, forward
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Chosen, Moments, Signal, Value
-from steadygrad.prediction.windows import Window, averaged, spread_back, strided
+from steadygrad.prediction.windows import Window, averaged, products, spread_back, strided
 
 from .fills import argument
 from .positions import Dims, apart_here, axes_of, features, field_of, laid_out, nowhere, on_a_grid
@@ -88,7 +88,8 @@ def _grid(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
 
 def _full(field: Field, shape: tuple[int, ...]) -> Field:
     lags = (a.reshape(shape) for a in (field.share, field.within, field.across, field.varying))
-    return Field(*lags, given=field.given)
+    parted = field.parted and field.parted.through(lambda by_lag: by_lag.reshape(shape))
+    return Field(*lags, given=field.given, parted=parted)
 
 
 def _squeezed(m: Moments) -> Moments:
@@ -166,7 +167,9 @@ def _lags(source: Source, windows: list[Window], share: Array, ratio: float) -> 
     within, across = (
         strided(gap * ratio, stride, tuple(w.out for w in windows)) for gap in (field.within, field.across)
     )
-    return Field(share, np.minimum(within, 1.0), np.minimum(across, 2.0), field.varied, given=field.given)
+    parted = field.parted and field.parted.through(lambda by_lag: products(by_lag, windows))
+    lags = np.minimum(within, 1.0), np.minimum(across, 2.0)
+    return Field(share, *lags, field.varied, given=field.given, parted=parted)
 
 
 def max_pool_backward(run: Interpreter, call: Call) -> Value:

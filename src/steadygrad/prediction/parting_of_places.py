@@ -1,0 +1,277 @@
+"""How far examples lie apart at finite width where there are positions: γ of a place, beside lengths that differ.
+
+As `parting` has it for vectors, of which there is one an example and a place. Of 1 - c = D of two examples a part is
+their angle at each place, γ, and a part that their lengths differ there: with relative covariance V of the lengths that
+examples have of their own,
+
+    1 - D = (1 - γ) E[√(l l')]/E[l] = (1 - γ)(1 + V)^(-1/4)    (l lognormal).
+
+Sums over windows keep D, as they keep all products, and average V: what lengths differ by at near places is an angle
+behind them. A function of N units takes γ to that of its map and N units draw d and q anew, each a mean over examples
+and places: of d the relative variance is
+
+    E[v v']/E[v]² (1 + 2r) - 1 + E[μ₄ - 3v²]/(B E[v]²)
+
+on average over pairs of places, v = Var(f|m) at each, m and m' what examples have in common there, r the overlap of
+differences. A log lies half its variance below, so that γ of a typical draw is off that of the mean-field map.
+
+Approximate: places are alike but for their lag; of what is beyond the mean-field overlap no pair of places has more
+than another; lengths are lognormal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from .batch import Batch
+from .field import Field
+from .hermite import Expansion, decay, over_rows, tables
+from .overlap import of_differences
+from .parting import CLOSEST, mapped, unlike
+from .spread import log_mean
+from .values import Array, Moments
+
+COMMON, OWN, ORDERS = 48, 9, 24  # nodes of what examples share of a unit, of what each has of its own; Hermite orders
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """What varies in the differences of examples over places, pairs and draws.
+
+    `lengths`: [*lags], relative covariance of the lengths that an example has of its own at two places; `apart`:
+    [*lags], of γ at two places over the places and pairs of a draw; `beyond`: [*lags], what the squared cosines of
+    differences have beyond those of the mean-field map, as `Field.beyond`; `variance`: of log γ over draws;
+    `with_size`: covariance of log γ and log q.
+    """
+
+    lengths: Array
+    apart: Array
+    beyond: Array
+    variance: float = 0.0
+    with_size: float = 0.0
+
+    @property
+    def unlike(self) -> float:
+        """E[√(l l')]/E[l] of two examples at a place."""
+        return float((1 + max(self.lengths.flat[0], 0.0)) ** -0.25)
+
+    def angle(self, gap: Array, batch: Batch) -> Array:
+        """Return γ of 1 - c = D, [examples, examples]."""
+        return batch.off_diagonal(np.clip(1 - (1 - gap) / self.unlike, 0.0, 2.0))
+
+    def of_lengths(self, q: Array) -> Array:
+        """Return how much of half the mean squared differences is that lengths differ at a place."""
+        return np.asarray((q[:, None] + q) / 2 * (1 - self.unlike))
+
+    def whole(self, d: Array, q: Array, batch: Batch) -> Array:
+        """Return half the mean squared differences of examples, of those that they have at lengths that are alike."""
+        return batch.off_diagonal(d + ((q[:, None] + q) / 2 - d) * (1 - self.unlike))
+
+    def through(self, windows: Callable[[Array], Array]) -> Parted:
+        """Return the parting of sums over windows, given what they leave of how products vary, by lag."""
+        lengths, apart, beyond = (windows(x) for x in (self.lengths, self.apart, self.beyond))
+        return replace(self, lengths=lengths, apart=apart, beyond=beyond)
+
+    def beside(self, share: float) -> Parted:
+        """Return the parting where a share of q is the signal's and the rest is the same for all examples."""
+        return replace(self, lengths=_power(self.lengths, share))
+
+
+def begun(m: Moments, batch: Batch) -> Parted | None:
+    """Return the parting of a signal whose own is not known: that of data, or else none; None where nothing differs.
+
+    What examples' lengths differ by as a whole is in their second moments.
+    """
+    field, q, gap = m.field, float(m.q.mean()), batch.distinct_mean(m.d)
+    if field is None or len(m.q) < 2 or not q > 0 or not gap > 0:
+        return None
+    nothing = np.zeros(field.sizes)
+    if field.given < 1:
+        return Parted(nothing, nothing, nothing)
+    own = (field.by_lag - float((field.weights * field.by_lag).sum())) * batch.size / (batch.size - 1)
+    parted = Parted(np.clip(own, -abs(own.flat[0]), max(own.flat[0], 0.0)), nothing, nothing)
+    angle = max(1 - (1 - gap / q) / parted.unlike, gap / q / 2)
+    return replace(parted, apart=field.varying / angle**2)
+
+
+def at_places(x: Moments, gap: Array, share: float, batch: Batch) -> tuple[Field | None, Array]:
+    """Return the field of sums over x, of which a share of q is x's and the rest is a bias, and their γ of 1 - c."""
+    if x.field is None:
+        return None, gap
+    parted = x.field.parted or begun(x, batch)
+    parted = parted and parted.beside(share)
+    return replace(x.field.scaled(share), parted=parted), parted.angle(gap, batch) if parted else gap
+
+
+def _power(lengths: Array, exponent: float) -> Array:
+    """Return the relative covariances of a power of lognormal lengths."""
+    return np.asarray(np.maximum(1 + lengths, 0.0) ** (exponent * exponent) - 1)
+
+
+def behind(
+    field: Field, gap: float, f: Expansion, values: Array, total: float, s: float, units: float, batch: Batch
+) -> tuple[Parted, float]:
+    """Return the parting behind a function of so many units, and by what its γ is beyond the map at the γ that went in.
+
+    Args:
+        field: of the units, beside their mean.
+        gap: γ of the units.
+        f: the function's expansion.
+        values: the same on the nodes, [nodes].
+        total: relative variance of a unit's mean square.
+        s: the slope of log E[f²] in the log of the units' variance.
+        units: how many there are.
+        batch: the examples.
+    """
+    before = field.parted
+    assert before is not None
+    masses = over_rows(f.plain**2)
+    slope, bent = mapped(masses, gap, before.variance, math.log1p(max(float(before.apart.flat[0]), 0.0)))
+    share = min(float(masses @ decay(np.array([min(gap, 2.0)]))[0]) / max(float(over_rows(f.q)), 1e-300), 1.0)
+    ratio = (1 - share) / max(share, 1e-300)
+    own_squares, squares = _squares(field, f)
+    fresh = np.maximum(own_squares - squares, 0.0)
+    turned = ratio * float(fresh.flat[0]) / units / 4
+    back = ratio * math.log1p(max(float(before.lengths.flat[0]), 0.0)) * unlike(over_rows(f.plain), min(gap, 1.0), s)
+    met = _Met.of(field, values, gap, batch)
+    beyond = slope * slope * before.beyond
+    own, joint = met.over_all(share, float(beyond.flat[0]), 1 / batch.size)
+    shift = bent + back - turned + log_mean(own / units) - log_mean(total / units)
+    varied = max(own - 2 * joint + total, 0.0)
+    pair = met.of_pair(share) + (own_squares + squares) / 2
+    apart = (1 + slope * slope * before.apart) * np.maximum(1 + (pair - varied) / units, 0.0) - 1
+    overlap = met.overlap + float(beyond.flat[0])
+    growth = float(met.weights.ravel() @ met.fourth.ravel()) * of_differences(min(overlap, 1.0), share, met.overlap)
+    lengths = (1 + _power(before.lengths, s)) * (1 + fresh / units) - 1
+    return Parted(
+        lengths,
+        np.clip(apart, -abs(apart.flat[0]), abs(apart.flat[0])),
+        np.minimum(beyond + growth / units * met.alike**2, 1.0),
+        slope * slope * before.variance + varied / units,
+        s * slope * before.with_size + (joint - total) / units,
+    ), math.exp(shift)
+
+
+def _squares(field: Field, f: Expansion) -> tuple[Array, Array]:
+    """Return by lag the relative covariance of f² at two places, of an example and of two."""
+    masses = over_rows(f.square**2).copy()
+    masses[0] = 0.0
+    own, other = field.covariances(masses / max(float(over_rows(f.q**2)), 1e-300))
+    return own, other
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """What d and q of a unit at two places have in common, by lag, with m and m' what examples share there.
+
+    `fourth`: E[v v']/E[v]²; `joint`: E[s v']/(E[s] E[v]), s = E[f²|m]; `kurtosis`: E[μ₄ - 3v²]/E[v]², `within`:
+    2 E[μ μ₃]/(E[s] E[v]) at one place; `alike`: the correlation of what an example has of its own at two places;
+    `weights`: the share of pairs of places; `least`: the overlap of orthogonal differences of examples.
+    """
+
+    fourth: Array
+    joint: Array
+    kurtosis: float
+    within: float
+    alike: Array
+    weights: Array
+    least: float
+
+    @classmethod
+    def of(cls, field: Field, values: Array, gap: float, batch: Batch) -> _Met:
+        own, other = field.correlations
+        here = float(other.flat[0])
+        common = np.clip(other / here, -1.0, 1.0) if abs(here) > CLOSEST else np.zeros_like(other)
+        left = 1 - here
+        alike = np.clip((own - other) / left, -1.0, 1.0) if left > CLOSEST else np.ones_like(own)
+        common.flat[0] = alike.flat[0] = 1.0
+        (m, w_m), (e, w_e) = _nodes(COMMON), _nodes(OWN)
+        gap = min(max(gap, CLOSEST), 1.0)
+        y = np.interp(math.sqrt(1 - gap) * m[:, None] + math.sqrt(gap) * e, tables()[0], values)
+        mean, s = y @ w_e, (y * y) @ w_e
+        off = y - mean[:, None]
+        v, third, fourth = (off**n @ w_e for n in (2, 3, 4))
+        d, q = float(w_m @ v), float(w_m @ s)
+        least, weights = 1 / max(batch.size - 1, 1), field.pairs / field.pairs.sum()
+        if d <= 0 or q <= 0:
+            return cls(np.ones_like(own), np.ones_like(own), 0.0, 0.0, alike, weights, least)
+        kurtosis = float(w_m @ (fourth - 3 * v * v)) / d**2
+        within = 2 * float(w_m @ (mean * third)) / (q * d)
+        return cls(joint(v / d, v / d, common), joint(s / q, v / d, common), kurtosis, within, alike, weights, least)
+
+    @property
+    def overlap(self) -> float:
+        """The overlap of differences over all places, of the mean-field map."""
+        return self.least * float((self.weights * self.alike**2).sum())
+
+    def over_all(self, share: float, beyond: float, one: float) -> tuple[float, float]:
+        """Return the relative variance of a unit's d over all examples and places, and its covariance with q."""
+        alike = 2 * self.fourth * (self.least * self.alike**2 + beyond)
+        bent = self.kurtosis * self.alike**4 * one
+        own = self.fourth - 1 + alike + bent
+        joint = self.joint - 1 + share * (alike * (1 - one) + bent) + self.within * self.alike**3 * one
+        return max(float((self.weights * own).sum()), 0.0), float((self.weights * joint).sum())
+
+    def of_pair(self, share: float) -> Array:
+        """Return, by lag, the relative covariance of d of a pair at two places, less twice that with its q."""
+        alike, bent = 2 * self.fourth * self.alike**2, self.kurtosis * self.alike**4 / 2
+        own = self.fourth - 1 + alike + bent
+        joint = self.joint - 1 + share * (alike / 2 + bent) + self.within * self.alike**3 / 2
+        return np.asarray(own - 2 * joint)
+
+
+def joint(a: Array, b: Array, common: Array) -> Array:
+    """Return E[a(m) b(m')] by the correlations of m and m', of functions on the nodes.
+
+    Beyond the last order that is followed all goes with that order.
+    """
+    (_, w), basis = _nodes(COMMON), _basis()
+    terms = (basis @ (w * a)) * (basis @ (w * b))
+    found = np.polynomial.polynomial.polyval(common, terms)
+    return np.asarray(found + (float(w @ (a * b)) - terms.sum()) * np.abs(common) ** ORDERS)
+
+
+@cache
+def _nodes(count: int) -> tuple[Array, Array]:
+    x, w = np.polynomial.hermite_e.hermegauss(count)
+    return x, w / w.sum()
+
+
+@cache
+def _basis() -> Array:
+    """Return the orthonormal Hermite polynomials on the nodes, [orders, nodes]."""
+    x = _nodes(COMMON)[0]
+    rows = [np.ones_like(x), x]
+    for n in range(1, ORDERS - 1):
+        rows.append((x * rows[n] - math.sqrt(n) * rows[n - 1]) / math.sqrt(n + 1))
+    return np.array(rows)
+
+
+def of_units(field: Field, gap: float, fourth: float, units: float, batch: Batch) -> tuple[Parted, float]:
+    """Return the parting of Gaussian units themselves, as of a line, and by what γ is beyond that of their covariances.
+
+    `fourth` is the fourth cumulant of a bias.
+    """
+    before = field.parted
+    assert before is not None
+    own, other = (2 * x for x in field.squares)
+    total = float((field.pairs * field.averaged((own, other), batch.size)).sum()) + fourth
+    fresh = np.maximum(own - other, 0.0)
+    gap = min(gap, 1.0)
+    turned = (1 - gap) / max(gap, CLOSEST) * float(fresh.flat[0]) / units / 4
+    overlap = _overlap(field, batch) + float(before.beyond.flat[0])
+    shift = log_mean(2 * overlap / units) - log_mean(total / units) - turned
+    return replace(before, lengths=(1 + before.lengths) * (1 + fresh / units) - 1), math.exp(shift)
+
+
+def _overlap(field: Field, batch: Batch) -> float:
+    """Return the overlap of differences over all places, of the mean-field map."""
+    own, other = field.correlations
+    left = 1 - float(other.flat[0])
+    alike = (own - other) / left if left > CLOSEST else np.ones_like(own)
+    return float((field.pairs * np.clip(alike, -1.0, 1.0) ** 2).sum() / field.pairs.sum()) / max(batch.size - 1, 1)

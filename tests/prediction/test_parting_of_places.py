@@ -1,0 +1,97 @@
+"""How far examples lie apart in convolutional networks, against draws of them and against quadrature."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from numpy.polynomial.hermite_e import hermegauss
+from torch import nn
+
+from steadygrad.prediction import predict
+from steadygrad.prediction.batch import exchangeable
+from steadygrad.prediction.parting_of_places import Parted, joint
+
+WIDTH, DRAWS = 32, 600
+IMAGES = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+def conv(inputs, gain, **how):
+    layer = nn.Conv2d(inputs, WIDTH, 3, **how)
+    nn.init.normal_(layer.weight, std=(gain / (9 * inputs)) ** 0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def stack(depth, activation, gain, pool=None, **how):
+    layers = [part for i in range(depth) for part in (conv(WIDTH if i else 3, gain, **how), activation())]
+    return nn.Sequential(*layers[:2], *([pool()] if pool else []), *layers[2:])
+
+
+LEAKY = functools.partial(nn.LeakyReLU, 0.2)
+MEANS, LARGEST = functools.partial(nn.AvgPool2d, 2), functools.partial(nn.MaxPool2d, 2)
+NETWORKS = {
+    "relu": functools.partial(stack, 8, nn.ReLU, 2.0, padding=1),
+    "relu, no padding": functools.partial(stack, 2, nn.ReLU, 2.0),
+    "relu, strides": functools.partial(stack, 3, nn.ReLU, 2.0, padding=1, stride=2),
+    "relu, means": functools.partial(stack, 3, nn.ReLU, 2.0, MEANS, padding=1),
+    "relu, largest": functools.partial(stack, 3, nn.ReLU, 2.0, LARGEST, padding=1),
+    "leaky relu": functools.partial(stack, 4, LEAKY, 1.9, padding=1),
+    "tanh": functools.partial(stack, 4, nn.Tanh, 1.0, padding=1),
+    "gelu": functools.partial(stack, 4, nn.GELU, 2.0, padding=1),
+}
+
+
+@torch.no_grad()
+def drawn(make):
+    """Logs of 1 - c of each module's output, [draws, rows]."""
+    found = []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        x, logs = IMAGES, []
+        for layer in make():
+            x = layer(x)
+            logs.append(float((x.var(0).mean() / x.square().mean()).log()))
+        found.append(logs)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_median_draw_has_the_predicted_distance_of_examples(name):
+    """Within four standard errors, and what borders make of the images, which is what the first row is off by."""
+    make = NETWORKS[name]
+    torch.set_num_threads(1)
+    logs = drawn(make)
+    off = np.log([row.signal / row.q for row in predict(make, IMAGES)]) - np.median(logs, 0)
+    error = 4 * 1.2533 * logs.std(0) / DRAWS**0.5 + abs(off[0])
+    print(name, off.round(3), error.round(3))
+    assert (abs(off) <= error).all(), (off, error)
+
+
+def test_lengths_that_differ_are_no_angle():
+    """Of vectors with γ between them and lognormal lengths 1 - c is 1 - (1 - γ)(1 + V)^(-1/4), and back."""
+    variance, angle, batch = 0.3, 0.4, exchangeable(8)
+    t, w = hermegauss(40)
+    w, x = w / w.sum(), np.exp(variance**0.5 * t)  # of squared lengths
+    common = (1 - angle) * (w @ np.sqrt(x)) ** 2 / (w @ x)
+    parted = Parted(np.full((1,), np.expm1(variance)), np.zeros(1), np.zeros(1))
+    gap = np.array([[0.0, 1 - common], [1 - common, 0.0]])
+    gamma = parted.angle(gap, batch)
+    assert gamma[0, 1] == pytest.approx(angle, rel=1e-12)
+    assert parted.whole(gamma, np.ones(2), batch) == pytest.approx(gap, rel=1e-12)
+
+
+@pytest.mark.parametrize("common", [-0.5, 0.0, 0.7, 1.0])
+def test_products_at_two_places_are_those_of_correlated_gaussians(common):
+    x, w = hermegauss(48)
+    w = w / w.sum()
+
+    def f(m):
+        return np.exp(m / 2)
+
+    def g(m):
+        return m**2 + m
+
+    other = common * x[:, None] + (1 - common**2) ** 0.5 * x
+    expected = (w * f(x)) @ g(other) @ w
+    assert joint(f(x), g(x), np.array([common]))[0] == pytest.approx(expected, rel=1e-9)
