@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from . import parting_of_places
 from .field import Array, Field
 from .lags import autocorrelation
 
@@ -29,7 +30,10 @@ def of_data(values: Array) -> Field:
     same = 1 / (examples * found.count)
     expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
     found = replace(found, lengths=_lengths(values, sizes, share * q))
-    return replace(found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0)), given=1.0)
+    found = found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0))
+    apart = values.var(0).mean(-1)
+    apart = apart / max(float(apart.mean()), 1e-300)
+    return replace(found, given=1.0, parted=parting_of_places.of_data(found, apart, examples))
 
 
 def _lengths(values: Array, sizes: tuple[int, ...], means: Array) -> Array:

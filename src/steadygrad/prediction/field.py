@@ -392,7 +392,7 @@ class Field:
         share, within, across, beyond, lengths, together = (getattr(self, n).transpose(order) for n in names)
         means, common = (x.transpose(order) if x is not None else None for x in (self.means, self.common))
         found = Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together)
-        parted = self.parted and self.parted.through(lambda by_lag: by_lag.transpose(order))
+        parted = self.parted and self.parted.turned(lambda x: x.transpose(order))
         return replace(found, means=means, common=common, parted=parted)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:

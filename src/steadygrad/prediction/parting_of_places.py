@@ -46,7 +46,8 @@ class Parted:
     `lengths`: [*lags], relative covariance of the lengths that an example has of its own at two places; `apart`:
     [*lags], of γ at two places over the places and pairs of a draw; `beyond`: [*lags], what the squared cosines of
     differences have beyond those of the mean-field map, as `Field.beyond`; `variance`: of log γ over draws;
-    `with_size`: covariance of log γ and log q.
+    `with_size`: covariance of log γ and log q; `layout`: [*positions], how much examples differ at a place, relative to
+    the mean, as they are large there if None.
     """
 
     lengths: Array
@@ -54,6 +55,7 @@ class Parted:
     beyond: Array
     variance: float = 0.0
     with_size: float = 0.0
+    layout: Array | None = None
 
     @property
     def unlike(self) -> float:
@@ -72,30 +74,43 @@ class Parted:
         """Return half the mean squared differences of examples, of those that they have at lengths that are alike."""
         return batch.off_diagonal(d + ((q[:, None] + q) / 2 - d) * (1 - self.unlike))
 
-    def through(self, windows: Callable[[Array], Array]) -> Parted:
-        """Return the parting of sums over windows, given what they leave of how products vary, by lag."""
+    def through(self, windows: Callable[[Array], Array], layout: Array | None = None) -> Parted:
+        """Return the parting of sums over windows, given what they leave of what varies by lag, and the places."""
         lengths, apart, beyond = (windows(x) for x in (self.lengths, self.apart, self.beyond))
-        return replace(self, lengths=lengths, apart=apart, beyond=beyond)
+        return replace(self, lengths=lengths, apart=apart, beyond=beyond, layout=layout)
+
+    def turned(self, view: Callable[[Array], Array]) -> Parted:
+        """Return the parting with its axes in another view."""
+        return self.through(view, None if self.layout is None else view(self.layout))
+
+    def gaps(self, share: Array, gap: float) -> Array:
+        """Return γ of each place, [*positions], where it is `gap` on average and these are the second moments."""
+        whole = 1 - (1 - gap) * self.unlike
+        layout = share if self.layout is None else self.layout
+        return np.clip(1 - (1 - whole * layout / np.maximum(share, 1e-300)) / self.unlike, 0.0, 2.0)
+
+    def laid_out(self, share: Array, gaps: Array) -> Parted:
+        """Return the parting with γ of each place."""
+        layout = np.maximum(1 - (1 - gaps) * self.unlike, 0.0) * share
+        return replace(self, layout=layout / max(float(layout.mean()), 1e-300))
 
     def beside(self, share: float) -> Parted:
         """Return the parting where a share of q is the signal's and the rest is the same for all examples."""
         return replace(self, lengths=_power(self.lengths, share))
 
 
-def begun(m: Moments, batch: Batch) -> Parted | None:
-    """Return the parting of a signal whose own is not known: that of data, or else none; None where nothing differs.
+def of_data(field: Field, layout: Array, examples: int) -> Parted | None:
+    """Return the parting of data, which differs at its places as `layout` says; None where nothing differs.
 
     What examples' lengths differ by as a whole is in their second moments.
     """
-    field, q, gap = m.field, float(m.q.mean()), batch.distinct_mean(m.d)
-    if field is None or len(m.q) < 2 or not q > 0 or not gap > 0:
+    gap = float(field.across.flat[0])
+    if examples < 2 or not gap > 0:
         return None
+    own = (field.by_lag - float((field.weights * field.by_lag).sum())) * examples / (examples - 1)
     nothing = np.zeros(field.sizes)
-    if field.given < 1:
-        return Parted(nothing, nothing, nothing)
-    own = (field.by_lag - float((field.weights * field.by_lag).sum())) * batch.size / (batch.size - 1)
-    parted = Parted(np.clip(own, -abs(own.flat[0]), max(own.flat[0], 0.0)), nothing, nothing)
-    angle = max(1 - (1 - gap / q) / parted.unlike, gap / q / 2)
+    parted = Parted(np.clip(own, -abs(own.flat[0]), max(own.flat[0], 0.0)), nothing, nothing, layout=layout)
+    angle = max(1 - (1 - gap) / parted.unlike, gap / 2)
     return replace(parted, apart=field.varying / angle**2)
 
 
@@ -103,9 +118,11 @@ def at_places(x: Moments, gap: Array, share: float, batch: Batch) -> tuple[Field
     """Return the field of sums over x, of which a share of q is x's and the rest is a bias, and their γ of 1 - c."""
     if x.field is None:
         return None, gap
-    parted = x.field.parted or begun(x, batch)
-    parted = parted and parted.beside(share)
-    return replace(x.field.scaled(share), parted=parted), parted.angle(gap, batch) if parted else gap
+    if len(x.q) < 2:
+        return x.field.scaled(share), gap
+    nothing = np.zeros(x.field.sizes)
+    parted = (x.field.parted or Parted(nothing, nothing, nothing)).beside(share)
+    return replace(x.field.scaled(share), parted=parted), parted.angle(gap, batch)
 
 
 def _power(lengths: Array, exponent: float) -> Array:
@@ -114,13 +131,20 @@ def _power(lengths: Array, exponent: float) -> Array:
 
 
 def behind(
-    field: Field, gap: float, f: Expansion, values: Array, total: float, s: float, units: float, batch: Batch
+    field: Field,
+    gaps: tuple[float, Array],
+    f: Expansion,
+    values: Array,
+    total: float,
+    s: float,
+    units: float,
+    batch: Batch,
 ) -> tuple[Parted, float]:
     """Return the parting behind a function of so many units, and by what its γ is beyond the map at the γ that went in.
 
     Args:
         field: of the units, beside their mean.
-        gap: γ of the units.
+        gaps: γ of the units, its mean and that of each place.
         f: the function's expansion.
         values: the same on the nodes, [nodes].
         total: relative variance of a unit's mean square.
@@ -130,8 +154,9 @@ def behind(
     """
     before = field.parted
     assert before is not None
-    masses = over_rows(f.plain**2)
-    slope, bent = mapped(masses, gap, before.variance, math.log1p(max(float(before.apart.flat[0]), 0.0)))
+    masses, (gap, places) = over_rows(f.plain**2), gaps
+    of_pairs = float(before.apart.flat[0]) - float((field.share * (places / gap - 1) ** 2).mean())
+    slope, bent = mapped(masses, gap, before.variance, math.log1p(max(of_pairs, 0.0)))
     share = min(float(masses @ decay(np.array([min(gap, 2.0)]))[0]) / max(float(over_rows(f.q)), 1e-300), 1.0)
     ratio = (1 - share) / max(share, 1e-300)
     own_squares, squares = _squares(field, f)

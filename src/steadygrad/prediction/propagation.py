@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from . import parting_of_places
+from . import layout, parting_of_places
 from .batch import Batch
 from .curve import Curve, passed, skewed
 from .decays import decayed
@@ -193,9 +193,14 @@ def _parted_over_places(
     assert m.field is not None
     if source.field.parted is None or not m.q.any() or not np.any(source.gap):
         return replace(m, field=replace(m.field, parted=None))
-    gap = batch.distinct_mean(source.gap)
-    row = values[len(values) // 2]
-    parted, further = parting_of_places.behind(centred(source), gap, f, row, total, s, source.units, batch)
+    gap, row, share = batch.distinct_mean(source.gap), values[len(values) // 2], source.field.share
+    gaps = source.field.parted.gaps(share, gap)
+    parted, further = parting_of_places.behind(centred(source), (gap, gaps), f, row, total, s, source.units, batch)
+    square = float((source.mean**2).mean())
+    found = layout.behind(share, gaps, gap, row, square / max(square + float((source.std**2).mean()), 1e-300))
+    if found:
+        parted = parted.laid_out(m.field.share, np.minimum(found[1] * further, 2.0))
+        further *= found[0]
     std = np.sqrt(m.q)
     of_lengths = (std[:, None] - std) ** 2 / 2
     d = np.minimum(of_lengths + np.maximum(m.d - of_lengths, 0.0) * further, m.q[:, None] + m.q)

@@ -109,7 +109,9 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     within, across = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
     root = along(np.sqrt(m.field.varying), tables)  # beside their size products of sums vary as before
     varied = m.field.varied * (root / max(float(root.flat[0]), 1e-300)) ** 2
-    parted = m.field.parted and m.field.parted.through(lambda by_lag: along(by_lag, tables))
+    parted = m.field.parted and m.field.parted.through(
+        lambda by_lag: along(by_lag, tables), _laid_out(m.field, windows)
+    )
     field = Field(share / share.mean(), within, across, varied, given=m.field.given, parted=parted)
     std = np.sqrt(m.q)
     of_lengths = (std[:, None] - std) ** 2 / 2
@@ -118,6 +120,14 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     of_lengths = np.minimum(of_lengths, m.d)
     d = (m.d - of_lengths) * kept + of_lengths * level
     return replace(m, q=m.q * level, d=d, field=field, unit_variance=0.0)
+
+
+def _laid_out(field: Field, windows: list[Window]) -> Array | None:
+    """Return how much examples differ in each window's mean, relative to all, as they do at its places."""
+    if field.parted is None or field.parted.layout is None:
+        return None
+    layout = along(field.parted.layout, [_places(w) for w in windows])
+    return layout / max(float(layout.mean()), 1e-300)
 
 
 def spread_back(m: Moments, windows: list[Window]) -> Moments:

@@ -21,7 +21,6 @@ from steadygrad.prediction.borders import lost
 from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.measured_weights import as_weight
-from steadygrad.prediction.parting_of_places import begun
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import Noises
@@ -98,9 +97,15 @@ def _windowed(
         lengths=lengths,
         together=along(field.drifting, apart),
         means=means / max(float(means.mean()), 1e-300),
-        parted=field.parted and field.parted.through(lambda by_lag: along(by_lag, apart)),
     )
-    return replace(m, field=found, excess=m.excess * kept), count
+    m = replace(m, field=found, excess=m.excess * kept)
+    if field.parted is None:
+        return m, count
+    layout = field.share if field.parted.layout is None else field.parted.layout
+    layout = _window_sums(layout, kernel, out, how, transposed) / max(count, 1e-300)
+    level = float(layout.mean())
+    parted = field.parted.through(lambda by_lag: along(by_lag, apart), layout / max(level, 1e-300))
+    return replace(m, d=m.d * level, field=replace(found, parted=parted)), count
 
 
 def _left_in_windows(field: Field, by_lag: Array, kernel: torch.Size, dilation: list[int]) -> Array:
@@ -128,7 +133,7 @@ def convolution(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something else than a signal and a parameter")
     (x, dims), how, outs, weight = found, _geometry(call, 3), call.out.shape, weight.acting
     places = tuple(call.args[0].shape[2:])
-    flat, transposed = _begun(_flat(x.moments, dims, places), run), how["transposed"]
+    flat, transposed = _flat(x.moments, dims, places), how["transposed"]
     met, count = _windowed(flat, places, call.args[1].shape, outs, how, transposed, run.noises)
     terms = call.args[0].shape[1] / how["groups"] * count
     source = linear_map.forward(met, weight, bias, terms=terms, units=outs[1], batch=run.batch, noises=run.noises)
@@ -143,13 +148,6 @@ def convolution(run: Interpreter, call: Call) -> Value:
 def _flat(m: Moments, dims: Any, places: tuple[int, ...]) -> Moments:
     """Positions that are no grid of the input's dimensions count as independent."""
     return m if m.field is not None and m.field.sizes == places == sizes(dims) else replace(m, field=None)
-
-
-def _begun(m: Moments, run: Interpreter) -> Moments:
-    """Return what is convolved with how far its examples are apart at each place."""
-    if m.field is None or m.field.parted is not None:
-        return m
-    return replace(m, field=replace(m.field, parted=begun(m, run.batch)))
 
 
 def _dims_of(examples: Any, out: torch.Tensor) -> Any:
