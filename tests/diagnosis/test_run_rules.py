@@ -188,3 +188,35 @@ def test_targets_far_off_are_the_cause_where_a_trial_comes_to_nothing():
     report = check({"model": model, "data": data, "loss_fn": nn.MSELoss(), "optimizer": optimizer})
     assert report.findings[0].code == "DAT002"
     assert report.findings[0].level != "info"
+
+
+def decayed(optimizer, rate, decay):
+    """A small network on a task that it learns, but for what its optimizer takes off the weights."""
+    torch.manual_seed(0)
+    x = torch.randn(512, 20)
+    model = nn.Sequential(nn.Linear(20, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 5))
+    return {
+        "model": model,
+        "data": list(zip(x.split(32), x[:, :5].argmax(1).split(32), strict=True)),
+        "loss_fn": nn.CrossEntropyLoss(),
+        "optimizer": optimizer(model.parameters(), rate, weight_decay=decay),
+    }
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "decay"),
+    [(torch.optim.Adam, 1e-3, 1.0), (torch.optim.SGD, 0.1, 0.3), (torch.optim.AdamW, 1e-2, 50.0)],
+)
+def test_weight_decay_that_takes_away_what_is_learned_is_named(optimizer, rate, decay):
+    (found,) = check(decayed(optimizer, rate, decay)).findings
+    assert found.code == "RUN004"
+    assert "Without weight decay it ends at" in found.message
+    assert "weight decay" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "decay"),
+    [(torch.optim.Adam, 1e-3, 1e-4), (torch.optim.SGD, 0.1, 1e-3), (torch.optim.AdamW, 1e-3, 0.1)],
+)
+def test_usual_weight_decay_is_left_alone(optimizer, rate, decay):
+    assert check(decayed(optimizer, rate, decay)).findings == ()

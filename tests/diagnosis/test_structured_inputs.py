@@ -99,3 +99,26 @@ def test_tensors_are_found_and_replaced_in_their_places() -> None:
     assert [x.tolist() for x in tensors_in(doubled).values()] == [[3.0] * 3, [1.0] * 3]
     assert doubled["more"][1][1] == "name"
     assert Batch(inputs=found).size == 3
+
+
+def tokens(labels: Any = lambda y: y, **more: Any) -> dict[str, Any]:
+    """A language model of one step back; its data give the labels of all positions in one row."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(20, 32), nn.Linear(32, 32), nn.GELU(), nn.Linear(32, 20), nn.Flatten(0, 1))
+    drawn = [torch.randint(20, (16, 12)) for _ in range(8)]
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    data = [(x, labels((3 * x + 1) % 20).flatten()) for x in drawn]
+    return {"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss(), "optimizer": optimizer} | more
+
+
+def test_targets_of_all_positions_may_stand_in_one_row():
+    report = sg.check(tokens())
+    assert report.findings == ()
+    assert not report.notes
+
+
+def test_what_is_wrong_with_them_is_told_all_the_same():
+    (found,) = sg.check(tokens(lambda y: y + 1)).findings
+    assert found.code == "DAT005"
+    assert found.count == 8 * 16 * 12
+    assert sg.check(tokens(loss_fn=nn.CrossEntropyLoss(reduction="sum"))).findings[0].code == "LOS008"

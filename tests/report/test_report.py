@@ -149,6 +149,14 @@ def test_the_page_draws_each_layer_with_its_name_and_number():
     assert shown.count("<svg") == 2
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3, 7])
+def test_each_of_a_few_layers_has_one_tick(layers):
+    shown = page.render([], measured=profile("measured", layers=layers))
+    for chart in re.findall(r"<svg.*?</svg>", shown, re.DOTALL):
+        ticks = re.findall(r">(\d+)</text>", chart)
+        assert ticks == [str(i + 1) for i in range(layers)]
+
+
 def test_every_colour_of_a_chart_is_one_of_the_pages_light_and_dark():
     shown = page.render([], **GIVEN)
     used = set(re.findall(r'"var\((--[a-z-]+)\)"', shown))

@@ -42,6 +42,16 @@ def test_a_batch_of_mismatched_sizes_says_both():
     refused(r"as many targets as inputs.*\(3, 2\).*\(4,\)", data=[(torch.ones(3, 2), torch.ones(4))])
 
 
+@pytest.mark.parametrize("targets", [torch.ones(2), torch.ones(0), torch.tensor(1.0)])
+def test_targets_that_no_examples_share_evenly_are_refused(targets):
+    refused("as many targets as inputs, or a whole multiple", data=[(torch.ones(3, 2), targets)])
+
+
+def test_targets_of_positions_may_stand_in_one_row():
+    batch = first_batch(Setup(model=MODEL, data=[(torch.ones(3, 5), torch.ones(15))]))
+    assert (batch.size, batch.rows) == (3, 5)
+
+
 def test_a_batch_without_examples():
     refused("at least one example", data=[(torch.ones(0, 2), torch.ones(0))])
 

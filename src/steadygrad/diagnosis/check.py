@@ -24,6 +24,7 @@ from .ranking import contradicted, ranked, suspected
 from .report import Report
 from .rules import OF_STEPS, RULES
 from .selection import selected
+from .standing import with_standing
 from .suppression import allowances, suppressed
 from .used_up_data import without_used_up_data
 
@@ -75,6 +76,7 @@ def check(
         for rule in rules.values():
             findings += _look(rule, collector, findings)
             _spare(collector, suppressed(findings, suppressions, codes)[0])
+        rules = with_standing(findings, RULES, collector)
         measured = collector.peek(Measured)
         predicted = _predicted(collector) if measured else None
         if collector.left_out:
@@ -86,6 +88,7 @@ def check(
         codes,
         predicted=predicted.profile if predicted else None,
         measured=measured.observation.profile if measured else None,
+        rules=rules,
     )
 
 
@@ -97,17 +100,18 @@ def reported(
     *,
     predicted: Profile | None,
     measured: Profile | None,
+    rules: Mapping[str, Rule] = RULES,
 ) -> Report:
-    """Return what was found, without what is suppressed, ranked and located."""
+    """Return what was found, without what is suppressed, ranked by what the rules say of each other, and located."""
     model = collector.setup.model
     kept, unused = suppressed(findings, (*allowances(model), *settled.suppressions), codes)
     for words in unused:
         collector.note(words)
     trained = collector.peek(Trained)
-    kept = suspected(contradicted(kept, trained.left if trained else math.nan), RULES)
+    kept = suspected(contradicted(kept, trained.left if trained else math.nan), rules)
     levelled = [replace(finding, level=settled.level_of(finding.code, finding.level)) for finding in kept]
     return Report(
-        findings=tuple(located(finding, model) for finding in ranked(levelled, RULES)),
+        findings=tuple(located(finding, model) for finding in ranked(levelled, rules)),
         predicted=predicted,
         measured=measured,
         checked=codes,

@@ -19,7 +19,7 @@ _SYMPTOMS = ("RUN", "FWD004")
 
 
 def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
-    """Return the findings that nothing else explains, gravest first, each with what it explains.
+    """Return the findings that nothing else explains, each with what it explains: what is as grave as that first.
 
     A finding is explained by the first finding, in the order of its rule's `explained_by`, that is itself explained
     by nothing; only warnings and errors explain.
@@ -41,7 +41,8 @@ def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Find
     order = {code: place for place, code in enumerate(rules)}
     roots.sort(key=lambda f: (f.level.rank, order[f.code]))
     effects.sort(key=lambda f: (f.level.rank, order[f.code]))
-    return tuple(_with_consequences(root, roots, effects, causes, rules) for root in roots)
+    whole = [_with_consequences(root, roots, effects, causes, rules) for root in roots]
+    return tuple(sorted(whole, key=lambda f: min(g.level.rank for g in (f, *f.consequences))))
 
 
 def suspected(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Finding]:

@@ -111,7 +111,7 @@ class Calls:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Hook every module; unhook at the end, also after an error."""
-        handles = []
+        handles, hooked, key = [], [], object()
         try:
             for module, path in self.parts.items():
                 if isinstance(module, torch.jit.ScriptModule):
@@ -121,12 +121,17 @@ class Calls:
                 watched = _Watched(path=path, module=module)
                 if not isinstance(module, LazyModuleMixin):
                     watched.look()
-                leave = partial(self._leave, watched)
-                handles.append(module.register_forward_hook(leave, with_kwargs=True))
+                # As `register_forward_hook` does, without a handle for each, which takes six times as long.
+                module._forward_hooks[key] = partial(self._leave, watched)  # type: ignore[index]
+                module._forward_hooks_with_kwargs[key] = True  # type: ignore[index]
+                hooked.append(module)
             yield
         finally:
             for handle in handles:
                 handle.remove()
+            for module in hooked:
+                module._forward_hooks.pop(key, None)  # type: ignore[call-overload]
+                module._forward_hooks_with_kwargs.pop(key, None)  # type: ignore[call-overload]
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A module that works in place leaves nothing of its input to look at afterwards."""

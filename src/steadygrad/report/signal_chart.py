@@ -14,6 +14,7 @@ from steadygrad.numbers import short
 from steadygrad.report.pairing import Pair
 
 WIDTH, HEIGHT = 460, 260
+FEW = 12  # layers that have a tick each
 # Stand-ins that the page replaces by its own colours, light and dark; an SVG attribute cannot hold a CSS variable.
 INK, GRID, Q, SIGNAL, GRAD = "#010101", "#020202", "#030303", "#040404", "#050505"
 VARIABLES = {INK: "--ink-soft", GRID: "--line", Q: "--q", SIGNAL: "--signal", GRAD: "--grad"}
@@ -39,14 +40,12 @@ def _bands(pairs: Sequence[Pair], ends: Callable[[Pair], tuple[float, float]]) -
     return [{"position": x, "low": low, "high": high} for x, low, high in rows if _positive(low) and _positive(high)]
 
 
-def _x() -> alt.X:
+def _x(rows: list[Row]) -> alt.X:
     scale = alt.Scale(nice=False, zero=False, padding=8)
-    return (
-        alt.X("position:Q")
-        .scale(scale)
-        .title("layer, in the order of execution")
-        .axis(tickMinStep=1, format="d", grid=False)
-    )
+    places = sorted({row["position"] for row in rows})
+    # Vega puts ticks between two of a few layers, too.
+    axis = alt.Axis(format="d", grid=False, values=places if len(places) <= FEW else alt.Undefined)
+    return alt.X("position:Q").scale(scale).title("layer, in the order of execution").axis(axis)
 
 
 def _y(channel: str, domain: tuple[float, float]) -> alt.Y:
@@ -61,19 +60,19 @@ def _chart(rows: list[Row]) -> alt.Chart:
 
 def _band_layer(rows: list[Row], color: str, domain: tuple[float, float]) -> alt.Chart:
     chart = _chart(rows).mark_area(color=color, opacity=0.22)
-    encoded: alt.Chart = chart.encode(x=_x(), y=_y("low", domain), y2="high:Q")
+    encoded: alt.Chart = chart.encode(x=_x(rows), y=_y("low", domain), y2="high:Q")
     return encoded
 
 
 def _line_layer(rows: list[Row], color: str, domain: tuple[float, float]) -> alt.Chart:
     chart = _chart(rows).mark_line(color=color, strokeDash=[4, 3], strokeWidth=1.5)
-    encoded: alt.Chart = chart.encode(x=_x(), y=_y("value", domain))
+    encoded: alt.Chart = chart.encode(x=_x(rows), y=_y("value", domain))
     return encoded
 
 
 def _point_layer(rows: list[Row], color: str, domain: tuple[float, float]) -> alt.Chart:
     chart = _chart(rows).mark_point(color=color, filled=True, size=34, opacity=1)
-    encoded: alt.Chart = chart.encode(x=_x(), y=_y("value", domain), description="told:N")
+    encoded: alt.Chart = chart.encode(x=_x(rows), y=_y("value", domain), description="told:N")
     return encoded
 
 

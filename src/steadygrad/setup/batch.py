@@ -21,7 +21,7 @@ class Batch:
 
     Attributes:
         inputs: a tensor with examples along the first dimension, or a mapping or sequence that holds some.
-        targets: as many, or None.
+        targets: as many, or as many for each, as labels of tokens in one row are; or None.
     """
 
     inputs: Any
@@ -35,6 +35,15 @@ class Batch:
         3
         """
         return len(next(iter(tensors_in(self.inputs).values())))
+
+    @property
+    def rows(self) -> int:
+        """How many targets an example has along their first dimension; 1 without targets.
+
+        >>> Batch(inputs=torch.zeros(3, 5), targets=torch.zeros(15)).rows
+        5
+        """
+        return 1 if self.targets is None else len(self.targets) // self.size
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -115,14 +124,21 @@ def _sizes_agree(batch: Batch) -> Batch:
     x = next(iter(tensors_in(batch.inputs).values()))
     if x.dim() == 0:
         raise SetupError("the inputs of a batch must have examples along their first dimension, got a scalar.")
-    if batch.targets is not None and batch.targets.shape[:1] != x.shape[:1]:
+    if batch.targets is not None and not _fit(batch.targets, x):
         raise SetupError(
-            "a batch must have as many targets as inputs, "
+            "a batch must have as many targets as inputs, or a whole multiple of that, "
             f"got inputs of shape {tuple(x.shape)} and targets of shape {tuple(batch.targets.shape)}."
         )
     if len(x) == 0:
         raise SetupError(f"a batch must hold at least one example, got inputs of shape {tuple(x.shape)}.")
     return batch
+
+
+def _fit(targets: torch.Tensor, x: torch.Tensor) -> bool:
+    """Whether each example has as many targets as any other: one, or a whole number where positions stand in a row."""
+    if targets.dim() == 0 or len(x) == 0:
+        return targets.shape[:1] == x.shape[:1]
+    return len(targets) > 0 and len(targets) % len(x) == 0
 
 
 def _described(found: object) -> str:

@@ -29,7 +29,7 @@ from steadygrad.numerics.unstable_forms import (
 )
 
 from .collector import Collector, Unavailable
-from .part_of_batch import examples
+from .part_of_batch import part_of
 from .rescaled import AsItIs, Steps
 from .sampled import Sampled
 
@@ -91,15 +91,14 @@ class Exponents:
     def collect(cls, collector: Collector) -> Self:
         """Run model and loss once on the first finite batch and match the operators that run."""
         setup, batch = collector.setup, collector.get(Sampled).first
-        x = examples(batch.inputs, _MOST_EXAMPLES)
-        y = None if batch.targets is None else batch.targets[:_MOST_EXAMPLES]
+        part = part_of(batch, _MOST_EXAMPLES)
         ranges = _Ranges()
 
         def run() -> None:
             with ranges:
-                outputs = outputs_of(setup.model, x)
+                outputs = outputs_of(setup.model, part.inputs)
                 if setup.loss_fn is not None:
-                    setup.loss_fn(outputs, y)
+                    setup.loss_fn(outputs, part.targets)
 
         modules = [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
         try:

@@ -229,17 +229,18 @@ def _later(
     for targets in sampled.targets[1:]:
         if budget.is_over:
             return
-        if len(targets) > sampled.first.size:
+        whole = sampled.first.targets
+        if whole is None or len(targets) > len(whole):
             continue
-        shorter = _mapped(outputs, partial(_first_rows, count=len(targets)))
+        shorter = _mapped(outputs, partial(_first_part, part=len(targets) / len(whole)))
         # What it did until it raises is seen; that it raises is told where the batch is measured.
         with LossWatch(tensors(shorter), [targets]) as watch, suppress(Exception):
             loss_fn(shorter, targets)
         yield watch.pairs
 
 
-def _first_rows(x: Tensor, count: int) -> Tensor:
-    return x[:count] if x.dim() else x
+def _first_part(x: Tensor, part: float) -> Tensor:
+    return x[: round(len(x) * part)] if x.dim() else x
 
 
 def _growth(loss_fn: Callable[[Any, Any], Tensor], outputs: Any, targets: Any) -> float:

@@ -66,9 +66,7 @@ class InputScale:
         )
         if not (found.is_large or found.is_small):
             return found
-        return replace(
-            found, comparison=_compared(collector, inputs=_standardised_inputs(collector.get(Sampled), apart))
-        )
+        return replace(found, comparison=_compared(collector, inputs=found.standardised(collector.get(Sampled))))
 
     @property
     def is_large(self) -> bool:
@@ -79,6 +77,22 @@ class InputScale:
     def is_small(self) -> bool:
         """Whether all of the features together are less than e^-6 of a bias."""
         return 0 < self.total < 1 / OUT_OF_SCALE
+
+    def standardised(self, sampled: Sampled) -> Change:
+        """Return what standardises the inputs by all batches that are looked at.
+
+        Of several tensors those alone that are out of scale: numbers of rows and masks mean what they are.
+        """
+        if isinstance(sampled.first.inputs, Tensor):
+            return _standardised([b.inputs for b in sampled.batches], self.apart)
+        places = zip(*(tensors_in(b.inputs).values() for b in sampled.batches), strict=True)
+        changes = [_standardised(list(xs), self.apart) if _is_off(xs[0]) else lambda x: x for xs in places]
+
+        def change(inputs: Any) -> Any:
+            next_change = iter(changes)
+            return mapped(lambda x: next(next_change)(x), inputs)
+
+        return change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,20 +288,6 @@ def _columns(y: Tensor) -> Tensor:
 def _apart(entrance: Entrance) -> float:
     sizes = entrance.rms[entrance.rms > 0]
     return float(sizes.max() / sizes.min()) if entrance.from_data and len(sizes) else 1.0
-
-
-def _standardised_inputs(sampled: Sampled, apart: float) -> Change:
-    """Of several tensors those alone that are out of scale: numbers of rows and masks mean what they are."""
-    if isinstance(sampled.first.inputs, Tensor):
-        return _standardised([b.inputs for b in sampled.batches], apart)
-    places = zip(*(tensors_in(b.inputs).values() for b in sampled.batches), strict=True)
-    changes = [_standardised(list(xs), apart) if _is_off(xs[0]) else lambda x: x for xs in places]
-
-    def change(inputs: Any) -> Any:
-        next_change = iter(changes)
-        return mapped(lambda x: next(next_change)(x), inputs)
-
-    return change
 
 
 def _is_off(x: Tensor) -> bool:

@@ -23,7 +23,9 @@ def part_of(batch: Batch, most: int | None) -> Batch:
 
     >>> part_of(Batch(inputs=torch.ones(5, 2), targets=torch.ones(5)), 2).size
     2
+    >>> len(part_of(Batch(inputs=torch.ones(5, 3), targets=torch.ones(15)), 2).targets)
+    6
     """
     if most is None or most >= batch.size:
         return batch
-    return Batch(inputs=examples(batch.inputs, most), targets=examples(batch.targets, most))
+    return Batch(inputs=examples(batch.inputs, most), targets=examples(batch.targets, most * batch.rows))

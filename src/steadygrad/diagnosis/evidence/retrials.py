@@ -1,4 +1,4 @@
-"""Trials that change one thing: the learning rate, or the clipping. What mends a run is what it suffered from."""
+"""Trials that change one thing: weight decay, rate, or clipping. What mends a run is what it suffered from."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from steadygrad.diagnosis.runs.outcome import Course, diverges, oscillates, spike
+from steadygrad.diagnosis.runs.remedy import mends
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.budget import Budget
+from steadygrad.measurement.foreach_norm import foreach_norm
 from steadygrad.measurement.trial import Trial
 
 from .collector import Collector, EvidenceT, OutOfTime, Unavailable
@@ -27,6 +29,9 @@ _SECONDS = 5.0
 _SLOWER = (0.1, 0.01, 0.001)
 # Steps as parts of the weights: the usual one, and tenfold and hundredfold of it, beyond which nothing learns.
 _USUAL = (1e-3, 1e-2, 1e-1)
+
+# Weight decay that takes off a tenth of the weights in the steps of a retrial, or is a tenth of the gradient, tells.
+_TELLS = 0.1
 
 # A run that lost half of its loss in the steps of the trial learns, whatever another rate would do.
 _LEARNS = 0.5
@@ -62,6 +67,8 @@ class Retrials:
             loss never rose, which no shorter step would mend.
         faster: with larger rates, up to the first that learns.
         clipped: with gradients shortened to their median norm.
+        undecayed: without weight decay, where the run lost little and there was enough of it to tell; where that mends
+            the run the others are not made.
         unfinished: larger rates were left untried, or cut short, for want of time.
     """
 
@@ -69,6 +76,7 @@ class Retrials:
     slower: tuple[Retrial, ...]
     faster: tuple[Retrial, ...]
     clipped: Retrial | None
+    undecayed: Retrial | None = None
     unfinished: bool = False
 
     @classmethod
@@ -82,6 +90,9 @@ class Retrials:
             return cls(trained=trained, slower=(), faster=(), clipped=None)
         has_rate, tail = _available(collector, Rates) is not None, _available(collector, GradientTail)
         turns = _Turns(collector, probe, trained.trial.steps if _is_undone(course) else STEPS)
+        undecayed = turns.take(1.0, decayed=False) if low and _decay_tells(collector, trained.trial) else None
+        if undecayed and mends(undecayed.course, course, steps=undecayed.trial.steps):
+            return cls(trained=trained, slower=(), faster=(), clipped=None, undecayed=undecayed)
         factors = _faster(trained.trial) if low and has_rate else []
         calm = bool(factors) and not wild and max(trained.trial.update_ratios) < _USUAL[0]
         slower = _ladder(turns, _SLOWER if has_rate and not calm else ())
@@ -89,6 +100,22 @@ class Retrials:
         late = turns.are_over
         clipped = None if tail is None else turns.take(1.0, clip=tail.median)
         return cls(trained=trained, slower=slower, faster=faster, clipped=clipped, unfinished=late)
+
+
+def _decay_tells(collector: Collector, trial: Trial) -> bool:
+    """Whether the weights, or the steps, would be other ones without weight decay."""
+    optimizer = collector.setup.optimizer
+    assert optimizer is not None
+    gradient = statistics.median(trial.gradient_norms) if trial.gradient_norms else math.nan
+    for group in optimizer.param_groups:
+        decay, rate = float(group.get("weight_decay") or 0.0), float(group.get("lr") or 0.0)
+        if decay <= 0:
+            continue
+        # Where it is a part of the gradient, an optimizer that scales its steps makes them of decay alone.
+        pull = 0.0 if group.get("decoupled_weight_decay") else decay * float(foreach_norm(group["params"]))
+        if rate * decay * STEPS >= _TELLS or pull >= _TELLS * gradient:
+            return True
+    return False
 
 
 def _is_undone(course: Course) -> bool:
@@ -123,17 +150,22 @@ class _Turns:
         """Whether there is no time for another."""
         return self._budget.is_over or self._least > self._collector.budget.left
 
-    def take(self, factor: float, clip: float | None = None) -> Retrial | None:
-        """Train with another rate, or with shortened gradients; None where there is no time for it."""
+    def take(self, factor: float, clip: float | None = None, *, decayed: bool = True) -> Retrial | None:
+        """Train with another rate, shortened gradients or no weight decay; None where there is no time for it."""
         if self.are_over:
+            what = (
+                "steps without weight decay" if not decayed else "other rates" if clip is None else "shorter gradients"
+            )
             with suppress(OutOfTime):
-                self._collector.leave_out("other rates" if clip is None else "shorter gradients")
+                self._collector.leave_out(what)
             return None
         setup = self._collector.setup
         assert setup.optimizer is not None
         with trial_of(setup):
             for group in setup.optimizer.param_groups:
                 group["lr"] = group["lr"] * factor
+                if not decayed and "weight_decay" in group:
+                    group["weight_decay"] = 0.0
             trial = run(setup, self._probe, steps=self._steps, seconds=self._budget.left, clip=clip)
         return Retrial(factor=factor, trial=trial, sign=direction(setup))
 

@@ -54,7 +54,7 @@ class Sampled:
                 kept.append(batch)
             if whole.targets is not None:
                 room_for_targets -= whole.targets.numel()
-                targets += whole.targets.split(few) if few else [whole.targets]
+                targets += whole.targets.split(few * whole.rows) if few else [whole.targets]
             if budget.is_over or (room <= 0 and (room_for_targets <= 0 or len(targets) >= _MOST_LARGE)):
                 break
         return cls(batches=tuple(kept), targets=tuple(targets))

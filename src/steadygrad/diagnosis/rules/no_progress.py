@@ -2,12 +2,14 @@
 
 The best constant output, the same for every example, is what a model reaches that makes nothing of its inputs: the
 entropy of the labels, the variance of the targets. The rule fits that constant with the setup's own loss, trains on a
-snapshot, and speaks where the last fifth of the trial is not below it beyond three standard errors and the second half
-shows no fall, by the rank test of Mann and Kendall. A run that is slow and falls is left in peace, unless what differs
-between examples at the last layer has fallen to less than e^-12 of what it was: then it falls towards a constant. A
-loss that falls while a recurrent layer does not reach the steps that the targets ask for is that of examples learned by
-heart, and no progress either. A step of the user's own that drives a second optimizer is not judged: the loss of two
-networks against each other stands still where neither wins.
+snapshot, and speaks where the last fifth of the trial is not below it beyond three standard errors and a hundredth of
+it, and the second half shows no fall, by the rank test of Mann and Kendall. A run that is slow and falls is left in
+peace, unless what differs between examples at the last layer has fallen to less than e^-12 of what it was: then it
+falls towards a constant. A loss that falls while a recurrent layer does not reach the steps that the targets ask for is
+that of examples learned by heart, and no progress either. Where there is weight decay enough to tell, the trial is made
+without it as well: if that takes off twice as much of the loss, and a tenth of it or more, the decay is the cause, and
+is named. A step of the user's own that drives a second optimizer is not judged: the loss of two networks against each
+other stands still where neither wins.
 
 What to do: look at what is named above it. Where nothing is, the inputs may not say anything about the targets: look
 whether they are shuffled against each other, whether the labels are right, whether a small part of the data can be
@@ -49,25 +51,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Memories, Trained
-from steadygrad.diagnosis.runs.outcome import is_high, stands_still
+from steadygrad.diagnosis.evidence import Memories, RateTrials, Trained
+from steadygrad.diagnosis.runs.outcome import Course, is_high, stands_still
+from steadygrad.diagnosis.runs.remedy import mends
 from steadygrad.diagnosis.trainable_depth import is_lost
 from steadygrad.finding import Finding, Level
 
 _FADED = "and its outputs are the same for all examples"
 _FORGETS = "and what the targets ask for lies further back than the gradient reaches"
+_HELD = "and is held there"
+_STANDS = "and no longer falls"
 _FIX = "Look whether inputs and targets belong together, and whether the model can learn a few examples by heart."
+_FIX_DECAY = "Lower the weight decay; Adam, which scales all of its step, makes more of it than AdamW."
 _FIX_FADED = "Look for what pulls the weights to nothing, such as a weight decay near the inverse of the rate."
 
 
-def check(trained: Trained, memories: Memories) -> Iterator[Finding]:
+def check(trained: Trained, memories: Memories, trials: RateTrials) -> Iterator[Finding]:
     """Compare the end of the trial with the best constant."""
     course = trained.course
     if trained.rivals:
         return
     high = is_high(course) and not course.is_better()
     faded, forgets = high and is_lost(trained.told_apart), high and any(m.is_needed for m in memories.short)
-    if not (faded or forgets or stands_still(course)):
+    decay = _without_decay(trials, course) if high else ""
+    if not (faded or forgets or decay or stands_still(course)):
         return
     reference = course.reference
     beside = "the start's" if not course.constant else "a constant output's"
@@ -77,10 +84,18 @@ def check(trained: Trained, memories: Memories) -> Iterator[Finding]:
         level=Level.WARN,
         message=f"A trial of {len(course.losses)} steps makes nothing of the inputs: its loss ends at "
         f"{course.ended.value:.4g}, no better than {beside} {reference:.4g}, "
-        f"{_FADED if faded else _FORGETS if forgets else 'and no longer falls'}.",
+        f"{_FADED if faded else _FORGETS if forgets else _HELD if decay else _STANDS}.{decay}",
         measured=course.ended.value,
         expected=reference,
         standard_error=course.ended.error,
         count=len(course.losses),
-        fix=_FIX_FADED if faded else _FIX,
+        fix=_FIX_DECAY if decay else _FIX_FADED if faded else _FIX,
     )
+
+
+def _without_decay(trials: RateTrials, course: Course) -> str:
+    """What a trial without weight decay says; "" where it does no better, or none was made."""
+    found = trials.retrials.undecayed if trials.retrials else None
+    if found is None or not mends(found.course, course, steps=found.trial.steps):
+        return ""
+    return f" Without weight decay it ends at {found.course.ended.value:.4g} after {found.trial.steps}."

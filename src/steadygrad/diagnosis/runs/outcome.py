@@ -18,6 +18,9 @@ LEAST_STEPS = 50
 # of stability a healthy run rises by less (Cohen et al. 2021, figures 4 and 5).
 _TWICE = 2.0
 
+# Less than this part of the loss is nothing that a run has learned.
+_WORTH = 0.01
+
 # Steps that a rise must last: a single batch of hard examples is no spike of the run.
 _LASTS = 5
 
@@ -71,7 +74,7 @@ class Course:
         pairs = self._pairs()
         lower = sum(difference > 0 for difference in pairs)
         sure = 2 * lower - len(pairs) > SURE * math.sqrt(len(pairs))
-        return sure and level(pairs).value > abs(self.reference) / 100
+        return sure and level(pairs).value > _WORTH * abs(self.reference)
 
     def _pairs(self) -> list[float]:
         constant = self.constant if self.constant and level(self.constant).value < self.began.value else self.start
@@ -153,11 +156,13 @@ def stands_still(course: Course) -> bool:
 def is_high(course: Course) -> bool:
     """Return whether a run has ended no better than a constant output, or the start where that is not known.
 
+    A hundredth of the loss below it is no better, however sure.
+
     >>> is_high(Course(losses=[1.0, 1.1] * 50))
     True
     """
     noise = math.hypot(course.began.error, course.ended.error)
-    return course.ended.value > course.reference - SURE * noise
+    return course.ended.value > course.reference - max(SURE * noise, _WORTH * abs(course.reference))
 
 
 def _has_risen(course: Course, to: float) -> bool:

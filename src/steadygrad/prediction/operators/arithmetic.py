@@ -179,11 +179,15 @@ def _as_met(terms: tuple[Signal, Signal], m: Moments) -> Wave | None:
 
 
 def _in_common(run: Interpreter, x: Moments, y: Moments, sign: float) -> tuple[Array, Array]:
-    """Return what two terms that met the same weights add to the second moment of their sum, and to its differences."""
+    """Return what two terms that met the same weights add to the second moment of their sum, and to its differences.
+
+    Differences of the one go along those of the other by one share over all pairs, as the terms do over all examples.
+    """
     own, other = run.kinship.of(x, y)
-    size = np.sqrt(x.q * y.q)
-    apart = run.batch.off_diagonal((own - other) * float(size.mean()))
-    return 2 * sign * (own * size - x.mean * y.mean), 2 * sign * apart
+    size, apart = np.sqrt(x.q * y.q), np.sqrt(x.d * y.d)
+    largest = run.batch.distinct_mean(apart) if len(apart) > 1 else 0.0
+    share = min(max((own - other) * float(size.mean()) / largest, -1.0), 1.0) if largest > 0 else 0.0
+    return 2 * sign * (own * size - x.mean * y.mean), 2 * sign * share * apart
 
 
 def _with_common(m: Moments, smaller: Moments, q: float) -> Field | None:
@@ -237,11 +241,12 @@ def _covariance(run: Interpreter, x: Signal, y: Signal) -> tuple[Array, Array] |
     source = x.wave.source
     if source is None:
         return None
-    a, b = (hermite.expand(np.broadcast_to(s.wave.values, source.nodes.shape)) for s in (x, y) if s.wave)
-    both = source.rows((x.wave.values * y.wave.values) @ hermite.tables()[1]) - source.rows(a.mean) * source.rows(
-        b.mean
-    )
-    apart = source.square((a.plain.mean(0) * b.plain.mean(0)) @ source.decay.T, np.zeros(1))
+    f, g = (np.broadcast_to(s.wave.values, source.nodes.shape) for s in (x, y) if s.wave)
+    a, b = (source.rows(values @ hermite.tables()[1]) for values in (f, g))
+    both = source.rows((f * g) @ hermite.tables()[1]) - a * b
+    # 4 u v = (u + v)² - (u - v)²: of squares what two examples have apart is known of any function.
+    apart = (source.difference(hermite.expand(f + g)) - source.difference(hermite.expand(f - g))) / 4
+    apart -= (a[:, None] - a) * (b[:, None] - b) / 2
     return both, apart
 
 
