@@ -304,8 +304,10 @@ def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
 
 def _is_pattern(run: Interpreter, values: list[Value]) -> bool:
     """Whether known numbers are the same for all examples, as the sines and cosines of rotary positions are."""
-    data = next((v.tensor for v in values if isinstance(v, Concrete)), None)
-    return data is not None and data.numel() > 1 and (data.dim() < MIN_PATTERN or len(data) == 1)
+    known = next((v for v in values if isinstance(v, Concrete)), None)
+    if known is None or known.tensor.numel() < 2 or known.leads(run.batch.size):
+        return False
+    return known.tensor.dim() < MIN_PATTERN or len(known.tensor) == 1
 
 
 def _modulated(run: Interpreter, call: Call, x: Signal, numbers: torch.Tensor) -> Signal:
