@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .law import Law
     from .parting import Parting
     from .probabilities import Probabilities
-    from .source import Wave
+    from .source import Source, Wave
 
 Array = NDArray[np.float64]
 Exactness = Literal["exact", "approximate"]
@@ -197,13 +197,14 @@ class Statistic:
     """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws.
 
     `places`: [*positions], what each position's own is of that, where they differ.
-    `each` says that every example has its own.
+    `each` says that every example has its own. `source` is what the norm gave, where it is a Gaussian of its own.
     """
 
     inverse: float
     spread: Spread
     each: bool = False
     places: Array | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
