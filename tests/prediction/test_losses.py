@@ -1,5 +1,7 @@
 """Losses that users bring, held against draws: gradients of all rows."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -17,14 +19,16 @@ def rng(seed=0):
 
 
 def mlp(*widths):
-    layers = [part for i, o in zip(widths, widths[1:], strict=False) for part in (nn.Linear(i, o), nn.ReLU())]
+    layers = [part for i, o in itertools.pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
 
 
 X, ONES = torch.randn(16, 32, generator=rng()), torch.randint(2, (16, 8), generator=rng(1)).float()
 
 CASES = {
-    "weights of positives": (lambda: mlp(32, 64, 64, 8), X, ONES, nn.BCEWithLogitsLoss(pos_weight=torch.full((8,), 3.0))),
+    "weights of positives": (
+        lambda: mlp(32, 64, 64, 8), X, ONES, nn.BCEWithLogitsLoss(pos_weight=torch.full((8,), 3.0)),
+    ),
     "weights of entries": (
         lambda: mlp(32, 64, 64, 8), X, ONES, lambda o, y: F.binary_cross_entropy_with_logits(o, y, weight=1 + 4 * y),
     ),
