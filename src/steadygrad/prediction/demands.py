@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from steadygrad.errors import SteadygradError
 from steadygrad.tracing import source_line
 
-from .draws import Seeds
+from .kin_draws import Seeds
 from .law import law_of
 from .patchwork import is_dense
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value

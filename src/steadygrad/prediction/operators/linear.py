@@ -173,14 +173,33 @@ def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Ten
     """The gradient of a weight: a sum over examples and positions of the gradient times what went in."""
     if any(isinstance(v, Fill) and v.variance == 0 == v.mean for v in (run.value(a), run.value(b))):
         return ParameterGradient(0.0)
-    if not run.backward and any(isinstance(run.value(t), Draws) for t in (a, b)):
+    if _is_sampled(run, a, b):
         return run.rules["sampled"](run, call)
     if (on := reparametrized.product(run, a, b)) is not None:
         return on
+    if {type(run.value(t)) for t in (a, b)} == {Draws, Concrete}:
+        found = run.rules["sampled"](run, call)  # the gradient of a weight that data met
+        return ParameterGradient(float(found.values.double().square().mean())) if isinstance(found, Draws) else found
     g, x = laid_out(run, a, (1,)), laid_out(run, b, (0,))
     if g is None or x is None or not run.backward:
         return run.lost(f"{call.name} of {_kind(run.value(a))} and {_kind(run.value(b))}")
     return ParameterGradient(weight_gradients.of_weight(g[0].moments, x[0].moments, run.batch))
+
+
+def _is_sampled(run: Interpreter, a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether a product is had of samples: one of two signals, or of data that mix examples, and what comes back of it.
+
+    Of c = a b, [m, k] and [k, n], these are c' b^T and a^T c', or their transposes; the gradient of a weight of the
+    same sizes may be had of samples as well.
+    """
+    values, (m, k, n) = [run.value(t) for t in (a, b)], (*a.shape, b.shape[1])
+    if run.backward:
+        back = {(m, n, k), (k, m, n), (n, m, k), (k, n, m), (n, k, m)}
+        return any(isinstance(v, Draws) for v in values) and not back.isdisjoint(run.products)
+    if not any(isinstance(v, Draws | Signal) for v in values):
+        return False
+    run.products.add((m, k, n))
+    return True
 
 
 def _kind(value: Value) -> str:

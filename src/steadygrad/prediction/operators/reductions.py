@@ -49,15 +49,15 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     value = spread_out(run, tensor, run.value(tensor))
     if isinstance(value, Scores):
         return Unknown("attention weights over heads")  # what nn.MultiheadAttention returns beside its output
-    if isinstance(value, Draws) and not tensor.is_floating_point():
-        return on_draws(run, call)  # how many there are, as of those that are the largest
+    if isinstance(value, Draws):
+        return on_draws(run, call)  # of few entries no direction is small beside the whole
     if isinstance(value, Level | Residue):
         return value if not isinstance(value, Level) or _count(call) == 1 else run.lost(f"{call.name} of a level")
     if isinstance(value, Cropped):
         return reduced(run, value, call, _reduced(call, tensor))
     x = value if isinstance(value, Signal) else as_signal(run, value) if run.backward else None
     if x is None:
-        return on_draws(run, call) if isinstance(value, Draws) else run.lost(f"{call.name} of a parameter")
+        return run.lost(f"{call.name} of a parameter")
     dims = run.dims(tensor, value)
     gone = _reduced(call, tensor)
     over = {role for i in gone for role in roles(dims[i])}
