@@ -250,7 +250,7 @@ def backward(
     terms/units where it has no other positions; `places` how many positions its outcome W^T g has.
     """
     free, chance = _free(weight, terms, units), 1 / (units * places)
-    along = min(g.along * (terms / units if widening is None else widening), 1 - chance)
+    along = g.along * (terms / units if widening is None else widening)
     along *= source.of_signal if source else 1.0
     kept = min(free, 1.0) if source else 0.0  # what keeps lengths keeps them
     pull = 1 + kept * along

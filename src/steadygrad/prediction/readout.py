@@ -168,7 +168,15 @@ def gradient_norm(gradient: Value, count: int) -> float:
 
 def loss_of(value: Value) -> float:
     """Return the expected loss."""
-    return float(value.values.double().mean()) if isinstance(value, Draws) else math.nan
+    match value:
+        case Draws(values=values):
+            return float(values.double().mean())
+        case Concrete(tensor=number) if number.numel() == 1:
+            return float(number)
+        case Fill(mean=number, variance=0.0):
+            return number
+        case _:
+            return math.nan
 
 
 def operator_signal(call: Seen, run: Interpreter) -> LayerSignal | None:

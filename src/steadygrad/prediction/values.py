@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .parting import Parting
     from .probabilities import Probabilities
     from .source import Source, Wave
+    from .targets import Targets
 
 Array = NDArray[np.float64]
 Exactness = Literal["exact", "approximate"]
@@ -271,11 +272,10 @@ class Likelihoods:
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodGradient:
-    """What a sum of log-probabilities, one a row, sends back to them: labels and weights, [examples, *positions]."""
+    """What a sum of log-probabilities sends back to them: targets, times -1."""
 
     likelihoods: Likelihoods
-    labels: Array
-    weights: Array
+    targets: Targets
 
 
 @dataclass(frozen=True, slots=True)
