@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from steadygrad.measurement import measure
 from steadygrad.prediction import predict
+from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.kin_draws import Seeds
 from steadygrad.prediction.source import Source
 from steadygrad.prediction.spread import CERTAIN
@@ -17,6 +18,8 @@ from steadygrad.prediction.spread import CERTAIN
 DRAWS = 48
 SAMPLED = 0.15  # of the log: a loss is run on samples of a Gaussian head
 MET_TWICE = 0.5  # where one network is met twice: what a gradient has along the other's signal is not followed
+NEAR = 1.0  # and of two views that are nearly one, whose difference is what comes back
+MIXED = 0.35  # where examples were mixed, and a function of the mixture sends back what is mixed again
 
 
 def rng(seed=0):
@@ -79,6 +82,7 @@ def against_all(o, _):
 
 X, Z = torch.randn(16, 64, generator=rng()), torch.randn(16, 64, generator=rng(1))
 PAIR = X, X + 0.3 * Z
+MANY = torch.randn(64, 64, generator=rng(4)), torch.randn(64, 64, generator=rng(5))
 ONES, LABELS = torch.randint(2, (16, 8), generator=rng(2)).float(), torch.arange(16) % 10
 NEIGHBOURS = (torch.rand(16, 16, generator=rng(3)) < 0.2).float() + torch.eye(16)
 MEANS = NEIGHBOURS / NEIGHBOURS.sum(1, keepdim=True)
@@ -91,11 +95,12 @@ CASES = {
         lambda: mlp(64, 64, 64, 8), X, ONES,
         lambda o, y: F.binary_cross_entropy_with_logits(o, y, weight=1 + 4 * y), SAMPLED,
     ),
-    "contrastive": (Towers, (X, Z), None, contrasted, 0.3),
+    "contrastive": (Towers, (X, Z), None, contrasted, SAMPLED),
+    "contrastive, more examples than are followed": (Towers, MANY, None, contrasted, SAMPLED),
     "products as they are": (
-        Towers, (X, Z), None, lambda o, _: F.cross_entropy(o[0] @ o[1].T, torch.arange(len(o[0]))), 0.3,
+        Towers, (X, Z), None, lambda o, _: F.cross_entropy(o[0] @ o[1].T, torch.arange(len(o[0]))), SAMPLED,
     ),
-    "cosines of views": (Views, PAIR, None, lambda o, _: -F.cosine_similarity(*o).mean(), MET_TWICE),
+    "cosines of views": (Views, PAIR, None, lambda o, _: -F.cosine_similarity(*o).mean(), NEAR),
     "views among all": (Views, PAIR, None, against_all, MET_TWICE),
     "chosen and rejected": (
         lambda: mlp(64, 64, 64, 1), X, None, lambda o, _: -F.logsigmoid(o[:8] - o[8:]).mean(), SAMPLED,
@@ -107,7 +112,7 @@ CASES = {
         lambda: mlp(64, 64, 64, 10), X, LABELS,
         lambda o, y: F.cross_entropy(o, y) + (o.softmax(-1) * o.log_softmax(-1)).sum(-1).mean(), SAMPLED,
     ),
-    "nodes": (lambda: Nodes(MEANS), X[:, :32], LABELS, F.cross_entropy, SAMPLED),
+    "nodes": (lambda: Nodes(MEANS), X[:, :32], LABELS, F.cross_entropy, MIXED),
 }  # fmt: skip
 
 
@@ -130,6 +135,25 @@ def test_medians_of_gradients_agree_with_draws(case):
     assert abs(profile.loss - np.mean(losses)) < 5 * np.std(losses) / DRAWS**0.5 + 0.05
 
 
+def test_a_batch_that_is_a_part_of_other_data_is_that_part():
+    whole = predict(mlp(64, 64, 10), X[4:12].clone())
+    part = predict(mlp(64, 64, 10), X[4:12])
+    assert [row.mark for row in part] == [row.mark for row in whole]
+    assert part.layers[0].q == pytest.approx(whole.layers[0].q, rel=0.1)  # of two draws of the weights
+
+
+def test_code_that_a_loss_asks_many_numbers_of_is_said_to_be_unknown():
+    lengths = torch.full((4,), 12), torch.full((4,), 4)
+    labels = torch.randint(1, 11, (4, 4), generator=rng(6))
+    profile = predict(
+        lambda: mlp(32, 64, 11),
+        torch.randn(4, 12, 32, generator=rng(7)),
+        labels,
+        loss_fn=lambda o, y: F.ctc_loss(o.log_softmax(-1).transpose(0, 1), y, *lengths),
+    )
+    assert any("ctc_loss" in words for words in profile.unknown)
+
+
 def source(gap):
     return Source(np.zeros(len(gap)), np.ones(len(gap)), gap, 8.0, CERTAIN, CERTAIN, 0.0)
 
@@ -145,8 +169,8 @@ def test_sources_that_are_kin_are_drawn_as_they_are():
         pair = sorted((numbers.get(id(a), -1), numbers.get(id(b), -1)))
         return known.get((pair[0], pair[1]), (0.0, 0.0))
 
-    seeds = Seeds(kin=kin)
-    rows = [dict(seeds.rows(s, s, ((), 8))) for s in (first, second, third, stranger)]
+    seeds, batch = Seeds(kin=kin), Batch(5, np.arange(5), np.arange(5))
+    rows = [dict(seeds.rows(s, s, ((), 8), batch)) for s in (first, second, third, stranger)]
     for i, j in itertools.combinations_with_replacement(range(4), 2):
         met = sum((rows[i][at] @ rows[j][at].T for at in rows[i] if at in rows[j]), np.zeros((5, 5)))
         own, other = (1.0, 0.3) if i == j else known.get((i, j), (0.0, 0.0))

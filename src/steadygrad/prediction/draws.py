@@ -112,10 +112,11 @@ def draws_of(
         return None
     scale = _scales(source, count, noises)
     values = wave.values if wave else source.nodes
-    z = _standard(source, shape, seeds, source if wave else signal.moments) * np.exp(scale / 2)[:, None, None, None]
-    samples = layout.laid(_evaluated(source, values, z)[:, batch.stand_in])
+    key = source if wave else signal.moments
+    z = _standard(source, shape, seeds, key, batch) * np.exp(scale / 2)[:, None, None, None]
+    samples = layout.laid(_evaluated(values, z, batch))
     gaussian_too = wave is None or wave.gaussian
-    root = samples if gaussian_too else layout.laid(_evaluated(source, source.nodes, z)[:, batch.stand_in])
+    root = samples if gaussian_too else layout.laid(_evaluated(source.nodes, z, batch))
     return Draws(samples, scale, source.before, root, signal.ancestors)
 
 
@@ -130,13 +131,13 @@ def _of_gradient(
     signal: Signal, base: Moments, layout: _Layout, shape: _Shape, seeds: Seeds, batch: Batch
 ) -> Draws | None:
     source = gaussian(base, max(shape.features, 1), batch)
-    g = _evaluated(source, source.nodes, _standard(source, shape, seeds, base))
+    g = _evaluated(source.nodes, _standard(source, shape, seeds, base, batch), batch)
     wave = signal.wave
     if wave is not None and wave.source is not None:
-        g = g * _evaluated(wave.source, wave.values, _standard(wave.source, shape, seeds, wave.source))
+        g = g * _evaluated(wave.values, _standard(wave.source, shape, seeds, wave.source, batch), batch)
     elif wave is not None:
         g = g * float(wave.values.mean())
-    samples = layout.laid(g[:, batch.stand_in])
+    samples = layout.laid(g)
     none = torch.zeros(shape.draws, batch.size, 1)
     return Draws(samples, np.zeros(shape.draws), CERTAIN, none, signal.ancestors, signal.moments.spread)
 
@@ -147,15 +148,16 @@ def _scales(source: Source, count: int, noises: Noises) -> Array:
     return np.array([quantile(cumulants, z) for z in np.random.default_rng(0).permutation(scores)])
 
 
-def _standard(source: Source, shape: _Shape, seeds: Seeds, drawn: Any) -> Array:
+def _standard(source: Source, shape: _Shape, seeds: Seeds, drawn: Any, batch: Batch) -> Array:
     """Draw ξ, [draws, examples, places, features], the second half the negative of the first."""
-    places, half = math.prod(shape.places), 0.0
-    for seed, factor in seeds.rows(source, drawn, (shape.places, shape.features)):
+    places, half = math.prod(shape.places), np.zeros(())
+    for seed, factor in seeds.rows(source, drawn, (shape.places, shape.features), batch):
         normal = np.random.default_rng(seed).standard_normal((shape.draws // 2, len(factor), places, shape.features))
         half = half + np.einsum("ij,sjpf->sipf", factor, normal, optimize=True)
     between = _between(source, shape.places)
     if between is not None:
         half = np.einsum("pq,siqf->sipf", between, half, optimize=True)
+    half = half if batch.each_drawn else half[:, batch.stand_in]
     return np.concatenate([half, -half])
 
 
@@ -171,10 +173,11 @@ def _between(source: Source, places: tuple[int, ...]) -> Array | None:
     return size[:, None] * root(1 - gap)
 
 
-def _evaluated(source: Source, values: Array, z: Array) -> Array:
+def _evaluated(values: Array, z: Array, batch: Batch) -> Array:
     nodes = hermite.tables()[0]
-    rows = np.broadcast_to(values, (len(source.mean), values.shape[1]))
-    return np.stack([_line(z[:, b], nodes, row) for b, row in enumerate(rows)], axis=1)
+    if len(values) == 1:
+        return _line(z, nodes, values[0])
+    return np.stack([_line(z[:, b], nodes, values[row]) for b, row in enumerate(batch.stand_in)], axis=1)
 
 
 def _line(z: Array, nodes: Array, values: Array) -> Array:

@@ -128,14 +128,16 @@ class Interpreter(TorchDispatchMode):
         self.noises = Noises()
         self.unknown: list[str] = []
         self.constructing = False
-        self.backward = False
+        self.backward = self.in_loss = False
         self.chance = False  # whether what runs depends on a number that is drawn
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
         self.filled: dict[tuple[int, int], Moments] = {}
+        self.tables: dict[int, Moments] = {}  # what was looked up in a table, by its fill
         self.uses: dict[tuple[int, bool, bool], tuple[Moments, Moments]] = {}
         self.kinship, self.tied = Kinship(batch), False
         self.drawn.seeds.kin = self.kinship.correlation
+        self.meets_all = False  # whether examples met each other in a product, as a contrastive loss has it
         self.products: set[tuple[int, int, int]] = set()  # sizes of products of signals that were had of samples
         self.leanings = Leanings(self.kinship)
         self.coherence = Coherence(self.kinship, self.noises, batch)

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .batch import Batch
 from .source import Source
 from .values import Array
 
@@ -37,36 +38,41 @@ class Seeds:
         """Return the seed of an object, a new one where it was not drawn yet."""
         return self.known.setdefault(id(drawn), (drawn, len(self.known)))[1]
 
-    def rows(self, source: Source, drawn: Any, shape: Shape) -> Rows:
+    def rows(self, source: Source, drawn: Any, shape: Shape, batch: Batch) -> Rows:
         """Return seeds of normals, and by what each of them is multiplied, [examples, examples].
 
         `drawn` is what the source is known by, `shape` its positions and features: those of others do not meet it.
         """
         seed = self.of(drawn)
         if seed not in self._rows:
-            self._rows[seed] = self._joined(source, seed, shape)
+            self._rows[seed] = self._joined(source, seed, shape, batch)
             self._drawn.append((source, seed, shape))
         return self._rows[seed]
 
-    def _joined(self, source: Source, seed: int, shape: Shape) -> Rows:
-        own = 1 - source.gap
+    def _joined(self, source: Source, seed: int, shape: Shape, batch: Batch) -> Rows:
+        own = 1 - batch.of_all(source.gap)
         before = [(other, at) for other, at, of in self._drawn[-MOST:] if of == shape]
         kin = [(other, at, self.kin(source, other)) for other, at in before] if self.kin else []
         if all(max(map(abs, met)) < LEAST for _, _, met in kin):
             return ((seed, root(own)),)
         found: dict[int, Array] = {}
-        for _, at, met in kin:
-            left = _between(met, len(own)) - _product(found, dict(self._rows[at]), without=at)
+        for other, at, met in kin:
+            left = _between(met, 1 - batch.of_all(other.gap)) - _product(found, dict(self._rows[at]), without=at)
             found[at] = left @ np.linalg.pinv(dict(self._rows[at])[at], rcond=1e-6).T
         found[seed] = root(own - _product(found, found))
         sizes = np.sqrt(np.diag(_product(found, found)) / np.diag(own))  # one that no such root has is cut down to size
         return tuple((at, x / sizes[:, None]) for at, x in found.items())
 
 
-def _between(met: tuple[float, float], examples: int) -> Array:
-    """Return what examples of two sources have in common: of one and the same, and of two."""
-    same, other = met
-    return np.full((examples, examples), other) + (same - other) * np.eye(examples)
+def _between(met: tuple[float, float], own: Array) -> Array:
+    """Return what examples of two sources have in common: of one and the same, and of two, on average.
+
+    Two examples that are near each other in the one source are in both.
+    """
+    (same, other), examples = met, len(own)
+    apart = (own.sum() - np.trace(own)) / max(examples * (examples - 1), 1)
+    slope = (same - other) / (1 - apart) if apart < 1 - LEAST else 0.0
+    return np.asarray(other + slope * (own - apart)) if slope else np.full(own.shape, same)
 
 
 def _product(a: dict[int, Array], b: dict[int, Array], without: int | None = None) -> Array:

@@ -6,6 +6,7 @@ other does not depend on: what a residual branch and its input are. Otherwise ze
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -26,6 +27,7 @@ from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import (
     Array,
     Concrete,
+    Cropped,
     Draws,
     Exactness,
     Fill,
@@ -37,13 +39,34 @@ from steadygrad.prediction.values import (
 
 from .factors import by_factors
 from .levels import levelled
-from .pointwise import pointwise
+from .pointwise import on_draws, pointwise
 from .positions import Dims, as_signal, axes_of, features, laid_out, of_entries, spread_out, together
 from .reparametrized import on_from_a_weight
 
 aten = torch.ops.aten
 Parts: TypeAlias = tuple[tuple[Signal, float], ...]
+BOTH = 2
 MOST_PARTS = 8  # of a sum that are remembered: the largest ones
+
+
+def _of_losses(rule: Rule) -> Rule:
+    """Where two things meet in a loss that can be sampled, what both have in common is in their samples."""
+
+    @functools.wraps(rule)
+    def ruled(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        values = [run.value(t) for t in call.tensors]
+        met = [v for v in values if isinstance(v, Signal) or (isinstance(v, Concrete) and v.leads(run.batch.size))]
+        signals = any(isinstance(v, Signal) for v in met)
+        if not (run.in_loss and signals) or len(set(map(id, met))) < BOTH:
+            return rule(run, call)
+        said = len(run.unknown)
+        found = on_draws(run, call)
+        if isinstance(found, Draws | Cropped):
+            return found
+        del run.unknown[said:]
+        return rule(run, call)
+
+    return ruled
 
 
 def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -328,6 +351,6 @@ def _product(run: Interpreter, call: Call, x: Signal, y: Signal) -> Signal:
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), on_from_a_weight(levelled(add))),
-    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), on_from_a_weight(levelled(multiply))),
+    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), on_from_a_weight(levelled(_of_losses(add)))),
+    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), on_from_a_weight(levelled(_of_losses(multiply)))),
 }

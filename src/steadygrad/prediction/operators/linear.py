@@ -31,6 +31,7 @@ from steadygrad.prediction.values import (
 
 from . import reparametrized, transposed
 from .positions import as_signal, axes_of, laid_out, parameter, positions
+from .tables import note_own_rows
 
 aten = torch.ops.aten
 
@@ -157,6 +158,7 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
             origin = Through(weight.source, x.moments, weight.variance * terms, None, units, tails, back=True)
             moments = replace(moments, origin=origin)
         return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=mark, axes=x.axes)
+    note_own_rows(run, x, weight, terms, units)
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=units, batch=run.batch, noises=run.noises)
     run.sources[weight.source] = None if weight.source in run.sources else source  # a second use: neither is the one
     wave = Wave(source, source.nodes, gaussian=True)
@@ -197,6 +199,10 @@ def _is_sampled(run: Interpreter, a: torch.Tensor, b: torch.Tensor) -> bool:
         back = {(m, n, k), (k, m, n), (n, m, k), (k, n, m), (n, k, m)}
         return any(isinstance(v, Draws) for v in values) and not back.isdisjoint(run.products)
     if not any(isinstance(v, Draws | Signal) for v in values):
+        return False
+    examples = run.batch.size
+    if not run.batch.each_drawn and (k % examples == 0 or (m == n and m % examples == 0)):
+        run.meets_all = True  # all examples meet all, where samples have copies of some
         return False
     run.products.add((m, k, n))
     return True
