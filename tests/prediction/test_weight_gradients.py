@@ -17,6 +17,7 @@ def rng(seed=0):
 
 
 IMAGES, LABELS = torch.rand(8, 3, 16, 16, generator=rng()), torch.arange(8) % 10
+LARGE = torch.rand(8, 3, 64, 64, generator=rng(2))
 VECTORS, ONE_CLASS = torch.randn(16, 32, generator=rng(1)), torch.zeros(16, dtype=torch.long)
 
 
@@ -62,6 +63,7 @@ def vectors():
 CASES = {
     "autoencoder": (autoencoder, IMAGES, IMAGES, F.mse_loss),
     "flattened": (autoencoder, IMAGES, IMAGES, lambda o, y: (o.flatten(1) - y.flatten(1)).square().sum(1).mean()),
+    "large": (autoencoder, LARGE, LARGE, lambda o, y: F.binary_cross_entropy_with_logits(o, y, reduction="sum") / 8),
     "depthwise": (depthwise, IMAGES, LABELS, F.cross_entropy),
     "averaged": (averaged, IMAGES, LABELS, F.cross_entropy),
 }

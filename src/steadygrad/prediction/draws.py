@@ -28,7 +28,7 @@ from .values import Array, Draws, Moments, Signal
 MOST_DRAWS = 512
 FEWEST_DRAWS = 16
 BUDGET = 1 << 21
-MOST_PLACES = 1 << 10  # positions whose correlation is drawn; of more they are taken as independent
+MOST_PLACES = 1 << 10  # positions whose correlation is drawn by lag; of more any two have in common what all have
 
 
 def draws_within(budget: int, entries: int) -> int:
@@ -150,15 +150,27 @@ def _scales(source: Source, count: int, noises: Noises) -> Array:
 
 def _standard(source: Source, shape: _Shape, seeds: Seeds, drawn: Any, batch: Batch) -> Array:
     """Draw ξ, [draws, examples, places, features], the second half the negative of the first."""
-    places, half = math.prod(shape.places), np.zeros(())
+    alike = _alike_everywhere(source, shape.places)
+    places, half = math.prod(shape.places) + (alike > 0), np.zeros(())
     for seed, factor in seeds.rows(source, drawn, (shape.places, shape.features), batch):
         normal = np.random.default_rng(seed).standard_normal((shape.draws // 2, len(factor), places, shape.features))
         half = half + np.einsum("ij,sjpf->sipf", factor, normal, optimize=True)
+    if alike:
+        half = math.sqrt(alike) * half[:, :, :1] + math.sqrt(1 - alike) * half[:, :, 1:]
     between = _between(source, shape.places)
     if between is not None:
         half = np.einsum("pq,siqf->sipf", between, half, optimize=True)
     half = half if batch.each_drawn else half[:, batch.stand_in]
     return np.concatenate([half, -half])
+
+
+def _alike_everywhere(source: Source, places: tuple[int, ...]) -> float:
+    """Return what any two of many positions have in common, as a mean over all pairs; 0 where each pair's is drawn."""
+    found: Field | None = source.field
+    if found is None or not places or math.prod(places) != found.count or found.count <= MOST_PLACES:
+        return 0.0
+    variance, mean = float((source.std**2).mean()), float((source.mean**2).mean())
+    return float(np.clip(1 - found.apart()[0] * (variance + mean) / max(variance, 1e-300), 0.0, 1.0))
 
 
 def _between(source: Source, places: tuple[int, ...]) -> Array | None:
