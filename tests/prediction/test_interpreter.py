@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from steadygrad.errors import SetupError, UserCodeError
 from steadygrad.prediction import predict
+from steadygrad.prediction.batch import MOST_DRAWN
 
 
 def small():
@@ -343,8 +344,15 @@ def test_a_nonlinear_function_of_a_gradient_is_unknown():
     assert any("clamp of a gradient" in said for said in profile.unknown)
 
 
-def test_a_product_of_two_signals_going_forward_is_unknown():
+def test_a_product_of_all_examples_with_all_is_had_of_samples():
+    """Σ over 64 of (h·h')² is |h|⁴ of the example itself, 64² + 2 · 64, and 64 of each of 63 others, over 64 terms."""
     profile = predict(Through(lambda h: h @ h.T), (64, 64))
+    assert profile["last"].mark == "approximate"
+    assert profile["last"].q == pytest.approx((64**2 + 2 * 64 + 63 * 64) / 64, rel=0.15)
+
+
+def test_a_product_of_more_examples_than_samples_have_is_unknown():
+    profile = predict(Through(lambda h: (h @ h.T)[:, :64]), (MOST_DRAWN + 8, 64))
     assert profile["last"].mark == "unknown"
 
 

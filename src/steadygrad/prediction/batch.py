@@ -16,23 +16,42 @@ from .spread import Noises
 from .values import Array, Moments
 
 MOST = 24
+MOST_DRAWN = 256  # examples that samples have each of: the root of a larger covariance takes longer than all the rest
 AT_ONCE = 1 << 21  # entries of data that are looked at in double precision at a time: 16 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`size` examples, of which those at `chosen` are followed; `stand_in` gives for each example the one that stands
-    for it, as an index into `chosen`.
+    for it, as an index into `chosen`. `each` says that samples are drawn of each example, and not of the followed ones.
     """
 
     size: int
     chosen: NDArray[np.intp]
     stand_in: NDArray[np.intp]
+    each: bool = False
 
     @property
     def followed(self) -> int:
         """How many examples are followed."""
         return len(self.chosen)
+
+    @property
+    def each_drawn(self) -> bool:
+        """Whether samples have each example of the batch, and not a copy of the one that stands for it."""
+        return self.each or self.followed == self.size
+
+    def of_all(self, gap: Array) -> Array:
+        """Return differences of all examples from those of the followed ones, where each is drawn.
+
+        Two that one stands for differ as any two do, on average.
+        """
+        if not self.each_drawn or self.followed == self.size:
+            return gap
+        whole = gap[np.ix_(self.stand_in, self.stand_in)]
+        whole[self.stand_in[:, None] == self.stand_in] = self.distinct_mean(gap)
+        np.fill_diagonal(whole, 0.0)
+        return whole
 
     def pair_mean(self, matrix: Array) -> float:
         """Return the mean over the diagonal and over all pairs of the whole batch, (1/B²) Σ_bb' m_bb'."""

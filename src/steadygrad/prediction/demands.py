@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from steadygrad.errors import SteadygradError
 from steadygrad.tracing import source_line
 
-from .draws import Seeds
+from .kin_draws import Seeds
 from .law import law_of
 from .patchwork import is_dense
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
@@ -30,6 +30,7 @@ NEEDS_NUMBERS = (DataDependentOutputException, DynamicOutputShapeException)
 Part: TypeAlias = tuple[int, int, int]
 LARGEST = 1 << 24  # entries of a tensor that is drawn: 64 MB
 BUDGET = 1 << 27  # entries that are drawn in all
+FEW = 200  # Gaussian entries whose mean square varies by a tenth from draw to draw: by sqrt(2/n)
 
 
 class UnknownNumber(SteadygradError):
@@ -131,6 +132,9 @@ def computed(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Run an operator on numbers. What it writes into is a copy: no data of the user's are changed."""
     written = call.written
     numbers = {id(t): real(run, t) for t in call.tensors}
+    if not run.constructing and _takes_few_numbers(run, call):
+        run.chance = True
+        run.note(said(call, "takes a few numbers that differ from call to call, or from draw to draw: those of one"))
     for t in written:
         numbers[id(t)] = run.memory.own(t, numbers[id(t)])
     with run.drawn.seeded() if torch.Tag.nondeterministic_seeded in call.operator.tags else contextlib.nullcontext():
@@ -141,9 +145,21 @@ def computed(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     return kept if isinstance(out, list | tuple) else kept[0]
 
 
+def _takes_few_numbers(run: Interpreter, call: Call) -> bool:
+    """Whether an operator meets one drawn number, or draws so few, that another draw has another size."""
+    if any(t.numel() == 1 and _is_drawn(run.value(t)) for t in call.tensors):
+        return True
+    by_chance = torch.Tag.nondeterministic_seeded in call.operator.tags
+    return by_chance and any(t.numel() < FEW and t.is_floating_point() for t in call.outs)
+
+
+def _is_drawn(value: Value) -> bool:
+    return isinstance(value, Fill) and value.variance > 0
+
+
 def _by_chance(value: Value) -> bool:
     """Whether another draw of the weights, or another call, would give other numbers."""
-    return (isinstance(value, Fill) and value.variance > 0) or (isinstance(value, Concrete) and value.drawn)
+    return _is_drawn(value) or (isinstance(value, Concrete) and value.drawn)
 
 
 def told(run: Interpreter, call: Call) -> Any:
@@ -179,6 +195,8 @@ def _agreed(run: Interpreter, call: Call) -> Any:
 
 
 def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, list | tuple):
+        return all(map(_same, a, b))
     if isinstance(a, torch.Tensor):
         return a.shape == b.shape and bool(torch.equal(a, b))
     return bool(a == b) or (a != a and b != b)

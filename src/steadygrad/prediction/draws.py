@@ -8,7 +8,7 @@ of its moments times what it was multiplied by, at its typical size: its spread 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from . import hermite
 from .axes import EXAMPLE, SPREAD_OUT, Axis, Dimension
 from .batch import Batch
 from .field import Field
+from .kin_draws import Seeds, root
 from .normal import gaussian
 from .source import Source
 from .spread import CERTAIN, Noises, Spread, quantile
@@ -27,24 +28,13 @@ from .values import Array, Draws, Moments, Signal
 MOST_DRAWS = 512
 FEWEST_DRAWS = 16
 BUDGET = 1 << 21
-MOST_PLACES = 1 << 10  # positions whose correlation is drawn; of more they are taken as independent
+MOST_PLACES = 1 << 10  # positions whose correlation is drawn by lag; of more any two have in common what all have
 
 
 def draws_within(budget: int, entries: int) -> int:
     """Return how many draws of so many entries are made, an even number: each has its negative among them."""
     count = min(MOST_DRAWS, budget // max(entries, 1))
     return count - count % 2
-
-
-@dataclass(slots=True)
-class Seeds:
-    """A seed for each source and gradient that is drawn, kept by identity."""
-
-    known: dict[int, tuple[Any, int]] = field(default_factory=dict)
-
-    def of(self, drawn: Any) -> int:
-        """Return the seed of an object, a new one where it was not drawn yet."""
-        return self.known.setdefault(id(drawn), (drawn, len(self.known)))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +112,11 @@ def draws_of(
         return None
     scale = _scales(source, count, noises)
     values = wave.values if wave else source.nodes
-    z = _standard(source, shape, seeds.of(source if wave else signal.moments)) * np.exp(scale / 2)[:, None, None, None]
-    samples = layout.laid(_evaluated(source, values, z)[:, batch.stand_in])
+    key = source if wave else signal.moments
+    z = _standard(source, shape, seeds, key, batch) * np.exp(scale / 2)[:, None, None, None]
+    samples = layout.laid(_evaluated(values, z, batch))
     gaussian_too = wave is None or wave.gaussian
-    root = samples if gaussian_too else layout.laid(_evaluated(source, source.nodes, z)[:, batch.stand_in])
+    root = samples if gaussian_too else layout.laid(_evaluated(source.nodes, z, batch))
     return Draws(samples, scale, source.before, root, signal.ancestors)
 
 
@@ -140,13 +131,13 @@ def _of_gradient(
     signal: Signal, base: Moments, layout: _Layout, shape: _Shape, seeds: Seeds, batch: Batch
 ) -> Draws | None:
     source = gaussian(base, max(shape.features, 1), batch)
-    g = _evaluated(source, source.nodes, _standard(source, shape, seeds.of(base)))
+    g = _evaluated(source.nodes, _standard(source, shape, seeds, base, batch), batch)
     wave = signal.wave
     if wave is not None and wave.source is not None:
-        g = g * _evaluated(wave.source, wave.values, _standard(wave.source, shape, seeds.of(wave.source)))
+        g = g * _evaluated(wave.values, _standard(wave.source, shape, seeds, wave.source, batch), batch)
     elif wave is not None:
         g = g * float(wave.values.mean())
-    samples = layout.laid(g[:, batch.stand_in])
+    samples = layout.laid(g)
     none = torch.zeros(shape.draws, batch.size, 1)
     return Draws(samples, np.zeros(shape.draws), CERTAIN, none, signal.ancestors, signal.moments.spread)
 
@@ -157,21 +148,29 @@ def _scales(source: Source, count: int, noises: Noises) -> Array:
     return np.array([quantile(cumulants, z) for z in np.random.default_rng(0).permutation(scores)])
 
 
-def _standard(source: Source, shape: _Shape, seed: int) -> Array:
+def _standard(source: Source, shape: _Shape, seeds: Seeds, drawn: Any, batch: Batch) -> Array:
     """Draw ξ, [draws, examples, places, features], the second half the negative of the first."""
-    root, rng = _root(1 - source.gap), np.random.default_rng(seed)
-    places = math.prod(shape.places)
-    half = rng.standard_normal((shape.draws // 2, len(root), places, shape.features))
-    half = np.einsum("ij,sjpf->sipf", root, half, optimize=True)
+    alike = _alike_everywhere(source, shape.places)
+    places, half = math.prod(shape.places) + (alike > 0), np.zeros(())
+    for seed, factor in seeds.rows(source, drawn, (shape.places, shape.features), batch):
+        normal = np.random.default_rng(seed).standard_normal((shape.draws // 2, len(factor), places, shape.features))
+        half = half + np.einsum("ij,sjpf->sipf", factor, normal, optimize=True)
+    if alike:
+        half = math.sqrt(alike) * half[:, :, :1] + math.sqrt(1 - alike) * half[:, :, 1:]
     between = _between(source, shape.places)
     if between is not None:
         half = np.einsum("pq,siqf->sipf", between, half, optimize=True)
+    half = half if batch.each_drawn else half[:, batch.stand_in]
     return np.concatenate([half, -half])
 
 
-def _root(covariance: Array) -> Array:
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+def _alike_everywhere(source: Source, places: tuple[int, ...]) -> float:
+    """Return what any two of many positions have in common, as a mean over all pairs; 0 where each pair's is drawn."""
+    found: Field | None = source.field
+    if found is None or not places or math.prod(places) != found.count or found.count <= MOST_PLACES:
+        return 0.0
+    variance, mean = float((source.std**2).mean()), float((source.mean**2).mean())
+    return float(np.clip(1 - found.apart()[0] * (variance + mean) / max(variance, 1e-300), 0.0, 1.0))
 
 
 def _between(source: Source, places: tuple[int, ...]) -> Array | None:
@@ -183,13 +182,14 @@ def _between(source: Source, places: tuple[int, ...]) -> Array | None:
     at = np.stack(np.unravel_index(np.arange(found.count), found.sizes))
     gap = np.minimum(found.within[tuple(np.abs(at[:, :, None] - at[:, None]))] * (variance + mean) / variance, 2.0)
     size = np.sqrt(np.maximum(found.share.ravel(), 0.0))
-    return size[:, None] * _root(1 - gap)
+    return size[:, None] * root(1 - gap)
 
 
-def _evaluated(source: Source, values: Array, z: Array) -> Array:
+def _evaluated(values: Array, z: Array, batch: Batch) -> Array:
     nodes = hermite.tables()[0]
-    rows = np.broadcast_to(values, (len(source.mean), values.shape[1]))
-    return np.stack([_line(z[:, b], nodes, row) for b, row in enumerate(rows)], axis=1)
+    if len(values) == 1:
+        return _line(z, nodes, values[0])
+    return np.stack([_line(z[:, b], nodes, values[row]) for b, row in enumerate(batch.stand_in)], axis=1)
 
 
 def _line(z: Array, nodes: Array, values: Array) -> Array:

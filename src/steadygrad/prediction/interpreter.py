@@ -30,8 +30,8 @@ from .entrywise import REDUCTIONS, is_entrywise
 from .fakes import UNSEEN, Fakes
 from .kinship import Given, Kinship
 from .leaning import Leanings
-from .memory import IN_PARTS, Memory
-from .outside import outside
+from .memory import IN_PARTS, SOME, Memory, part_of
+from .outside import inside, outside
 from .source import Source
 from .spread import Noises
 from .values import Concrete, Cropped, Draws, Fill, Moments, Signal, Unknown, Value
@@ -128,13 +128,17 @@ class Interpreter(TorchDispatchMode):
         self.noises = Noises()
         self.unknown: list[str] = []
         self.constructing = False
-        self.backward = False
+        self.backward = self.in_loss = False
         self.chance = False  # whether what runs depends on a number that is drawn
         self.drawn = demands.Drawn()
         self.sources: dict[int, Source | None] = {}
         self.filled: dict[tuple[int, int], Moments] = {}
+        self.tables: dict[int, Moments] = {}  # what was looked up in a table, by its fill
         self.uses: dict[tuple[int, bool, bool], tuple[Moments, Moments]] = {}
         self.kinship, self.tied = Kinship(batch), False
+        self.drawn.seeds.kin = self.kinship.correlation
+        self.meets_all = False  # whether examples met each other in a product, as a contrastive loss has it
+        self.products: set[tuple[int, int, int]] = set()  # sizes of products of signals that were had of samples
         self.leanings = Leanings(self.kinship)
         self.coherence = Coherence(self.kinship, self.noises, batch)
         self.calls: list[Seen] | None = None
@@ -169,10 +173,20 @@ class Interpreter(TorchDispatchMode):
         if type(tensor) in REAL:
             return Concrete(tensor, fixed=tensor.shape[:1] != (self.batch.size,))
         value = self.memory.get(tensor)
+        if value is SOME:
+            return self._of_some(tensor)
         if isinstance(value, Cropped) and value.shape != tuple(tensor.shape):
             self.settle(tensor, value)
             value = self.memory.get(tensor)
         return self._assembled(tensor) if value is IN_PARTS else value
+
+    def _of_some(self, tensor: torch.Tensor) -> Value:
+        """Return samples of some of the examples, those that samples of all have; unknown where these have none."""
+        each = entries(tensor) // self.batch.size
+        with inside(self.fake):
+            whole = tensor.as_strided((self.batch.size, each), (each, 1), 0)
+        found = self.rules["sampled"](self, Call(aten.clone.default, (whole,), {}, whole))
+        return part_of(found, tensor, self.batch.size) if isinstance(found, Draws) else SOME
 
     def settle(self, tensor: torch.Tensor, value: Cropped) -> None:
         """Know a storage by the moments that samples of a part of it have."""

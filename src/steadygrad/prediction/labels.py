@@ -49,18 +49,18 @@ def coincidences(labels: Array, weights: Array) -> Coincidences:
 
 def _by_transforms(y: Array, w: Array, kinds: Array) -> tuple[Array, Array]:
     """Return what places have in common, the sum over labels of products of what has this one."""
-    both = [np.stack(_products(w[..., None]))]
+    both = [np.stack(products(w[..., None]))]
     chunk = max(AT_ONCE // y.size, 1)
     of_labels = np.zeros_like(both[0])
     for start in range(0, len(kinds), chunk):
         some = kinds[start : start + chunk]
-        of_labels += len(some) * np.stack(_products(np.where(y[..., None] == some, w[..., None], 0.0)))
+        of_labels += len(some) * np.stack(products(np.where(y[..., None] == some, w[..., None], 0.0)))
     own, other = np.stack([both[0], of_labels], axis=1)
     return own, other
 
 
-def _products(values: Array) -> tuple[Array, Array]:
-    """Return the mean product by lag of the places of an example, and of two examples."""
+def products(values: Array) -> tuple[Array, Array]:
+    """Return the mean product by lag of the places of an example, and of two: [examples, *positions, features]."""
     examples, sizes = len(values), values.shape[1:-1]
     own = autocorrelation(values, sizes).sum(0)
     whole = autocorrelation(values.sum(0, keepdims=True), sizes)[0]

@@ -10,7 +10,6 @@ import numpy as np
 from .alongside import Alongside, Step, of_examples
 from .batch import Batch
 from .curve import skewed
-from .field import Field
 from .meeting import Meeting, Sum
 from .overlap import aligning
 from .parting import begun
@@ -252,7 +251,7 @@ def backward(
     terms/units where it has no other positions; `places` how many positions its outcome W^T g has.
     """
     free, chance = _free(weight, terms, units), 1 / (units * places)
-    along = min(g.along * (terms / units if widening is None else widening), 1 - chance)
+    along = g.along * (terms / units if widening is None else widening)
     along *= source.of_signal if source else 1.0
     kept = min(free, 1.0) if source else 0.0  # what keeps lengths keeps them
     pull = 1 + kept * along
@@ -431,37 +430,3 @@ def blurring(overlap: float) -> float:
     their ratio r gains (1 + r - 2 r²)/N.
     """
     return (1 + 2 * overlap) * (1 - overlap)
-
-
-def weight_gradient(g: Moments, x: Moments, batch: Batch) -> float:
-    """Return the second moment of Σ_bt g_bt x_bt over examples and positions, an entry of the weight's gradient.
-
-    Of a gradient that lies along z = W x by the squared cosine a, products of two examples are a times those of z, and
-    vary as those of x do: E[g·g' x·x'] has a Var(x·x') beside the product of the means.
-    """
-    varying = batch.off_diagonal(0.0) if x.field else batch.bounded(x.excess, x.product, x.q)
-    along = min(max(g.along, 0.0), 1.0) * float(g.q.mean()) * float(x.q.mean()) * varying
-    met = batch.size**2 * max(batch.pair_mean(g.product * x.product + along), 0.0)  # a mean of products of estimates
-    field = g.field or x.field
-    if field is None or field.count == 1:
-        return met
-    if g.field and x.field and g.field.sizes == x.field.sizes:
-        met *= float((g.field.share * x.field.share).mean())
-    return field.count * met + max(_between(g, x, field, batch), 0.0)
-
-
-def _between(g: Moments, x: Moments, field: Field, batch: Batch) -> float:
-    """Return what pairs of distinct positions add to a weight's gradient, as far as their entries are correlated."""
-    size = float(g.q.mean()) * float(x.q.mean()) * batch.size * field.count * (field.count - 1)
-    (own_g, other_g), (own_x, other_x) = _apart(g, batch), _apart(x, batch)
-    varying = min(max(g.along, 0.0), 1.0) * (x.field.varied if x.field else 0.0)
-    own, other = (1 - own_g) * (1 - own_x), (1 - other_g) * (1 - other_x)
-    return size * (own + (batch.size - 1) * other + batch.size * varying)
-
-
-def _apart(m: Moments, batch: Batch) -> tuple[float, float]:
-    """Return by how much distinct positions differ, within an example and across two."""
-    if m.field is not None:
-        return m.field.apart()
-    alone = 1 - float((m.mean**2).mean()) / max(float(m.q.mean()), 1e-300)
-    return alone, alone

@@ -21,6 +21,7 @@ from .patchwork import NOTHING, Patchwork, extent, is_dense
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 IN_PARTS = Unknown("memory written in part")
+SOME = Unknown("a tensor that holds only some of the examples")
 Place: TypeAlias = tuple[int, tuple[tuple[int, int], ...]]
 
 
@@ -187,7 +188,7 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
     axes = value.axes or default(entries(tensor), examples)
     dims = dimensions(axes, tuple(tensor.shape), tensor.stride())
     if _size(dims, EXAMPLE) < examples:
-        return Unknown("a tensor that holds only some of the examples")
+        return SOME
     known, whole = value.moments, axes
     value, axes = _positions(value, axes, dims, int(tensor.storage_offset()))
     origin = Part(known, *_which(whole, dims, int(tensor.storage_offset())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -12,8 +13,9 @@ from torch import nn
 from steadygrad.errors import not_allowed, unknown_name
 from steadygrad.profile import Profile
 
-from .inputs import Inputs, examples_of
-from .run import Loss, interpreted, interpreting
+from .batch import MOST_DRAWN
+from .inputs import Examples, Inputs, examples_of
+from .run import Interpretation, Loss, interpreted, interpreting
 
 PER = ("module", "operator")
 
@@ -75,14 +77,20 @@ def predict(
     if given is not None and not isinstance(given, Profile):
         raise ValueError(not_allowed("given", "must be a measured Profile", type(given).__name__))
     examples = examples_of(inputs, targets)
-    with interpreting(examples.batch) as run:
-        found = interpreted(
-            model_or_factory,
-            examples,
-            run,
-            loss_fn=loss_fn,
-            given=given,
-            per_operator=per == "operator",
-            seconds=seconds,
-        )
-    return found.profile
+
+    def found(examples: Examples) -> Interpretation:
+        with interpreting(examples.batch) as run:
+            return interpreted(
+                model_or_factory,
+                examples,
+                run,
+                loss_fn=loss_fn,
+                given=given,
+                per_operator=per == "operator",
+                seconds=seconds,
+            )
+
+    first = found(examples)
+    if not first.run.meets_all or examples.batch.size > MOST_DRAWN:
+        return first.profile
+    return found(replace(examples, batch=replace(examples.batch, each=True))).profile

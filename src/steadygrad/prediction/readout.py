@@ -31,10 +31,10 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
     fan_in, fan_out = _fans(row.module)
     output = as_fill(run, row.output) if is_drawn_weight(row.output) else row.output
     known = _same_for_all(run, output, row) if isinstance(output, Fill) else as_signal(run, output)
-    moments = _forward(known, run) if known else {}
     if known is None and not isinstance(output, Unknown):
         run.note(f"module {row.path!r} gives {_words(output)}, of which no row is read")
-    gradient = as_signal(run, row.gradient)
+    known, gradient = (_typical(x, row, run) for x in (known, as_signal(run, row.gradient)))
+    moments = _forward(known, run) if known else {}
     return LayerSignal(
         path=row.path,
         kind=type(row.module).__name__,
@@ -46,6 +46,20 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
         weight_grad_norm=_norm(weight_gradient, row.module),
         mark=_mark(known, gradient, run),
     )
+
+
+def _typical(known: Signal | None, row: Row, run: Interpreter) -> Signal | None:
+    """Return a signal whose typical size can be told; None where it varies beyond all numbers.
+
+    Its expectation is then that of its largest draws alone, as behind powers of powers.
+    """
+    if known is None or not known.moments.q.any():
+        return known
+    q = _moments(known, run)[0]
+    if 0 < q < math.inf:
+        return known
+    run.note(f"module {row.path!r} has a second moment that is that of its largest draws alone: none is typical")
+    return None
 
 
 def _same_for_all(run: Interpreter, fill: Fill, row: Row) -> Signal:
@@ -154,7 +168,15 @@ def gradient_norm(gradient: Value, count: int) -> float:
 
 def loss_of(value: Value) -> float:
     """Return the expected loss."""
-    return float(value.values.double().mean()) if isinstance(value, Draws) else math.nan
+    match value:
+        case Draws(values=values):
+            return float(values.double().mean())
+        case Concrete(tensor=number) if number.numel() == 1:
+            return float(number)
+        case Fill(mean=number, variance=0.0):
+            return number
+        case _:
+            return math.nan
 
 
 def operator_signal(call: Seen, run: Interpreter) -> LayerSignal | None:

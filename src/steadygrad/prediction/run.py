@@ -31,6 +31,7 @@ from .interpreter import Interpreter, OutOfTime
 from .kinship import Drawn
 from .lazy_parameters import fake_lazy_parameters
 from .meeting import MET_NOTHING
+from .memory import covers
 from .operators import TABLE
 from .operators.positions import as_signal
 from .other_generators import put_back
@@ -111,7 +112,9 @@ def interpreted(
     run.record(rows.where if per_operator else None)
     with model.standing_in(), rows.watching(), _stopping(rows, run):
         output = _called(rows, lambda: model.model(*args, **kwargs))
+        run.in_loss = loss_fn is not None
         loss = _called(rows, lambda: _loss(output, y, loss_fn))
+        run.in_loss = False
         rows.loss = loss
         rows.look_for_chance()
         _called(rows, lambda: _back(loss, output, run))
@@ -181,6 +184,9 @@ def _like_data(found: Any, run: Interpreter) -> Any:
         case torch.Tensor():
             with outside():
                 plain = found.detach()
+                plain = (
+                    plain if covers(plain) else plain.clone()
+                )  # a part of other data, whose memory is not the batch's
             return run.fake_of(plain)
         case dict():
             return {key: _like_data(x, run) for key, x in found.items()}

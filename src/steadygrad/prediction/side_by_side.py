@@ -2,7 +2,8 @@
 
 A stream that was rectified is no Gaussian, and a branch that joins it does not make it one: how often the sum is below
 zero says what the next rectifier leaves. The sum's distribution is that of the two, folded; it is held as the quantile
-function h at Φ(Z), and Z's correlations over examples and positions are those with which h(Z) has the sum's.
+function h at Φ(Z), and Z's correlations over examples and positions are those with which h(Z) has the sum's. So is a
+product with numbers that do not depend on the signal, as rates of decay: it has the sign that it has.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .source import Source, Wave, sensitivity
 from .spread import CERTAIN
 from .values import Array, Moments
 
+NUMBERS = 64  # quantiles that known numbers are taken at
 LEAST = 1e-3  # slope of log E[h²] below which a spread has no source to come from
 
 
@@ -29,9 +31,32 @@ def folded(x: Wave, y: Wave, sign: float, m: Moments, units: float, batch: Batch
 
     The field of the moments is that which one of the units is drawn with.
     """
-    first, second = x.values.mean(0), sign * y.values.mean(0)
-    values, w, q = _quantiles(first, second), tables()[1], float(m.q.mean())
-    size = float(values**2 @ w)
+    first, second, w = x.values.mean(0), sign * y.values.mean(0), tables()[1]
+    found = _distributed(_quantiles(first[:, None] + second, np.outer(w, w)), m, units, batch)
+    if found is None:
+        return None
+    wave, values, factor = found
+    assert wave.source is not None
+    wave.source.settled = min(t.source.settled if t.source else 0 for t in (x, y))
+    wave.source.terms = Wave(x.source, first[None] * factor), Wave(y.source, second[None] * factor), values
+    return wave
+
+
+def multiplied(x: Wave, numbers: Array, weights: Array, m: Moments, units: float, batch: Batch) -> Wave | None:
+    """Return x times numbers of these probabilities, whatever x is, as a function of one Gaussian of these moments."""
+    reached = np.cumsum(weights[order := np.argsort(numbers)]) - weights[order] / 2
+    known = np.interp((np.arange(NUMBERS) + 0.5) / NUMBERS, reached, numbers[order])
+    both = _quantiles(known[:, None] * x.values.mean(0), np.outer(np.full(NUMBERS, 1 / NUMBERS), tables()[1]))
+    found = _distributed(both, m, units, batch)
+    return found[0] if found else None
+
+
+def _distributed(values: Array, m: Moments, units: float, batch: Batch) -> tuple[Wave, Array, float] | None:
+    """Return the function of one Gaussian that has these values on its nodes, times a factor, and these moments.
+
+    With the values and the factor; None where the function has no slope.
+    """
+    size, q = float(values**2 @ tables()[1]), float(m.q.mean())
     if not (size > 0 and q > 0):
         return None
     factor = (q / size) ** 0.5
@@ -42,14 +67,11 @@ def folded(x: Wave, y: Wave, sign: float, m: Moments, units: float, batch: Batch
         return None
     gap = _gaps(m.d / np.maximum((m.q[:, None] + m.q) / 2, 1e-300), h)
     field = m.field and _of_argument(m.field.powered(1 / s), h, batch)
-    sizes, settled = np.sqrt(m.q / q), min(t.source.settled if t.source else 0 for t in (x, y))
-    source = Source(
-        np.zeros(len(sizes)), sizes, gap, units, m.spread.scaled(1 / s), CERTAIN, 0.0, settled=settled, field=field
-    )
-    source.terms = Wave(x.source, first[None] * factor), Wave(y.source, second[None] * factor), values
+    sizes = np.sqrt(m.q / q)
+    source = Source(np.zeros(len(sizes)), sizes, gap, units, m.spread.scaled(1 / s), CERTAIN, 0.0, field=field)
     wave = Wave(source, sizes[: len(source.nodes), None] * values)
-    source.own_variance = squares_vary(wave, batch) / (s * s)  # what the sum's square varies by is in its spread
-    return wave
+    source.own_variance = squares_vary(wave, batch) / (s * s)  # what the square varies by is in its spread
+    return wave, values, factor
 
 
 def _of_argument(field: Field, h: Expansion, batch: Batch) -> Field:
@@ -102,14 +124,13 @@ def _is_line(values: Array) -> bool:
     return bool(np.ptp(np.diff(values) / np.diff(tables()[0])) < 1e-6 * float(np.abs(values).max()))
 
 
-def _quantiles(x: Array, y: Array) -> Array:
-    """Return the values, at the nodes of a normal, of the increasing function of it that a sum of both is."""
-    z, w = tables()[:2]
-    order = np.argsort(sums := (x[:, None] + y).ravel(), kind="stable")
-    weights = np.outer(w, w).ravel()[order]
+def _quantiles(values: Array, weights: Array) -> Array:
+    """Return the values, at the nodes of a normal, of the increasing function of it that has this distribution."""
+    order = np.argsort(flat := values.ravel(), kind="stable")
+    weights = weights.ravel()[order]
     below, above = np.cumsum(weights), np.cumsum(weights[::-1])[::-1]
     scores = np.where(below < above, ndtri(below - weights / 2), -ndtri(above - weights / 2))
-    return np.asarray(np.interp(z, scores, sums[order]))
+    return np.asarray(np.interp(tables()[0], scores, flat[order]))
 
 
 def _gaps(apart: Array, h: Expansion) -> Array:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .law import Law
     from .parting import Parting
     from .probabilities import Probabilities
-    from .source import Wave
+    from .source import Source, Wave
+    from .targets import Targets
 
 Array = NDArray[np.float64]
 Exactness = Literal["exact", "approximate"]
@@ -197,13 +198,14 @@ class Statistic:
     """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws.
 
     `places`: [*positions], what each position's own is of that, where they differ.
-    `each` says that every example has its own.
+    `each` says that every example has its own. `source` is what the norm gave, where it is a Gaussian of its own.
     """
 
     inverse: float
     spread: Spread
     each: bool = False
     places: Array | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,11 +272,10 @@ class Likelihoods:
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodGradient:
-    """What a sum of log-probabilities, one a row, sends back to them: labels and weights, [examples, *positions]."""
+    """What a sum of log-probabilities sends back to them: targets, times -1."""
 
     likelihoods: Likelihoods
-    labels: Array
-    weights: Array
+    targets: Targets
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import demands
+from .draws import shortened
 from .memory import covers
 from .patchwork import MOST, NOTHING, Patchwork, extent, is_dense
-from .values import Concrete, Fill, Signal, Unknown, Value
+from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
@@ -26,6 +27,9 @@ def write(run: Interpreter, tensor: torch.Tensor, value: Value) -> None:
         run.memory.put_part(tensor, value)
         return
     whole = run.memory.whole(tensor)
+    if isinstance(whole, Draws) and (isinstance(value, Draws) or _is_number(value)):
+        run.memory.put(tensor, _into_samples(run, whole, value, tensor))
+        return
     if isinstance(whole, Signal) and isinstance(value, Fill):
         run.memory.put_part(tensor, _same_for_all(run, value))
         return
@@ -40,6 +44,22 @@ def write(run: Interpreter, tensor: torch.Tensor, value: Value) -> None:
         run.memory.put(tensor, patched)
     elif not _drawn(run, whole, value, tensor):
         run.memory.put(tensor, value if isinstance(value, Unknown) else _mixed(patched))
+
+
+def _into_samples(run: Interpreter, whole: Draws, value: Value, tensor: torch.Tensor) -> Value:
+    """Return samples of a storage into which numbers, or samples, were written, as into the diagonal of a matrix."""
+    count = min(len(whole.values), len(value.values)) if isinstance(value, Draws) else len(whole.values)
+    held = shortened(whole, count)
+    values = held.values.clone()
+    part = values.as_strided((count, *tensor.shape), (values.stride(0), *tensor.stride()), tensor.storage_offset())
+    match value:
+        case Draws():
+            part.copy_(shortened(value, count).values)
+        case Fill(mean=number):
+            part.fill_(number)
+        case Concrete(tensor=numbers):
+            part.copy_(numbers)
+    return replace(held, values=values)
 
 
 def _patchwork(whole: Value | Patchwork, value: Value, tensor: torch.Tensor) -> Patchwork | None:

@@ -6,6 +6,7 @@ other does not depend on: what a residual branch and its input are. Otherwise ze
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -26,6 +27,7 @@ from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import (
     Array,
     Concrete,
+    Cropped,
     Draws,
     Exactness,
     Fill,
@@ -35,15 +37,36 @@ from steadygrad.prediction.values import (
     worst,
 )
 
+from .factors import by_factors
 from .levels import levelled
-from .pointwise import pointwise
+from .pointwise import on_draws, pointwise
 from .positions import Dims, as_signal, axes_of, features, laid_out, of_entries, spread_out, together
 from .reparametrized import on_from_a_weight
 
 aten = torch.ops.aten
 Parts: TypeAlias = tuple[tuple[Signal, float], ...]
-MIN_PATTERN = 3  # dimensions from which the first may be the examples
+BOTH = 2
 MOST_PARTS = 8  # of a sum that are remembered: the largest ones
+
+
+def _of_losses(rule: Rule) -> Rule:
+    """Where two things meet in a loss that can be sampled, what both have in common is in their samples."""
+
+    @functools.wraps(rule)
+    def ruled(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        values = [run.value(t) for t in call.tensors]
+        met = [v for v in values if isinstance(v, Signal) or (isinstance(v, Concrete) and v.leads(run.batch.size))]
+        signals = any(isinstance(v, Signal) for v in met)
+        if not (run.in_loss and signals) or len(set(map(id, met))) < BOTH:
+            return rule(run, call)
+        said = len(run.unknown)
+        found = on_draws(run, call)
+        if isinstance(found, Draws | Cropped):
+            return found
+        del run.unknown[said:]
+        return rule(run, call)
+
+    return ruled
 
 
 def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -297,57 +320,12 @@ def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     signals = [v for v in values if isinstance(v, Signal)]
     if len(signals) == 2 and sum(s.base is not None for s in signals) == 2:
         return run.lost(f"{call.name} of two gradients")
-    masks = [v for v in values if isinstance(v, Fill) and v.variance > 0]
-    if len(signals) == len(masks) == 1 and call.operator.overloadpacket in (aten.mul, aten.mul_):
-        return masked(run, signals[0], masks[0], call.out)
-    if len(signals) == 2 and _apart(signals) and call.operator.overloadpacket in (aten.mul, aten.mul_):
+    if call.operator.overloadpacket not in (aten.mul, aten.mul_):
+        return pointwise(run, call)
+    if len(signals) == 2 and _apart(signals):
         return _product(run, call, *signals)
-    if len(signals) == 1 and _is_pattern(run, values) and call.operator.overloadpacket in (aten.mul, aten.mul_):
-        return _modulated(run, call, signals[0], next(v.tensor for v in values if isinstance(v, Concrete)))
-    return pointwise(run, call)
-
-
-def _is_pattern(run: Interpreter, values: list[Value]) -> bool:
-    """Whether known numbers are the same for all examples, as the sines and cosines of rotary positions are."""
-    data = next((v.tensor for v in values if isinstance(v, Concrete)), None)
-    return data is not None and data.numel() > 1 and (data.dim() < MIN_PATTERN or len(data) == 1)
-
-
-def _modulated(run: Interpreter, call: Call, x: Signal, numbers: torch.Tensor) -> Signal:
-    """Times known numbers, which are taken as independent of where x is large."""
-    if numbers.is_complex():
-        return _rotated(x, numbers)
-    c = numbers.double()
-    square, mean, m = float((c * c).mean()), float(c.mean()), x.moments
-    m = replace(m, mean=m.mean * mean, q=m.q * square, d=m.d * square, unit_variance=0.0)
-    if x.base is not None:
-        return Signal(m, None, m, x.ancestors, None, "approximate")
-    source = gaussian(m, max(call.out.numel() // run.batch.size, 1), run.batch)
-    return Signal(m, Wave(source, source.nodes, gaussian=True), None, x.ancestors, x.linear, "approximate")
-
-
-def _rotated(x: Signal, numbers: torch.Tensor) -> Signal:
-    """Times known complex numbers: each pair of entries is turned, and as much longer as the number's modulus."""
-    square = float((numbers.abs().double() ** 2).mean())
-    m = replace(x.moments, mean=x.moments.mean * 0, q=x.moments.q * square, d=x.moments.d * square, unit_variance=0.0)
-    return Signal(m, None, None if x.base is None else m, x.ancestors, x.linear, "approximate", x.axes)
-
-
-def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal:
-    """X times independent entries, such as a dropout mask: E[m²] q, and E[m]² of what two examples share.
-
-    A mask of 0 and one other number has E[m⁴] = E[m²]³/E[m]². So a unit's batch-averaged square gains the relative
-    variance (E[m²]/E[m]² - 1) E[x⁴]/q² over the batch's size, with 3, as of a Gaussian, for E[x⁴]/q².
-    """
-    m, second = x.moments, mask.mean**2 + mask.variance
-    q = m.q * second
-    d = (q[:, None] + q) / 2 - mask.mean**2 * m.product
-    np.fill_diagonal(d, 0.0)
-    gain = 3 * (second / mask.mean**2 - 1) / run.batch.size if mask.mean else 0.0
-    spread = m.spread.plus(run.noises.fresh(gain * run.batch.size / out.numel()))
-    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread, origin=Sum(((m, mask.mean),)))
-    base = moments if x.base is not None else None
-    return Signal(moments, None, base, x.ancestors | 1 << mask.source, None, "approximate")
+    found = by_factors(run, call, signals[0]) if len(signals) == 1 else None
+    return pointwise(run, call) if found is None else found
 
 
 def _apart(signals: list[Signal]) -> bool:
@@ -378,6 +356,6 @@ def _product(run: Interpreter, call: Call, x: Signal, y: Signal) -> Signal:
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), on_from_a_weight(levelled(add))),
-    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), on_from_a_weight(levelled(multiply))),
+    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), on_from_a_weight(levelled(_of_losses(add)))),
+    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), on_from_a_weight(levelled(_of_losses(multiply)))),
 }

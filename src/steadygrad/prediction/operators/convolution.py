@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from steadygrad.prediction import linear_map, taps
+from steadygrad.prediction import linear_map, taps, weight_gradients
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
 from steadygrad.prediction.borders import lost
 from steadygrad.prediction.field import Array, Field
@@ -28,7 +28,6 @@ from steadygrad.prediction.taps import Taps
 from steadygrad.prediction.values import Fill, Moments, ParameterGradient, Signal, Value
 from steadygrad.prediction.windows import along, strided
 
-from .linear import bias_gradient
 from .positions import axes_of, field_of, laid_out
 
 aten = torch.ops.aten
@@ -162,14 +161,36 @@ def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, .
         return run.lost(f"{call.name} of something else than a gradient, a signal and a parameter")
     how, outs, inputs, kernel = _geometry(call, 4), call.args[0].shape, call.args[1].shape, call.args[2].shape
     into = _into(run, g, weight, how, (outs, inputs, kernel))
-    positions = math.prod(outs[2:])
     near = _flat(g[0].moments, g[1], tuple(outs[2:])), _flat(x[0].moments, x[1], tuple(inputs[2:]))
-    pairs = _pairs(near[1], how["stride"], tuple(outs[2:])) if not how["transposed"] else replace(near[1], field=None)
-    of_weight = ParameterGradient(linear_map.weight_gradient(near[0], pairs, run.batch))
-    of_bias = ParameterGradient(positions * max(bias_gradient(g[0].moments, run).q, 0.0))
+    of_weight = ParameterGradient(_of_taps(run, near, (outs, inputs, kernel), how))
+    of_bias = ParameterGradient(weight_gradients.of_bias(_over(near[0], outs), run.batch))
     if call.out[0] is None:
         return Signal(near[0], base=near[0]), of_weight, of_bias
     return replace(into, axes=axes_of(run, _dims_of(x[1][0], call.out[0]), call.out[0])), of_weight, of_bias
+
+
+def _of_taps(
+    run: Interpreter, near: tuple[Moments, Moments], shapes: tuple[torch.Size, torch.Size, torch.Size], how: Geometry
+) -> float:
+    """Return the second moment of a sum over windows, of which a tap meets as many places as it has inside the input.
+
+    A transposed convolution has a window for each place that goes in.
+    """
+    outs, inputs, kernel = shapes
+    few, many = (inputs, outs) if how["transposed"] else (outs, inputs)
+    inside = _window_sums(np.ones(tuple(many[2:])), kernel, few, how, transposed=False)
+    share = float(inside.mean()) / math.prod(kernel[2:])
+    g, x = (_over(m, s) for m, s in zip(near, (outs, inputs), strict=True))
+    if how["transposed"]:
+        g = _pairs(g, how["stride"], tuple(few[2:]))
+    else:
+        x = _pairs(x, how["stride"], tuple(few[2:]))
+    return weight_gradients.of_weight(g, x, run.batch, met=share)
+
+
+def _over(m: Moments, shape: torch.Size) -> Moments:
+    """Return moments over the positions of a tensor of this shape."""
+    return replace(m, field=field_of(m, tuple(shape[2:])))
 
 
 def _into(run: Interpreter, found: Any, weight: Fill, how: Geometry, shapes: tuple[torch.Size, ...]) -> Signal:

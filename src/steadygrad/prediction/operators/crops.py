@@ -21,6 +21,7 @@ from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_wi
 from steadygrad.prediction.entrywise import EACH, GRADIENTS, LOSSES, MEAN, REDUCTIONS, SUM, is_entrywise
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, sampled
+from steadygrad.prediction.lags import lag_weights
 from steadygrad.prediction.meeting import MET_NOTHING
 from steadygrad.prediction.outside import inside
 from steadygrad.prediction.sampling import moments_of
@@ -194,6 +195,13 @@ def whole(run: Interpreter, value: Cropped) -> Signal:
     return Signal(m, base=m if run.backward else None, ancestors=value.draws.ancestors, mark="approximate", axes=axes)
 
 
+def _far(lags: Array) -> float:
+    """Return the mean over pairs of places that are at least half of the part apart, along any axis."""
+    far = np.any([at >= (n + 1) // 2 for at, n in zip(np.indices(lags.shape), lags.shape, strict=True)], axis=0)
+    weights = lag_weights(lags.shape) * far
+    return float((weights * lags).sum() / weights.sum()) if weights.any() else float(lags.flat[-1])
+
+
 def _field(value: Cropped) -> Field | None:
     """Return how positions differ in the part, the mean over some samples, carried on to the whole's lags."""
     places = {dim[0].role: i for i, dim in enumerate(value.dims) if dim and dim[0].role >= 0}
@@ -209,6 +217,7 @@ def _field(value: Cropped) -> Field | None:
 
     def mean(name: str) -> Array:
         found = np.mean([getattr(f, name) for f in each], axis=0)
-        return np.pad(found, [(0, n - k) for n, k in zip(sizes, found.shape, strict=True)], mode="edge")
+        beyond = [(0, n - k) for n, k in zip(sizes, found.shape, strict=True)]
+        return np.pad(found, beyond, constant_values=_far(found))
 
     return Field(np.ones(sizes), mean("within"), mean("across"), mean("varying"))

@@ -15,6 +15,7 @@ import torch
 from torch._decomp import decomposition_table
 
 from steadygrad.prediction.interpreter import Call, Interpreter
+from steadygrad.prediction.memory import covers
 from steadygrad.prediction.outside import inside
 from steadygrad.prediction.values import Draws, Signal, Unknown, Value
 
@@ -61,7 +62,8 @@ def taken_apart(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if made is not None:
         return made
     said = len(run.unknown)
-    found = run.rules["sampled"](run, call) if _has_signal(run, call) and not call.written else None
+    over = all(isinstance(run.value(t), Draws) and covers(t) for t in call.written)
+    found = run.rules["sampled"](run, call) if _has_signal(run, call) and over else None
     if found is not None and not isinstance(found, Unknown):
         return found
     del run.unknown[said:]

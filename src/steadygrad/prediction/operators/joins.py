@@ -79,7 +79,7 @@ def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: 
     dim = argument(call, "dim", 0) % call.out.dim()
     found = [_widest(run, t) for t in tensors]
     if not stacked and any(EXAMPLE in roles(dims[dim]) for dims in found if dims):
-        return run.lost(f"{call.name} along the examples")
+        return _on_samples(run, call)
     pairs = list(zip(tensors, signals, strict=True))
     if stacked:
         moments, whole = [s.moments for s in signals], next((d for d in found if d), ((),) * (call.out.dim() - 1))
@@ -90,6 +90,12 @@ def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: 
     if stacked and run.tied and not sizes(whole):
         return _steps(run, call, signals, (moments, shares), whole, dim)
     return _mixture(run, call.out, signals, (moments, shares), whole)
+
+
+def _on_samples(run: Interpreter, call: Call) -> Value:
+    found = on_draws(run, call)
+    assert not isinstance(found, tuple)
+    return found
 
 
 def _steps(
@@ -231,6 +237,8 @@ def within_zeros(run: Interpreter, call: Call) -> Value:
     """A tensor among zeros: of a padding, or the gradient of what a part was taken of."""
     tensor, out = call.args[0], call.out
     value = spread_out(run, tensor, run.value(tensor))
+    if isinstance(value, Draws) and tensor.shape[:1] != out.shape[:1]:
+        return _on_samples(run, call)  # of some of the examples, as far as the first size tells
     share = kept(tensor, out)
     if isinstance(value, ParameterGradient):
         return ParameterGradient(value.q * share)

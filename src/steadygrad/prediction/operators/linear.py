@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from steadygrad.prediction import linear_map
+from steadygrad.prediction import linear_map, weight_gradients
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Axis, roles
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Through
@@ -22,7 +22,6 @@ from steadygrad.prediction.values import (
     Concrete,
     Draws,
     Fill,
-    Moments,
     ParameterGradient,
     Signal,
     Unknown,
@@ -32,6 +31,7 @@ from steadygrad.prediction.values import (
 
 from . import reparametrized, transposed
 from .positions import as_signal, axes_of, laid_out, parameter, positions
+from .tables import note_own_rows
 
 aten = torch.ops.aten
 
@@ -158,6 +158,7 @@ def through(run: Interpreter, x: Signal, weight: Fill, bias: Fill | None, *, ter
             origin = Through(weight.source, x.moments, weight.variance * terms, None, units, tails, back=True)
             moments = replace(moments, origin=origin)
         return Signal(moments, base=moments, ancestors=x.ancestors, linear=weight.source, mark=mark, axes=x.axes)
+    note_own_rows(run, x, weight, terms, units)
     source = linear_map.forward(x.moments, weight, bias, terms=terms, units=units, batch=run.batch, noises=run.noises)
     run.sources[weight.source] = None if weight.source in run.sources else source  # a second use: neither is the one
     wave = Wave(source, source.nodes, gaussian=True)
@@ -174,23 +175,41 @@ def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Ten
     """The gradient of a weight: a sum over examples and positions of the gradient times what went in."""
     if any(isinstance(v, Fill) and v.variance == 0 == v.mean for v in (run.value(a), run.value(b))):
         return ParameterGradient(0.0)
-    if not run.backward and any(isinstance(run.value(t), Draws) for t in (a, b)):
+    if _is_sampled(run, a, b):
         return run.rules["sampled"](run, call)
     if (on := reparametrized.product(run, a, b)) is not None:
         return on
+    if {type(run.value(t)) for t in (a, b)} == {Draws, Concrete}:
+        found = run.rules["sampled"](run, call)  # the gradient of a weight that data met
+        return ParameterGradient(float(found.values.double().square().mean())) if isinstance(found, Draws) else found
     g, x = laid_out(run, a, (1,)), laid_out(run, b, (0,))
     if g is None or x is None or not run.backward:
         return run.lost(f"{call.name} of {_kind(run.value(a))} and {_kind(run.value(b))}")
-    return ParameterGradient(linear_map.weight_gradient(g[0].moments, x[0].moments, run.batch))
+    return ParameterGradient(weight_gradients.of_weight(g[0].moments, x[0].moments, run.batch))
+
+
+def _is_sampled(run: Interpreter, a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether a product is had of samples: one of two signals, or of data that mix examples, and what comes back of it.
+
+    Of c = a b, [m, k] and [k, n], these are c' b^T and a^T c', or their transposes; the gradient of a weight of the
+    same sizes may be had of samples as well.
+    """
+    values, (m, k, n) = [run.value(t) for t in (a, b)], (*a.shape, b.shape[1])
+    if run.backward:
+        back = {(m, n, k), (k, m, n), (n, m, k), (k, n, m), (n, k, m)}
+        return any(isinstance(v, Draws) for v in values) and not back.isdisjoint(run.products)
+    if not any(isinstance(v, Draws | Signal) for v in values):
+        return False
+    examples = run.batch.size
+    if not run.batch.each_drawn and (k % examples == 0 or (m == n and m % examples == 0)):
+        run.meets_all = True  # all examples meet all, where samples have copies of some
+        return False
+    run.products.add((m, k, n))
+    return True
 
 
 def _kind(value: Value) -> str:
     return {Fill: "a parameter", Unknown: "something unknown"}.get(type(value), type(value).__name__.lower())
-
-
-def bias_gradient(g: Moments, run: Interpreter) -> ParameterGradient:
-    """Return the second moment of Σ_b g_b."""
-    return ParameterGradient(run.batch.size**2 * run.batch.pair_mean(g.product))
 
 
 for rule in (matmul, addmm, batched):

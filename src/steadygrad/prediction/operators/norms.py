@@ -31,17 +31,15 @@ from steadygrad.prediction.values import (
     Concrete,
     Fill,
     Moments,
-    ParameterGradient,
     Signal,
     Statistic,
-    Unknown,
     Value,
 )
 
 from .levels import own_share
 from .likeness import like_its_input
-from .linear import bias_gradient
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
+from .scale_and_shift import scale_and_shift
 
 aten = torch.ops.aten
 LEAST = 0.1  # of 1/(E[s²] E[1/s²]): where fewer than about two directions vary a unit's variance has no inverse mean
@@ -304,7 +302,8 @@ def _with_statistics(
 ) -> tuple[Signal, Fill, Statistic]:
     """Return the output with mean and inverse deviation; the latter remembers what was divided by, for the backward."""
     mean = Fill(0.0, 0.0, run.new_fill())
-    inverse = Statistic(1 / (variance + eps), spread, each=each)
+    source = whole.wave.source if whole.wave is not None else None
+    inverse = Statistic(1 / (variance + eps), spread, each=each, source=source)
     return whole, mean, inverse
 
 
@@ -314,12 +313,14 @@ def _backward(
     statistic: torch.Tensor,
     weight: torch.Tensor | None,
     kept: float,
-    removed: float = 0.0,
+    removed: tuple[float, float] = (0.0, 0.0),
     rows: float = math.inf,
+    over_batch: bool = False,
 ) -> Value:
     """The gradient over the deviation, without what the norm takes out: `removed` of it positions had in common.
 
-    Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance.
+    First what is their mean, then what lies along the output. What all examples have in common leaves their differences
+    as they are. Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance.
     """
     g, known, affine = as_signal(run, run.value(call.args[0])), run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
@@ -331,12 +332,13 @@ def _backward(
         spread = spread.shifted(own_share(g.moments.spread, divided, run))
     m = g.moments
     field = m.field if known.places is None else field_of(m, known.places.shape) if m.field is None else m.field
-    if field is not None and 0 < removed < 1:
-        field = field.mapped(lambda gap: np.clip(1 - (1 - gap - removed) / (1 - removed), 0.0, 2.0))
+    if field is not None and 0 < sum(removed) < 1:
+        field = _without(field, removed, known.source.field if known.source and over_batch else None)
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
-    moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=m.d * factor, spread=spread, along=-1 / rows, field=field)
+    d = m.d * factor / max(1 - removed[0], kept) if over_batch and kept > 0 else m.d * factor
+    moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=d, spread=spread, along=-1 / rows, field=field)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
 
@@ -347,7 +349,7 @@ def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     g = as_signal(run, run.value(call.args[0]))
     removed = sum(_removed(g, lambda m: 1 / n, n)) + max(g.moments.along, -1 / n) if g else 0.0
     whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
-    return whole, *_scale_and_shift(run, call)
+    return whole, *scale_and_shift(run, call, call.args[4])
 
 
 def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -357,16 +359,17 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
     if not call.args[7]:
-        return _running_backward(run, call, g), *_scale_and_shift(run, call)
+        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6])
     batch = run.batch
     entries = batch.size * math.prod(sizes(dims))
-    removed, along = _removed(
+    mean, met, along = _removed(
         g, lambda m: 1 - _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300), entries
     )
-    kept = 1 - removed - along
+    kept = 1 - mean - met - along
     if EXAMPLE in roles(run.dims(call.args[0])[1]):
         return _by_group_backward(run, call, call.args[6], call.args[2], 1)
-    return _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), removed), *_scale_and_shift(run, call)
+    whole = _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), (mean, met), over_batch=True)
+    return whole, *scale_and_shift(run, call, call.args[6], over_batch=True)
 
 
 def _running_backward(run: Interpreter, call: Call, g: Signal) -> Value:
@@ -395,36 +398,37 @@ def _by_group_backward(
         field = field_of(m, sizes(dims))
         return (1 - field.mean()[0]) / group if field else 1 / group
 
-    removed, along = _removed(g, common, group * math.prod(sizes(dims)))
-    kept = 1 - removed - along
-    return _backward(run, call, statistic, weight, max(kept, 0.0), removed), *_scale_and_shift(run, call)
+    mean, met, along = _removed(g, common, group * math.prod(sizes(dims)))
+    kept = 1 - mean - met - along
+    return _backward(run, call, statistic, weight, max(kept, 0.0), (mean, met)), *scale_and_shift(run, call, statistic)
 
 
-def _removed(g: Signal, common: Callable[[Moments], float], entries: int) -> tuple[float, float]:
-    """Return what of a gradient goes: what entries share, and what lies by chance along the output z, one direction.
+def _without(field: Field, removed: tuple[float, float], output: Field | None) -> Field:
+    """Return the field of a gradient without its mean, and without what lies along the output, of mean zero."""
+    (mean, met), left = removed, 1 - sum(removed)
+    known = output is not None and output.sizes == field.sizes
+    alike = (output.within, output.across) if output is not None and known else (np.zeros(1), np.zeros(1))
+    within, across = (
+        np.clip(1 - (1 - gap - mean - met * (1 - far)) / left, 0.0, 2.0)
+        for gap, far in zip((field.within, field.across), alike, strict=True)
+    )
+    return replace(field, within=within, across=across)
+
+
+def _removed(g: Signal, common: Callable[[Moments], float], entries: int) -> tuple[float, float, float]:
+    """Return what of a gradient goes: what entries share, and what lies along the output z, and does so by chance.
 
     Of g h(z) with one g for all that a norm takes together, E[h]² lies along the mean and E[h z]² along z; with a g of
     its own for each entry, E[h² z²] of `entries` lies along z: less where h is small where z is large.
     """
     mean = common(g.moments)
     if g.wave is None or g.wave.source is None or g.base is None:
-        return mean, 1 / entries
+        return mean, 0.0, 1 / entries
     z, w = hermite.tables()[:2]
     h, square = g.wave.values.mean(0), (g.wave.values**2).mean(0)
     size = max(float(square @ w), 1e-300)
     shared = max(common(g.base) - 1 / entries, 0.0) * float(h @ (w * z)) ** 2 / size
-    return mean + shared, float(square @ (w * z * z)) / size / entries
-
-
-def _scale_and_shift(run: Interpreter, call: Call) -> tuple[Value, ...]:
-    """The gradients of scale and shift: sums over the batch of the gradient times the output, and of the gradient."""
-    g = as_signal(run, run.value(call.args[0]))
-    if g is None:
-        return run.lost(f"{call.name} of something that is no gradient"), Unknown("no gradient")
-    places = math.prod(sizes(run.dims(call.args[0])))
-    shift = ParameterGradient(places * max(bias_gradient(g.moments, run).q, 0.0))
-    scale = ParameterGradient(places * run.batch.size * float(g.moments.q.mean()))
-    return scale, shift
+    return mean, shared, float(square @ (w * z * z)) / size / entries
 
 
 RULES: dict[Any, Rule] = {

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import hermite
+from steadygrad.prediction.axes import EXAMPLE, roles
 from steadygrad.prediction.draws import BUDGET, FEWEST_DRAWS, draws_of, draws_within, leading, shortened
 from steadygrad.prediction.gradients import backward
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers, sampled
@@ -21,6 +22,7 @@ from steadygrad.prediction.kinship import Function, Sum
 from steadygrad.prediction.law import law_of, values_of
 from steadygrad.prediction.met_by_kin import met_by_kin
 from steadygrad.prediction.normal import taken_as_gaussian
+from steadygrad.prediction.outside import inside
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import ONE, Source, Wave
 from steadygrad.prediction.spread import CERTAIN
@@ -324,8 +326,7 @@ def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> 
         case Draws() if count >= FEWEST_DRAWS:
             return shortened(value, count)
         case Signal():
-            dims, seeds = run.dims(tensor, value), run.drawn.seeds
-            return draws_of(value, tensor, dims, count=count, seeds=seeds, batch=run.batch, noises=run.noises)
+            return _of_signal(run, tensor, value, count)
         case Fill() if count >= FEWEST_DRAWS:
             rng = np.random.default_rng((1, value.source))
             samples = rng.choice(values_of(value), size=(count, *tensor.shape), p=law_of(value).weights)
@@ -333,6 +334,20 @@ def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> 
             return Draws(torch.from_numpy(samples).float(), np.zeros(count), CERTAIN, none, 1 << value.source)
         case _:
             return None
+
+
+def _of_signal(run: Interpreter, tensor: torch.Tensor, value: Signal, count: int) -> Draws | None:
+    """Samples of a signal, of a view whose examples come later too."""
+    dims, seeds = run.dims(tensor, value), run.drawn.seeds
+    place = next((i for i, dim in enumerate(dims) if EXAMPLE in roles(dim)), 0)
+    order = (place, *(i for i in range(len(dims)) if i != place))
+    with inside(run.fake):
+        view = tensor.permute(order) if place else tensor
+    dims = tuple(dims[i] for i in order)
+    found = draws_of(value, view, dims, count=count, seeds=seeds, batch=run.batch, noises=run.noises)
+    if found is None or not place:
+        return found
+    return replace(found, values=found.values.movedim(1, place + 1), root=found.root.movedim(1, place + 1))
 
 
 def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:

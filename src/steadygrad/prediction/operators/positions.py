@@ -232,9 +232,9 @@ def _ratio(above: float, below: float) -> float:
 
 
 def _beyond(m: Moments) -> float:
-    """Return by how much products of two examples vary, the mean over pairs."""
+    """Return by how much products of two examples vary, the mean over pairs; an estimate may be less than nothing."""
     excess, r = np.asarray(m.excess), len(m.q)
-    return float(excess.sum()) / max(r * (r - 1), 1) if excess.ndim else float(excess)
+    return max(float(excess.sum()) / max(r * (r - 1), 1) if excess.ndim else float(excess), 0.0)
 
 
 def field_of(m: Moments, positions: tuple[int, ...]) -> Field | None:

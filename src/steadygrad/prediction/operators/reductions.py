@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import hermite, linear_map
+from steadygrad.prediction import hermite, weight_gradients
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, renamed, roles, sizes
-from steadygrad.prediction.field import white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.propagation import scaled
 from steadygrad.prediction.source import Wave
@@ -50,15 +49,15 @@ def reduce(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     value = spread_out(run, tensor, run.value(tensor))
     if isinstance(value, Scores):
         return Unknown("attention weights over heads")  # what nn.MultiheadAttention returns beside its output
-    if isinstance(value, Draws) and not tensor.is_floating_point():
-        return on_draws(run, call)  # how many there are, as of those that are the largest
+    if isinstance(value, Draws):
+        return on_draws(run, call)  # of few entries no direction is small beside the whole
     if isinstance(value, Level | Residue):
         return value if not isinstance(value, Level) or _count(call) == 1 else run.lost(f"{call.name} of a level")
     if isinstance(value, Cropped):
         return reduced(run, value, call, _reduced(call, tensor))
     x = value if isinstance(value, Signal) else as_signal(run, value) if run.backward else None
     if x is None:
-        return on_draws(run, call) if isinstance(value, Draws) else run.lost(f"{call.name} of a parameter")
+        return run.lost(f"{call.name} of a parameter")
     dims = run.dims(tensor, value)
     gone = _reduced(call, tensor)
     over = {role for i in gone for role in roles(dims[i])}
@@ -86,9 +85,7 @@ def _of_parameter(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: lis
     field = field_of(m, sizes(dims))
     field = field.kept(tuple(r for r in range(len(sizes(dims))) if r not in kept)) if field else None
     features = math.prod(a.size for i in gone for a in dims[i] if a.role == FEATURE)
-    r = run.batch.followed
-    ones = Moments(np.ones(r), np.ones(r), np.zeros((r, r)), CERTAIN, field=field and white(field.sizes, 0.0, 0.0, 0.0))
-    return ParameterGradient(features * linear_map.weight_gradient(replace(m, field=field), ones, run.batch))
+    return ParameterGradient(features * weight_gradients.of_bias(replace(m, field=field), run.batch))
 
 
 def _within_examples(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: list[int]) -> Value | tuple[Value, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
-from steadygrad.prediction.values import Concrete, Fill, ParameterGradient, Value
+from steadygrad.prediction.values import Concrete, Draws, Fill, ParameterGradient, Value
 
 aten = torch.ops.aten
 ADDED = (aten.add, aten.add_, aten.sub, aten.sub_)
@@ -37,6 +37,9 @@ def _of_gradients(call: Call, values: list[Value]) -> ParameterGradient | None:
     """E[(g w)²] = E[g²] E[w²], and of sums the sum; None for another function."""
     operator, numbers = call.operator.overloadpacket, [x for x in call.args if isinstance(x, int | float)]
     gradients = [v.q for v in values if isinstance(v, ParameterGradient)]
+    if operator in ADDED:  # one of them may be had of samples
+        gradients += [float(v.values.double().square().mean()) for v in values if isinstance(v, Draws)]
+        values = [v for v in values if not isinstance(v, Draws)]
     others = [squares(v) for v in values if not isinstance(v, ParameterGradient)]
     if operator in ADDED and not others and not numbers and call.kwargs.get("alpha", 1) == 1:
         return ParameterGradient(sum(gradients))

@@ -13,7 +13,7 @@ import torch
 
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles, sizes
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
-from steadygrad.prediction.values import Moments, Signal, Value
+from steadygrad.prediction.values import Draws, Moments, Signal, Value
 
 from .fills import argument
 from .joins import within_zeros
@@ -24,8 +24,10 @@ aten = torch.ops.aten
 
 def put_back(run: Interpreter, call: Call) -> Value:
     """A gradient at the places that were selected, among zeros."""
-    x = as_signal(run, spread_out(run, call.args[0], run.value(call.args[0])))
-    at = argument(call, "dim") % call.out.dim()
+    at, value = argument(call, "dim") % call.out.dim(), run.value(call.args[0])
+    if isinstance(value, Draws) and at == 0:
+        return within_zeros(run, call)
+    x = as_signal(run, spread_out(run, call.args[0], value))
     if x is None or at == call.out.dim() - 1:
         return within_zeros(run, call)
     x, dims = told_apart(x, run.dims(call.args[0]))

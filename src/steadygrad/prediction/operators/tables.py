@@ -5,6 +5,7 @@ A table's rows are independent draws, so two examples share what their indices s
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis
 from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
+from steadygrad.prediction.kinship import Given
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
@@ -24,6 +26,7 @@ from .positions import as_signal, parameter
 
 aten = torch.ops.aten
 MOST_LAGS = 256
+STANDS_OUT = 0.1  # the share of one class from which a softmax of the others alone is off by as much as rows may be
 
 
 def embedding(run: Interpreter, call: Call) -> Value:
@@ -70,9 +73,29 @@ def _of_batch(run: Interpreter, call: Call, table: Fill, indices: torch.Tensor) 
     source = Source(np.full(r, table.mean), std, 1 - same, units, CERTAIN, noise, own, field=field)
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
+    if run.remembers:
+        moments = run.tables[table.source] = source.root = replace(moments, origin=Given())
     places = (Axis(0, tokens.shape[1], units),) if field else ()
     axes = (Axis(FEATURE, units, 1), *places, Axis(EXAMPLE, run.batch.size, units * tokens.shape[1]))
     return Signal(moments, wave, ancestors=1 << table.source, linear=table.source, mark="approximate", axes=axes)
+
+
+def note_own_rows(run: Interpreter, x: Signal, weight: Fill, terms: int, units: int) -> None:
+    """Note a table that is the head too, where a token's own row makes a logit that stands out from all others.
+
+    Of the signal x it has z = Σ e x; of V logits of deviation s that one has e^z of V e^(s²/2) of all probability, and
+    z² of V s² of all squares. Neither the loss nor what it sends back is followed where these are no small shares.
+    """
+    looked_up = run.tables.get(weight.source)
+    if looked_up is None or x.base is not None or not run.remembers:
+        return
+    q, own = float(x.moments.q.mean()), run.kinship.of(x.moments, looked_up)[0]
+    z, variance = terms * own * math.sqrt(q * float(looked_up.q.mean())), terms * weight.variance * q
+    if z - variance / 2 > math.log(STANDS_OUT * units) or z * z > STANDS_OUT * units * variance:
+        run.note(
+            f"a table that is the head too: a token's own row makes a logit of {z:.3g}, beside others of deviation "
+            f"{math.sqrt(variance):.3g}; what a loss makes of it is not followed"
+        )
 
 
 def _coincidences(tokens: NDArray[np.int64], here: float) -> Field:

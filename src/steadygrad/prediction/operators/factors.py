@@ -1,0 +1,93 @@
+"""A signal times numbers that do not depend on it: a dropout mask, a scale for each channel, rotary positions.
+
+Entries of a mask are drawn for each example, those of a parameter or of known numbers are the same for all, so that
+what two examples have in common is as much larger as the whole. Approximate: which number meets which entry is left
+open, so a product of a function of a Gaussian is one more, of that distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from steadygrad.prediction.interpreter import Call, Interpreter
+from steadygrad.prediction.kinship import Sum
+from steadygrad.prediction.law import law_of, values_of
+from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.side_by_side import multiplied
+from steadygrad.prediction.source import Wave
+from steadygrad.prediction.values import Array, Concrete, Fill, Signal
+
+MIN_PATTERN = 3  # dimensions from which the first may be the examples
+
+
+def by_factors(run: Interpreter, call: Call, x: Signal) -> Signal | None:
+    """Return a signal times a mask, a parameter or known numbers; None where it meets another thing."""
+    for tensor in call.tensors:
+        value = run.value(tensor)
+        if isinstance(value, Fill) and value.variance > 0:
+            if _is_by_example(tensor, call.out):
+                return masked(run, x, value, call.out)
+            made = _multiplied(run, call, x, values_of(value), law_of(value).weights)
+            return replace(made, ancestors=x.ancestors | 1 << value.source)
+        if isinstance(value, Concrete) and _is_pattern(run, value):
+            if value.tensor.is_complex():
+                return _rotated(x, value.tensor)
+            numbers = value.tensor.double().numpy().ravel()
+            return _multiplied(run, call, x, numbers, np.full(numbers.size, 1 / numbers.size))
+    return None
+
+
+def _is_by_example(tensor: torch.Tensor, out: torch.Tensor) -> bool:
+    """Whether a draw has entries of its own for each example, which come first."""
+    return tensor.dim() == out.dim() and tensor.shape[:1] == out.shape[:1]
+
+
+def _is_pattern(run: Interpreter, value: Concrete) -> bool:
+    """Whether known numbers are the same for all examples, as the sines and cosines of rotary positions are."""
+    if value.tensor.numel() < 2 or value.leads(run.batch.size):
+        return False
+    return value.tensor.dim() < MIN_PATTERN or len(value.tensor) == 1
+
+
+def _multiplied(run: Interpreter, call: Call, x: Signal, numbers: Array, weights: Array) -> Signal:
+    """Times numbers of these probabilities, which are taken as independent of where x is large."""
+    square, mean, m = float(weights @ numbers**2), float(weights @ numbers), x.moments
+    origin = Sum(((m, mean),)) if run.remembers else None
+    m = replace(m, mean=m.mean * mean, q=m.q * square, d=m.d * square, unit_variance=0.0, origin=origin)
+    if x.base is not None:
+        return Signal(m, None, m, x.ancestors, None, "approximate", x.axes)
+    units = max(call.out.numel() // run.batch.size, 1)
+    if x.wave is not None and not x.wave.gaussian:
+        wave = multiplied(x.wave, numbers, weights, m, units, run.batch)
+        if wave is not None and wave.source is not None:
+            wave.source.root = m if run.remembers else None
+            return Signal(m, wave, None, x.ancestors, x.linear, "approximate")
+    source = gaussian(m, units, run.batch)
+    return Signal(m, Wave(source, source.nodes, gaussian=True), None, x.ancestors, x.linear, "approximate")
+
+
+def _rotated(x: Signal, numbers: torch.Tensor) -> Signal:
+    """Times known complex numbers: each pair of entries is turned, and as much longer as the number's modulus."""
+    square = float((numbers.abs().double() ** 2).mean())
+    m = replace(x.moments, mean=x.moments.mean * 0, q=x.moments.q * square, d=x.moments.d * square, unit_variance=0.0)
+    return Signal(m, None, None if x.base is None else m, x.ancestors, x.linear, "approximate", x.axes)
+
+
+def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal:
+    """X times independent entries, such as a dropout mask: E[m²] q, and E[m]² of what two examples share.
+
+    A mask of 0 and one other number has E[m⁴] = E[m²]³/E[m]². So a unit's batch-averaged square gains the relative
+    variance (E[m²]/E[m]² - 1) E[x⁴]/q² over the batch's size, with 3, as of a Gaussian, for E[x⁴]/q².
+    """
+    m, second = x.moments, mask.mean**2 + mask.variance
+    q = m.q * second
+    d = (q[:, None] + q) / 2 - mask.mean**2 * m.product
+    np.fill_diagonal(d, 0.0)
+    gain = 3 * (second / mask.mean**2 - 1) / run.batch.size if mask.mean else 0.0
+    spread = m.spread.plus(run.noises.fresh(gain * run.batch.size / out.numel()))
+    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread, origin=Sum(((m, mask.mean),)))
+    base = moments if x.base is not None else None
+    return Signal(moments, None, base, x.ancestors | 1 << mask.source, None, "approximate")

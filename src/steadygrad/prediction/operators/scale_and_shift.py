@@ -1,0 +1,55 @@
+"""Gradients of a norm's scale and shift: sums over examples and positions of the gradient, alone or times what it gave.
+
+Where a function of the norm's output z follows, the gradient g h(z) meets z again: g h(z) z is summed, whose mean over
+units is none where E[h z] is none. Else gradient and output are taken as independent. Approximate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from steadygrad.prediction import gradients, hermite, weight_gradients
+from steadygrad.prediction.axes import sizes
+from steadygrad.prediction.batch import Batch
+from steadygrad.prediction.interpreter import Call, Interpreter
+from steadygrad.prediction.source import Wave
+from steadygrad.prediction.values import Moments, ParameterGradient, Statistic, Unknown, Value
+
+from .positions import as_signal, field_of
+
+
+def scale_and_shift(
+    run: Interpreter, call: Call, statistic: torch.Tensor, *, over_batch: bool = False
+) -> tuple[Value, Value]:
+    """Return the gradients of scale and shift; `over_batch` says that what was taken out is the mean over the batch."""
+    g, x = (as_signal(run, run.value(t)) for t in call.args[:2])
+    if g is None:
+        return run.lost(f"{call.name} of something that is no gradient"), Unknown("no gradient")
+    shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0]), run.batch))
+    known = run.value(statistic)
+    source = known.source if isinstance(known, Statistic) else None
+    if source is not None and g.base is not None and g.wave is not None and g.wave.source is source:
+        met = gradients.backward(g.base, Wave(source, g.wave.values * hermite.tables()[0]), run.batch, run.noises)
+        return ParameterGradient(weight_gradients.of_bias(_over_places(run, met, call.args[0]), run.batch)), shift
+    if x is None:
+        return run.lost(f"{call.name} of something that is no signal"), shift
+    normal = _normalized(_over_places(run, x.moments, call.args[1]), run.batch, over_batch=over_batch)
+    scale = weight_gradients.of_weight(_over_places(run, g.moments, call.args[0]), normal, run.batch)
+    return ParameterGradient(scale), shift
+
+
+def _over_places(run: Interpreter, m: Moments, tensor: torch.Tensor) -> Moments:
+    return replace(m, field=field_of(m, sizes(run.dims(tensor))))
+
+
+def _normalized(x: Moments, batch: Batch, *, over_batch: bool) -> Moments:
+    """Return what went in with a second moment of one, without what all examples and positions have in common."""
+    q = max(float(x.q.mean()), 1e-300)
+    centred = (x.field.gap(batch.size) if x.field else batch.pair_mean(x.d) / q) if over_batch else 1.0
+    centred = max(centred, 1e-12)
+    field = x.field and x.field.mapped(lambda gap: gap / centred)
+    ones = np.ones(batch.followed)
+    return Moments(0 * ones, ones, x.d / q / centred, x.spread, field=field)

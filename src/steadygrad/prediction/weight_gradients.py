@@ -1,0 +1,65 @@
+"""Gradients of parameters: sums over examples and positions of a gradient, alone or times what went in.
+
+An entry of a weight's gradient is Σ_bt g_bt x_bt, that of a bias Σ_bt g_bt, that of a scale Σ_bt g_bt z_bt of its own
+unit. Second moments are sums over pairs of places: what two of them have in common counts by their distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .batch import Batch
+from .field import Field, white
+from .spread import CERTAIN
+from .values import Moments
+
+
+def of_weight(g: Moments, x: Moments, batch: Batch, *, met: float = 1.0) -> float:
+    """Return the second moment of Σ_bt g_bt x_bt over examples and positions, an entry of the weight's gradient.
+
+    Of a gradient that lies along z = W x by the squared cosine a, products of two examples are a times those of z, and
+    vary as those of x do: E[g·g' x·x'] has a Var(x·x') beside the product of the means. `met` is the share of places
+    at which there is an x: of a window that reaches beyond a border there is none.
+    """
+    varying = batch.off_diagonal(0.0) if x.field else batch.bounded(x.excess, x.product, x.q)
+    along = min(max(g.along, 0.0), 1.0) * float(g.q.mean()) * float(x.q.mean()) * varying
+    at_one = batch.size**2 * max(batch.pair_mean(g.product * x.product + along), 0.0)  # a mean of products of estimates
+    field = g.field or x.field
+    if field is None or field.count == 1:
+        return at_one * met
+    if g.field and x.field and g.field.sizes == x.field.sizes:
+        at_one *= float((g.field.share * x.field.share).mean())
+    return met * max(field.count * at_one + met * _between(g, x, field, batch), 0.0)
+
+
+def of_bias(g: Moments, batch: Batch) -> float:
+    """Return the second moment of Σ_bt g_bt."""
+    r = batch.followed
+    alike = g.field and white(g.field.sizes, 0.0, 0.0, 0.0)
+    return of_weight(
+        replace(g, along=0.0), Moments(np.ones(r), np.ones(r), np.zeros((r, r)), CERTAIN, field=alike), batch
+    )
+
+
+def _between(g: Moments, x: Moments, field: Field, batch: Batch) -> float:
+    """Return what pairs of distinct positions add to a weight's gradient, as far as their entries are correlated."""
+    size = float(g.q.mean()) * float(x.q.mean()) * batch.size * field.count**2
+    varying = min(max(g.along, 0.0), 1.0) * (x.field.varied if x.field else 0.0)
+    weights = field.weights.copy()
+    weights.flat[0] = 0.0
+    (own_g, other_g), (own_x, other_x) = _in_common(g, field), _in_common(x, field)
+    pairs = own_g * own_x + (batch.size - 1) * other_g * other_x + batch.size * varying
+    return size * float((weights * pairs).sum())
+
+
+def _in_common(m: Moments, like: Field) -> tuple[np.ndarray, np.ndarray]:
+    """Return what two places have in common by lag, of an example and of two; the mean where lags are others."""
+    if m.field is not None and m.field.sizes == like.sizes:
+        return 1 - m.field.within, 1 - m.field.across
+    if m.field is not None:
+        own, other = m.field.apart()
+    else:
+        own = other = 1 - float((m.mean**2).mean()) / max(float(m.q.mean()), 1e-300)
+    return np.full(like.sizes, 1 - own), np.full(like.sizes, 1 - other)
