@@ -21,6 +21,7 @@ import numpy as np
 
 from steadygrad.theory.softmax_at_init import collision_at_init
 
+from . import of_mean
 from .batch import Batch
 from .drawn_heads import Heads, Tokens
 from .field import Array, Field, white
@@ -165,6 +166,16 @@ class Attention:
         field = replace(field, beyond=_varied(value))
         return Moments(value.mean, value.q * level, d, value.spread, excess=value.excess, field=field)
 
+    def along_the_mean(self, value: Moments) -> float:
+        """Return d log q'/d log M, of means q' of values and M of all of them (of_mean.py), as they are alike by c.
+
+        q' is c + C (1 - c) of one value, M of T of them c + (1 - c)/T.
+        """
+        if value.field is None or value.field.of_mean is None or value.field.count < 2:
+            return 0.0
+        own, c = apart(value)[0], float(self.weighted().collision.mean())
+        return (1 - c) / (1 - 1 / value.field.count) * of_mean.share(value.field) / max(1 - own * (1 - c), 1e-300)
+
     @property
     def heads(self) -> Heads:
         """The heads as they are drawn; of masks the causal one is told apart."""
@@ -188,8 +199,8 @@ class Attention:
         weights of a query sum to one, of all pairs of keys is left what it was of queries.
         """
         reach, collision, share = self.reach, self.weighted().collision, _by_query(g, self.reach.queries)
-        laid, alike = _in_pairs(g, share)
-        alike *= self.of_two_queries() / reach.met
+        laid, each_pair = _in_pairs(g, share)
+        alike = (1 - apart(g)[0]) * each_pair * self.of_two_queries() / reach.met
         each = reach.handed(share * collision) / self.kept + alike * reach.handed_by_pairs(laid)
         ratio, level = reach.queries / reach.all_keys, float(each.mean())
         within, across = (1 - (1 - gap) * ratio**2 / level for gap in _means(g))
@@ -198,6 +209,23 @@ class Attention:
             return m
         later = reach.handed(share * (1 - collision) / np.maximum(reach.keys - 1, 1) - alike * laid / reach.keys)
         return replace(m, field=_on_a_line(m.field, later / level, reach.handed(np.sqrt(laid)), alike / level))
+
+    def back_along_the_mean(self, g: Moments) -> float:
+        """Return d log q'/d log M of what keys get, q', and the mean M of what queries have, as these are alike by c.
+
+        Of q' pairs of queries have a part that goes as c, of M all but one query's own. What they have in common on
+        average lies where it does; what they have by chance, q/T of M, at any two of them alike.
+        """
+        if g.field is None or g.field.of_mean is None or g.field.count < 2:
+            return 0.0
+        share = _by_query(g, self.reach.queries)
+        own = float(self.reach.handed(share * self.weighted().collision).mean()) / self.kept
+        of_pairs = []
+        for laid, each in (_in_pairs(g, share), _in_pairs(replace(g, field=replace(g.field, common=None)), share)):
+            met = each * self.of_two_queries() / self.reach.met
+            of_pairs.append(met * float(self.reach.handed_by_pairs(laid).mean()))
+        c, one = 1 - apart(g)[0], 1 / g.field.count
+        return (of_pairs[0] * c + of_pairs[1] * one / (1 - one)) / max(own + c * of_pairs[0], 1e-300)
 
     def steep_together(self) -> float:
         """Return what `Weights.steep` is for two queries that share their keys."""
@@ -227,8 +255,8 @@ class Attention:
         """
         reach, sharp = self.reach, self.of_two_queries() / self.reach.met
         share = _by_query(g, reach.queries)
-        laid, alike = _in_pairs(g, share)
-        alike *= sharp * (1 - apart(self.query)[0])
+        laid, each_pair = _in_pairs(g, share)
+        alike = (1 - apart(g)[0]) * each_pair * sharp * (1 - apart(self.query)[0])
         each = reach.handed(share * self.weighted().of_queries)
         each += alike * reach.handed_by_pairs(laid * np.maximum(1 - sharp / reach.keys, 0.0))
         each *= factor**2 * self.width * _size(value) * apart(value)[0] * _size(self.query)
@@ -244,12 +272,12 @@ def _by_query(g: Moments, queries: int) -> Array:
 
 
 def _in_pairs(g: Moments, share: Array) -> tuple[Array, float]:
-    """Return how products of what two queries got are laid out, a by query, and their mean relative to √(a a')."""
+    """Return how products of what two queries got are laid out, a by query, and their mean over that of √(a a')."""
     laid, pairs, field = share, len(share) * (len(share) - 1), g.field
     if field is not None and field.common is not None and field.count == len(share):
         laid = field.common.ravel()
     together = float(np.sqrt(laid).sum()) ** 2 - float(laid.sum())
-    return laid, (1 - apart(g)[0]) * pairs / together if together > 0 else 0.0
+    return laid, pairs / together if together > 0 else 0.0
 
 
 def _on_a_line(field: Field, later: Array, sums: Array, alike: float) -> Field:

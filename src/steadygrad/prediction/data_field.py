@@ -8,6 +8,7 @@ import numpy as np
 
 from .field import Array, Field
 from .lags import autocorrelation
+from .spread import CERTAIN
 
 MOST_ROWS = 512  # of data that are compared with each other
 MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 256 MB
@@ -29,7 +30,8 @@ def of_data(values: Array) -> Field:
     same = 1 / (examples * found.count)
     expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
     found = replace(found, lengths=_lengths(values, sizes, share * q))
-    return replace(found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0)), given=1.0)
+    varied = max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0)
+    return replace(found.raised(varied), given=1.0, of_mean=CERTAIN)
 
 
 def _lengths(values: Array, sizes: tuple[int, ...], means: Array) -> Array:

@@ -107,20 +107,32 @@ def averaged(pair: tuple[float, float], examples: int) -> float:
     return pair[0] / examples + pair[1] * (1 - 1 / examples)
 
 
-def forward(heads: Heads, tokens: Tokens) -> tuple[Varied, tuple[float, float]]:
-    """Return how means of values vary, and a unit's relative variance for one example and for two."""
-    found = [(w, *_forward(heads, near)) for w, near in tokens.near]
+def forward(heads: Heads, tokens: Tokens, along: float = 0.0) -> tuple[Varied, tuple[float, float]]:
+    """Return how means of values vary, and a unit's relative variance for one example and for two.
+
+    `along` is how much of what they vary by is known as that of the mean of all values (of_mean.py).
+    """
+    along = _rounded(along)
+    found = [(w, *_forward(heads, near, along)) for w, near in tokens.near]
     pair = _between([(w, pair) for w, _, pair in found])
     return _weighed([(w, varied) for w, varied, _ in found], (tokens,)), pair
 
 
-def backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
-    """Return how gradients of queries, keys and values vary beside the one that comes in."""
-    both = [(v * w, _backward(heads, x, g)) for v, x in tokens.near for w, g in gradient.near]
+def backward(heads: Heads, tokens: Tokens, gradient: Tokens, along: float = 0.0) -> tuple[Varied, Varied, Varied]:
+    """Return how gradients of queries, keys and values vary beside the one that comes in.
+
+    `along` is how much of what those of values vary by is known as that of the mean of all that come in.
+    """
+    along = _rounded(along)
+    both = [(v * w, _backward(heads, x, g, along)) for v, x in tokens.near for w, g in gradient.near]
     to_queries, to_keys, to_values = (
         _weighed([(w, varied[i]) for w, varied in both], (tokens, gradient)) for i in range(3)
     )
     return to_queries, to_keys, to_values
+
+
+def _rounded(along: float) -> float:
+    return round(min(max(along, 0.0), 1.0) / STEP) * STEP
 
 
 def _between(found: list[tuple[float, tuple[float, float]]]) -> tuple[float, float]:
@@ -135,24 +147,25 @@ def _weighed(found: list[tuple[float, Varied]], met: tuple[Tokens, ...]) -> Vari
 
 
 @lru_cache(maxsize=256)
-def _forward(heads: Heads, tokens: Tokens) -> tuple[Varied, tuple[float, float]]:
+def _forward(heads: Heads, tokens: Tokens, along: float) -> tuple[Varied, tuple[float, float]]:
     x, (weights, _, _, values) = _attending(heads, tokens)
     means = weights @ x
-    varied = _varied(_sizes(weights @ values), _sizes(values), heads)
+    varied = _varied(_sizes(weights @ values), _known(values, along), heads)
     alone = means[:SOME].reshape(-1, 1, *means.shape[2:])
     pair = _own_and_other(2 * _products(alone, alone))
-    return replace(varied, tokens=_of_tokens(x[:SOME], means[:SOME])), pair
+    return replace(varied, tokens=_of_tokens(x[:SOME], means[:SOME], along)), pair
 
 
-def _of_tokens(x: Array, means: Array) -> tuple[float, float]:
-    """Return how the size of means of tokens varies with their draw, beside the size of the tokens, to first order.
+def _of_tokens(x: Array, means: Array, along: float) -> tuple[float, float]:
+    """Return how the size of means of tokens varies with their draw, beside what is known of it, to first order.
 
-    With A = P^T P/mean |P x|² - 1/mean |x|², P the weights of all heads, the ratio of both varies by tr(A x x^T): over
-    Gaussian tokens of n features by 2/n tr((A x x^T)²).
+    With A = P^T P/mean |P x|² - (1 - s)/mean |x|² - s J^T J/mean |J x|², P the weights of all heads, J the mean of all
+    and s `along`, the ratio of both varies by tr(A x x^T): over Gaussian tokens of n features by 2/n tr((A x x^T)²).
     """
-    crossed = _products(x, means)
-    left = _products(means, means) - crossed - crossed.T + _products(x, x)
-    return _own_and_other(2 / x.shape[-1] * left)
+    parts = [(1.0, means), (along - 1, x), (-along, np.broadcast_to(x.mean(-2, keepdims=True), x.shape))]
+    parts = [(factor, part) for factor, part in parts if factor]
+    left = sum(a * b * _products(y, z) for a, y in parts for b, z in parts)
+    return _own_and_other(2 / x.shape[-1] * np.asarray(left))
 
 
 def _products(x: Array, y: Array) -> Array:
@@ -166,15 +179,15 @@ def _products(x: Array, y: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
+def _backward(heads: Heads, tokens: Tokens, gradient: Tokens, along: float) -> tuple[Varied, Varied, Varied]:
     _, (weights, queries, keys, values) = _attending(heads, tokens)
     g = _times(gradient.drawn(COMING, min(heads.tokens, LONGEST))[:, None], GRADIENTS, heads)
     inner = g @ _transposed(values)
     inner -= np.vecdot(weights, inner)[..., None]
     scores = np.multiply(inner, weights, out=inner)
-    before = _sizes(g)
-    into = (scores @ keys, _transposed(scores) @ queries, _transposed(weights) @ g)
-    to_queries, to_keys, to_values = (_varied(_sizes(one), before, heads) for one in into)
+    before, known = _known(g, 0.0), _known(g, along)
+    into = ((scores @ keys, before), (_transposed(scores) @ queries, before), (_transposed(weights) @ g, known))
+    to_queries, to_keys, to_values = (_varied(_sizes(one), beside, heads) for one, beside in into)
     return to_queries, to_keys, to_values
 
 
@@ -213,9 +226,18 @@ def _sizes(x: Array) -> Array:
     return np.asarray(np.vecdot(x, x).mean(-1) / x.shape[-1])
 
 
+def _known(x: Array, along: float) -> Array:
+    """Return sizes of all tokens and of their mean, [groups, heads, examples], each to its mean."""
+    whole = _sizes(x)
+    if not along:
+        return np.asarray(whole / whole.mean())
+    mean = _sizes(x.mean(-2, keepdims=True))
+    return np.asarray((1 - along) * whole / whole.mean() + along * mean / mean.mean())
+
+
 def _varied(after: Array, before: Array, heads: Heads) -> Varied:
-    """Return how sizes [groups, heads, examples] vary: what came out beside what went in, each to its mean."""
-    apart = after / after.mean() - before / before.mean()
+    """Return how sizes [groups, heads, examples] vary: what came out, to its mean, beside what is known of it."""
+    apart = after / after.mean() - before
     mean = apart.mean(1)
     off = apart - mean[:, None]
     within = np.einsum("ghi,ghj->ij", off, off) / (GROUPS * (HEADS - 1))

@@ -6,21 +6,23 @@ much each position's second moment is of the mean. Kept as differences, as in `M
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .hermite import decay, odd_orders
-from .lags import EVEN, alike, autocorrelation, lag_weights, mean_at_lag
+from .decayed import decayed, of_varying
+from .hermite import odd_orders
+from .lags import EVEN, ROUNDING, alike, autocorrelation, lag_weights, mean_at_lag
+
+if TYPE_CHECKING:
+    from .spread import Spread
 
 Array = NDArray[np.float64]
-DIRECT = 64  # lags up to which a map is taken at each of them, and not between the points of a grid
-GRID = 2 * np.linspace(0, 1, 257) ** 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Field:
     of each; `together`, [*lags] or one number, is that of the batch's mean squares at two places, over draws, up to
     what all places have in common. `means`, [*positions], is what a place has along the mean of all, of a gradient
     along its signal, relative to its mean; as its length if None. `common`, [*positions], is how the products of two
-    distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None.
+    distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None. `of_mean`
+    is how the log of the size of the mean over all places varies beside that of q; None where it is not followed.
     """
 
     share: Array
@@ -46,6 +49,7 @@ class Field:
     together: Array | float = dataclass_field(default=0.0, kw_only=True)
     means: Array | None = dataclass_field(default=None, kw_only=True)
     common: Array | None = dataclass_field(default=None, kw_only=True)
+    of_mean: Spread | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -248,7 +252,7 @@ class Field:
 
         share = put(self.share, places.start + near, np.full(count, size / count))
         within, across = (1 - put(1 - gap, near, met) for gap in (self.within, self.across))
-        return Field(share, within, across, put(self.varying, near, met))
+        return Field(share, within, across, put(self.varying, near, met), of_mean=self.of_mean)
 
     @property
     def deviations(self) -> Array:
@@ -315,7 +319,7 @@ class Field:
             return whole - decayed(gaps[0], masses), whole - decayed(gaps[1], masses)
         odd = np.where(odd_orders(), masses, 0.0)
         own, other = (
-            _moments(c, square, masses - odd, odd) for c, square in zip(self.correlations, self.squares, strict=True)
+            of_varying(c, square, masses - odd, odd) for c, square in zip(self.correlations, self.squares, strict=True)
         )
         return own, other
 
@@ -358,12 +362,13 @@ class Field:
         """
         share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
         one, two = weight * np.sqrt(self.beyond), rest * np.sqrt(other.beyond)
+        beyond = weight**2 * self.varying + rest**2 * other.varying + 2 * weight * rest * self._alike_with(other)
         lengths, together = (
             (weight * np.sqrt(a) + rest * np.sqrt(b)) ** 2
             for a, b in ((self.lengths, other.lengths), (self.together, other.together))
         )
         given = _shared(self, other, one, two)
-        found = Field(share, within, across, (one + two) ** 2, given=given, lengths=lengths, together=together)
+        found = Field(share, within, across, beyond, given=given, lengths=lengths, together=together)
         if self.common is not None or other.common is not None:
             found = replace(found, common=self._common_to((weight, rest), other))
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
@@ -371,6 +376,15 @@ class Field:
             return found
         means = (sizes[0] * self.along_the_mean + sizes[1] * other.along_the_mean) / sum(sizes)
         return replace(found, means=means)
+
+    def _alike_with(self, other: Field) -> Array:
+        """Return by lag how products of two places vary together in two terms.
+
+        What of it is one for all pairs of places has nothing to do with what each pair has of its own.
+        """
+        least = [float(f.varying.min()) for f in (self, other)]
+        own = [np.sqrt(f.varying - x) for f, x in zip((self, other), least, strict=True)]
+        return np.asarray(math.sqrt(least[0] * least[1]) + own[0] * own[1])
 
     def _common_to(self, weights: tuple[float, float], other: Field) -> Array | None:
         """Return how products are laid out in a sum: as in each term, by how much of them it has."""
@@ -389,7 +403,7 @@ class Field:
         share, within, across, beyond, lengths, together = (getattr(self, n).transpose(order) for n in names)
         means, common = (x.transpose(order) if x is not None else None for x in (self.means, self.common))
         found = Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together)
-        return replace(found, means=means, common=common)
+        return replace(found, means=means, common=common, of_mean=self.of_mean)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -401,8 +415,14 @@ class Field:
         beyond, lengths, together = (self.left_over(gone, x) for x in (self.varying, self.by_lag, self.drifting))
         left = replace(self, share=share, within=self.within[at], across=self.across[at], beyond=beyond)
         means, common = (None, None) if gone else (self.means, self.common)
-        left = replace(left, lengths=lengths, together=together, means=means, common=common)
+        of_mean = self.of_mean if all(self._has_apart(axis) for axis in gone) else None
+        left = replace(left, lengths=lengths, together=together, means=means, common=common, of_mean=of_mean)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
+
+    def _has_apart(self, axis: int) -> bool:
+        """Whether places along an axis have nothing in common: sums over it have of each what it has."""
+        far = np.delete(self.within, 0, axis)
+        return bool((far > 1 - ROUNDING).all())
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
         """Return the field with further axes; at lags along them two positions differ by this much."""
@@ -416,7 +436,8 @@ class Field:
         share = np.broadcast_to(self.share.reshape(self.sizes + (1,) * len(extra)), shape)
         beyond = self.varying[index[:1] + (None,) * len(extra)] * (1 - new[0]) ** 2
         beyond[index] = self.varying
-        return Field(share, new[0], new[1], beyond, given=self.given)
+        of_mean = self.of_mean if share.size == self.count else None
+        return Field(share, new[0], new[1], beyond, given=self.given, of_mean=of_mean)
 
 
 def _roots_by_lag(squares: Array) -> Array:
@@ -444,26 +465,3 @@ def white(sizes: tuple[int, ...], within: float, across: float, here: float, bey
     w, a = np.full(sizes, within), np.full(sizes, across)
     w.flat[0], a.flat[0] = 0.0, here
     return Field(np.ones(sizes), w, a, beyond)
-
-
-def decayed(gaps: Array, masses: Array) -> Array:
-    """Return sum_n masses_n (1 - c^n) at c = 1 - gap, [*gaps]; between the points of a grid where there are many."""
-    flat = np.clip(gaps.ravel(), 0.0, 2.0)
-    if flat.size <= DIRECT:
-        distinct, back = np.unique(flat, return_inverse=True)
-        return np.asarray((decay(distinct) @ masses)[back].reshape(gaps.shape))
-    return np.asarray(np.interp(flat, GRID, _decay_on_grid() @ masses).reshape(gaps.shape))
-
-
-@cache
-def _decay_on_grid() -> Array:
-    return decay(GRID)
-
-
-def _moments(mean: Array, square: Array, even: Array, odd: Array) -> Array:
-    """Return sum_n masses_n E[c^n], given the mean of c and of its square."""
-    root = np.sqrt(np.clip(3 * square - 2 * mean**2, 0.0, 1.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lean = np.where(root > 0, mean / root, 0.0)
-    of_even = float(even.sum()) - decayed(1 - np.sqrt(square), even)
-    return np.asarray(of_even + lean * (float(odd.sum()) - decayed(1 - root, odd)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from . import of_mean
 from .alongside import Alongside, Step, of_examples
 from .batch import Batch
 from .curve import skewed
@@ -138,11 +139,21 @@ def _kept(
     tails = max(_tails(x.unit_variance, weight, share, terms), kept - own)
     own += tails
     noise = noises.fresh((own - kept) / units)
+    if field is not None and x.field is not None and x.field.of_mean is not None:
+        of_unit = _of_mean(x.field, field, weight, share, fourth, terms, batch)
+        field, noise = of_mean.through(x, field, share, noise, of_unit / units, noises)
     kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
     return Source(
         mean, std, gap, units, x.spread.scaled(share), noise, own, excess, excess, fourth=fourth, field=field,
         free=free, kurtosis=kurtosis, of_signal=share, tails=tails,
     )  # fmt: skip
+
+
+def _of_mean(x: Field, y: Field, weight: Fill, share: float, fourth: float, terms: float, batch: Batch) -> float:
+    """Return the relative variance of a unit's squared mean over positions."""
+    whole = share * of_mean.share(x) / of_mean.share(y)
+    tails = _tails(2 * of_mean.overlap(x, batch.size), weight, min(whole, 1.0), terms)
+    return 2 * of_mean.overlap(y, batch.size) + fourth / of_mean.share(y) ** 2 + tails
 
 
 def _tails(unit_variance: float, weight: Fill, share: float, terms: float) -> float:
@@ -261,6 +272,10 @@ def backward(
     noise, meeting = _noise_back(
         g, weight, source, overlap, (terms, units), plain, leaning(along, chance), batch, noises
     )
+    field = g.field and g.field.drawn_along(kept * along)
+    if field is not None and g.field is not None and g.field.of_mean is not None and free:
+        of_unit = _of_mean(g.field, field, weight, 1.0, 0.0, terms, batch)
+        field, noise = of_mean.through(g, field, 1.0, noise, free * of_unit / units, noises)
     spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
     apart = 2 * batch.apart_of(g) if lone else 0.0
     if lone and source is not None and g.spread.trail is not None:
@@ -272,7 +287,6 @@ def backward(
     blur = free * grown / units
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
     crossed = g.crossed + free * aligning(g.alignment, g.crossed) / units
-    field = g.field and g.field.drawn_along(kept * along)
     field = field.blurred(units / free, batch.size) if field and free else field
     return Moments(
         *_sums_back(g, weight, pull, terms),
@@ -345,7 +359,8 @@ def _noise_back(
     """
     (terms, units), free = sizes, _free(weight, *sizes)
     apart, heavier, gathered = _of_examples(g, noises, batch) if plain else (0.0, 0.0, 0.0)
-    variance = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0) / units
+    tails = _tails(g.unit_variance or 2 * overlap, weight, 1.0, terms)
+    variance = max(2 * overlap + gathered + tails, 0.0) / units
     noise, meeting = CERTAIN, g.meeting
     if plain and source is not None and source.own_variance > 0:
         meeting = meeting.grown(g.alignment, g.crossed, source, batch)
@@ -430,37 +445,3 @@ def blurring(overlap: float) -> float:
     their ratio r gains (1 + r - 2 r²)/N.
     """
     return (1 + 2 * overlap) * (1 - overlap)
-
-
-def weight_gradient(g: Moments, x: Moments, batch: Batch) -> float:
-    """Return the second moment of Σ_bt g_bt x_bt over examples and positions, an entry of the weight's gradient.
-
-    Of a gradient that lies along z = W x by the squared cosine a, products of two examples are a times those of z, and
-    vary as those of x do: E[g·g' x·x'] has a Var(x·x') beside the product of the means.
-    """
-    varying = batch.off_diagonal(0.0) if x.field else batch.bounded(x.excess, x.product, x.q)
-    along = min(max(g.along, 0.0), 1.0) * float(g.q.mean()) * float(x.q.mean()) * varying
-    met = batch.size**2 * max(batch.pair_mean(g.product * x.product + along), 0.0)  # a mean of products of estimates
-    field = g.field or x.field
-    if field is None or field.count == 1:
-        return met
-    if g.field and x.field and g.field.sizes == x.field.sizes:
-        met *= float((g.field.share * x.field.share).mean())
-    return field.count * met + max(_between(g, x, field, batch), 0.0)
-
-
-def _between(g: Moments, x: Moments, field: Field, batch: Batch) -> float:
-    """Return what pairs of distinct positions add to a weight's gradient, as far as their entries are correlated."""
-    size = float(g.q.mean()) * float(x.q.mean()) * batch.size * field.count * (field.count - 1)
-    (own_g, other_g), (own_x, other_x) = _apart(g, batch), _apart(x, batch)
-    varying = min(max(g.along, 0.0), 1.0) * (x.field.varied if x.field else 0.0)
-    own, other = (1 - own_g) * (1 - own_x), (1 - other_g) * (1 - other_x)
-    return size * (own + (batch.size - 1) * other + batch.size * varying)
-
-
-def _apart(m: Moments, batch: Batch) -> tuple[float, float]:
-    """Return by how much distinct positions differ, within an example and across two."""
-    if m.field is not None:
-        return m.field.apart()
-    alone = 1 - float((m.mean**2).mean()) / max(float(m.q.mean()), 1e-300)
-    return alone, alone

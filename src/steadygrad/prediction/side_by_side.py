@@ -13,7 +13,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from .batch import Batch
-from .field import GRID, Field
+from .decayed import GRID
+from .field import Field
 from .hermite import Expansion, decay, expand, tables
 from .propagation import squares_vary
 from .source import Source, Wave, sensitivity

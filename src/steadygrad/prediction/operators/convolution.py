@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from steadygrad.prediction import linear_map, taps
+from steadygrad.prediction import linear_map, taps, weight_gradients
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
 from steadygrad.prediction.borders import lost
 from steadygrad.prediction.field import Array, Field
@@ -157,7 +157,7 @@ def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, .
     positions = math.prod(outs[2:])
     near = _flat(g[0].moments, g[1], tuple(outs[2:])), _flat(x[0].moments, x[1], tuple(inputs[2:]))
     pairs = _pairs(near[1], how["stride"], tuple(outs[2:])) if not how["transposed"] else replace(near[1], field=None)
-    of_weight = ParameterGradient(linear_map.weight_gradient(near[0], pairs, run.batch))
+    of_weight = ParameterGradient(weight_gradients.weight_gradient(near[0], pairs, run.batch))
     of_bias = ParameterGradient(positions * max(bias_gradient(g[0].moments, run).q, 0.0))
     if call.out[0] is None:
         return Signal(near[0], base=near[0]), of_weight, of_bias

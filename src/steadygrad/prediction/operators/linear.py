@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from steadygrad.prediction import linear_map
+from steadygrad.prediction import linear_map, weight_gradients
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, Axis, roles
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Through
@@ -181,7 +181,7 @@ def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Ten
     g, x = laid_out(run, a, (1,)), laid_out(run, b, (0,))
     if g is None or x is None or not run.backward:
         return run.lost(f"{call.name} of {_kind(run.value(a))} and {_kind(run.value(b))}")
-    return ParameterGradient(linear_map.weight_gradient(g[0].moments, x[0].moments, run.batch))
+    return ParameterGradient(weight_gradients.weight_gradient(g[0].moments, x[0].moments, run.batch))
 
 
 def _kind(value: Value) -> str:

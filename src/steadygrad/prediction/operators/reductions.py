@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import hermite, linear_map
+from steadygrad.prediction import hermite, weight_gradients
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, SPREAD_OUT, renamed, roles, sizes
 from steadygrad.prediction.field import white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
@@ -88,7 +88,7 @@ def _of_parameter(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: lis
     features = math.prod(a.size for i in gone for a in dims[i] if a.role == FEATURE)
     r = run.batch.followed
     ones = Moments(np.ones(r), np.ones(r), np.zeros((r, r)), CERTAIN, field=field and white(field.sizes, 0.0, 0.0, 0.0))
-    return ParameterGradient(features * linear_map.weight_gradient(replace(m, field=field), ones, run.batch))
+    return ParameterGradient(features * weight_gradients.weight_gradient(replace(m, field=field), ones, run.batch))
 
 
 def _within_examples(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: list[int]) -> Value | tuple[Value, ...]:
