@@ -21,10 +21,11 @@ import numpy as np
 
 from steadygrad.theory.softmax_at_init import collision_at_init
 
-from . import of_mean
+from . import each_pair, of_mean
 from .batch import Batch
 from .drawn_heads import Heads, Tokens
 from .field import Array, Field, white
+from .handed_back import along_and_left
 from .lags import autocorrelation
 from .reach import Reach
 from .spread import CERTAIN
@@ -148,10 +149,14 @@ class Attention:
         return self.shared((1 - _here(self.query)) * here, self.common)
 
     def forward(self, value: Moments, batch: Batch) -> Moments:
-        """Return the moments of the weighted means of values, over the positions of the queries."""
+        """Return the moments of the weighted means of values, over the positions of the queries.
+
+        Under a causal mask each query's keys are alike as the first so many are.
+        """
         own, other = apart(value)
         c, q = self.weighted().collision, float(value.q.mean())
-        each = 1 - own * (1 - c) + c * (1 / self.kept - 1) + self.drawn_along(c) * _of_tokens(value, batch)
+        products, keys = self._of_first(value), self._apart_of_keys(value)
+        each = 1 - keys * (1 - c) + c * (1 / self.kept - 1) + self.drawn_along(c) * _of_tokens(value, batch)
         level, two = float(each.mean()), float(self.of_two_examples().mean())
         here = value.d / q if q > 0 else value.d
         product = 1 - other + two * (other - here)
@@ -164,7 +169,31 @@ class Attention:
         if each.size == field.count:
             field = replace(field, share=(each / level).reshape(positions))
         field = replace(field, beyond=_varied(value))
+        if products is not None:
+            field = each_pair.told(field, self._of_two(products, each) / level)
         return Moments(value.mean, value.q * level, d, value.spread, excess=value.excess, field=field)
+
+    def _of_first(self, value: Moments) -> Array | None:
+        """Return the products of every two values under a causal mask."""
+        causal = self.reach.causal and value.field is not None and value.field.sizes == (self.reach.queries,)
+        return each_pair.known(value.field) if causal and value.field is not None else None
+
+    def _apart_of_keys(self, value: Moments) -> Array | float:
+        """Return by how much two distinct values differ of those that a query reaches, [queries] or one number."""
+        products = self._of_first(value)
+        if products is None:
+            return apart(value)[0]
+        own, two = each_pair.of_first(products)
+        return np.asarray(own - two)
+
+    def _of_two(self, products: Array, each: Array) -> Array:
+        """Return the products of every two means; of keys that two queries share, weights are alike beyond 1/n."""
+        found = each_pair.of_means(products)
+        places = np.arange(len(found)) + 1.0
+        beyond = max(self.of_two_queries() / self.reach.met - 1, 0.0) * (1 - float(products.mean()))
+        found = found + beyond / np.maximum(places[:, None], places)
+        np.fill_diagonal(found, each)
+        return np.asarray(found)
 
     def along_the_mean(self, value: Moments) -> float:
         """Return d log q'/d log M, of means q' of values and M of all of them (of_mean.py), as they are alike by c.
@@ -173,8 +202,9 @@ class Attention:
         """
         if value.field is None or value.field.of_mean is None or value.field.count < 2:
             return 0.0
-        own, c = apart(value)[0], float(self.weighted().collision.mean())
-        return (1 - c) / (1 - 1 / value.field.count) * of_mean.share(value.field) / max(1 - own * (1 - c), 1e-300)
+        c, one = self.weighted().collision, 1 / value.field.count
+        level = float((1 - self._apart_of_keys(value) * (1 - c)).mean())
+        return float((1 - c).mean()) / (1 - one) * of_mean.share(value.field) / max(level, 1e-300)
 
     @property
     def heads(self) -> Heads:
@@ -210,22 +240,26 @@ class Attention:
         later = reach.handed(share * (1 - collision) / np.maximum(reach.keys - 1, 1) - alike * laid / reach.keys)
         return replace(m, field=_on_a_line(m.field, later / level, reach.handed(np.sqrt(laid)), alike / level))
 
-    def back_along_the_mean(self, g: Moments) -> float:
+    def back_along_the_mean(self, g: Moments, handed: Moments) -> tuple[float, float | None]:
         """Return d log q'/d log M of what keys get, q', and the mean M of what queries have, as these are alike by c.
 
-        Of q' pairs of queries have a part that goes as c, of M all but one query's own. What they have in common on
-        average lies where it does; what they have by chance, q/T of M, at any two of them alike.
+        Of q' pairs of queries have a part that goes as c, of M all but one query's own. And, where a mask lets them
+        get it of some, n/2 of what q' varies by beside, of gradients of n features (handed_back.py); what queries have
+        in common is taken to be of what values were `handed`, as these are alike.
         """
         if g.field is None or g.field.of_mean is None or g.field.count < 2:
-            return 0.0
-        share = _by_query(g, self.reach.queries)
+            return 0.0, None
+        share, products = _by_query(g, self.reach.queries), each_pair.known(g.field)
+        if self.reach.causal and products is not None and len(products) == self.reach.queries == self.reach.all_keys:
+            weights = np.tri(len(products)) / self.reach.keys[:, None]
+            common, alike = g.field.common, max(1 - apart(handed)[0], 1e-300)
+            came = np.zeros(share.shape) if common is None else common * min((1 - apart(g)[0]) / alike, 1.0)
+            return along_and_left(products, weights, np.broadcast_to(self.weighted().collision, share.shape), came)
+        laid, each = _in_pairs(g, share)
         own = float(self.reach.handed(share * self.weighted().collision).mean()) / self.kept
-        of_pairs = []
-        for laid, each in (_in_pairs(g, share), _in_pairs(replace(g, field=replace(g.field, common=None)), share)):
-            met = each * self.of_two_queries() / self.reach.met
-            of_pairs.append(met * float(self.reach.handed_by_pairs(laid).mean()))
-        c, one = 1 - apart(g)[0], 1 / g.field.count
-        return (of_pairs[0] * c + of_pairs[1] * one / (1 - one)) / max(own + c * of_pairs[0], 1e-300)
+        pairs = each * self.of_two_queries() / self.reach.met * float(self.reach.handed_by_pairs(laid).mean())
+        whole = own + (1 - apart(g)[0]) * pairs
+        return pairs / (1 - 1 / g.field.count) * of_mean.share(g.field) / max(whole, 1e-300), None
 
     def steep_together(self) -> float:
         """Return what `Weights.steep` is for two queries that share their keys."""
@@ -263,6 +297,17 @@ class Attention:
         positions = self.key.field.sizes if self.key.field else (reach.all_keys,)
         across = 1 - (1 - _here(g)) * _alike(value) * (1 - _here(self.query))
         return _gradient(g, each, (positions, 1.0, 1.0), batch, across)
+
+
+def raised_to(field: Field, overlap: float, examples: int) -> Field:
+    """Return the field with products that vary so much more that the overlap is no less than this."""
+    missing = overlap - field.overlap(examples)
+    room = tuple(1 - square for square in field.squares)
+    left = float((field.pairs * field.averaged((room[0], room[1]), examples)).sum())
+    if missing <= 0 or left <= 0:
+        return field
+    whole = float(field.averaged(field.squares, examples).flat[0])
+    return replace(field, beyond=np.minimum(field.beyond + min(missing * whole / left, 1.0), 1.0))
 
 
 def _by_query(g: Moments, queries: int) -> Array:
@@ -319,11 +364,14 @@ def _of_tokens(value: Moments, batch: Batch) -> float:
     return max(value.unit_variance / 2 - replace(value.field, beyond=0.0).overlap_of_all(batch.size), 0.0)
 
 
-def tokens(m: Moments, batch: Batch) -> Tokens:
-    """Return tokens as heads are drawn for."""
+def tokens(m: Moments, batch: Batch, by_matrix: float = 0.0) -> Tokens:
+    """Return tokens as heads are drawn for; `by_matrix` is what their lengths vary by after one, whatever came in."""
     vary = _of_tokens(m, batch)
     own, other = (min(max(1 - gap, 0.0), 1.0) for gap in apart(m))
-    return Tokens(1 / vary if vary > 0 else math.inf, own, other)
+    lengths = float(m.field.by_lag.flat[0]) - by_matrix if m.field is not None else 0.0
+    if not vary > 0:
+        return Tokens(math.inf, own, other)
+    return Tokens(1 / vary, own, other, min(max(lengths / (2 * vary), 0.0), 1.0))
 
 
 def _varied(m: Moments) -> float:

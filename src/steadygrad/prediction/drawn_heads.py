@@ -29,12 +29,13 @@ STEP, KINDS = 0.1, 4  # of correlations within an example that are drawn, and of
 
 class Tokens(NamedTuple):
     """How many features tokens have, by how much products of two vary, and the correlation of two of an example, and of
-    two examples.
+    two examples; `lengths` is how much of what those of Gaussian ones do they vary by, none behind a norm.
     """
 
     features: float
     own: float
     other: float
+    lengths: float = 1.0
 
     def drawn(self, seed: int, count: int) -> Array:
         """Return tokens of some examples, [groups, examples, tokens, features], of unit second moment."""
@@ -60,7 +61,8 @@ class Tokens(NamedTuple):
         )
         weight = (self.own - below) / STEP
         both = ((1 - weight, below), (weight, above))
-        return tuple((w, Tokens(features, own, own * share)) for w, own in both if w > 0)
+        free = float(self.lengths > 0.5)
+        return tuple((w, Tokens(features, own, own * share, free)) for w, own in both if w > 0)
 
 
 @lru_cache(maxsize=8)
@@ -153,18 +155,25 @@ def _forward(heads: Heads, tokens: Tokens, along: float) -> tuple[Varied, tuple[
     varied = _varied(_sizes(weights @ values), _known(values, along), heads)
     alone = means[:SOME].reshape(-1, 1, *means.shape[2:])
     pair = _own_and_other(2 * _products(alone, alone))
-    return replace(varied, tokens=_of_tokens(x[:SOME], means[:SOME], along)), pair
+    return replace(varied, tokens=_of_tokens(x[:SOME], weights[:SOME], along, tokens.lengths)), pair
 
 
-def _of_tokens(x: Array, means: Array, along: float) -> tuple[float, float]:
+def _of_tokens(x: Array, weights: Array, along: float, free: float) -> tuple[float, float]:
     """Return how the size of means of tokens varies with their draw, beside what is known of it, to first order.
 
     With A = P^T P/mean |P x|² - (1 - s)/mean |x|² - s J^T J/mean |J x|², P the weights of all heads, J the mean of all
     and s `along`, the ratio of both varies by tr(A x x^T): over Gaussian tokens of n features by 2/n tr((A x x^T)²).
+    Where all tokens are of one length what A has on its diagonal, but for a share `free`, lets nothing vary.
     """
-    parts = [(1.0, means), (along - 1, x), (-along, np.broadcast_to(x.mean(-2, keepdims=True), x.shape))]
-    parts = [(factor, part) for factor, part in parts if factor]
-    left = sum(a * b * _products(y, z) for a, y in parts for b, z in parts)
+    x, count = x[:, 0], x.shape[-2]
+    products = np.einsum("gisn,gjtn->gijst", x, x, optimize=True) / x.shape[-1]
+    own = np.einsum("giist->gist", products)
+    means = (_transposed(weights) @ weights).mean(1)
+    parts = ((1.0, means), (along - 1, np.eye(count)), (-along, np.full((count, count), 1 / count)))
+    a = sum(factor / max(float((part * own).sum(-1).mean()), 1e-300) * part for factor, part in parts)
+    a = np.array(np.broadcast_to(a, own.shape))
+    a[..., range(count), range(count)] *= free**0.5
+    left = (a[:, :, None] @ products * (products @ a[:, None])).sum((-1, -2)).mean(0) / count**2
     return _own_and_other(2 / x.shape[-1] * np.asarray(left))
 
 

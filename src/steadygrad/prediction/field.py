@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import each_pair
 from .decayed import decayed, of_varying
 from .hermite import odd_orders
 from .lags import EVEN, ROUNDING, alike, autocorrelation, lag_weights, mean_at_lag
@@ -38,6 +39,7 @@ class Field:
     along its signal, relative to its mean; as its length if None. `common`, [*positions], is how the products of two
     distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None. `of_mean`
     is how the log of the size of the mean over all places varies beside that of q; None where it is not followed.
+    `products`, [places, places], are those of every two places of an example, where lags do not tell (each_pair.py).
     """
 
     share: Array
@@ -50,6 +52,7 @@ class Field:
     means: Array | None = dataclass_field(default=None, kw_only=True)
     common: Array | None = dataclass_field(default=None, kw_only=True)
     of_mean: Spread | None = dataclass_field(default=None, kw_only=True)
+    products: Array | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -214,16 +217,6 @@ class Field:
             return float(own.flat[0]) / (self.count * units)
         return float((self.weights * own * (1 - other.within)).sum()) / units
 
-    def raised_to(self, overlap: float, examples: int) -> Field:
-        """Return the field with products that vary so much more that the overlap is no less than this."""
-        missing = overlap - self.overlap(examples)
-        room = tuple(1 - square for square in self.squares)
-        left = float((self.pairs * self.averaged((room[0], room[1]), examples)).sum())
-        if missing <= 0 or left <= 0:
-            return self
-        whole = float(self.averaged(self.squares, examples).flat[0])
-        return replace(self, beyond=np.minimum(self.beyond + min(missing * whole / left, 1.0), 1.0))
-
     @property
     def squares(self) -> tuple[Array, Array]:
         """E[(x·y/n)²] by lag, relative to both q, of an example and of two: at most that of a place with itself."""
@@ -280,7 +273,11 @@ class Field:
         """Return the field with another map of second moments, the correlations of places the same."""
         new, (own, other) = replace(self, share=share), self.correlations
         deviations = new.deviations
-        return replace(new, within=1 - own * deviations, across=1 - other * deviations)
+        products = self.products
+        if products is not None:
+            longer = np.sqrt(share / np.maximum(self.share, 1e-300))
+            products = products * np.outer(longer, longer)
+        return replace(new, within=1 - own * deviations, across=1 - other * deviations, products=products)
 
     def times(self, squares: Array) -> tuple[Field, float]:
         """Return the field with each place's square times a number, and the mean that this makes of the whole."""
@@ -295,7 +292,8 @@ class Field:
         kept.flat[0] = 1.0
         within, across = (1 - (1 - gap) * kept for gap in (self.within, self.across))
         common = common / max(float(common.mean()), 1e-300)
-        return replace(self, share=share / level, within=within, across=across, common=common), level
+        found = replace(self, share=share / level, within=within, across=across, common=common, products=None)
+        return found, level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
@@ -333,7 +331,8 @@ class Field:
         share = 1 + factor * (self.share - 1)
         found = replace(self, share=share, within=self.within * factor, across=self.across * factor)
         beyond, lengths, together = (x * factor**2 for x in (self.beyond, self.lengths, self.together))
-        return replace(found, beyond=beyond, lengths=lengths, together=together)
+        products = None if self.products is None else 1 + factor * (self.products - 1)
+        return replace(found, beyond=beyond, lengths=lengths, together=together, products=products)
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
@@ -345,7 +344,8 @@ class Field:
 
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""
-        return replace(self, within=function(self.within), across=function(self.across))
+        products = None if self.products is None else 1 - function(1 - self.products)
+        return replace(self, within=function(self.within), across=function(self.across), products=products)
 
     def met(self, other: Field) -> Field:
         """Return the field of a product of independent factors."""
@@ -369,6 +369,7 @@ class Field:
         )
         given = _shared(self, other, one, two)
         found = Field(share, within, across, beyond, given=given, lengths=lengths, together=together)
+        found = replace(found, products=each_pair.mixed(weight, self, rest, other))
         if self.common is not None or other.common is not None:
             found = replace(found, common=self._common_to((weight, rest), other))
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
@@ -417,6 +418,7 @@ class Field:
         means, common = (None, None) if gone else (self.means, self.common)
         of_mean = self.of_mean if all(self._has_apart(axis) for axis in gone) else None
         left = replace(left, lengths=lengths, together=together, means=means, common=common, of_mean=of_mean)
+        left = replace(left, products=None if gone else self.products)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def _has_apart(self, axis: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from steadygrad.prediction import drawn_heads, of_mean
-from steadygrad.prediction.attention import Attention, tokens
+from steadygrad.prediction.attention import Attention, raised_to, tokens
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
 from steadygrad.prediction.drawn_heads import averaged
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
@@ -60,13 +60,14 @@ def _with_noise(run: Interpreter, m: Moments, v: Signal, how: Attention, units: 
     assert m.field is not None
     examples, before = run.batch.size, v.moments.unit_variance
     along = how.along_the_mean(v.moments)
-    varied, pair = drawn_heads.forward(how.heads, tokens(v.moments, run.batch), along)
-    own, source = averaged(pair, examples), v.wave.source if v.wave is not None else None
-    fewer = 1 / units - 1 / max(source.of if source else units, units)
+    source = v.wave.source if v.wave is not None else None
+    whole = max(source.of if source else units, units)
+    varied, pair = drawn_heads.forward(how.heads, tokens(v.moments, run.batch, 2 / whole), along)
+    own, fewer = averaged(pair, examples), 1 / units - 1 / whole
     drawn = 1 - v.moments.field.given if v.moments.field else 1.0
     noise = run.noises.fresh(varied.variance(examples, units / how.width, drawn))
     spread, mean = of_mean.of_a_part(v.moments, fewer, before, examples, run.noises)
-    field = m.field.raised_to(own / 2 / max(run.batch.overlap(m), 1e-300), examples)
+    field = raised_to(m.field, own / 2 / max(run.batch.overlap(m), 1e-300), examples)
     m = replace(m, unit_variance=own, field=field)
     return _going_with_the_mean(m, spread, mean, along, noise, run)
 
@@ -161,9 +162,11 @@ def _going_back(
     run: Interpreter, how: Attention, m: Moments, met: tuple[Moments, Moments], which: int, units: int
 ) -> Moments:
     """Return the gradient of queries, keys or values with what draws of heads add; `met`: tokens and gradient."""
-    along = how.back_along_the_mean(met[1])
-    x, g = (tokens(m, run.batch) for m in met)
+    along, left = how.back_along_the_mean(met[1], m)
+    x, g = (tokens(part, run.batch) for part in met)
     varied = drawn_heads.backward(how.heads, x, g, along)[which]
+    if which == VALUES and left is not None:
+        varied = replace(varied, tokens=(2 * left / g.features, 0.0))
     noise = run.noises.fresh(varied.variance(run.batch.size, units / how.width))
     mean = of_mean.followed(met[1])
     if which == VALUES:
