@@ -25,7 +25,7 @@ from . import each_pair, of_mean
 from .batch import Batch
 from .drawn_heads import Heads, Tokens
 from .field import Array, Field, white
-from .handed_back import along_and_left
+from .handed_back import along_and_left, of_weighted_mean
 from .lags import autocorrelation
 from .reach import Reach
 from .spread import CERTAIN
@@ -205,6 +205,17 @@ class Attention:
         c, one = self.weighted().collision, 1 / value.field.count
         level = float((1 - self._apart_of_keys(value) * (1 - c)).mean())
         return float((1 - c).mean()) / (1 - one) * of_mean.share(value.field) / max(level, 1e-300)
+
+    def of_mean(self, value: Moments) -> tuple[float, float]:
+        """Return d log M'/d log M, M' of the mean over all queries, and n/2 of what it varies by beside.
+
+        Weights that give each key as much keep M; under a causal mask the first count more (handed_back.py).
+        """
+        products = self._of_first(value)
+        if products is None or len(products) != self.reach.all_keys:
+            return 1.0, 0.0
+        places = self.reach.keys
+        return of_weighted_mean(products, (1 / places)[::-1].cumsum()[::-1] / len(places))
 
     @property
     def heads(self) -> Heads:

@@ -7,6 +7,9 @@ and E their forms less that of the queries' size. What queries have in common ca
 with it whole, what each has of it included: of a share b of the queries' size, and all but a share w of what keys get,
 (s w + 1 - w - b)/(1 - b) is left of both. Where it lies at some queries, K is so laid out. Approximate: the two are
 taken to go together.
+
+Going forward the mean over all queries is one of keys in which the first count more: its size goes with that of the
+even mean by the same s, of the forms w w^T and J.
 """
 
 from __future__ import annotations
@@ -38,6 +41,20 @@ def along_and_left(products: Array, weights: Array, collision: Array, common: Ar
     whole = _form(np.eye(n), products)
     left = _form(handed, products) - whole - s * (_form(np.ones((n, n)), products) - whole)
     return s, _covariance(left, left, products)
+
+
+def of_weighted_mean(products: Array, weights: Array) -> tuple[float, float]:
+    """Return s, and n/2 times what the log of |Σ w x|² varies by beside, of tokens x of n features and w, [tokens].
+
+    >>> of_weighted_mean(np.eye(3), np.full(3, 1 / 3))
+    (1.0, 0.0)
+    """
+    n = len(products)
+    whole, even = _form(np.eye(n), products), np.ones((n, n))
+    f = _form(np.outer(weights, weights), products) - whole
+    s = _slope(f, _form(even, products), products)
+    left = f - s * (_form(even, products) - whole)
+    return s, max(_covariance(left, left, products), 0.0)
 
 
 def _form(a: Array, products: Array) -> Array:

@@ -62,13 +62,18 @@ def _with_noise(run: Interpreter, m: Moments, v: Signal, how: Attention, units: 
     along = how.along_the_mean(v.moments)
     source = v.wave.source if v.wave is not None else None
     whole = max(source.of if source else units, units)
-    varied, pair = drawn_heads.forward(how.heads, tokens(v.moments, run.batch, 2 / whole), along)
+    known = tokens(v.moments, run.batch, 2 / whole)
+    varied, pair = drawn_heads.forward(how.heads, known, along)
     own, fewer = averaged(pair, examples), 1 / units - 1 / whole
     drawn = 1 - v.moments.field.given if v.moments.field else 1.0
     noise = run.noises.fresh(varied.variance(examples, units / how.width, drawn))
     spread, mean = of_mean.of_a_part(v.moments, fewer, before, examples, run.noises)
     field = raised_to(m.field, own / 2 / max(run.batch.overlap(m), 1e-300), examples)
     m = replace(m, unit_variance=own, field=field)
+    if mean is not None:
+        slope, left = how.of_mean(v.moments)
+        fresh = run.noises.fresh(2 * left / min(known.features, units) / examples).centred
+        mean = spread.centred.plus(of_mean.beside(mean, spread).scaled(slope)).plus(fresh)
     return _going_with_the_mean(m, spread, mean, along, noise, run)
 
 
