@@ -21,9 +21,11 @@ import numpy as np
 
 from steadygrad.theory.softmax_at_init import collision_at_init
 
+from . import each_pair, of_mean
 from .batch import Batch
 from .drawn_heads import Heads, Tokens
 from .field import Array, Field, white
+from .handed_back import along_and_left, of_weighted_mean
 from .lags import autocorrelation
 from .reach import Reach
 from .spread import CERTAIN
@@ -147,10 +149,14 @@ class Attention:
         return self.shared((1 - _here(self.query)) * here, self.common)
 
     def forward(self, value: Moments, batch: Batch) -> Moments:
-        """Return the moments of the weighted means of values, over the positions of the queries."""
+        """Return the moments of the weighted means of values, over the positions of the queries.
+
+        Under a causal mask each query's keys are alike as the first so many are.
+        """
         own, other = apart(value)
         c, q = self.weighted().collision, float(value.q.mean())
-        each = 1 - own * (1 - c) + c * (1 / self.kept - 1) + self.drawn_along(c) * _of_tokens(value, batch)
+        products, keys = self._of_first(value), self._apart_of_keys(value)
+        each = 1 - keys * (1 - c) + c * (1 / self.kept - 1) + self.drawn_along(c) * _of_tokens(value, batch)
         level, two = float(each.mean()), float(self.of_two_examples().mean())
         here = value.d / q if q > 0 else value.d
         product = 1 - other + two * (other - here)
@@ -163,7 +169,53 @@ class Attention:
         if each.size == field.count:
             field = replace(field, share=(each / level).reshape(positions))
         field = replace(field, beyond=_varied(value))
+        if products is not None:
+            field = each_pair.told(field, self._of_two(products, each) / level)
         return Moments(value.mean, value.q * level, d, value.spread, excess=value.excess, field=field)
+
+    def _of_first(self, value: Moments) -> Array | None:
+        """Return the products of every two values under a causal mask."""
+        causal = self.reach.causal and value.field is not None and value.field.sizes == (self.reach.queries,)
+        return each_pair.known(value.field) if causal and value.field is not None else None
+
+    def _apart_of_keys(self, value: Moments) -> Array | float:
+        """Return by how much two distinct values differ of those that a query reaches, [queries] or one number."""
+        products = self._of_first(value)
+        if products is None:
+            return apart(value)[0]
+        own, two = each_pair.of_first(products)
+        return np.asarray(own - two)
+
+    def _of_two(self, products: Array, each: Array) -> Array:
+        """Return the products of every two means; of keys that two queries share, weights are alike beyond 1/n."""
+        found = each_pair.of_means(products)
+        places = np.arange(len(found)) + 1.0
+        beyond = max(self.of_two_queries() / self.reach.met - 1, 0.0) * (1 - float(products.mean()))
+        found = found + beyond / np.maximum(places[:, None], places)
+        np.fill_diagonal(found, each)
+        return np.asarray(found)
+
+    def along_the_mean(self, value: Moments) -> float:
+        """Return d log q'/d log M, of means q' of values and M of all of them (of_mean.py), as they are alike by c.
+
+        q' is c + C (1 - c) of one value, M of T of them c + (1 - c)/T.
+        """
+        if value.field is None or value.field.of_mean is None or value.field.count < 2:
+            return 0.0
+        c, one = self.weighted().collision, 1 / value.field.count
+        level = float((1 - self._apart_of_keys(value) * (1 - c)).mean())
+        return float((1 - c).mean()) / (1 - one) * of_mean.share(value.field) / max(level, 1e-300)
+
+    def of_mean(self, value: Moments) -> tuple[float, float]:
+        """Return d log M'/d log M, M' of the mean over all queries, and n/2 of what it varies by beside.
+
+        Weights that give each key as much keep M; under a causal mask the first count more (handed_back.py).
+        """
+        products = self._of_first(value)
+        if products is None or len(products) != self.reach.all_keys:
+            return 1.0, 0.0
+        places = self.reach.keys
+        return of_weighted_mean(products, (1 / places)[::-1].cumsum()[::-1] / len(places))
 
     @property
     def heads(self) -> Heads:
@@ -188,8 +240,8 @@ class Attention:
         weights of a query sum to one, of all pairs of keys is left what it was of queries.
         """
         reach, collision, share = self.reach, self.weighted().collision, _by_query(g, self.reach.queries)
-        laid, alike = _in_pairs(g, share)
-        alike *= self.of_two_queries() / reach.met
+        laid, each_pair = _in_pairs(g, share)
+        alike = (1 - apart(g)[0]) * each_pair * self.of_two_queries() / reach.met
         each = reach.handed(share * collision) / self.kept + alike * reach.handed_by_pairs(laid)
         ratio, level = reach.queries / reach.all_keys, float(each.mean())
         within, across = (1 - (1 - gap) * ratio**2 / level for gap in _means(g))
@@ -198,6 +250,27 @@ class Attention:
             return m
         later = reach.handed(share * (1 - collision) / np.maximum(reach.keys - 1, 1) - alike * laid / reach.keys)
         return replace(m, field=_on_a_line(m.field, later / level, reach.handed(np.sqrt(laid)), alike / level))
+
+    def back_along_the_mean(self, g: Moments, handed: Moments) -> tuple[float, float | None]:
+        """Return d log q'/d log M of what keys get, q', and the mean M of what queries have, as these are alike by c.
+
+        Of q' pairs of queries have a part that goes as c, of M all but one query's own. And, where a mask lets them
+        get it of some, n/2 of what q' varies by beside, of gradients of n features (handed_back.py); what queries have
+        in common is taken to be of what values were `handed`, as these are alike.
+        """
+        if g.field is None or g.field.of_mean is None or g.field.count < 2:
+            return 0.0, None
+        share, products = _by_query(g, self.reach.queries), each_pair.known(g.field)
+        if self.reach.causal and products is not None and len(products) == self.reach.queries == self.reach.all_keys:
+            weights = np.tri(len(products)) / self.reach.keys[:, None]
+            common, alike = g.field.common, max(1 - apart(handed)[0], 1e-300)
+            came = np.zeros(share.shape) if common is None else common * min((1 - apart(g)[0]) / alike, 1.0)
+            return along_and_left(products, weights, np.broadcast_to(self.weighted().collision, share.shape), came)
+        laid, each = _in_pairs(g, share)
+        own = float(self.reach.handed(share * self.weighted().collision).mean()) / self.kept
+        pairs = each * self.of_two_queries() / self.reach.met * float(self.reach.handed_by_pairs(laid).mean())
+        whole = own + (1 - apart(g)[0]) * pairs
+        return pairs / (1 - 1 / g.field.count) * of_mean.share(g.field) / max(whole, 1e-300), None
 
     def steep_together(self) -> float:
         """Return what `Weights.steep` is for two queries that share their keys."""
@@ -227,14 +300,25 @@ class Attention:
         """
         reach, sharp = self.reach, self.of_two_queries() / self.reach.met
         share = _by_query(g, reach.queries)
-        laid, alike = _in_pairs(g, share)
-        alike *= sharp * (1 - apart(self.query)[0])
+        laid, each_pair = _in_pairs(g, share)
+        alike = (1 - apart(g)[0]) * each_pair * sharp * (1 - apart(self.query)[0])
         each = reach.handed(share * self.weighted().of_queries)
         each += alike * reach.handed_by_pairs(laid * np.maximum(1 - sharp / reach.keys, 0.0))
         each *= factor**2 * self.width * _size(value) * apart(value)[0] * _size(self.query)
         positions = self.key.field.sizes if self.key.field else (reach.all_keys,)
         across = 1 - (1 - _here(g)) * _alike(value) * (1 - _here(self.query))
         return _gradient(g, each, (positions, 1.0, 1.0), batch, across)
+
+
+def raised_to(field: Field, overlap: float, examples: int) -> Field:
+    """Return the field with products that vary so much more that the overlap is no less than this."""
+    missing = overlap - field.overlap(examples)
+    room = tuple(1 - square for square in field.squares)
+    left = float((field.pairs * field.averaged((room[0], room[1]), examples)).sum())
+    if missing <= 0 or left <= 0:
+        return field
+    whole = float(field.averaged(field.squares, examples).flat[0])
+    return replace(field, beyond=np.minimum(field.beyond + min(missing * whole / left, 1.0), 1.0))
 
 
 def _by_query(g: Moments, queries: int) -> Array:
@@ -244,12 +328,12 @@ def _by_query(g: Moments, queries: int) -> Array:
 
 
 def _in_pairs(g: Moments, share: Array) -> tuple[Array, float]:
-    """Return how products of what two queries got are laid out, a by query, and their mean relative to √(a a')."""
+    """Return how products of what two queries got are laid out, a by query, and their mean over that of √(a a')."""
     laid, pairs, field = share, len(share) * (len(share) - 1), g.field
     if field is not None and field.common is not None and field.count == len(share):
         laid = field.common.ravel()
     together = float(np.sqrt(laid).sum()) ** 2 - float(laid.sum())
-    return laid, (1 - apart(g)[0]) * pairs / together if together > 0 else 0.0
+    return laid, pairs / together if together > 0 else 0.0
 
 
 def _on_a_line(field: Field, later: Array, sums: Array, alike: float) -> Field:
@@ -291,11 +375,14 @@ def _of_tokens(value: Moments, batch: Batch) -> float:
     return max(value.unit_variance / 2 - replace(value.field, beyond=0.0).overlap_of_all(batch.size), 0.0)
 
 
-def tokens(m: Moments, batch: Batch) -> Tokens:
-    """Return tokens as heads are drawn for."""
+def tokens(m: Moments, batch: Batch, by_matrix: float = 0.0) -> Tokens:
+    """Return tokens as heads are drawn for; `by_matrix` is what their lengths vary by after one, whatever came in."""
     vary = _of_tokens(m, batch)
     own, other = (min(max(1 - gap, 0.0), 1.0) for gap in apart(m))
-    return Tokens(1 / vary if vary > 0 else math.inf, own, other)
+    lengths = float(m.field.by_lag.flat[0]) - by_matrix if m.field is not None else 0.0
+    if not vary > 0:
+        return Tokens(math.inf, own, other)
+    return Tokens(1 / vary, own, other, min(max(lengths / (2 * vary), 0.0), 1.0))
 
 
 def _varied(m: Moments) -> float:

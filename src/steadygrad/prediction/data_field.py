@@ -9,6 +9,7 @@ import numpy as np
 from . import parting_of_places
 from .field import Array, Field
 from .lags import autocorrelation
+from .spread import CERTAIN
 
 MOST_ROWS = 512  # of data that are compared with each other
 MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 256 MB
@@ -30,10 +31,11 @@ def of_data(values: Array) -> Field:
     same = 1 / (examples * found.count)
     expected = (found.overlap_of_all(examples) - same) / max(1 - same, same)
     found = replace(found, lengths=_lengths(values, sizes, share * q))
-    found = found.raised(max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0))
+    varied = max(_of_distinct(values.reshape(-1, values.shape[-1])) - expected, 0.0)
     apart = values.var(0).mean(-1)
     apart = apart / max(float(apart.mean()), 1e-300)
-    return replace(found, given=1.0, parted=parting_of_places.of_data(found, apart, examples))
+    parted = parting_of_places.of_data(found.raised(varied), apart, examples)
+    return replace(found.raised(varied), given=1.0, parted=parted, of_mean=CERTAIN)
 
 
 def _lengths(values: Array, sizes: tuple[int, ...], means: Array) -> Array:

@@ -29,12 +29,13 @@ STEP, KINDS = 0.1, 4  # of correlations within an example that are drawn, and of
 
 class Tokens(NamedTuple):
     """How many features tokens have, by how much products of two vary, and the correlation of two of an example, and of
-    two examples.
+    two examples; `lengths` is how much of what those of Gaussian ones do they vary by, none behind a norm.
     """
 
     features: float
     own: float
     other: float
+    lengths: float = 1.0
 
     def drawn(self, seed: int, count: int) -> Array:
         """Return tokens of some examples, [groups, examples, tokens, features], of unit second moment."""
@@ -60,7 +61,8 @@ class Tokens(NamedTuple):
         )
         weight = (self.own - below) / STEP
         both = ((1 - weight, below), (weight, above))
-        return tuple((w, Tokens(features, own, own * share)) for w, own in both if w > 0)
+        free = float(self.lengths > 0.5)
+        return tuple((w, Tokens(features, own, own * share, free)) for w, own in both if w > 0)
 
 
 @lru_cache(maxsize=8)
@@ -107,20 +109,32 @@ def averaged(pair: tuple[float, float], examples: int) -> float:
     return pair[0] / examples + pair[1] * (1 - 1 / examples)
 
 
-def forward(heads: Heads, tokens: Tokens) -> tuple[Varied, tuple[float, float]]:
-    """Return how means of values vary, and a unit's relative variance for one example and for two."""
-    found = [(w, *_forward(heads, near)) for w, near in tokens.near]
+def forward(heads: Heads, tokens: Tokens, along: float = 0.0) -> tuple[Varied, tuple[float, float]]:
+    """Return how means of values vary, and a unit's relative variance for one example and for two.
+
+    `along` is how much of what they vary by is known as that of the mean of all values (of_mean.py).
+    """
+    along = _rounded(along)
+    found = [(w, *_forward(heads, near, along)) for w, near in tokens.near]
     pair = _between([(w, pair) for w, _, pair in found])
     return _weighed([(w, varied) for w, varied, _ in found], (tokens,)), pair
 
 
-def backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
-    """Return how gradients of queries, keys and values vary beside the one that comes in."""
-    both = [(v * w, _backward(heads, x, g)) for v, x in tokens.near for w, g in gradient.near]
+def backward(heads: Heads, tokens: Tokens, gradient: Tokens, along: float = 0.0) -> tuple[Varied, Varied, Varied]:
+    """Return how gradients of queries, keys and values vary beside the one that comes in.
+
+    `along` is how much of what those of values vary by is known as that of the mean of all that come in.
+    """
+    along = _rounded(along)
+    both = [(v * w, _backward(heads, x, g, along)) for v, x in tokens.near for w, g in gradient.near]
     to_queries, to_keys, to_values = (
         _weighed([(w, varied[i]) for w, varied in both], (tokens, gradient)) for i in range(3)
     )
     return to_queries, to_keys, to_values
+
+
+def _rounded(along: float) -> float:
+    return round(min(max(along, 0.0), 1.0) / STEP) * STEP
 
 
 def _between(found: list[tuple[float, tuple[float, float]]]) -> tuple[float, float]:
@@ -135,24 +149,32 @@ def _weighed(found: list[tuple[float, Varied]], met: tuple[Tokens, ...]) -> Vari
 
 
 @lru_cache(maxsize=256)
-def _forward(heads: Heads, tokens: Tokens) -> tuple[Varied, tuple[float, float]]:
+def _forward(heads: Heads, tokens: Tokens, along: float) -> tuple[Varied, tuple[float, float]]:
     x, (weights, _, _, values) = _attending(heads, tokens)
     means = weights @ x
-    varied = _varied(_sizes(weights @ values), _sizes(values), heads)
+    varied = _varied(_sizes(weights @ values), _known(values, along), heads)
     alone = means[:SOME].reshape(-1, 1, *means.shape[2:])
     pair = _own_and_other(2 * _products(alone, alone))
-    return replace(varied, tokens=_of_tokens(x[:SOME], means[:SOME])), pair
+    return replace(varied, tokens=_of_tokens(x[:SOME], weights[:SOME], along, tokens.lengths)), pair
 
 
-def _of_tokens(x: Array, means: Array) -> tuple[float, float]:
-    """Return how the size of means of tokens varies with their draw, beside the size of the tokens, to first order.
+def _of_tokens(x: Array, weights: Array, along: float, free: float) -> tuple[float, float]:
+    """Return how the size of means of tokens varies with their draw, beside what is known of it, to first order.
 
-    With A = P^T P/mean |P x|² - 1/mean |x|², P the weights of all heads, the ratio of both varies by tr(A x x^T): over
-    Gaussian tokens of n features by 2/n tr((A x x^T)²).
+    With A = P^T P/mean |P x|² - (1 - s)/mean |x|² - s J^T J/mean |J x|², P the weights of all heads, J the mean of all
+    and s `along`, the ratio of both varies by tr(A x x^T): over Gaussian tokens of n features by 2/n tr((A x x^T)²).
+    Where all tokens are of one length what A has on its diagonal, but for a share `free`, lets nothing vary.
     """
-    crossed = _products(x, means)
-    left = _products(means, means) - crossed - crossed.T + _products(x, x)
-    return _own_and_other(2 / x.shape[-1] * left)
+    x, count = x[:, 0], x.shape[-2]
+    products = np.einsum("gisn,gjtn->gijst", x, x, optimize=True) / x.shape[-1]
+    own = np.einsum("giist->gist", products)
+    means = (_transposed(weights) @ weights).mean(1)
+    parts = ((1.0, means), (along - 1, np.eye(count)), (-along, np.full((count, count), 1 / count)))
+    a = sum(factor / max(float((part * own).sum(-1).mean()), 1e-300) * part for factor, part in parts)
+    a = np.array(np.broadcast_to(a, own.shape))
+    a[..., range(count), range(count)] *= free**0.5
+    left = (a[:, :, None] @ products * (products @ a[:, None])).sum((-1, -2)).mean(0) / count**2
+    return _own_and_other(2 / x.shape[-1] * np.asarray(left))
 
 
 def _products(x: Array, y: Array) -> Array:
@@ -166,15 +188,15 @@ def _products(x: Array, y: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _backward(heads: Heads, tokens: Tokens, gradient: Tokens) -> tuple[Varied, Varied, Varied]:
+def _backward(heads: Heads, tokens: Tokens, gradient: Tokens, along: float) -> tuple[Varied, Varied, Varied]:
     _, (weights, queries, keys, values) = _attending(heads, tokens)
     g = _times(gradient.drawn(COMING, min(heads.tokens, LONGEST))[:, None], GRADIENTS, heads)
     inner = g @ _transposed(values)
     inner -= np.vecdot(weights, inner)[..., None]
     scores = np.multiply(inner, weights, out=inner)
-    before = _sizes(g)
-    into = (scores @ keys, _transposed(scores) @ queries, _transposed(weights) @ g)
-    to_queries, to_keys, to_values = (_varied(_sizes(one), before, heads) for one in into)
+    before, known = _known(g, 0.0), _known(g, along)
+    into = ((scores @ keys, before), (_transposed(scores) @ queries, before), (_transposed(weights) @ g, known))
+    to_queries, to_keys, to_values = (_varied(_sizes(one), beside, heads) for one, beside in into)
     return to_queries, to_keys, to_values
 
 
@@ -213,9 +235,18 @@ def _sizes(x: Array) -> Array:
     return np.asarray(np.vecdot(x, x).mean(-1) / x.shape[-1])
 
 
+def _known(x: Array, along: float) -> Array:
+    """Return sizes of all tokens and of their mean, [groups, heads, examples], each to its mean."""
+    whole = _sizes(x)
+    if not along:
+        return np.asarray(whole / whole.mean())
+    mean = _sizes(x.mean(-2, keepdims=True))
+    return np.asarray((1 - along) * whole / whole.mean() + along * mean / mean.mean())
+
+
 def _varied(after: Array, before: Array, heads: Heads) -> Varied:
-    """Return how sizes [groups, heads, examples] vary: what came out beside what went in, each to its mean."""
-    apart = after / after.mean() - before / before.mean()
+    """Return how sizes [groups, heads, examples] vary: what came out, to its mean, beside what is known of it."""
+    apart = after / after.mean() - before
     mean = apart.mean(1)
     off = apart - mean[:, None]
     within = np.einsum("ghi,ghj->ij", off, off) / (GROUPS * (HEADS - 1))

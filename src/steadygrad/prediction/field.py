@@ -6,6 +6,7 @@ much each position's second moment is of the mean. Kept as differences, as in `M
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import each_pair
 from .decays import decayed, of_varying
 from .hermite import odd_orders
-from .lags import EVEN, alike, autocorrelation, lag_weights, mean_at_lag
+from .lags import EVEN, ROUNDING, alike, autocorrelation, lag_weights, mean_at_lag
 
 if TYPE_CHECKING:
     from .parting_of_places import Parted
+    from .spread import Spread
 
 Array = NDArray[np.float64]
 
@@ -35,8 +38,10 @@ class Field:
     of each; `together`, [*lags] or one number, is that of the batch's mean squares at two places, over draws, up to
     what all places have in common. `means`, [*positions], is what a place has along the mean of all, of a gradient
     along its signal, relative to its mean; as its length if None. `common`, [*positions], is how the products of two
-    distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None.
-    `parted` is how far examples are apart at each place and by their lengths there, where that is followed.
+    distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None. `parted` is
+    how far examples are apart at each place and by their lengths there, where that is followed. `of_mean` is how the
+    log of the size of the mean over all places varies beside that of q; None where it is not followed. `products`,
+    [places, places], are those of every two places of an example, where lags do not tell (each_pair.py).
     """
 
     share: Array
@@ -49,6 +54,8 @@ class Field:
     means: Array | None = dataclass_field(default=None, kw_only=True)
     common: Array | None = dataclass_field(default=None, kw_only=True)
     parted: Parted | None = dataclass_field(default=None, kw_only=True)
+    of_mean: Spread | None = dataclass_field(default=None, kw_only=True)
+    products: Array | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -213,16 +220,6 @@ class Field:
             return float(own.flat[0]) / (self.count * units)
         return float((self.weights * own * (1 - other.within)).sum()) / units
 
-    def raised_to(self, overlap: float, examples: int) -> Field:
-        """Return the field with products that vary so much more that the overlap is no less than this."""
-        missing = overlap - self.overlap(examples)
-        room = tuple(1 - square for square in self.squares)
-        left = float((self.pairs * self.averaged((room[0], room[1]), examples)).sum())
-        if missing <= 0 or left <= 0:
-            return self
-        whole = float(self.averaged(self.squares, examples).flat[0])
-        return replace(self, beyond=np.minimum(self.beyond + min(missing * whole / left, 1.0), 1.0))
-
     @property
     def squares(self) -> tuple[Array, Array]:
         """E[(x·y/n)²] by lag, relative to both q, of an example and of two: at most that of a place with itself."""
@@ -251,7 +248,7 @@ class Field:
 
         share = put(self.share, places.start + near, np.full(count, size / count))
         within, across = (1 - put(1 - gap, near, met) for gap in (self.within, self.across))
-        return Field(share, within, across, put(self.varying, near, met))
+        return Field(share, within, across, put(self.varying, near, met), of_mean=self.of_mean)
 
     @property
     def deviations(self) -> Array:
@@ -279,7 +276,11 @@ class Field:
         """Return the field with another map of second moments, the correlations of places the same."""
         new, (own, other) = replace(self, share=share), self.correlations
         deviations = new.deviations
-        return replace(new, within=1 - own * deviations, across=1 - other * deviations)
+        products = self.products
+        if products is not None:
+            longer = np.sqrt(share / np.maximum(self.share, 1e-300))
+            products = products * np.outer(longer, longer)
+        return replace(new, within=1 - own * deviations, across=1 - other * deviations, products=products)
 
     def times(self, squares: Array) -> tuple[Field, float]:
         """Return the field with each place's square times a number, and the mean that this makes of the whole."""
@@ -294,7 +295,8 @@ class Field:
         kept.flat[0] = 1.0
         within, across = (1 - (1 - gap) * kept for gap in (self.within, self.across))
         common = common / max(float(common.mean()), 1e-300)
-        return replace(self, share=share / level, within=within, across=across, common=common), level
+        found = replace(self, share=share / level, within=within, across=across, common=common, products=None)
+        return found, level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
@@ -332,7 +334,8 @@ class Field:
         share = 1 + factor * (self.share - 1)
         found = replace(self, share=share, within=self.within * factor, across=self.across * factor)
         beyond, lengths, together = (x * factor**2 for x in (self.beyond, self.lengths, self.together))
-        return replace(found, beyond=beyond, lengths=lengths, together=together)
+        products = None if self.products is None else 1 + factor * (self.products - 1)
+        return replace(found, beyond=beyond, lengths=lengths, together=together, products=products)
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
@@ -344,7 +347,8 @@ class Field:
 
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""
-        return replace(self, within=function(self.within), across=function(self.across))
+        products = None if self.products is None else 1 - function(1 - self.products)
+        return replace(self, within=function(self.within), across=function(self.across), products=products)
 
     def met(self, other: Field) -> Field:
         """Return the field of a product of independent factors."""
@@ -361,12 +365,14 @@ class Field:
         """
         share, within, across = (weight * getattr(self, n) + rest * getattr(other, n) for n in _NAMES)
         one, two = weight * np.sqrt(self.beyond), rest * np.sqrt(other.beyond)
+        beyond = weight**2 * self.varying + rest**2 * other.varying + 2 * weight * rest * self._alike_with(other)
         lengths, together = (
             (weight * np.sqrt(np.maximum(a, 0.0)) + rest * np.sqrt(np.maximum(b, 0.0))) ** 2
             for a, b in ((self.lengths, other.lengths), (self.together, other.together))
         )
         given = _shared(self, other, one, two)
-        found = Field(share, within, across, (one + two) ** 2, given=given, lengths=lengths, together=together)
+        found = Field(share, within, across, beyond, given=given, lengths=lengths, together=together)
+        found = replace(found, products=each_pair.mixed(weight, self, rest, other))
         if self.common is not None or other.common is not None:
             found = replace(found, common=self._common_to((weight, rest), other))
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
@@ -374,6 +380,15 @@ class Field:
             return found
         means = (sizes[0] * self.along_the_mean + sizes[1] * other.along_the_mean) / sum(sizes)
         return replace(found, means=means)
+
+    def _alike_with(self, other: Field) -> Array:
+        """Return by lag how products of two places vary together in two terms.
+
+        What of it is one for all pairs of places has nothing to do with what each pair has of its own.
+        """
+        least = [float(f.varying.min()) for f in (self, other)]
+        own = [np.sqrt(f.varying - x) for f, x in zip((self, other), least, strict=True)]
+        return np.asarray(math.sqrt(least[0] * least[1]) + own[0] * own[1])
 
     def _common_to(self, weights: tuple[float, float], other: Field) -> Array | None:
         """Return how products are laid out in a sum: as in each term, by how much of them it has."""
@@ -393,7 +408,7 @@ class Field:
         means, common = (x.transpose(order) if x is not None else None for x in (self.means, self.common))
         found = Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together)
         parted = self.parted and self.parted.turned(lambda x: x.transpose(order))
-        return replace(found, means=means, common=common, parted=parted)
+        return replace(found, means=means, common=common, parted=parted, of_mean=self.of_mean)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -405,8 +420,15 @@ class Field:
         beyond, lengths, together = (self.left_over(gone, x) for x in (self.varying, self.by_lag, self.drifting))
         left = replace(self, share=share, within=self.within[at], across=self.across[at], beyond=beyond)
         means, common, parted = (None, None, None) if gone else (self.means, self.common, self.parted)
-        left = replace(left, lengths=lengths, together=together, means=means, common=common, parted=parted)
+        of_mean = self.of_mean if all(self._has_apart(axis) for axis in gone) else None
+        left = replace(left, lengths=lengths, together=together, means=means, common=common, of_mean=of_mean)
+        left = replace(left, parted=parted, products=None if gone else self.products)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
+
+    def _has_apart(self, axis: int) -> bool:
+        """Whether places along an axis have nothing in common: sums over it have of each what it has."""
+        far = np.delete(self.within, 0, axis)
+        return bool((far > 1 - ROUNDING).all())
 
     def widened(self, extra: tuple[int, ...], within: float, across: float) -> Field:
         """Return the field with further axes; at lags along them two positions differ by this much."""
@@ -420,7 +442,8 @@ class Field:
         share = np.broadcast_to(self.share.reshape(self.sizes + (1,) * len(extra)), shape)
         beyond = self.varying[index[:1] + (None,) * len(extra)] * (1 - new[0]) ** 2
         beyond[index] = self.varying
-        return Field(share, new[0], new[1], beyond, given=self.given)
+        of_mean = self.of_mean if share.size == self.count else None
+        return Field(share, new[0], new[1], beyond, given=self.given, of_mean=of_mean)
 
 
 def _roots_by_lag(squares: Array) -> Array:

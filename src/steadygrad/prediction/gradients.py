@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from . import of_mean
 from .alongside import Alongside, of_function, pulled
 from .batch import Batch
 from .curve import Curve, passed, skewed
@@ -119,6 +120,7 @@ class _Product:
         g = self._of_gradient(h.sizes)
         agreed, together = h.overlap_of_all(self.batch.size), h.together + g.together
         found = replace(h.met(g), beyond=g.beyond * agreed, together=together, means=g.means, common=g.common)
+        found = of_mean.behind(found, g, of_mean.kept_by(h))
         return found, level * float((h.share * g.share).mean())
 
     def _alongside(self, noises: Noises) -> tuple[float, float, float, float]:

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from . import of_mean
 from .alongside import Alongside, Step, of_examples
 from .batch import Batch
 from .curve import skewed
+from .field import Field
 from .meeting import Meeting, Sum
 from .overlap import aligning
 from .parting import begun
@@ -138,11 +140,21 @@ def _kept(
     tails = max(_tails(x.unit_variance, weight, share, terms), kept - own)
     own += tails
     noise = noises.fresh((own - kept) / units)
+    if field is not None and x.field is not None and x.field.of_mean is not None:
+        of_unit = _of_mean(x.field, field, weight, share, fourth, terms, batch)
+        field, noise = of_mean.through(x, field, share, noise, of_unit / units, noises)
     kurtosis = -6 / (max(terms, units) + 2) if weight.form == "orthogonal" else 0.0
     return Source(
         mean, std, gap, units, x.spread.scaled(share), noise, own, excess, excess, fourth=fourth, field=field,
         free=free, kurtosis=kurtosis, of_signal=share, tails=tails,
     )  # fmt: skip
+
+
+def _of_mean(x: Field, y: Field, weight: Fill, share: float, fourth: float, terms: float, batch: Batch) -> float:
+    """Return the relative variance of a unit's squared mean over positions."""
+    whole = share * of_mean.share(x) / of_mean.share(y)
+    tails = _tails(2 * of_mean.overlap(x, batch.size), weight, min(whole, 1.0), terms)
+    return 2 * of_mean.overlap(y, batch.size) + fourth / of_mean.share(y) ** 2 + tails
 
 
 def _tails(unit_variance: float, weight: Fill, share: float, terms: float) -> float:
@@ -261,6 +273,10 @@ def backward(
     noise, meeting = _noise_back(
         g, weight, source, overlap, (terms, units), plain, leaning(along, chance), batch, noises
     )
+    field = g.field and g.field.drawn_along(kept * along)
+    if field is not None and g.field is not None and g.field.of_mean is not None and free:
+        of_unit = _of_mean(g.field, field, weight, 1.0, 0.0, terms, batch)
+        field, noise = of_mean.through(g, field, 1.0, noise, free * of_unit / units, noises)
     spread = g.spread.plus(noise).modulated(2 * free / units, kept * (along + chance), kept * chance)
     apart = 2 * batch.apart_of(g) if lone else 0.0
     if lone and source is not None and g.spread.trail is not None:
@@ -272,7 +288,6 @@ def backward(
     blur = free * grown / units
     alignment = g.alignment + free * aligning(g.alignment, g.alignment) / units
     crossed = g.crossed + free * aligning(g.alignment, g.crossed) / units
-    field = g.field and g.field.drawn_along(kept * along)
     field = field.blurred(units / free, batch.size) if field and free else field
     return Moments(
         *_sums_back(g, weight, pull, terms),
@@ -345,7 +360,8 @@ def _noise_back(
     """
     (terms, units), free = sizes, _free(weight, *sizes)
     apart, heavier, gathered = _of_examples(g, noises, batch) if plain else (0.0, 0.0, 0.0)
-    variance = max(2 * overlap + gathered + _tails(2 * overlap, weight, 1.0, terms), 0.0) / units
+    tails = _tails(g.unit_variance or 2 * overlap, weight, 1.0, terms)
+    variance = max(2 * overlap + gathered + tails, 0.0) / units
     noise, meeting = CERTAIN, g.meeting
     if plain and source is not None and source.own_variance > 0:
         meeting = meeting.grown(g.alignment, g.crossed, source, batch)

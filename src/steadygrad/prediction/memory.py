@@ -245,6 +245,8 @@ def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | N
         return None, 1.0
     if not level > 0:
         return None, 0.0  # places that nothing came back to
+    if share.size == field.count:
+        return field.kept(tuple(present)), 1.0
     cut = Field(share / level, field.within[lags], field.across[lags], field.varying[lags], given=field.given)
     return cut.kept(tuple(present)), level
 

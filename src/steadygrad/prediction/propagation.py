@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from . import layout, parting_of_places
+from . import layout, of_mean, parting_of_places
 from .batch import Batch
 from .curve import Curve, passed, skewed
 from .decays import decayed
@@ -29,6 +29,7 @@ from .trail import Trail, begun, bends, of_units
 from .values import Array, Moments
 
 FLAT = 1000  # dimensions from which a coordinate's E[z⁴] is within 0.2% of a Gaussian's: 3k/(k + 2)
+STEP = 0.01  # of a correlation, over which the slope of its map is taken
 ANGLES = 2000  # of a coordinate on a sphere, a fifth of a deviation apart at the most and a hundredth in the middle
 
 
@@ -343,7 +344,14 @@ def field_through(source: Source, f: Expansion, power: float) -> Field:
     masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
     z = centred(source)
     alike = z.shaped(np.ones(z.sizes)).mapped(lambda gap: decayed(gap, masses))
-    return alike.shaped(z.share).powered(power)
+    field = alike.shaped(z.share).powered(power)
+    return of_mean.behind(field, z, _slope(z.apart()[0], masses)) if z.of_mean is not None else field
+
+
+def _slope(gap: float, masses: Array) -> float:
+    """Return dK/dc of the correlation map K(c) = sum_n masses_n c^n at c = 1 - gap."""
+    below, above = decayed(np.clip([gap - STEP, gap + STEP], 0.0, 2.0), masses)
+    return float(above - below) / (2 * STEP)
 
 
 def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:

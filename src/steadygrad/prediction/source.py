@@ -60,7 +60,7 @@ class Source:
     single examples'; `of_signal` is the share that the signal has in the second moment, beside a bias; `tails` is what
     weights that are not Gaussian add to `own_variance`. `lopsided` is the squared mean of w z over positions that a
     norm took together, w their lengths: long ones lie on one side. `trail` is a sample of `before`, where functions
-    have bent it.
+    have bent it. `of` is how many units a layer has of which these are a part, 0 where they are all.
     """
 
     mean: Array
@@ -91,12 +91,14 @@ class Source:
     lopsided: float = 0.0
     kept: tuple[float, float] = (0.0, 0.0)
     trail: Trail | None = None
+    of: float = 0.0
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
         if place not in self.parts:
             units = max(self.units * share, 1.0)
-            self.parts[place] = replace(self, units=units, onward=None, parts={}, field=field, trail=None)
+            whole = self.of or self.units
+            self.parts[place] = replace(self, units=units, onward=None, parts={}, field=field, trail=None, of=whole)
         return self.parts[place]
 
     @property

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from steadygrad.prediction import hermite
+from steadygrad.prediction import hermite, of_mean
 from steadygrad.prediction.axes import SPREAD_OUT, Axes, entries, laid, roles
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
@@ -128,7 +128,8 @@ def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Sig
     moments = replace(_sum_moments(run, a, b, sign, units), origin=origin)
     if run.tied and moments.field is not None:
         smaller = min((a, b), key=lambda m: float(m.q.mean()))
-        moments = replace(moments, field=_with_common(moments, smaller, float(common[0][0].mean())))
+        field = _with_common(moments, smaller, float(common[0][0].mean()))
+        moments = replace(moments, field=field and replace(field, of_mean=moments.field.of_mean))
     for q, d in common:
         moments = replace(moments, q=np.maximum(moments.q + q, 1e-9 * moments.q), d=np.maximum(moments.d + d, 0.0))
     known: Exactness = "exact" if _independent(x, y) and not common else "approximate"
@@ -289,7 +290,24 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     meeting = 4 * run.batch.pair_mean((x.product / total) * (y.product / total))
     if x.field and y.field:
         meeting = 4 * shares[0] * shares[1] * _met(x, y, units, run.batch)
-    return Moments(mean, q, d, spread.plus(run.noises.fresh(max(meeting, 0.0) / units)), field=field)
+    noise = run.noises.fresh(max(meeting, 0.0) / units)
+    if field is None or any(m.field is None or m.field.of_mean is None for m in (x, y)):
+        return Moments(mean, q, d, spread.plus(noise), field=field)
+    of_means = run.noises.fresh(_of_means((x, y), shares, field, run.batch) / units).centred
+    spread = spread.plus(of_mean.going_with(noise, of_means, of_mean.share(field), run.noises))
+    field = of_mean.summed(tuple(zip(shares, (x, y), strict=True)), field, spread, of_means)
+    return Moments(mean, q, d, spread, field=field)
+
+
+def _of_means(terms: tuple[Moments, Moments], shares: tuple[float, float], whole: Field, batch: Batch) -> float:
+    """Return what the squared mean over positions varies by as two terms meet, relative to it, of one unit."""
+    f, g = (m.field for m in terms)
+    assert f is not None
+    assert g is not None
+    sizes = [share * of_mean.share(m) / of_mean.share(whole) for share, m in zip(shares, (f, g), strict=True)]
+    apart = [(1 - m.mean()[1]) / of_mean.share(m) for m in (f, g)]
+    of_two = apart[0] * apart[1] + (_beside(f.varied, 1 - apart[0]) * _beside(g.varied, 1 - apart[1])) ** 0.5
+    return 4 * sizes[0] * sizes[1] * max(float(1 / batch.size + (1 - 1 / batch.size) * of_two), 0.0)
 
 
 def _met(x: Moments, y: Moments, units: float, batch: Batch) -> float:
@@ -309,7 +327,7 @@ def _met(x: Moments, y: Moments, units: float, batch: Batch) -> float:
     return float((f.weights * f.averaged((own, other), batch.size)).sum())
 
 
-def _beside(varied: float, gap: Array) -> Array:
+def _beside(varied: float, gap: Array | float) -> Array:
     """Return by how much products at these lags vary; a place with itself has at most what is left."""
     return np.asarray(np.clip(varied, 0.0, 1 - (1 - gap) ** 2))
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from steadygrad.prediction import drawn_heads
-from steadygrad.prediction.attention import Attention, tokens
+from steadygrad.prediction import drawn_heads, of_mean
+from steadygrad.prediction.attention import Attention, raised_to, tokens
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, roles
 from steadygrad.prediction.drawn_heads import averaged
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.reach import Reach, masked, unmasked
 from steadygrad.prediction.source import Wave
-from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.values import Concrete, Fill, Moments, ScoreGradient, Scores, Signal, Statistic, Value
 
 from .fills import argument
@@ -29,6 +29,7 @@ from .linear import batched
 from .positions import Dims, axes_of, features, laid_out
 
 aten = torch.ops.aten
+VALUES = 2  # of queries, keys and values
 SMALLEST = -1e4  # what is added to a logit that is masked is at most this
 
 
@@ -58,13 +59,35 @@ def _with_noise(run: Interpreter, m: Moments, v: Signal, how: Attention, units: 
     """
     assert m.field is not None
     examples, before = run.batch.size, v.moments.unit_variance
-    varied, pair = drawn_heads.forward(how.heads, tokens(v.moments, run.batch))
-    own, source = averaged(pair, examples), run.sources.get(v.linear) if v.linear is not None else None
-    part = before / units - before / max(source.units if source else units, units)
+    along = how.along_the_mean(v.moments)
+    source = v.wave.source if v.wave is not None else None
+    whole = max(source.of if source else units, units)
+    known = tokens(v.moments, run.batch, 2 / whole)
+    varied, pair = drawn_heads.forward(how.heads, known, along)
+    own, fewer = averaged(pair, examples), 1 / units - 1 / whole
     drawn = 1 - v.moments.field.given if v.moments.field else 1.0
-    noise = run.noises.fresh(varied.variance(examples, units / how.width, drawn) + part)
-    field = m.field.raised_to(own / 2 / max(run.batch.overlap(m), 1e-300), examples)
-    return replace(m, spread=m.spread.plus(noise), unit_variance=own, field=field)
+    noise = run.noises.fresh(varied.variance(examples, units / how.width, drawn))
+    spread, mean = of_mean.of_a_part(v.moments, fewer, before, examples, run.noises)
+    field = raised_to(m.field, own / 2 / max(run.batch.overlap(m), 1e-300), examples)
+    m = replace(m, unit_variance=own, field=field)
+    if mean is not None:
+        slope, left = how.of_mean(v.moments)
+        fresh = run.noises.fresh(2 * left / min(known.features, units) / examples).centred
+        mean = spread.centred.plus(of_mean.beside(mean, spread).scaled(slope)).plus(fresh)
+    return _going_with_the_mean(m, spread, mean, along, noise, run)
+
+
+def _going_with_the_mean(
+    m: Moments, before: Spread, mean: Spread | None, along: float, noise: Spread, run: Interpreter
+) -> Moments:
+    """Return sums over positions whose size goes with that of the mean of all, beside their own noise.
+
+    `before` is the log of the size of one position, `mean` that of the mean, which weights that add to one keep.
+    """
+    if mean is None or m.field is None:
+        return replace(m, spread=before.plus(noise))
+    spread = of_mean.with_less(before, of_mean.beside(mean, before).scaled(along), run.noises).plus(noise)
+    return replace(m, spread=spread, field=replace(m.field, of_mean=of_mean.beside(mean, spread)))
 
 
 def _fused_inputs(run: Interpreter, tensors: Any) -> tuple[list[tuple[Signal, Dims]], Any] | None:
@@ -144,9 +167,17 @@ def _going_back(
     run: Interpreter, how: Attention, m: Moments, met: tuple[Moments, Moments], which: int, units: int
 ) -> Moments:
     """Return the gradient of queries, keys or values with what draws of heads add; `met`: tokens and gradient."""
-    varied = drawn_heads.backward(how.heads, *(tokens(x, run.batch) for x in met))[which]
+    along, left = how.back_along_the_mean(met[1], m)
+    x, g = (tokens(part, run.batch) for part in met)
+    varied = drawn_heads.backward(how.heads, x, g, along)[which]
+    if which == VALUES and left is not None:
+        varied = replace(varied, tokens=(2 * left / g.features, 0.0))
     noise = run.noises.fresh(varied.variance(run.batch.size, units / how.width))
-    return replace(m, spread=m.spread.plus(noise))
+    mean = of_mean.followed(met[1])
+    if which == VALUES:
+        return _going_with_the_mean(m, m.spread, mean, along, noise, run)
+    field = m.field and replace(m.field, of_mean=None if mean is None else CERTAIN)
+    return replace(m, spread=m.spread.plus(noise), field=field)
 
 
 def _gradient(run: Interpreter, m: Moments, dims: Dims, ancestors: int, out: torch.Tensor) -> Signal:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from steadygrad.prediction import of_mean
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
 from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers
@@ -197,6 +198,8 @@ def _mixed(moments: list[Moments], shares: list[float]) -> Moments:
         so_far += size
         if m.field is not None and size > 0:
             field = m.field if field is None else field.mixed(1 - size / so_far, m.field, size / so_far)
+    terms = tuple((share * float(m.q.mean()) / max(so_far, 1e-300), m) for share, m in parts if m.q.any())
+    field = field and of_mean.summed(terms, replace(field, of_mean=None), whole, CERTAIN)
     return Moments(mean, q, d, whole, field=field)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import hermite
+from steadygrad.prediction import each_pair, hermite
 from steadygrad.prediction.axes import EXAMPLE, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
@@ -108,8 +108,12 @@ def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
     if field is None:
         return None
     factor, scale = float(m.q.mean()) / max(variance, 1e-300), field.deviations
+    products = each_pair.of_equal(field.products, factor)
+    field = replace(field, products=None)
     field = field.mapped(lambda gap: np.clip(1 - (1 - np.minimum(gap * factor, 2.0)) / scale, 0.0, 2.0))
-    return replace(field, share=np.ones(field.sizes), beyond=np.minimum(field.beyond * factor**2, 1.0))
+    beyond = np.minimum(field.beyond * factor**2, 1.0)
+    field = replace(field, share=np.ones(field.sizes), beyond=beyond)
+    return field if products is None else each_pair.told(field, products)
 
 
 def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -128,7 +132,7 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     n = int(np.prod(call.args[1]))
     affine = _damped(affine, float(variance.mean()), call.args[4])
     whole = _normalized(run, x, np.ones(1), gap, affine, units, field, n - 1)
-    whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
+    whole = replace(whole, moments=_of_one_length(whole.moments), axes=axes_of(run, dims, call.out[0]))
     if not sizes(dims):
         beside_mean = (1 - 1 / n) / float((1 / variance).mean())
         return _with_statistics(run, whole, beside_mean, call.args[4], m.spread, each=True)
@@ -145,6 +149,11 @@ def _by_place(whole: Statistic, share: Array, eps: float) -> Statistic:
         return whole
     variance = max(1 / whole.inverse - eps, 0.0)
     return replace(whole, places=1 / (whole.inverse * (variance * share + eps)))
+
+
+def _of_one_length(m: Moments) -> Moments:
+    """Return the moments of places that are all of one length, as a norm of each of them makes them."""
+    return m if m.field is None else replace(m, field=replace(m.field, lengths=0.0))
 
 
 def _over_rows(run: Interpreter, call: Call) -> tuple[Signal, Dims] | None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from steadygrad.prediction import field as fields
+from steadygrad.prediction import of_mean
 from steadygrad.prediction.axes import (
     EXAMPLE,
     FEATURE,
@@ -105,6 +106,8 @@ def laid_out(run: Interpreter, tensor: torch.Tensor, shared: tuple[int, ...]) ->
     if x is None or any(SPREAD_OUT in roles(d) for d in dims):
         return None
     moments, names = _met(x.moments, dims, {i: dims[i] for i in shared})
+    if isinstance(value, Signal) and x.moments.field is None and moments.field is not None:
+        moments = replace(moments, field=of_mean.drawn(moments, run.batch, run.noises))
     if isinstance(value, Draws):
         moments = replace(moments, field=_of_draws(value, tensor, dims, shared, moments.field))
     new = tuple(_named(i, dim, names) if i in shared else _unshared(dim) for i, dim in enumerate(dims))
