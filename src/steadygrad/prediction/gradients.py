@@ -13,6 +13,7 @@ import numpy as np
 from . import of_mean
 from .alongside import Alongside, of_function, pulled
 from .batch import Batch
+from .coherent import LEAST, along_both
 from .curve import Curve, passed, skewed
 from .field import Field, everywhere, white
 from .hermite import Expansion, decay, expand, over_rows
@@ -176,11 +177,32 @@ class _Product:
         return field_through(source, f, 1.0).by_chance(self.base.field, source.units)
 
     def _d(self) -> Array:
-        """Return d from those of g and h: no term cancels where both are nearly equal for two examples."""
-        q_g, d_g, q_h, d_h = self.base.q, self.base.d, self.q_h, self.d_h
-        mean_g, mean_h = (q_g[:, None] + q_g) / 2, (q_h[:, None] + q_h) / 2
+        """Return d from those of g and h: no term cancels where both are nearly equal for two examples.
+
+        What lies along f(z), the function that goes on, by one factor for all goes as f h does.
+        """
+        q_g, d_g = (self.base.q[:, None] + self.base.q) / 2, self.base.d
+        onward = self.source.onward
+        if onward is None or self.batch.followed < 2 or not self.base.along > LEAST:
+            return self._independent(q_g, d_g) * self.favour
+        f = onward.expansion
+        lost = self.source.difference(f) / max(average(f.q), 1e-300)
+        share = along_both(self.base, self.base.along, 1 - lost)
+        if share is None:
+            return self._independent(q_g, d_g) * self.favour
+        both = expand(self.values * onward.values)
+        met = average(both.q) / max(average(f.q), 1e-300)
+        rest = self._independent((1 - share) * q_g, np.maximum(d_g - share * q_g * lost, 0.0))
+        along = share * q_g * self.source.difference(both) / max(average(f.q), 1e-300)
+        scale = 1 + share * (quotient(met, average(self.q_h)) - 1)
+        return np.asarray((rest + along) * self.favour / np.maximum(scale, 1e-300))
+
+    def _independent(self, mean_g: Array, d_g: Array) -> Array:
+        """Return d of products with h of a gradient of these mean squares and differences that is independent of it."""
+        q_g, q_h, d_h = self.base.q, self.q_h, self.d_h
+        mean_h = (q_h[:, None] + q_h) / 2
         uneven = (q_g[:, None] - q_g) * (q_h[:, None] - q_h) / 4
-        return np.asarray(mean_g * d_h + mean_h * d_g - d_g * d_h + uneven) * self.favour
+        return np.asarray(mean_g * d_h + mean_h * d_g - d_g * d_h + uneven)
 
     def _total(self) -> tuple[float, float]:
         """Return the relative variance of one unit's batch-averaged square, and what two examples do not share."""

@@ -10,6 +10,7 @@ import numpy as np
 from . import of_mean
 from .alongside import Alongside, Step, of_examples
 from .batch import Batch
+from .coherent import beyond_signals
 from .curve import skewed
 from .field import Field
 from .meeting import Meeting, Sum
@@ -290,7 +291,7 @@ def backward(
     crossed = g.crossed + free * aligning(g.alignment, g.crossed) / units
     field = field.blurred(units / free, batch.size) if field and free else field
     return Moments(
-        *_sums_back(g, weight, pull, terms),
+        *_sums_back(g, weight, kept * along, beyond_signals(g, source), terms),
         spread,
         2 * overlap,
         g.excess + blur,
@@ -335,11 +336,11 @@ def _still(g: Moments, blur: float, batch: Batch) -> float:
     return had / (had + blur) if blur > 0 else 1.0
 
 
-def _sums_back(g: Moments, weight: Fill, pull: float, terms: float) -> tuple[Array, Array, Array]:
-    """Return mean, q and d of sums of gradients times weights of which `pull` as much lies along each."""
-    gain = (weight.variance * pull + weight.mean**2) * terms
+def _sums_back(g: Moments, weight: Fill, along: float, more: Array | float, terms: float) -> tuple[Array, Array, Array]:
+    """Return mean, q and d of sums of gradients times weights; `along` as much more differs by so much `more`."""
     lift = weight.mean**2 * terms * (terms - 1)
-    d = gain * g.d + lift * (g.mean[:, None] - g.mean) ** 2 / 2
+    gain = (weight.variance * (1 + along) + weight.mean**2) * terms
+    d = gain * g.d + weight.variance * terms * along * more + lift * (g.mean[:, None] - g.mean) ** 2 / 2
     return weight.mean * terms * g.mean, gain * g.q + lift * g.mean**2, d
 
 
