@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .trail import examples_of
 from .values import Array, Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Unknown, Value
 
 SHARES = np.array([0.5, 0.025, 0.975])  # of draws: below the median, and below the ends of the band
+TINY = 1e-200  # a mean below which a median may be nothing but too small for a double
 LEVELS = (np.arange(400) + 0.5) / 400
 
 
@@ -33,8 +35,9 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
     known = _same_for_all(run, output, row) if isinstance(output, Fill) else as_signal(run, output)
     if known is None and not isinstance(output, Unknown):
         run.note(f"module {row.path!r} gives {_words(output)}, of which no row is read")
-    known, gradient = (_typical(x, row, run) for x in (known, as_signal(run, row.gradient)))
-    moments = _forward(known, run) if known else {}
+    gradient = as_signal(run, row.gradient)
+    moments = _typical(known, _forward, "q", row, run)
+    back = _typical(gradient, _backward, "grad_q", row, run)
     return LayerSignal(
         path=row.path,
         kind=type(row.module).__name__,
@@ -42,24 +45,26 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
         fan_in=fan_in,
         fan_out=fan_out,
         **moments,
-        **(_backward(gradient, run) if gradient else _of_parameter(row) if isinstance(output, Fill) else {}),
+        **(back if gradient else _of_parameter(row) if isinstance(output, Fill) else {}),
         weight_grad_norm=_norm(weight_gradient, row.module),
-        mark=_mark(known, gradient, run),
+        mark=_mark(known if moments else None, gradient, run),
     )
 
 
-def _typical(known: Signal | None, row: Row, run: Interpreter) -> Signal | None:
-    """Return a signal whose typical size can be told; None where it varies beyond all numbers.
+def _typical(
+    known: Signal | None, read: Callable[[Signal, Interpreter], dict[str, float]], size: str, row: Row, run: Interpreter
+) -> dict[str, float]:
+    """Return what is read of a signal whose typical size can be told; nothing where it varies beyond all numbers.
 
     Its expectation is then that of its largest draws alone, as behind powers of powers.
     """
-    if known is None or not known.moments.q.any():
-        return known
-    q = _moments(known, run)[0]
-    if 0 < q < math.inf:
-        return known
+    if known is None:
+        return {}
+    found, q = read(known, run), float(known.moments.q.mean())
+    if found[size] > 0 or q < TINY:
+        return found
     run.note(f"module {row.path!r} has a second moment that is that of its largest draws alone: none is typical")
-    return None
+    return {}
 
 
 def _same_for_all(run: Interpreter, fill: Fill, row: Row) -> Signal:
