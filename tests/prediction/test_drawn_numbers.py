@@ -187,3 +187,21 @@ def test_scripted_layers_have_no_rows_and_that_is_said():
     whole = sg.predict(torch.jit.script(nn.Sequential(nn.Linear(16, 4))), x)
     assert len(whole.layers) == 0
     assert whole.unknown[0].startswith("the model is scripted")
+
+
+class Mixed(nn.Module):
+    """Each example beside another, in shares that are drawn at each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 64)
+
+    def forward(self, x):
+        share = torch.distributions.Beta(1.0, 1.0).sample()
+        return self.layer(share * x + (1 - share) * x.roll(1, 0))
+
+
+def test_a_few_numbers_that_are_drawn_at_each_call_are_said_to_be_those_of_one():
+    profile = sg.predict(Mixed, torch.randn(16, 64))
+    assert any("a few numbers that differ from call to call" in words for words in profile.unknown)
+    assert all(row.mark == "approximate" for row in profile)

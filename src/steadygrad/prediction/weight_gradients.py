@@ -36,8 +36,10 @@ def of_weight(g: Moments, x: Moments, batch: Batch, *, met: float = 1.0) -> floa
 
 def of_bias(g: Moments, batch: Batch) -> float:
     """Return the second moment of Σ_bt g_bt."""
+    if g.field is None:
+        return batch.size**2 * max(batch.pair_mean(g.product), 0.0)
     r = batch.followed
-    alike = g.field and white(g.field.sizes, 0.0, 0.0, 0.0)
+    alike = white(g.field.sizes, 0.0, 0.0, 0.0)
     return of_weight(
         replace(g, along=0.0), Moments(np.ones(r), np.ones(r), np.zeros((r, r)), CERTAIN, field=alike), batch
     )

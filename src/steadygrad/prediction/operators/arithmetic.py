@@ -54,10 +54,12 @@ def _of_losses(rule: Rule) -> Rule:
 
     @functools.wraps(rule)
     def ruled(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        if not run.in_loss:
+            return rule(run, call)
         values = [run.value(t) for t in call.tensors]
         met = [v for v in values if isinstance(v, Signal) or (isinstance(v, Concrete) and v.leads(run.batch.size))]
         signals = any(isinstance(v, Signal) for v in met)
-        if not (run.in_loss and signals) or len(set(map(id, met))) < BOTH:
+        if not signals or len(set(map(id, met))) < BOTH:
             return rule(run, call)
         said = len(run.unknown)
         found = on_draws(run, call)

@@ -128,6 +128,8 @@ def added(otherwise: Rule) -> Rule:
 
     @functools.wraps(otherwise)
     def rule(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        if not run.backward:
+            return otherwise(run, call)
         values = [run.value(t) for t in call.tensors]
         at = next((i for i, v in enumerate(values) if isinstance(v, LikelihoodGradient)), None)
         if at is None or len(values) != TERMS or call.kwargs.get("alpha", 1) != 1:
@@ -147,6 +149,8 @@ def expected(otherwise: Rule) -> Rule:
 
     @functools.wraps(otherwise)
     def rule(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
+        if run.backward:
+            return otherwise(run, call)
         values = [run.value(t) for t in call.tensors]
         known = next((v for v in values if isinstance(v, Likelihoods)), None)
         others = [v for v in values if not isinstance(v, Likelihoods)]
