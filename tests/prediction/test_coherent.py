@@ -14,8 +14,6 @@ WIDTH, DEPTH, DRAWS = 64, 3, 300
 VECTORS = torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 OF_WIDE_LAYERS = DEPTH / WIDTH  # of 1 - c: to first order in this the distance of gradients is not followed
-    DEPTH / WIDTH
-)  # of 1 - c: depth over width, to which first order the distance of gradients is not followed
 
 
 def mlp(activation, gain):
