@@ -31,8 +31,7 @@ def untouched(*modules: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(_generators())
-        for module in modules:
-            stack.enter_context(_module(module))
+        stack.enter_context(_parts(list(dict.fromkeys(part for module in modules for part in parts_of(module)))))
         yield
 
 
@@ -66,8 +65,7 @@ def _initialized_accelerators() -> list[Any]:
 
 
 @contextmanager
-def _module(module: nn.Module) -> Iterator[None]:
-    parts = list(parts_of(module))
+def _parts(parts: list[nn.Module]) -> Iterator[None]:
     flags = [(part, part.training) for part in parts]
     buffers = [
         (part, name, buffer, None if buffer is None else buffer.detach().clone())
