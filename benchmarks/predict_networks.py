@@ -4,8 +4,8 @@ As the networks come from torch or from He's initialization; rows are those of `
 children, its output and the gradient with respect to it, where that of the network's output has independent normal
 entries. What is held is the mean of the log: for convolutions to 0.03, for transformers and recurrent networks to 0.1,
 or four standard errors of the draws. A row that a norm fixes has no spread to be held. The median of 1 - c is held to
-10%; of transformers and recurrent networks, of which fewer are drawn, to four standard errors where these are more. Of
-2000 draws a deviation is known within 1.6%, so of some eighty rows none is off by a tenth by chance.
+10%, of transformers and recurrent networks to four standard errors where these are more. Of 2000 draws a deviation is
+known within 1.6%, so of some eighty rows none is off by a tenth by chance.
 
     python -m benchmarks.predict_networks [cnn | transformer | recurrent | NAME ...]
 """
