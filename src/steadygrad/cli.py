@@ -111,6 +111,7 @@ def check(
         for out in outputs:
             saving.check_writable(out)
     from steadygrad import diagnosis
+    from steadygrad.report.headline import flattened
     from steadygrad.setup import file_of
 
     shape = None if inputs is None else _shape(inputs)
@@ -142,7 +143,7 @@ def check(
         typer.echo(f"\n{words}", err=as_json or as_sarif)
     if plan is not None and write_init is not None:
         _write(Path(write_init), plan.code())
-    raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in report.findings)))
+    raise typer.Exit(int(any(finding.level.rank <= level.rank for finding in flattened(report.findings))))
 
 
 def _report(

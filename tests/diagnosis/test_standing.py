@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from steadygrad.cli import app
 from steadygrad.diagnosis import check
 
 
@@ -54,3 +56,18 @@ def test_a_root_is_as_grave_as_what_it_explains(scale):
     gravest = [min(g.level.rank for g in (f, *f.consequences)) for f in check(setup(12, nn.Sigmoid, scale)).findings]
     assert gravest == sorted(gravest)
     assert gravest[0] == 0
+
+
+def test_the_command_line_fails_for_an_error_that_a_warning_explains(tmp_path):
+    """Twelve sigmoids end in examples that are alike, a warning; that nothing is left of the signal is an error."""
+    file = tmp_path / "deep.py"
+    file.write_text(
+        "import torch\nfrom torch import nn\n\n\ndef setup():\n    torch.manual_seed(0)\n"
+        "    parts = [p for _ in range(12) for p in (nn.Linear(32, 32), nn.Sigmoid())]\n"
+        "    data = [(torch.randn(64, 32), torch.randint(4, (64,)))]\n"
+        "    model = nn.Sequential(*parts, nn.Linear(32, 4))\n"
+        "    return {'model': model, 'data': data, 'loss_fn': nn.CrossEntropyLoss()}\n"
+    )
+    found = CliRunner().invoke(app, ["check", str(file), "--fail-on", "error"])
+    assert found.exit_code == 1, found.output
+    assert found.output.startswith("Found 1 warning, explaining 2 further findings, 1 of them an error.")

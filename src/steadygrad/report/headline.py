@@ -26,12 +26,16 @@ def flattened(findings: Iterable[Finding]) -> list[Finding]:
 def headline(findings: Sequence[Finding], checked: Sequence[str] = (), *, measured: Profile | None = None) -> str:
     """Return the number of root causes by level, or that there are none, or that no layer could be looked at.
 
-    A model whose layers are no modules leaves an empty measured profile: that nothing was found says nothing then.
+    Errors that warnings explain are told too. A model whose layers are no modules leaves an empty measured profile:
+    that nothing was found says nothing then.
 
     >>> headline([], checked=["INI001", "FWD001"])
     'Clean: 2 rules found nothing.'
     >>> headline([Finding(code="INI001", name="init", level=Level.ERROR, message="gain")])
     'Found 1 error.'
+    >>> faint = Finding(code="FWD001", name="vanishing-signal", level=Level.ERROR, message="small")
+    >>> headline([Finding(code="FWD003", name="alike", level=Level.WARN, message="one", consequences=(faint,))])
+    'Found 1 warning, explaining 1 further finding, 1 of them an error.'
     >>> headline([], checked=["INI001"], measured=Profile(layers=(), source="measured"))
     'Not known: no layer could be looked at.'
     """
@@ -42,6 +46,8 @@ def headline(findings: Sequence[Finding], checked: Sequence[str] = (), *, measur
         return f"Clean: {rules} found nothing." if checked else "Clean."
     levels = Counter(finding.level for finding in findings)
     parts = ", ".join(count(levels[level], NOUN[level]) for level in Level if levels[level])
-    consequences = len(flattened(findings)) - len(findings)
-    tail = f", explaining {count(consequences, 'further finding')}" if consequences else ""
-    return f"Found {parts}{tail}."
+    consequences = flattened(one for finding in findings for one in finding.consequences)
+    tail = f", explaining {count(len(consequences), 'further finding')}" if consequences else ""
+    errors = sum(finding.level == Level.ERROR for finding in consequences) if not levels[Level.ERROR] else 0
+    graver = f", {errors} of them {'an error' if errors == 1 else 'errors'}" if errors else ""
+    return f"Found {parts}{tail}{graver}."
