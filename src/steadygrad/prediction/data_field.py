@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import parting_of_places
+from . import gram, parting_of_places
 from .field import Array, Field
 from .lags import autocorrelation
 from .spread import CERTAIN
@@ -17,6 +17,7 @@ MOST = 1 << 22  # entries of data whose lags are looked at: half a second, and 2
 
 def of_data(values: Array) -> Field:
     """Return the field of data, [examples, *positions, features]; of many entries, from some of the examples."""
+    pairs = gram.of_data(values)
     values = values[:: max(min(values.size // MOST, len(values) // 2), 1)]
     sizes = values.shape[1:-1]
     q = max(float((values**2).mean()), 1e-300)
@@ -35,7 +36,7 @@ def of_data(values: Array) -> Field:
     apart = values.var(0).mean(-1)
     apart = apart / max(float(apart.mean()), 1e-300)
     parted = parting_of_places.of_data(found.raised(varied), apart, examples)
-    return replace(found.raised(varied), given=1.0, parted=parted, of_mean=CERTAIN)
+    return replace(found.raised(varied), given=1.0, parted=parted, of_mean=CERTAIN, gram=pairs)
 
 
 def _lengths(values: Array, sizes: tuple[int, ...], means: Array) -> Array:

@@ -21,6 +21,7 @@ from .hermite import odd_orders
 from .lags import EVEN, ROUNDING, alike, autocorrelation, lag_weights, mean_at_lag
 
 if TYPE_CHECKING:
+    from .gram import Gram
     from .parting_of_places import Parted
     from .spread import Spread
 
@@ -41,7 +42,8 @@ class Field:
     distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None. `parted` is
     how far examples are apart at each place and by their lengths there, where that is followed. `of_mean` is how the
     log of the size of the mean over all places varies beside that of q; None where it is not followed. `products`,
-    [places, places], are those of every two places of an example, where lags do not tell (each_pair.py).
+    [places, places], are those of every two places of an example, where lags do not tell (each_pair.py). `gram` are
+    those of every two places of a few small images (gram.py).
     """
 
     share: Array
@@ -56,6 +58,7 @@ class Field:
     parted: Parted | None = dataclass_field(default=None, kw_only=True)
     of_mean: Spread | None = dataclass_field(default=None, kw_only=True)
     products: Array | None = dataclass_field(default=None, kw_only=True)
+    gram: Gram | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -280,7 +283,7 @@ class Field:
         if products is not None:
             longer = np.sqrt(share / np.maximum(self.share, 1e-300))
             products = products * np.outer(longer, longer)
-        return replace(new, within=1 - own * deviations, across=1 - other * deviations, products=products)
+        return replace(new, within=1 - own * deviations, across=1 - other * deviations, products=products, gram=None)
 
     def times(self, squares: Array) -> tuple[Field, float]:
         """Return the field with each place's square times a number, and the mean that this makes of the whole."""
@@ -295,8 +298,8 @@ class Field:
         kept.flat[0] = 1.0
         within, across = (1 - (1 - gap) * kept for gap in (self.within, self.across))
         common = common / max(float(common.mean()), 1e-300)
-        found = replace(self, share=share / level, within=within, across=across, common=common, products=None)
-        return found, level
+        found = replace(self, share=share / level, within=within, across=across, common=common)
+        return replace(found, products=None, gram=None), level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
@@ -335,7 +338,8 @@ class Field:
         found = replace(self, share=share, within=self.within * factor, across=self.across * factor)
         beyond, lengths, together = (x * factor**2 for x in (self.beyond, self.lengths, self.together))
         products = None if self.products is None else 1 + factor * (self.products - 1)
-        return replace(found, beyond=beyond, lengths=lengths, together=together, products=products)
+        gram = self.gram and self.gram.scaled(factor)
+        return replace(found, beyond=beyond, lengths=lengths, together=together, products=products, gram=gram)
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
@@ -348,7 +352,7 @@ class Field:
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""
         products = None if self.products is None else 1 - function(1 - self.products)
-        return replace(self, within=function(self.within), across=function(self.across), products=products)
+        return replace(self, within=function(self.within), across=function(self.across), products=products, gram=None)
 
     def met(self, other: Field) -> Field:
         """Return the field of a product of independent factors."""
@@ -372,7 +376,8 @@ class Field:
         )
         given = _shared(self, other, one, two)
         found = Field(share, within, across, beyond, given=given, lengths=lengths, together=together)
-        found = replace(found, products=each_pair.mixed(weight, self, rest, other))
+        gram = self.gram and self.gram.mixed(weight, other.gram, rest)
+        found = replace(found, products=each_pair.mixed(weight, self, rest, other), gram=gram)
         if self.common is not None or other.common is not None:
             found = replace(found, common=self._common_to((weight, rest), other))
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
@@ -422,7 +427,8 @@ class Field:
         means, common, parted = (None, None, None) if gone else (self.means, self.common, self.parted)
         of_mean = self.of_mean if all(self._has_apart(axis) for axis in gone) else None
         left = replace(left, lengths=lengths, together=together, means=means, common=common, of_mean=of_mean)
-        left = replace(left, parted=parted, products=None if gone else self.products)
+        products, gram = (None, None) if gone else (self.products, self.gram)
+        left = replace(left, parted=parted, products=products, gram=gram)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def _has_apart(self, axis: int) -> bool:

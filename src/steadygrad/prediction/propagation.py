@@ -18,6 +18,7 @@ from .batch import Batch
 from .curve import Curve, passed, skewed
 from .decays import decayed
 from .field import Field
+from .gram import Gram
 from .hermite import Expansion, at_scales, decay, expand, over_rows, tables
 from .linear_map import blurring, correlation_gap
 from .overlap import of_typical
@@ -182,8 +183,22 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     field, level = uneven(source, wave.values, field_through(source, f, s))
     lengths, together = _of_squares(source, f, batch)
     field = replace(field, means=None, lengths=field.by_lag + lengths, together=field.together + together)
+    field = replace(field, gram=_gram_behind(source, wave.values))
     m = replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
     return _parted_over_places(m, source, f, wave.values, total, s, batch)
+
+
+def _gram_behind(source: Source, values: Array) -> Gram | None:
+    """Return the products of every two places of a few small images behind a function."""
+    assert source.field is not None
+    if source.field.gram is None:
+        return None
+    row, square = len(values) // 2, float((source.mean**2).mean())
+    whole = square + float((source.std**2).mean())
+    one = float(source.std[row if len(values) > 1 else 0])
+    if not (whole > 0 and one > 0):
+        return None
+    return source.field.gram.behind(values[row], square / whole, whole**0.5 / one, source.units)
 
 
 def _parted_over_places(
@@ -311,6 +326,8 @@ def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch, noi
         gap = batch.distinct_mean(source.gap)
         parted, further = parting_of_places.of_units(source.field, gap, source.fourth, source.units, batch)
         d, field = parted.whole(d * further, q, batch), replace(field, parted=parted)
+    if field is not None and field.gram is not None:
+        field = replace(field, gram=field.gram.of_units(source.units))
     own, excess, apart = source.own_variance, source.excess, source.own_apart
     parting = sampled(source, batch) if source.parting is not None else None
     spread = source.spread

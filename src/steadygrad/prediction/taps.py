@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -69,3 +69,20 @@ def everywhere(size: int, kernel: int, dilation: int) -> csr_array:
     """Return [lags of windows, lags of positions]: the share of pairs of their taps that are so far, all inside."""
     lag, taps = np.arange(size)[:, None], np.arange(-(kernel - 1), kernel)
     return table(lag, np.minimum(abs(lag + taps * dilation), size - 1), (kernel - abs(taps)) / kernel**2, (size, size))
+
+
+@lru_cache(maxsize=64)
+def met_by(axes: tuple[Taps, ...]) -> NDArray[np.intp]:
+    """Return the place that each tap of a kernel meets, [taps, windows], -1 where it is outside the input.
+
+    >>> met_by((Taps(3, 3, 3, 1, 1, 1, transposed=False),)).tolist()
+    [[-1, 0, 1], [0, 1, 2], [1, 2, -1]]
+    """
+    each = [np.where(inside, place, -1).T for place, inside in (axis.places() for axis in axes)]
+
+    def joined(before: NDArray[np.intp], axis: int) -> NDArray[np.intp]:
+        outer, inner = before[:, None, :, None], each[axis][None, :, None, :]
+        both = np.where((outer < 0) | (inner < 0), -1, outer * axes[axis].size + inner)
+        return both.reshape(len(before) * axes[axis].kernel, -1)
+
+    return reduce(joined, range(1, len(axes)), each[0])

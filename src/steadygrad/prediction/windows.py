@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from .field import Array, Field
+from .gram import Gram
 from .values import Moments
 
 
@@ -113,6 +114,8 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
         lambda by_lag: along(by_lag, tables), _laid_out(m.field, windows)
     )
     field = Field(share / share.mean(), within, across, varied, given=m.field.given, parted=parted)
+    if m.field.gram is not None:
+        return _averaged_pairs(replace(m, field=field, unit_variance=0.0), m.field.gram, windows)
     std = np.sqrt(m.q)
     of_lengths = (std[:, None] - std) ** 2 / 2
     if parted:
@@ -120,6 +123,24 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     of_lengths = np.minimum(of_lengths, m.d)
     d = (m.d - of_lengths) * kept + of_lengths * level
     return replace(m, q=m.q * level, d=d, field=field, unit_variance=0.0)
+
+
+def _averaged_pairs(m: Moments, gram: Gram, windows: list[Window]) -> Moments:
+    """Return the moments of means over windows where the products of all pairs of places are known.
+
+    As the pairs say of each two examples, where they are those that are followed, else of all on average.
+    """
+    assert m.field is not None
+    means, r = gram.averaged(reduce(np.kron, [_places(w).toarray() for w in windows])), len(m.q)
+    if gram.whole and gram.batch == r:
+        q, d = means.squares[0].mean(1), means.apart[0]
+    else:
+        q, d = np.full(r, means.level), means.gap * (1 - np.eye(r))
+    typical = math.exp(-gram.varied / 2) if m.field.count == 1 else 1.0
+    here = typical * float(m.d.sum()) / max(r * (r - 1), 1)
+    q, d = q * float(m.q.mean()) / gram.level, d * (here / gram.gap if gram.gap > 0 else 1.0)
+    field = replace(m.field, gram=means.relative() if m.field.count > 1 else None)
+    return replace(m, q=q, d=d, field=field)
 
 
 def _laid_out(field: Field, windows: list[Window]) -> Array | None:

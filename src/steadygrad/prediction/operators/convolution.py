@@ -96,6 +96,7 @@ def _windowed(
         lengths=lengths,
         together=along(field.drifting, apart),
         means=means / max(float(means.mean()), 1e-300),
+        gram=field.gram and field.gram.summed(taps.met_by(tuple(axes))),
     )
     m = replace(m, field=found, excess=m.excess * kept)
     if field.parted is None:

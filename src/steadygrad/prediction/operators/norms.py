@@ -181,7 +181,8 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     lopsided = 0.0
     if field is not None:
         field, share = field.of_one(units, batch.size), variance / max(float(m.q.mean()), 1e-300)
-        field, lopsided = field.centred(share), field.lopsided(share, batch.size)
+        gram = field.gram and field.gram.centred()
+        field, lopsided = replace(field.centred(share), gram=gram), field.lopsided(share, batch.size)
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
     affine = _damped(affine, variance, call.args[7])
     whole = _normalized(run, x, own, m.d / variance, affine, units, field, free, lopsided)

@@ -89,7 +89,7 @@ def _grid(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
 def _full(field: Field, shape: tuple[int, ...]) -> Field:
     lags = (a.reshape(shape) for a in (field.share, field.within, field.across, field.varying))
     parted = field.parted and field.parted.turned(lambda x: x.reshape(shape))
-    return Field(*lags, given=field.given, parted=parted)
+    return Field(*lags, given=field.given, parted=parted, gram=field.gram)
 
 
 def _squeezed(m: Moments) -> Moments:
