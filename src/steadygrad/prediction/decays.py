@@ -20,11 +20,12 @@ def decayed(gaps: Array, masses: Array) -> Array:
     if flat.size <= DIRECT:
         distinct, back = np.unique(flat, return_inverse=True)
         return np.asarray((decay(distinct) @ masses)[back].reshape(gaps.shape))
-    return np.asarray(np.interp(flat, GRID, _decay_on_grid() @ masses).reshape(gaps.shape))
+    return np.asarray(np.interp(flat, GRID, decay_on_grid() @ masses).reshape(gaps.shape))
 
 
 @cache
-def _decay_on_grid() -> Array:
+def decay_on_grid() -> Array:
+    """Return 1 - c^n on the grid, [grid, terms and blocks]."""
     return decay(GRID)
 
 

@@ -21,14 +21,14 @@ finite width does to D of two places it is taken to do to that of their means.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .decays import GRID, decayed
-from .hermite import Expansion, decay, expand, tables
+from .decays import GRID, decay_on_grid, decayed
+from .hermite import Expansion, expand, tables
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -40,6 +40,7 @@ LEVELS = 9  # of the deviation, between which coefficients are taken along a lin
 WORK = 1 << 25  # pairs, times taps, that are added up for a layer: a tenth of a second
 COMMON, OWN = 48, 9  # nodes of what all entries share of a unit, of what each has of its own
 LEAST = 1e-6  # of a difference
+TINY = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +94,18 @@ class Gram:
     def _unlike(self) -> Array:
         """By how much E[√(l l')] of every two entries is less than √(E[l] E[l']), relative to it."""
         own = np.diagonal(self.lengths, axis1=1, axis2=2)
-        return np.asarray(-np.expm1(-np.maximum(2 * _half_sums(own) - 2 * self.lengths, 0.0) / 8))
+        return np.asarray(-np.expm1(-np.maximum(2 * half_sums(own) - 2 * self.lengths, 0.0) / 8))
 
     @property
     def of_like_lengths(self) -> Array:
         """D of every two entries if all draws had them of their mean lengths."""
         unlike = self._unlike
-        return np.asarray((self.gaps - _half_sums(self.entries) * unlike) / (1 - unlike))
+        return np.asarray((self.gaps - half_sums(self.entries) * unlike) / (1 - unlike))
 
     def with_lengths(self, lengths: Array) -> Gram:
         """Return it where log second moments, so far alike in all draws, have these covariances."""
         new = replace(self, lengths=lengths)
-        return replace(new, gaps=self.gaps + (_half_sums(self.entries) - self.gaps) * new._unlike)
+        return replace(new, gaps=self.gaps + (half_sums(self.entries) - self.gaps) * new._unlike)
 
     def relative(self) -> Gram:
         """Return it relative to its mean."""
@@ -134,7 +135,7 @@ class Gram:
         one, two = (np.sqrt(np.maximum(x.lengths, 0.0)) for x in (self, other))
         sizes = weight * self.of_means[0], rest * other.of_means[0]
         varied = sum(x.varied * size**2 for x, size in zip((self, other), sizes, strict=True))
-        return Gram(squares, gaps, (weight * one + rest * two) ** 2, self.batch, varied / max(sum(sizes), 1e-300) ** 2)
+        return Gram(squares, gaps, (weight * one + rest * two) ** 2, self.batch, varied / max(sum(sizes), TINY) ** 2)
 
     def summed(self, places: Places) -> Gram | None:
         """Return that of sums over windows, relative to their mean; None where there are too many pairs.
@@ -153,7 +154,7 @@ class Gram:
             whole += gaps.take(at, 1).take(at, 2)
             weights[:, np.arange(entries), at] += squares[:, at]
         sums = weights.sum(2)
-        weights = np.delete(weights, np.s_[count :: count + 1], axis=2) / np.maximum(sums, 1e-300)[..., None]
+        weights = np.delete(weights, np.s_[count :: count + 1], axis=2) / np.maximum(sums, TINY)[..., None]
         lengths = weights @ self.lengths @ weights.transpose(0, 2, 1)
         return replace(self, squares=sums.reshape(blocks, r, windows), gaps=whole, lengths=lengths).relative()
 
@@ -161,7 +162,7 @@ class Gram:
         """Return squares and gaps where each example has one place more, without a signal."""
         blocks, r, count = self.squares.shape
         squares = np.pad(self.squares, ((0, 0), (0, 0), (0, 1))).reshape(blocks, -1)
-        gaps = _half_sums(squares)
+        gaps = half_sums(squares)
         inside = gaps.reshape(blocks, r, count + 1, r, count + 1)[:, :, :count, :, :count]
         inside[...] = self._by_place(self.gaps)
         return squares, gaps
@@ -173,23 +174,36 @@ class Gram:
         gaps = gaps.reshape(len(gaps), gaps.shape[1] * means, -1)
         own = np.diagonal(gaps, axis1=1, axis2=2) / 2
         squares = np.maximum(self.squares @ weights.T - 2 * own.reshape(*self.squares.shape[:2], means), 0.0)
-        gaps = np.maximum(gaps - 2 * _half_sums(own), 0.0)
-        _zero_diagonal(gaps)
+        gaps = np.maximum(gaps - 2 * half_sums(own), 0.0)
+        zero_diagonal(gaps)
         return replace(self, squares=squares, gaps=gaps, lengths=self._lengths_of_means(weights, squares))
 
     def _lengths_of_means(self, weights: Array, squares: Array) -> Array:
         """Return the covariances of log second moments of means: that of a place counts as it lies along the mean."""
-        products = self._by_place(_half_sums(self.entries) - self.gaps)
+        products = self._by_place(half_sums(self.entries) - self.gaps)
         along = np.einsum("mp,kapaq,mq->kamp", weights, products, weights, optimize=True)
-        along /= np.maximum(squares, 1e-300)[..., None]
+        along /= np.maximum(squares, TINY)[..., None]
         found = np.einsum("kamp,kapbq,kbnq->kambn", along, self._by_place(self.lengths), along, optimize=True)
         return np.asarray(found.reshape(len(found), squares[0].size, -1))
 
     def of_units(self, units: float) -> Gram:
         """Return that of so many Gaussian units: log lengths vary by 2 ρ²/units more."""
         like = self.of_like_lengths
-        alike = 1 - _angle(like, np.sqrt(self.entries))
+        alike = 1 - angle(like, np.sqrt(self.entries))
         return replace(self, gaps=like).with_lengths(self.lengths + 2 * alike**2 / units)
+
+    def argument(self, gaps: Callable[[Array], Array], power: float) -> Gram:
+        """Return that of a Gaussian, given that of a function of it, whose sizes are this power of the Gaussian's.
+
+        Args:
+            gaps: of the Gaussian, 1 - c, by those of the function at one size.
+            power: d log E[f²]/d log Var(z).
+        """
+        squares = self.squares ** (1 / power)
+        std = np.sqrt(squares.reshape(self.entries.shape))
+        z = gaps(angle(self.of_like_lengths, np.sqrt(self.entries)))
+        apart = std[:, :, None] * std[:, None, :] * z + (std[:, :, None] - std[:, None, :]) ** 2 / 2
+        return replace(self, squares=squares, gaps=apart).relative().with_lengths(self.lengths / power**2)
 
     def behind(self, values: Array, mean: float, scale: float, units: float) -> Gram:
         """Return that of a function of so many Gaussian units, relative to its mean.
@@ -201,23 +215,22 @@ class Gram:
             units: how many there are.
         """
         std = np.sqrt(np.maximum(self.entries - mean, 0.0)) * scale
-        levels = np.linspace(std.min(), std.max(), LEVELS) if np.ptp(std) > 0 else std[0, :1]
+        levels = levels_of(std)
         f = expand(np.array([np.interp(tables()[0] * s, tables()[0], values) for s in levels]))
-        gap, last = _angle(self.of_like_lengths * scale**2, std), len(levels) - 1
-        at = np.clip((std - levels[0]) / max(float(np.ptp(std)), 1e-300) * last, 0, last)
-        low = np.minimum(at.astype(np.intp), max(last - 1, 0))
-        between, part = (low, np.minimum(low + 1, last)), at - low
+        gap = angle(self.of_like_lengths * scale**2, std)
+        low, part = between_levels(std, levels)
+        between = low, np.minimum(low + 1, len(levels) - 1)
         own = (1 - part)[..., None] * f.plain[low] + part[..., None] * f.plain[between[1]]
         gaps = _distances(own) + _turned(f.plain, gap, between, part)
-        _zero_diagonal(gaps)
+        zero_diagonal(gaps)
         new = replace(self, squares=(own**2).sum(-1).reshape(self.squares.shape), gaps=gaps).relative()
         new = new.with_lengths(self._lengths_behind(f, gap, units))
         return replace(new, varied=self._varied_behind(new, f, values, float(gap.mean()), units))
 
     def _lengths_behind(self, f: Expansion, gap: Array, units: float) -> Array:
         """Return the covariances of log second moments: as sizes pass the function, and what so many units add."""
-        s = float(f.stein.sum()) / max(2 * float(f.q.sum()), 1e-300)
-        masses = (f.square**2).mean(0) / max(float((f.q**2).mean()), 1e-300)
+        s = float(f.stein.sum()) / max(2 * float(f.q.sum()), TINY)
+        masses = (f.square**2).mean(0) / max(float((f.q**2).mean()), TINY)
         masses[0] = 0.0
         return np.asarray(s * s * self.lengths + (float(masses.sum()) - decayed(gap, masses)) / units)
 
@@ -228,33 +241,47 @@ class Gram:
         the variance that examples have of their own, given what all entries have in common, r the overlap of
         differences, which is larger where places are summed.
         """
-        masses = (f.plain**2).mean(0) / max(float(f.q.mean()), 1e-300)
+        masses = (f.plain**2).mean(0) / max(float(f.q.mean()), TINY)
         below, above = decayed(np.clip([gap - STEP, gap + STEP], 0.0, 2.0), masses)
         (here, overlap), (after, _) = self.of_means, new.of_means
-        slope = float(above - below) / (2 * STEP) * here / max(after, 1e-300)
+        slope = min(float(above - below) / (2 * STEP) * here / max(after, TINY), 1.0)
         more = max(overlap - _overlap(self._by_place(self.gaps), self.batch), 0.0)
-        return min(slope, 1.0) ** 2 * self.varied + 2 * _unevenness(values, gap) * more / units
+        return slope * slope * self.varied + 2 * _unevenness(values, gap) * more / units
 
     @property
     def of_means(self) -> tuple[float, float]:
         """D of the means over all places of two examples, and the overlap of their differences."""
         of_all = self._by_place(self.gaps).mean((2, 4))
-        apart = of_all - _half_sums(np.diagonal(of_all, axis1=1, axis2=2))
+        apart = of_all - half_sums(np.diagonal(of_all, axis1=1, axis2=2))
         return _of_distinct(apart), _overlap(apart[:, :, None, :, None], self.batch)
 
 
 def _of_distinct(pairs: Array) -> float:
     """Return the mean over pairs of distinct examples, [blocks, examples, examples]."""
-    r = pairs.shape[1]
-    return float(pairs.sum() - np.einsum("kaa->", pairs)) / (len(pairs) * r * (r - 1))
+    r, own = pairs.shape[1], float(np.diagonal(pairs, axis1=1, axis2=2).sum())
+    return float((pairs.sum() - own) / (len(pairs) * r * (r - 1)))
 
 
-def _half_sums(squares: Array) -> Array:
+def levels_of(values: Array) -> Array:
+    """Return levels from the least to the largest of values."""
+    return np.linspace(values.min(), values.max(), LEVELS) if np.ptp(values) > 0 else values.ravel()[:1]
+
+
+def between_levels(values: Array, levels: Array) -> tuple[Places, Array]:
+    """Return the level below each value, and how far it is on the way to the next."""
+    last = len(levels) - 1
+    at = np.clip((values - levels[0]) / max(float(np.ptp(levels)), TINY) * last, 0, last)
+    low = np.minimum(at.astype(np.intp), max(last - 1, 0))
+    return low, np.asarray(at - low)
+
+
+def half_sums(squares: Array) -> Array:
     """Return half the sum of every two of a block."""
     return np.asarray((squares[..., :, None] + squares[..., None, :]) / 2)
 
 
-def _zero_diagonal(pairs: Array) -> None:
+def zero_diagonal(pairs: Array) -> None:
+    """Let an entry not differ from itself."""
     each = np.arange(pairs.shape[-1])
     pairs[:, each, each] = 0.0
 
@@ -267,8 +294,8 @@ def _overlap(gaps: Array, batch: int) -> float:
     _, r, places, _, _ = gaps.shape
     centred = gaps.mean(1, keepdims=True) + gaps.mean(3, keepdims=True) - gaps.mean((1, 3), keepdims=True) - gaps
     traces = np.einsum("kapap->k", centred)
-    found = float(((centred**2).sum((1, 2, 3, 4)) / np.maximum(traces, 1e-300) ** 2).mean())
-    return found + (1 / (batch - 1) - 1 / (r - 1)) / places
+    found = float(((centred**2).sum((1, 2, 3, 4)) / np.maximum(traces, TINY) ** 2).mean())
+    return float(found + (1 / (batch - 1) - 1 / (r - 1)) / places)
 
 
 def _unevenness(values: Array, gap: float) -> float:
@@ -277,28 +304,28 @@ def _unevenness(values: Array, gap: float) -> float:
     w, own, gap = w / w.sum(), own / own.sum(), min(max(gap, LEAST), 1.0)
     y = np.interp(math.sqrt(1 - gap) * m[:, None] + math.sqrt(gap) * e, tables()[0], values)
     variance = (y * y) @ own - (y @ own) ** 2
-    return float(variance**2 @ w) / max(float(variance @ w), 1e-300) ** 2
+    mean, square = float(variance @ w), float(variance**2 @ w)
+    return square / max(mean, TINY) ** 2
 
 
-def _angle(gaps: Array, std: Array) -> Array:
+def angle(gaps: Array, std: Array) -> Array:
     """Return 1 - corr of every two entries."""
     size = std[:, :, None] * std[:, None, :]
     uneven = (std[:, :, None] - std[:, None, :]) ** 2 / 2
-    return np.asarray(np.clip(np.where(size > 0, (gaps - uneven) / np.maximum(size, 1e-300), 0.0), 0.0, 2.0))
+    return np.asarray(np.clip(np.where(size > 0, (gaps - uneven) / np.maximum(size, TINY), 0.0), 0.0, 2.0))
 
 
 def _distances(rows: Array) -> Array:
     """Return half the squared distance of every two rows of a block."""
     centred = rows - rows.mean(1, keepdims=True)
     products = centred @ centred.transpose(0, 2, 1)
-    return np.asarray(np.maximum(_half_sums(np.diagonal(products, axis1=1, axis2=2)) - products, 0.0))
+    return np.asarray(np.maximum(half_sums(np.diagonal(products, axis1=1, axis2=2)) - products, 0.0))
 
 
 def _turned(plain: Array, gap: Array, between: tuple[Places, Places], part: Array) -> Array:
     """Return sum_n a_n a'_n (1 - c^n), a and a' along a line between the coefficients at two levels each."""
-    table = np.einsum("in,jn,gn->ijg", plain, plain, _lost(), optimize=True).ravel()
-    below = np.minimum((np.sqrt(gap / GRID[-1]) * (len(GRID) - 1)).astype(np.intp), len(GRID) - 2)
-    share, found = (gap - GRID[below]) / (GRID[below + 1] - GRID[below]), np.zeros_like(gap)
+    table = np.einsum("in,jn,gn->ijg", plain, plain, decay_on_grid(), optimize=True).ravel()
+    (below, share), found = on_grid(gap), np.zeros_like(gap)
     weights = 1 - part, part
     for i, u in zip(between, weights, strict=True):
         for j, v in zip(between, weights, strict=True):
@@ -308,10 +335,10 @@ def _turned(plain: Array, gap: Array, between: tuple[Places, Places], part: Arra
     return found
 
 
-@lru_cache(maxsize=1)
-def _lost() -> Array:
-    """Return 1 - c^n on the grid, [grid, terms]."""
-    return decay(GRID)
+def on_grid(gap: Array) -> tuple[Places, Array]:
+    """Return the point of the grid below each difference, and how far it is on the way to the next."""
+    below = np.minimum((np.sqrt(gap / GRID[-1]) * (len(GRID) - 1)).astype(np.intp), len(GRID) - 2)
+    return below, np.asarray((gap - GRID[below]) / (GRID[below + 1] - GRID[below]))
 
 
 def of_data(values: Array) -> Gram | None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from . import layout, of_mean, parting_of_places
+from . import gram_of_sums, layout, of_mean, parting_of_places
 from .batch import Batch
 from .curve import Curve, passed, skewed
 from .decays import decayed
@@ -24,7 +24,7 @@ from .linear_map import blurring, correlation_gap
 from .overlap import of_typical
 from .parting import parted, sampled
 from .passage import Passage
-from .source import Onward, Source, Wave, of_fourth_cumulant, sensitivity
+from .source import Onward, Source, Wave, at_both, of_fourth_cumulant, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean
 from .trail import Trail, begun, bends, of_units
 from .values import Array, Moments
@@ -183,22 +183,27 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     field, level = uneven(source, wave.values, field_through(source, f, s))
     lengths, together = _of_squares(source, f, batch)
     field = replace(field, means=None, lengths=field.by_lag + lengths, together=field.together + together)
-    field = replace(field, gram=_gram_behind(source, wave.values))
+    field = replace(field, gram=_gram_behind(source, wave))
     m = replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
     return _parted_over_places(m, source, f, wave.values, total, s, batch)
 
 
-def _gram_behind(source: Source, values: Array) -> Gram | None:
+def _gram_behind(source: Source, wave: Wave) -> Gram | None:
     """Return the products of every two places of a few small images behind a function."""
     assert source.field is not None
     if source.field.gram is None:
         return None
-    row, square = len(values) // 2, float((source.mean**2).mean())
-    whole = square + float((source.std**2).mean())
-    one = float(source.std[row if len(values) > 1 else 0])
+    row, square = len(wave.values) // 2, float((source.mean**2).mean())
+    whole, one = square + float((source.std**2).mean()), float(source.std[row if len(wave.values) > 1 else 0])
     if not (whole > 0 and one > 0):
         return None
-    return source.field.gram.behind(values[row], square / whole, whole**0.5 / one, source.units)
+    found = source.field.gram.behind(wave.values[row], square / whole, whole**0.5 / one, source.units)
+    terms = [t.source.field for t in source.terms[:2] if t.source and t.source.field] if source.terms else []
+    grams = [field.gram for field in terms if field.gram is not None]
+    if source.terms is None or len(grams) < 2:
+        return found
+    x, y, _ = source.terms
+    return gram_of_sums.behind(found, lambda a, b: at_both(wave, x, y, (a, b)), *grams)
 
 
 def _parted_over_places(

@@ -18,11 +18,12 @@ from .decays import GRID
 from .field import Field
 from .hermite import Expansion, decay, expand, tables
 from .propagation import squares_vary
-from .source import Source, Wave, sensitivity
+from .source import Source, Wave, at_both, sensitivity
 from .spread import CERTAIN
 from .values import Array, Moments
 
 NUMBERS = 64  # quantiles that known numbers are taken at
+STEEP = 0.1  # slope of log E[h²] above which sizes tell those of the source entry by entry
 LEAST = 1e-3  # slope of log E[h²] below which a spread has no source to come from
 
 
@@ -66,7 +67,7 @@ def _distributed(values: Array, m: Moments, units: float, batch: Batch) -> tuple
     if s < LEAST:
         return None
     gap = _gaps(m.d / np.maximum((m.q[:, None] + m.q) / 2, 1e-300), h)
-    field = m.field and _of_argument(m.field.powered(1 / s), h, batch)
+    field = m.field and _of_argument(m.field, h, s, batch)
     sizes = np.sqrt(m.q / q)
     source = Source(np.zeros(len(sizes)), sizes, gap, units, m.spread.scaled(1 / s), CERTAIN, 0.0, field=field)
     wave = Wave(source, sizes[: len(source.nodes), None] * values)
@@ -74,12 +75,14 @@ def _distributed(values: Array, m: Moments, units: float, batch: Batch) -> tuple
     return wave, values, factor
 
 
-def _of_argument(field: Field, h: Expansion, batch: Batch) -> Field:
+def _of_argument(field: Field, h: Expansion, power: float, batch: Batch) -> Field:
     """Return the field of Z, given that of h(Z): what products vary by goes by the slope of the map of differences."""
-    found = field.mapped(lambda lags: _gaps(lags, h))
+    found = field.powered(1 / power).mapped(lambda lags: _gaps(lags, h))
     before, after = field.gap(batch.size), found.gap(batch.size)
     slope = after / before if before > 0 else 1.0
-    return replace(found, beyond=np.minimum(field.beyond * slope * slope, 1.0))
+    known = field.gram if power > STEEP else None
+    gram = known and known.argument(lambda gaps: _gaps(gaps, h), power)
+    return replace(found, beyond=np.minimum(field.beyond * slope * slope, 1.0), gram=gram)
 
 
 def as_met(wave: Wave) -> Wave | None:
@@ -95,7 +98,7 @@ def as_met(wave: Wave) -> Wave | None:
         x, y = y, x
     if x.source is None or _is_line(x.values[0]):
         return None
-    return Wave(x.source, (_at_both(wave, x, y) ** 2 @ tables()[1])[None])
+    return Wave(x.source, (at_both(wave, x, y) ** 2 @ tables()[1])[None])
 
 
 def given_branch(wave: Wave) -> tuple[Wave, Wave] | None:
@@ -107,17 +110,8 @@ def given_branch(wave: Wave) -> tuple[Wave, Wave] | None:
         x, y = y, x
     if y.source is None or not _is_line(y.values[0]):
         return None
-    found = _at_both(wave, y, x)
+    found = at_both(wave, y, x)
     return Wave(y.source, (found @ tables()[1])[None]), Wave(y.source, (found**2 @ tables()[1])[None])
-
-
-def _at_both(wave: Wave, x: Wave, y: Wave) -> Array:
-    """Return a function of a folded sum at the nodes of both of its terms, [nodes of x, nodes of y]."""
-    assert wave.source is not None
-    assert wave.source.terms is not None
-    z = tables()[0]
-    at = np.interp(x.values[0][:, None] + y.values[0], wave.source.terms[2], z)
-    return np.asarray(np.interp(at, z, wave.values.mean(0)))
 
 
 def _is_line(values: Array) -> bool:

@@ -281,3 +281,15 @@ def of_fourth_cumulant(values: Array) -> float:
     square = (values * values).mean(0)
     second = float(square @ w)
     return float(square**2 @ (w * (z**4 - 6 * z**2 + 3))) / (24 * second**2) if second > 0 else 0.0
+
+
+def at_both(wave: Wave, x: Wave, y: Wave, larger: tuple[float, float] = (1.0, 1.0)) -> Array:
+    """Return a function of a folded sum at the nodes of both of its terms, [nodes of x, nodes of y].
+
+    Of terms of which each is a function of a Gaussian that is so much larger.
+    """
+    assert wave.source is not None
+    assert wave.source.terms is not None
+    z = hermite.tables()[0]
+    one, other = (np.interp(z * s, z, term.values[0]) for s, term in zip(larger, (x, y), strict=True))
+    return np.asarray(np.interp(np.interp(one[:, None] + other, wave.source.terms[2], z), z, wave.values.mean(0)))

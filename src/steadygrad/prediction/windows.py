@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,7 +131,7 @@ def _averaged_pairs(m: Moments, gram: Gram, windows: list[Window]) -> Moments:
     As the pairs say of each two examples, where they are those that are followed, else of all on average.
     """
     assert m.field is not None
-    means, r = gram.averaged(reduce(np.kron, [_places(w).toarray() for w in windows])), len(m.q)
+    means, r = gram.averaged(_of_all_axes(windows)), len(m.q)
     if gram.whole and gram.batch == r:
         q, d = means.squares[0].mean(1), means.apart[0]
     else:
@@ -141,6 +141,14 @@ def _averaged_pairs(m: Moments, gram: Gram, windows: list[Window]) -> Moments:
     q, d = q * float(m.q.mean()) / gram.level, d * (here / gram.gap if gram.gap > 0 else 1.0)
     field = replace(m.field, gram=means.relative() if m.field.count > 1 else None)
     return replace(m, q=q, d=d, field=field)
+
+
+def _of_all_axes(windows: list[Window]) -> Array:
+    """Return the share of each place in each window's mean, over all axes, [windows, places]."""
+    found = np.ones((1, 1))
+    for window in windows:
+        found = np.asarray(np.kron(found, _places(window).toarray()), dtype=np.float64)
+    return found
 
 
 def _laid_out(field: Field, windows: list[Window]) -> Array | None:
