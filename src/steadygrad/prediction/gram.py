@@ -23,12 +23,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .decays import GRID, decay_on_grid, decayed
 from .hermite import Expansion, expand, tables
+
+if TYPE_CHECKING:
+    from .values import Moments
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -357,3 +361,8 @@ def of_data(values: Array) -> Gram | None:
     gaps = _distances(rows)
     found = Gram((rows**2).sum(-1).reshape(blocks, each, places), gaps, np.zeros_like(gaps), count)
     return found.relative() if found.level > 0 else None
+
+
+def forgotten(m: Moments) -> Moments:
+    """Return moments of which pairs of places are no longer known."""
+    return m if m.field is None or m.field.gram is None else replace(m, field=replace(m.field, gram=None))

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from steadygrad.prediction.gram import forgotten
 from steadygrad.prediction.interpreter import Call, Interpreter
 from steadygrad.prediction.kinship import Sum
 from steadygrad.prediction.law import law_of, values_of
@@ -54,7 +55,7 @@ def _is_pattern(run: Interpreter, value: Concrete) -> bool:
 
 def _multiplied(run: Interpreter, call: Call, x: Signal, numbers: Array, weights: Array) -> Signal:
     """Times numbers of these probabilities, which are taken as independent of where x is large."""
-    square, mean, m = float(weights @ numbers**2), float(weights @ numbers), x.moments
+    square, mean, m = float(weights @ numbers**2), float(weights @ numbers), forgotten(x.moments)
     origin = Sum(((m, mean),)) if run.remembers else None
     m = replace(m, mean=m.mean * mean, q=m.q * square, d=m.d * square, unit_variance=0.0, origin=origin)
     if x.base is not None:
@@ -71,8 +72,8 @@ def _multiplied(run: Interpreter, call: Call, x: Signal, numbers: Array, weights
 
 def _rotated(x: Signal, numbers: torch.Tensor) -> Signal:
     """Times known complex numbers: each pair of entries is turned, and as much longer as the number's modulus."""
-    square = float((numbers.abs().double() ** 2).mean())
-    m = replace(x.moments, mean=x.moments.mean * 0, q=x.moments.q * square, d=x.moments.d * square, unit_variance=0.0)
+    square, m = float((numbers.abs().double() ** 2).mean()), forgotten(x.moments)
+    m = replace(m, mean=m.mean * 0, q=m.q * square, d=m.d * square, unit_variance=0.0)
     return Signal(m, None, None if x.base is None else m, x.ancestors, x.linear, "approximate", x.axes)
 
 
@@ -82,7 +83,7 @@ def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal
     A mask of 0 and one other number has E[m⁴] = E[m²]³/E[m]². So a unit's batch-averaged square gains the relative
     variance (E[m²]/E[m]² - 1) E[x⁴]/q² over the batch's size, with 3, as of a Gaussian, for E[x⁴]/q².
     """
-    m, second = x.moments, mask.mean**2 + mask.variance
+    m, second = forgotten(x.moments), mask.mean**2 + mask.variance
     q = m.q * second
     d = (q[:, None] + q) / 2 - mask.mean**2 * m.product
     np.fill_diagonal(d, 0.0)

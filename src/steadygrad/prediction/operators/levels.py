@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from steadygrad.prediction.gram import forgotten
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.propagation import scaled
@@ -176,7 +177,7 @@ def _shaped(run: Interpreter, call: Call, x: Signal, m: Moments, level: Level, f
 
 def _stretched(m: Moments, level: Level) -> Moments:
     """Each example times a number of its own: half the squared difference is l l' d + (l - l')(l q - l' q')/2."""
-    v = level.values
+    v, m = level.values, forgotten(m)
     size = v * m.q
     d = np.outer(v, v) * m.d + (v[:, None] - v) * (size[:, None] - size) / 2
     return replace(
