@@ -172,7 +172,16 @@ class Gram:
         return squares, gaps
 
     def averaged(self, weights: Array) -> Gram:
-        """Return that of means over places, [means, places], relative to the places' second moment."""
+        """Return that of means over places, [means, places], relative to the places' second moment.
+
+        Where weights do not add up to one, the rest is a place's without a signal.
+        """
+        left = 1 - weights.sum(1, keepdims=True)
+        if (left > LEAST).any():
+            squares, gaps = self._beside_nothing()
+            lengths = np.pad(self._by_place(self.lengths), ((0, 0), *((0, 0), (0, 1)) * 2)).reshape(gaps.shape)
+            padded = replace(self, squares=squares.reshape(*self.squares.shape[:2], -1), gaps=gaps, lengths=lengths)
+            return padded.averaged(np.concatenate([weights, left], axis=1))
         means = len(weights)
         gaps = np.einsum("mp,kapbq,nq->kambn", weights, self._by_place(self.gaps), weights, optimize=True)
         gaps = gaps.reshape(len(gaps), gaps.shape[1] * means, -1)

@@ -17,13 +17,21 @@ from .values import Moments
 
 
 class Window(NamedTuple):
-    """Windows along an axis of `size` positions, of which there are `out`."""
+    """Windows along an axis of `size` positions, of which there are `out`; `zeros`: whether those of a border count."""
 
     kernel: int
     stride: int
     padding: int
     size: int
     out: int
+    zeros: bool = False
+
+    def places(self) -> tuple[Any, Any, Any]:
+        """Return the place of each tap, [windows, taps], whether it is inside, and how many count, [windows, 1]."""
+        place = self.stride * np.arange(self.out)[:, None] - self.padding + np.arange(self.kernel)
+        held = (place >= 0) & (place < self.size)
+        count = np.full((self.out, 1), self.kernel) if self.zeros else np.maximum(held.sum(1, keepdims=True), 1)
+        return np.clip(place, 0, self.size - 1), held, count
 
 
 @lru_cache(maxsize=256)
@@ -44,11 +52,18 @@ def table(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> csr_a
 @lru_cache(maxsize=256)
 def _places(window: Window) -> csr_array:
     """Return [windows, positions]: the share of each position in each window's mean."""
-    start = window.stride * np.arange(window.out)[:, None] - window.padding
-    place = start + np.arange(window.kernel)
-    held = (place >= 0) & (place < window.size)
-    share = held / np.maximum(held.sum(1, keepdims=True), 1)
-    return table(np.arange(window.out)[:, None], np.clip(place, 0, window.size - 1), share, (window.out, window.size))
+    place, held, count = window.places()
+    return table(np.arange(window.out)[:, None], place, held / count, (window.out, window.size))
+
+
+@lru_cache(maxsize=256)
+def _own(window: Window) -> csr_array:
+    """Return [windows, lags of positions]: the share of pairs of positions in each window that are that far apart."""
+    _, held, count = window.places()
+    inside = held.sum(1, keepdims=True)
+    lag = np.arange(min(window.kernel, window.size))
+    pairs = np.where(lag > 0, 2.0, 1.0) * np.maximum(inside - lag, 0) / count**2
+    return table(np.arange(window.out)[:, None], lag, pairs, (window.out, window.size))
 
 
 @lru_cache(maxsize=256)
@@ -100,22 +115,24 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     What of d are lengths that differ goes as the second moment does, as far as these differ in all places alike.
     """
     assert m.field is not None
-    tables = [_lags(w) for w in windows]
-    within, across = (along(1 - gap, tables) for gap in (m.field.within, m.field.across))
-    level, here = float(within.flat[0]), float(m.field.across.flat[0])
-    apart = max(float(along(m.field.across - m.field.within, tables).flat[0]), 0.0)
+    old, tables = m.field, [_lags(w) for w in windows]
+    within, across = (along(1 - gap, tables) for gap in (old.within, old.across))
+    scale, here = max(float(within.flat[0]), 1e-300), float(old.across.flat[0])
+    own, inside = [_own(w) for w in windows], along(np.ones(old.sizes), [_places(w) for w in windows])
+    each = along(1 - old.within, own)  # at a border of fewer places, or of some beside zeros
+    level = float(each.mean())
+    apart = max(float(along(old.across - old.within, own).mean()), 0.0)
     kept = apart / here if here > 0 else level
-    share = along(m.field.share, [_places(w) for w in windows])
-    scale = max(level, 1e-300)
+    share = along(old.share, [_places(w) for w in windows]) / np.maximum(inside, 1e-300) * each
+    m = replace(m, mean=m.mean * float(inside.mean()))
     within, across = (np.maximum(1 - product / scale, 0.0) for product in (within, across))
-    root = along(np.sqrt(m.field.varying), tables)  # beside their size products of sums vary as before
-    varied = m.field.varied * (root / max(float(root.flat[0]), 1e-300)) ** 2
-    parted = m.field.parted and m.field.parted.through(
-        lambda by_lag: along(by_lag, tables), _laid_out(m.field, windows)
-    )
-    field = Field(share / share.mean(), within, across, varied, given=m.field.given, parted=parted)
-    if m.field.gram is not None:
-        return _averaged_pairs(replace(m, field=field, unit_variance=0.0), m.field.gram, windows)
+    root = along(np.sqrt(old.varying), tables)  # beside their size products of sums vary as before
+    varied = old.varied * (root / max(float(root.flat[0]), 1e-300)) ** 2
+    parted = old.parted and old.parted.through(lambda by_lag: along(by_lag, tables), _laid_out(old, windows))
+    share = share / max(float(share.mean()), 1e-300)
+    field = Field(share, within, across, varied, given=old.given, parted=parted)
+    if old.gram is not None:
+        return _averaged_pairs(replace(m, field=field, unit_variance=0.0), old.gram, windows)
     std = np.sqrt(m.q)
     of_lengths = (std[:, None] - std) ** 2 / 2
     if parted:

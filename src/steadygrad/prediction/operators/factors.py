@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from steadygrad.prediction.field import Field
 from steadygrad.prediction.gram import forgotten
 from steadygrad.prediction.interpreter import Call, Interpreter
 from steadygrad.prediction.kinship import Sum
@@ -30,7 +31,7 @@ def by_factors(run: Interpreter, call: Call, x: Signal) -> Signal | None:
         value = run.value(tensor)
         if isinstance(value, Fill) and value.variance > 0:
             if _is_by_example(tensor, call.out):
-                return masked(run, x, value, call.out)
+                return masked(run, x, value, call.out, _is_for_all_places(run, call, x, tensor))
             made = _multiplied(run, call, x, values_of(value), law_of(value).weights)
             return replace(made, ancestors=x.ancestors | 1 << value.source)
         if isinstance(value, Concrete) and _is_pattern(run, value):
@@ -77,8 +78,10 @@ def _rotated(x: Signal, numbers: torch.Tensor) -> Signal:
     return Signal(m, None, None if x.base is None else m, x.ancestors, x.linear, "approximate", x.axes)
 
 
-def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal:
-    """X times independent entries, such as a dropout mask: E[m²] q, and E[m]² of what two examples share.
+def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor, for_all: bool) -> Signal:
+    """X times independent entries, such as a dropout mask: E[m²] q, and E[m]² of what two of them share.
+
+    Two places of an example meet one entry where the mask has one `for_all` of them.
 
     A mask of 0 and one other number has E[m⁴] = E[m²]³/E[m]². So a unit's batch-averaged square gains the relative
     variance (E[m²]/E[m]² - 1) E[x⁴]/q² over the batch's size, with 3, as of a Gaussian, for E[x⁴]/q².
@@ -87,8 +90,24 @@ def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor) -> Signal
     q = m.q * second
     d = (q[:, None] + q) / 2 - mask.mean**2 * m.product
     np.fill_diagonal(d, 0.0)
+    field = m.field and _thinned(m.field, mask.mean**2 / second, for_all)
     gain = 3 * (second / mask.mean**2 - 1) / run.batch.size if mask.mean else 0.0
     spread = m.spread.plus(run.noises.fresh(gain * run.batch.size / out.numel()))
-    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread, origin=Sum(((m, mask.mean),)))
+    moments = replace(m, mean=m.mean * mask.mean, q=q, d=d, spread=spread, field=field, origin=Sum(((m, mask.mean),)))
     base = moments if x.base is not None else None
     return Signal(moments, None, base, x.ancestors | 1 << mask.source, None, "approximate")
+
+
+def _thinned(field: Field, left: float, for_all: bool) -> Field:
+    """Return a field of which so much is left of what two entries of a mask have in common."""
+    within = field.within if for_all else 1 - left * (1 - field.within)
+    distinct = np.arange(field.count).reshape(field.sizes) > 0
+    return replace(field, within=within * distinct, across=1 - left * (1 - field.across))
+
+
+def _is_for_all_places(run: Interpreter, call: Call, x: Signal, mask: torch.Tensor) -> bool:
+    """Whether a mask has one number for all places of an example."""
+    signal = next(t for t in call.tensors if t is not mask)
+    dims = run.dims(signal, x)
+    held = [mask.shape[i] for i, dim in enumerate(dims) if any(axis.role >= 0 for axis in dim)]
+    return len(dims) == mask.dim() and all(n == 1 for n in held)

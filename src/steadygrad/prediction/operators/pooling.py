@@ -60,12 +60,19 @@ def _over_places(wave: Wave, field: Field | None, examples: int) -> Wave:
 
 
 def _windows(call: Call, places: torch.Size, outs: torch.Size) -> list[Window]:
-    count = len(outs) - 2
+    count = _axes(call)
+    sizes = list(zip(places[-count:], outs[-count:], strict=True))
     if "adaptive" in call.name:
-        return [Window(-(-n // m), n // m, 0, n, m) for n, m in zip(places[2:], outs[2:], strict=True)]
+        return [Window(-(-n // m), n // m, 0, n, m) for n, m in sizes]
     kernel, stride, padding = (argument(call, n, 0) for n in ("kernel_size", "stride", "padding"))
     each = [_each(v, count) for v in (kernel, stride or kernel, padding)]
-    return [Window(*v) for v in zip(*each, places[2:], outs[2:], strict=True)]
+    zeros = "avg" in call.name and bool(argument(call, "count_include_pad", True))
+    return [Window(k, s, p, n, m, zeros and p > 0) for k, s, p, (n, m) in zip(*each, sizes, strict=True)]
+
+
+def _axes(call: Call) -> int:
+    """Return over how many of the last dimensions an operator's windows are: what is before them are features."""
+    return next(n for n in (1, 2, 3) if f"{n}d" in call.name)
 
 
 def _each(value: Any, count: int) -> list[int]:
@@ -73,17 +80,18 @@ def _each(value: Any, count: int) -> list[int]:
     return given * count if len(given) == 1 else given
 
 
-def _grid(run: Interpreter, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
-    """Return a signal over a grid of positions, the dimensions behind the second."""
-    found = laid_out(run, tensor, tuple(range(2, tensor.dim())))
+def _grid(run: Interpreter, call: Call, tensor: torch.Tensor) -> tuple[Signal, Dims] | None:
+    """Return a signal over a grid of positions, the dimensions that an operator's windows are over."""
+    first = tensor.dim() - _axes(call)
+    found = laid_out(run, tensor, tuple(range(first, tensor.dim())))
     if found is None:
         return None
     x, dims = on_a_grid(*found)
-    grid = tuple(n for n in tensor.shape[2:] if n > 1)
+    grid = tuple(n for n in tensor.shape[first:] if n > 1)
     if sizes(dims) != grid:
         return None
     whole = field_of(x.moments, grid) or nowhere(apart_here(x.moments))
-    return replace(x, moments=replace(x.moments, field=_full(whole, tuple(tensor.shape[2:])))), dims
+    return replace(x, moments=replace(x.moments, field=_full(whole, tuple(tensor.shape[first:])))), dims
 
 
 def _full(field: Field, shape: tuple[int, ...]) -> Field:
@@ -100,51 +108,55 @@ def _squeezed(m: Moments) -> Moments:
     return replace(m, field=_full(field, shape) if shape else None)
 
 
-def _outer(dims: Dims, out: torch.Tensor) -> Dims:
+def _outer(dims: Dims, call: Call, out: torch.Tensor) -> Dims:
     """The dimensions of an outcome on another grid."""
-    places, count = [], 0
-    for n in out.shape[2:]:
+    places, count, first = [], 0, out.dim() - _axes(call)
+    for n in out.shape[first:]:
         places.append((Axis(count, n, 1),) if n > 1 else ())
         count += n > 1
-    return (*dims[:2], *places)
+    return (*dims[:first], *places)
 
 
 def mean_pool(run: Interpreter, call: Call) -> Value:
     """The mean over windows of positions."""
-    found = _grid(run, call.args[0])
+    found = _grid(run, call, call.args[0])
     if found is None:
         return run.lost(f"{call.name} of something that is no signal")
     x, dims = found
     windows = _windows(call, call.args[0].shape, call.out.shape)
     m = _squeezed(averaged(x.moments, windows))
-    return pooled_signal(run, x, m, _outer(dims, call.out), call.out, windows)
+    return pooled_signal(run, x, m, _outer(dims, call, call.out), call.out, windows)
 
 
 def mean_pool_backward(run: Interpreter, call: Call) -> Value:
     """Each position of a window gets its share of the gradient."""
-    found = _grid(run, call.args[0])
+    found = _grid(run, call, call.args[0])
     if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
     x, dims = found
     m = _squeezed(spread_back(x.moments, _windows(call, call.out.shape, call.args[0].shape)))
-    return Signal(m, None, m, x.ancestors, None, "approximate", axes_of(run, _outer(dims, call.out), call.out))
+    return Signal(m, None, m, x.ancestors, None, "approximate", axes_of(run, _outer(dims, call, call.out), call.out))
 
 
 def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
     """The largest of each window: drawn, then held as a monotone function of a Gaussian of its own."""
-    out, found = call.out[0], _grid(run, call.args[0])
+    out, found = call.out[0], _grid(run, call, call.args[0])
     wave = found[0].wave if found else None
     if found is None or wave is None or wave.source is None or found[0].base is not None:
         lost = run.lost(f"{call.name} of something that is no function of one pre-activation")
         return lost, lost
     x, dims = found
     windows = _windows(call, call.args[0].shape, out.shape)
-    drawn = drawn_largest(wave, windows, tuple(call.args[0].shape[2:]))
+    drawn = drawn_largest(wave, windows, tuple(call.args[0].shape[-_axes(call) :]))
     mean = averaged(x.moments, windows)
     signal = _largest(
-        run, replace(x, moments=mean), drawn, (wave.source, windows), features(out, _outer(dims, out), run.batch.size)
+        run,
+        replace(x, moments=mean),
+        drawn,
+        (wave.source, windows),
+        features(out, _outer(dims, call, out), run.batch.size),
     )
-    return replace(signal, axes=axes_of(run, _outer(dims, out), out)), Chosen(drawn.chances)
+    return replace(signal, axes=axes_of(run, _outer(dims, call, out), out)), Chosen(drawn.chances)
 
 
 def _largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, list[Window]], units: int) -> Signal:
@@ -175,7 +187,7 @@ def _lags(source: Source, windows: list[Window], share: Array, ratio: float) -> 
 def max_pool_backward(run: Interpreter, call: Call) -> Value:
     """Each window sends its gradient to where the largest was."""
     chosen, x = run.value(argument(call, "indices")), run.value(call.args[1])
-    found = _grid(run, call.args[0])
+    found = _grid(run, call, call.args[0])
     if found is None or not isinstance(chosen, Chosen) or not isinstance(x, Signal) or x.wave is None:
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
@@ -187,7 +199,7 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
     base = _squeezed(replace(whole, q=whole.q * level, d=whole.d * level, mean=whole.mean * 0))
     wave = Wave(x.wave.source, np.sqrt(share * chances) * np.ones((len(x.wave.values), 1)))
     moments = backward(base, wave, run.batch, run.noises)
-    axes = axes_of(run, _outer(dims, call.out), call.out)
+    axes = axes_of(run, _outer(dims, call, call.out), call.out)
     return Signal(moments, wave, base, g.ancestors | x.ancestors, None, "approximate", axes)
 
 
