@@ -163,12 +163,12 @@ def parted(
     ), math.exp(shift)
 
 
-def unlike(a: Array, gap: float, s: float) -> float:
+def unlike(a: Array, gap: float, s: float, mean: float = 0.0) -> float:
     """Return how much less two examples have in common behind a function, times v, where log lengths vary by v.
 
     With coefficients a_n(t) of f(e^(t/2) z), E[f f'] is Σ E[a_n]² c^n and E[f²] is Σ E[a_n²]; of that a part, s²v/4,
     are the lengths behind f, s the slope of log E[f²]. By Stein's identity 2 da_n/dt = n a_n + √((n+1)(n+2)) a_(n+2).
-    Orders beyond go with the whole. Of a power it is 0.
+    Orders beyond go with the whole. Of a power it is 0. `mean` is E[t]/v: -½ where the mean of e^t is 1.
     """
     first = _scaling(a, s)
     second = _scaling(first, s)
@@ -177,7 +177,8 @@ def unlike(a: Array, gap: float, s: float) -> float:
     met = float(common @ (a * a))
     if met <= 0 or square <= 0:
         return 0.0
-    return float((first @ first + a @ second) / square - common @ (a * second) / met) - s * s / 4
+    scattered = float((first @ first + a @ second) / square - common @ (a * second) / met) - s * s / 4
+    return scattered + 2 * mean * float((a @ first) / square - common @ (a * first) / met)
 
 
 def _scaling(a: Array, s: float) -> Array:

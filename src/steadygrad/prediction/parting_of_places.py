@@ -162,7 +162,8 @@ def behind(
     own_squares, squares = _squares(field, f)
     fresh = np.maximum(own_squares - squares, 0.0)
     turned = ratio * float(fresh.flat[0]) / units / 4
-    back = ratio * math.log1p(max(float(before.lengths.flat[0]), 0.0)) * unlike(over_rows(f.plain), min(gap, 1.0), s)
+    scattered = math.log1p(max(float(before.lengths.flat[0]), 0.0))
+    back = ratio * scattered * unlike(over_rows(f.plain), min(gap, 1.0), s, -0.5)
     met = _Met.of(field, values, gap, batch)
     beyond = slope * slope * before.beyond
     own, joint = met.over_all(share, float(beyond.flat[0]), 1 / batch.size)
