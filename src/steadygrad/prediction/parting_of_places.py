@@ -94,9 +94,17 @@ class Parted:
         layout = np.maximum(1 - (1 - gaps) * self.unlike, 0.0) * share
         return replace(self, layout=layout / max(float(layout.mean()), 1e-300))
 
-    def beside(self, share: float) -> Parted:
-        """Return the parting where a share of q is the signal's and the rest is the same for all examples."""
-        return replace(self, lengths=_power(self.lengths, share))
+    def beside(self, share: float, size: float) -> Parted:
+        """Return the parting where a share of q is the signal's and the rest is the same for all examples.
+
+        D is what it was times the share, which grows with q: `size` is the variance of log q over draws.
+        """
+        if share == 1.0:
+            return self
+        rest, lengths = 1 - share, _power(self.lengths, share)
+        variance = max(self.variance + 2 * rest * self.with_size + rest * rest * size, 0.0)
+        with_size = share * (self.with_size + rest * size)
+        return replace(self, lengths=lengths, variance=variance, with_size=with_size)
 
 
 def of_data(field: Field, layout: Array, examples: int) -> Parted | None:
@@ -114,15 +122,28 @@ def of_data(field: Field, layout: Array, examples: int) -> Parted | None:
     return replace(parted, apart=field.varying / angle**2)
 
 
-def at_places(x: Moments, gap: Array, share: float, batch: Batch) -> tuple[Field | None, Array]:
-    """Return the field of sums over x, of which a share of q is x's and the rest is a bias, and their γ of 1 - c."""
+def at_places(x: Moments, gap: Array, share: float, size: float, batch: Batch) -> tuple[Field | None, Array]:
+    """Return the field of sums over x, of which a share of q is x's and the rest is a bias, and their γ of 1 - c.
+
+    `size` is the variance of log q over draws: a bias makes more of a typical draw than of the mean of all.
+    """
     if x.field is None:
         return None, gap
     if len(x.q) < 2:
         return x.field.scaled(share), gap
     nothing = np.zeros(x.field.sizes)
-    parted = (x.field.parted or Parted(nothing, nothing, nothing)).beside(share)
-    return replace(x.field.scaled(share), parted=parted), parted.angle(gap, batch)
+    parted = (x.field.parted or Parted(nothing, nothing, nothing)).beside(share, size)
+    typical = gap * _of_typical(share, size) if x.field.parted else gap
+    return replace(x.field.scaled(share), parted=parted), parted.angle(typical, batch)
+
+
+def _of_typical(share: float, size: float) -> float:
+    """Return exp(E[log s'])/s of the share s' = s y/(s y + 1 - s) that a signal has of a draw, y lognormal, E[y] 1."""
+    if not (0 < share < 1 and size > 0):
+        return 1.0
+    z, w = _nodes(OWN)
+    rest = math.log(1 - share) + size / 2 - math.sqrt(size) * z
+    return math.exp(-float(w @ np.logaddexp(math.log(share), rest)))
 
 
 def _power(lengths: Array, exponent: float) -> Array:
