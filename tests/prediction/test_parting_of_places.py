@@ -9,18 +9,24 @@ from numpy.polynomial.hermite_e import hermegauss
 from torch import nn
 
 from steadygrad.prediction import predict
-from steadygrad.prediction.batch import exchangeable
-from steadygrad.prediction.parting_of_places import Parted, joint
+from steadygrad.prediction.batch import Batch, exchangeable
+from steadygrad.prediction.field import Field
+from steadygrad.prediction.parting_of_places import Parted, at_places, joint, lengths_of_draws
+from steadygrad.prediction.spread import CERTAIN
+from steadygrad.prediction.values import Moments
 
 WIDTH, DRAWS = 32, 600
 OF_WIDE_LAYERS = 0.01  # of 1 - c: lengths and angles of places are taken as independent
 IMAGES = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
-def conv(inputs, gain, **how):
+def conv(inputs, gain, bias=0.0, **how):
     layer = nn.Conv2d(inputs, WIDTH, 3, **how)
     nn.init.normal_(layer.weight, std=(gain / (9 * inputs)) ** 0.5)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.normal_(layer.bias, std=bias)
+    else:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -39,6 +45,7 @@ NETWORKS = {
     "leaky relu": functools.partial(stack, 4, LEAKY, 1.9, padding=1),
     "tanh": functools.partial(stack, 4, nn.Tanh, 1.0, padding=1),
     "gelu": functools.partial(stack, 4, nn.GELU, 2.0, padding=1),
+    "relu, biases": functools.partial(stack, 4, nn.ReLU, 1.0, bias=1.0, padding=1),
 }
 
 
@@ -127,6 +134,68 @@ def test_lengths_that_differ_are_no_angle():
     gamma = parted.angle(gap, batch)
     assert gamma[0, 1] == pytest.approx(angle, rel=1e-12)
     assert parted.whole(gamma, np.ones(2), batch) == pytest.approx(gap, rel=1e-12)
+
+
+def each(size):
+    return Batch(size, np.arange(size), np.arange(size))
+
+
+def moments(q, gap, parted):
+    """Of one place, zero on average; γ of all pairs is `gap`."""
+    off = (q[:, None] + q) / 2 - np.sqrt(np.outer(q, q)) * (1 - gap)
+    d = parted.whole(off, q, each(len(q)))
+    one = np.ones(1)
+    return Moments(np.zeros(len(q)), q, d, CERTAIN, field=Field(one, 0 * one, gap * one, parted=parted))
+
+
+MANY = 100_000
+
+
+def test_the_median_of_angles_and_lengths_is_that_of_their_sum():
+    """Within four standard errors, and the second order of 1 - e^(-v/4), what log lengths that vary by v take.
+
+    Angles are lognormal, lengths fixed ones of data times lognormal ones of the draws, in D = γ (1 - u) + u.
+    """
+    rng, typical, variance, drifted = np.random.default_rng(0), 0.02, 0.4, 0.03
+    q = np.exp(np.array([-0.25, -0.05, 0.05, 0.25]))
+    parted = Parted(np.full(1, drifted), np.zeros(1), np.zeros(1), variance, drifted=drifted)
+    log_lengths = np.log(q) + drifted**0.5 * rng.standard_normal((MANY, 4))
+    roots = np.exp(log_lengths / 2)
+    whole = (roots**2).sum(1)
+    u = 1 - (roots.sum(1) ** 2 - whole) / (3 * whole)
+    gamma = typical * np.exp(variance**0.5 * rng.standard_normal(MANY))
+    logs = np.log(gamma * (1 - u) + u)
+    m = moments(q, typical, parted)
+    found = parted.median(m, m.field, each(4))
+    error, v = 4 * 1.2533 * logs.std() / MANY**0.5, float(np.var(np.log(q)) + drifted)
+    assert np.log(found) == pytest.approx(np.median(logs), abs=error + v**2 / 32 / found)
+
+
+def test_lengths_of_a_draw_vary_as_a_noncentral_chi_square():
+    """The variance exactly, the median to first order of Cornish and Fisher: of three directions within a fiftieth."""
+    rng, fixed, drifted = np.random.default_rng(0), np.array([0.3, 0.0, 0.0]), 0.02
+    found = ((fixed + drifted**0.5 * rng.standard_normal((MANY, 3))) ** 2).sum(1) / 3
+    variance, below = lengths_of_draws(float(found.mean()), drifted, exchangeable(4))
+    assert variance == pytest.approx(found.var(), rel=4 * 3 / MANY**0.5)
+    assert found.mean() - below == pytest.approx(np.median(found), rel=0.02)
+
+
+def test_a_bias_makes_more_of_draws_that_are_small():
+    """D' = D q/(q + b) of lognormal D and q that go together: its typical value, and how its log varies.
+
+    Within four standard errors, and what is of second order in the variance of log q for what is linear in log q.
+    """
+    rng, share, size, variance, with_size = np.random.default_rng(0), 0.3, 0.05, 0.04, -0.02
+    x = rng.multivariate_normal([0, 0], [[variance, with_size], [with_size, size]], MANY)
+    y = np.exp(x[:, 1] - size / 2)
+    logs, log_q = np.log(0.1) + x[:, 0] + np.log(share * y / (share * y + 1 - share)), np.log(share * y + 1 - share)
+    parted = Parted(np.zeros(1), np.zeros(1), np.zeros(1), variance, with_size)
+    m = moments(np.ones(2), 0.1, parted)
+    field, gap = at_places(m, share * m.d, share, size, exchangeable(2))
+    assert np.log(gap[0, 1]) == pytest.approx(logs.mean(), abs=4 * logs.std() / MANY**0.5)
+    error = 4 * 2**0.5 / MANY**0.5
+    assert field.parted.variance == pytest.approx(logs.var(), abs=logs.var() * error + size**2)
+    assert field.parted.with_size == pytest.approx(np.cov(logs, log_q)[0, 1], abs=variance * error + size**2)
 
 
 @pytest.mark.parametrize("common", [-0.5, 0.0, 0.7, 1.0])

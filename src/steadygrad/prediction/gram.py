@@ -101,6 +101,12 @@ class Gram:
         return np.asarray(-np.expm1(-np.maximum(2 * half_sums(own) - 2 * self.lengths, 0.0) / 8))
 
     @property
+    def of_lengths(self) -> float:
+        """D of distinct examples at the same place, the mean over places, if their mean lengths were all of it."""
+        roots = np.sqrt(self.squares)
+        return 1 - _of_distinct((roots[:, :, None] * roots[:, None]).mean(-1)) / self.level
+
+    @property
     def of_like_lengths(self) -> Array:
         """D of every two entries if all draws had them of their mean lengths."""
         unlike = self._unlike

@@ -133,7 +133,7 @@ def _kept(
     std, fourth = np.sqrt(variance), _of_bias(bias, mean, np.sqrt(variance))
     gap, spilled = correlation_gap(_gain(weight, terms) * x.d, std), _spilled(x, share, batch)
     own, _ = _unit_variance(mean, std, gap, fourth, spilled, batch)
-    field, gap = at_places(x, gap, share, batch)
+    field, gap = at_places(x, gap, share, noises.covariance(x.spread, x.spread)[0], batch)
     alike, free = field.overlap(batch.size) if field else 1.0, _free(weight, terms, units)
     own = (own - fourth) * alike + fourth
     excess = spilled + free * blurring(batch.overlap(x) * alike) / units

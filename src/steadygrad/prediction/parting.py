@@ -83,29 +83,31 @@ class Parting:
         below = u - batch.uneven(v)
         slope = below / (apart - v) if apart > v else 0.0
         raised = min(self.variance / 2, math.log(2 / min(gap, 2.0))) if gap > 0 else 0.0  # of no γ beyond 2
-        mean, middle = gap * math.exp(raised), self._median_of_typical(gap, batch.size)
+        mean, middle = gap * math.exp(raised), of_shares(gap, self.variance, batch.size)
         own = mean * math.exp(raised) * math.sqrt(-math.expm1(-2 * raised)) * (1 - u)
         other = math.sqrt(2 * self.lengths) * slope * apart * abs(1 - middle)
         both = math.hypot(own, other)
         share = (own / both) ** 2 if both > 0 else 1.0
         return (share * middle + (1 - share) * mean) * (1 - u) + u - (1 - share) * below * (1 - middle)
 
-    def _median_of_typical(self, gap: float, size: int) -> float:
-        """Return the median of γ where the exponential of its mean log is this.
-
-        Of B examples a share w = γ (1 - 1/B) are differences, and the rest is the batch's mean, a sum of squares like a
-        gamma: 1 - w is about normal in its cube root (Wilson and Hilferty 1931), and log w, of variance V, has its
-        median V w/3(1 - w) above its mean. It is no more than 1.
-        """
-        one = 1 - 1 / size
-        w = min(gap * one, one)
-        if not w > 0:
-            return gap
-        return gap * math.exp(min(w / (3 * (1 - w)) * self.variance, max(-math.log(gap * one), 0.0)))
-
     def _median_of_lengths(self, variance: float) -> float:
         """Return the median over draws of the variance of log lengths, a gamma's (Wilson and Hilferty 1931)."""
         return variance * (1 - 2 * self.lengths / 9) ** 3
+
+
+def of_shares(gap: float, variance: float, size: int, third: float = 0.0) -> float:
+    """Return the median of γ where the exponential of its mean log is this; `third` is the log's own third cumulant.
+
+    Of B examples a share w = γ (1 - 1/B) are differences, and the rest is the batch's mean, a sum of squares like a
+    gamma: 1 - w is about normal in its cube root (Wilson and Hilferty 1931), and log w, of variance V, has its
+    median V w/3(1 - w) above its mean. It is no more than 1.
+    """
+    one = 1 - 1 / size
+    w = min(gap * one, one)
+    if not w > 0:
+        return gap
+    above = w / (3 * (1 - w)) * variance - (third / (6 * variance) if variance > 0 else 0.0)
+    return gap * math.exp(min(above, max(-math.log(gap * one), 0.0)))
 
 
 def begun(x: Moments, batch: Batch) -> Parting | None:
@@ -136,7 +138,8 @@ def parted(
     before, units = source.parting, source.units
     assert before is not None
     gap = batch.distinct_mean(source.gap)
-    slope, bent = mapped(over_rows(f.plain**2), gap, before.variance, before.apart)
+    slope, bow, pairs = mapped(over_rows(f.plain**2), gap, before.variance, before.apart)
+    bent = bow * before.variance / 2 + pairs
     scatter = _scattered(values[len(values) // 2], gap)
     fourth = scatter.fourth
     one, least = 1 / batch.size, 1 / max(batch.size - 1, 1)
@@ -163,12 +166,12 @@ def parted(
     ), math.exp(shift)
 
 
-def unlike(a: Array, gap: float, s: float) -> float:
+def unlike(a: Array, gap: float, s: float, mean: float = 0.0) -> float:
     """Return how much less two examples have in common behind a function, times v, where log lengths vary by v.
 
     With coefficients a_n(t) of f(e^(t/2) z), E[f f'] is Σ E[a_n]² c^n and E[f²] is Σ E[a_n²]; of that a part, s²v/4,
     are the lengths behind f, s the slope of log E[f²]. By Stein's identity 2 da_n/dt = n a_n + √((n+1)(n+2)) a_(n+2).
-    Orders beyond go with the whole. Of a power it is 0.
+    Orders beyond go with the whole. Of a power it is 0. `mean` is E[t]/v: -½ where the mean of e^t is 1.
     """
     first = _scaling(a, s)
     second = _scaling(first, s)
@@ -177,7 +180,8 @@ def unlike(a: Array, gap: float, s: float) -> float:
     met = float(common @ (a * a))
     if met <= 0 or square <= 0:
         return 0.0
-    return float((first @ first + a @ second) / square - common @ (a * second) / met) - s * s / 4
+    scattered = float((first @ first + a @ second) / square - common @ (a * second) / met) - s * s / 4
+    return scattered + 2 * mean * float((a @ first) / square - common @ (a * first) / met)
 
 
 def _scaling(a: Array, s: float) -> Array:
@@ -222,8 +226,8 @@ def leant(source: Source, squares: Array, share: float, own: float, batch: Batch
     return max(total - w * w * own, 0.0) / (2 * w)
 
 
-def mapped(masses: Array, gap: float, variance: float, apart: float) -> tuple[float, float]:
-    """Return the slope of log γ' in log γ, and what its mean is beyond its value at γ.
+def mapped(masses: Array, gap: float, variance: float, apart: float) -> tuple[float, float, float]:
+    """Return the slope and the bow of log γ' in log γ, and by what the pairs of a draw raise its mean.
 
     Over the pairs of a draw γ takes the values γ (1 ± σ), which leaves its mean; no more than 2, where c is -1.
     """
@@ -234,7 +238,7 @@ def mapped(masses: Array, gap: float, variance: float, apart: float) -> tuple[fl
     low, middle, high = np.log(found[:3])
     pairs = math.log((found[3] + found[4]) / 2) - middle
     bow = float(low - 2 * middle + high) / (h * h)
-    return float(high - low) / (2 * h), bow * variance / 2 + float(pairs)
+    return float(high - low) / (2 * h), bow, float(pairs)
 
 
 @dataclass(frozen=True, slots=True)

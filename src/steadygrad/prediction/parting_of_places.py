@@ -13,10 +13,12 @@ and places: of d the relative variance is
     E[v v']/E[v]² (1 + 2r) - 1 + E[μ₄ - 3v²]/(B E[v]²)
 
 on average over pairs of places, v = Var(f|m) at each, m and m' what examples have in common there, r the overlap of
-differences. A log lies half its variance below, so that γ of a typical draw is off that of the mean-field map.
+differences. A log lies half its variance below, so that γ of a typical draw is off that of the mean-field map. Deep in
+a network γ is small and varies by its own size, and lengths of whole examples drift apart: the median of D is that of
+a sum of both (`Parted.median`).
 
 Approximate: places are alike but for their lag; of what is beyond the mean-field overlap no pair of places has more
-than another; lengths are lognormal.
+than another; lengths are lognormal, and vary independently of γ.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from functools import cache
 import numpy as np
 
 from .batch import Batch
+from .curve import skewed
+from .decays import decayed
 from .field import Field
 from .hermite import Expansion, decay, over_rows, tables
 from .overlap import of_differences
-from .parting import CLOSEST, mapped, unlike
+from .parting import CLOSEST, mapped, of_shares, unlike
 from .spread import log_mean
 from .values import Array, Moments
 
@@ -45,9 +49,10 @@ class Parted:
 
     `lengths`: [*lags], relative covariance of the lengths that an example has of its own at two places; `apart`:
     [*lags], of γ at two places over the places and pairs of a draw; `beyond`: [*lags], what the squared cosines of
-    differences have beyond those of the mean-field map, as `Field.beyond`; `variance`: of log γ over draws;
-    `with_size`: covariance of log γ and log q; `layout`: [*positions], how much examples differ at a place, relative to
-    the mean, as they are large there if None.
+    differences have beyond those of the mean-field map, as `Field.beyond`; `variance`: of log γ over draws, and `third`
+    its third cumulant; `with_size`: covariance of log γ and log q; `layout`: [*positions], how much examples differ at
+    a place, relative to the mean, as they are large there if None; `drifted`: [*lags] or one number, what of `lengths`
+    is over draws, and not in the data.
     """
 
     lengths: Array
@@ -56,6 +61,13 @@ class Parted:
     variance: float = 0.0
     with_size: float = 0.0
     layout: Array | None = None
+    third: float = 0.0
+    drifted: Array | float = 0.0
+
+    @property
+    def drifting(self) -> Array:
+        """What of the lengths is over draws, by lag."""
+        return np.broadcast_to(self.drifted, self.lengths.shape)
 
     @property
     def unlike(self) -> float:
@@ -74,10 +86,43 @@ class Parted:
         """Return half the mean squared differences of examples, of those that they have at lengths that are alike."""
         return batch.off_diagonal(d + ((q[:, None] + q) / 2 - d) * (1 - self.unlike))
 
+    def median(self, m: Moments, field: Field, batch: Batch) -> float:
+        """Return the median over draws of D = γ (1 - u) + u, of a γ of typical size beside lengths that take u of it.
+
+        A sum lies as far above its median as its parts do, by their variances (`parting.Parting.median`).
+        """
+        size, std = float(m.q.mean()), np.sqrt(m.q)
+        whole, alike = batch.distinct_mean(m.d) / size, self.unlike * batch.distinct_mean(np.outer(std, std)) / size
+        gap = 1 - (1 - whole) / alike if alike > 0 else 0.0
+        if not (gap > 0 and self.variance > 0):
+            return whole
+        u, drifted = 1 - alike, float((field.weights * self.drifting).sum())
+        if field.gram is not None:
+            u = 1 - (1 - field.gram.of_lengths) * float((1 + self.drifting.flat[0]) ** -0.25)
+        (mean, middle, own), (other, below) = self._law(gap, batch), lengths_of_draws(4 * u, drifted, batch)
+        own, other = own * (1 - u) ** 2, other * (1 - gap) ** 2 / 16
+        share = own / (own + other) if own + other > 0 else 1.0
+        gap, u = share * middle + (1 - share) * mean, u - (1 - share) * below / 4
+        return gap * (1 - u) + u
+
+    def _law(self, gap: float, batch: Batch) -> tuple[float, float, float]:
+        """Return mean, median and variance over draws of a γ whose log is this on average; no γ is beyond 2.
+
+        Of a log x its mean is κ₂/2 + κ₃/6 below log E[e^x], and its median κ₃/6κ₂ below it (Cornish and Fisher 1938),
+        beside what it is above it as differences are no more than all (`parting.of_shares`).
+        """
+        raised = self.raised(gap)
+        mean, middle = gap * math.exp(raised), of_shares(gap, self.variance, batch.size, self.third)
+        return mean, middle, mean * mean * math.expm1(2 * raised)
+
+    def raised(self, gap: float) -> float:
+        """Return by how much log E[γ] is above the mean of log γ; no γ is beyond 2."""
+        return min(max(self.variance / 2 + self.third / 6, 0.0), math.log(2 / min(max(gap, 1e-300), 2.0)))
+
     def through(self, windows: Callable[[Array], Array], layout: Array | None = None) -> Parted:
         """Return the parting of sums over windows, given what they leave of what varies by lag, and the places."""
-        lengths, apart, beyond = (windows(x) for x in (self.lengths, self.apart, self.beyond))
-        return replace(self, lengths=lengths, apart=apart, beyond=beyond, layout=layout)
+        lengths, drifted, apart, beyond = (windows(x) for x in (self.lengths, self.drifting, self.apart, self.beyond))
+        return replace(self, lengths=lengths, drifted=drifted, apart=apart, beyond=beyond, layout=layout)
 
     def turned(self, view: Callable[[Array], Array]) -> Parted:
         """Return the parting with its axes in another view."""
@@ -94,9 +139,30 @@ class Parted:
         layout = np.maximum(1 - (1 - gaps) * self.unlike, 0.0) * share
         return replace(self, layout=layout / max(float(layout.mean()), 1e-300))
 
-    def beside(self, share: float) -> Parted:
-        """Return the parting where a share of q is the signal's and the rest is the same for all examples."""
-        return replace(self, lengths=_power(self.lengths, share))
+    def beside(self, share: float, size: float) -> Parted:
+        """Return the parting where a share of q is the signal's and the rest is the same for all examples.
+
+        D is what it was times the share, which grows with q: `size` is the variance of log q over draws.
+        """
+        if share == 1.0:
+            return self
+        rest, (lengths, drifted) = 1 - share, (_power(x, share) for x in (self.lengths, self.drifted))
+        variance = max(self.variance + 2 * rest * self.with_size + rest * rest * size, 0.0)
+        with_size = share * (self.with_size + rest * size)
+        return replace(self, lengths=lengths, drifted=drifted, variance=variance, with_size=with_size)
+
+
+def lengths_of_draws(whole: float, over_draws: float, batch: Batch) -> tuple[float, float]:
+    """Return the variance over draws of the variance of log lengths, and how far the median lies below the mean.
+
+    Of B examples it is |δ + ε|²/(B - 1), with δ what the data have and ε what the draws add, normal of the variance
+    `over_draws` in each of B - 1 directions: a noncentral χ².
+    """
+    v = min(max(over_draws, 0.0), whole)
+    fixed, directions = whole - v, max(batch.size - 1, 1)
+    if not v > 0:
+        return 0.0, 0.0
+    return 2 * v * (v + 2 * fixed) / directions, 2 * v * (v + 3 * fixed) / (v + 2 * fixed) / (3 * directions)
 
 
 def of_data(field: Field, layout: Array, examples: int) -> Parted | None:
@@ -114,20 +180,38 @@ def of_data(field: Field, layout: Array, examples: int) -> Parted | None:
     return replace(parted, apart=field.varying / angle**2)
 
 
-def at_places(x: Moments, gap: Array, share: float, batch: Batch) -> tuple[Field | None, Array]:
-    """Return the field of sums over x, of which a share of q is x's and the rest is a bias, and their γ of 1 - c."""
+def at_places(x: Moments, gap: Array, share: float, size: float, batch: Batch) -> tuple[Field | None, Array]:
+    """Return the field of sums over x, of which a share of q is x's and the rest is a bias, and their γ of 1 - c.
+
+    `size` is the variance of log q over draws: a bias makes more of a typical draw than of the mean of all.
+    """
     if x.field is None:
         return None, gap
     if len(x.q) < 2:
         return x.field.scaled(share), gap
     nothing = np.zeros(x.field.sizes)
-    parted = (x.field.parted or Parted(nothing, nothing, nothing)).beside(share)
-    return replace(x.field.scaled(share), parted=parted), parted.angle(gap, batch)
+    parted = (x.field.parted or Parted(nothing, nothing, nothing)).beside(share, size)
+    typical = gap * _of_typical(share, size) if x.field.parted else gap
+    return replace(x.field.scaled(share), parted=parted), parted.angle(typical, batch)
 
 
-def _power(lengths: Array, exponent: float) -> Array:
+def _of_typical(share: float, size: float) -> float:
+    """Return exp(E[log s'])/s of the share s' = s y/(s y + 1 - s) that a signal has of a draw, y lognormal, E[y] 1."""
+    if not (0 < share < 1 and size > 0):
+        return 1.0
+    z, w = _nodes(OWN)
+    rest = math.log(1 - share) + size / 2 - math.sqrt(size) * z
+    return math.exp(-float(w @ np.logaddexp(math.log(share), rest)))
+
+
+def _power(lengths: Array | float, exponent: float) -> Array:
     """Return the relative covariances of a power of lognormal lengths."""
     return np.asarray(np.maximum(1 + lengths, 0.0) ** (exponent * exponent) - 1)
+
+
+def _longer(lengths: Array, fresh: Array) -> Array:
+    """Return the relative covariances of lengths times independent ones."""
+    return (1 + lengths) * (1 + fresh) - 1
 
 
 def behind(
@@ -156,38 +240,60 @@ def behind(
     assert before is not None
     masses, (gap, places) = over_rows(f.plain**2), gaps
     of_pairs = float(before.apart.flat[0]) - float((field.share * (places / gap - 1) ** 2).mean())
-    slope, bent = mapped(masses, gap, before.variance, math.log1p(max(of_pairs, 0.0)))
+    slope, bow, pairs = mapped(masses, gap, before.variance, math.log1p(max(of_pairs, 0.0)))
+    bent = bow * before.variance / 2 + pairs
     share = min(float(masses @ decay(np.array([min(gap, 2.0)]))[0]) / max(float(over_rows(f.q)), 1e-300), 1.0)
     ratio = (1 - share) / max(share, 1e-300)
-    own_squares, squares = _squares(field, f)
-    fresh = np.maximum(own_squares - squares, 0.0)
-    turned = ratio * float(fresh.flat[0]) / units / 4
-    back = ratio * math.log1p(max(float(before.lengths.flat[0]), 0.0)) * unlike(over_rows(f.plain), min(gap, 1.0), s)
+    fresh = _fresh(field, _of_squares(f), gap * math.exp(before.raised(gap)))
+    back = ratio * _given_back(before, f, gap, s, float(fresh.flat[0]) / units)
     met = _Met.of(field, values, gap, batch)
     beyond = slope * slope * before.beyond
     own, joint = met.over_all(share, float(beyond.flat[0]), 1 / batch.size)
-    shift = bent + back - turned + log_mean(own / units) - log_mean(total / units)
+    shift = bent + back + log_mean(own / units) - log_mean(total / units)
     varied = max(own - 2 * joint + total, 0.0)
-    pair = met.of_pair(share) + (own_squares + squares) / 2
+    pair = met.of_pair(share) + sum(field.covariances(_of_squares(f))) / 2
     apart = (1 + slope * slope * before.apart) * np.maximum(1 + (pair - varied) / units, 0.0) - 1
     overlap = met.overlap + float(beyond.flat[0])
     growth = float(met.weights.ravel() @ met.fourth.ravel()) * of_differences(min(overlap, 1.0), share, met.overlap)
-    lengths = (1 + _power(before.lengths, s)) * (1 + fresh / units) - 1
+    lengths, drifted = (_longer(_power(x, s), fresh / units) for x in (before.lengths, before.drifting))
     return Parted(
         lengths,
         np.clip(apart, -abs(apart.flat[0]), abs(apart.flat[0])),
         np.minimum(beyond + growth / units * met.alike**2, 1.0),
         slope * slope * before.variance + varied / units,
         s * slope * before.with_size + (joint - total) / units,
+        third=slope**3 * before.third + skewed(bow, slope * before.variance),
+        drifted=drifted,
     ), math.exp(shift)
 
 
-def _squares(field: Field, f: Expansion) -> tuple[Array, Array]:
-    """Return by lag the relative covariance of f² at two places, of an example and of two."""
+def _given_back(before: Parted, f: Expansion, gap: float, s: float, fresh: float) -> float:
+    """Return how much more two examples differ in angle as their lengths do behind a function, less what these take.
+
+    Lengths are those of a place, of the mean that they have over examples; fresh ones, which vary by twice as much
+    between two examples, take an eighth of it.
+    """
+    scattered = math.log1p(max(float(before.lengths.flat[0]), 0.0))
+    return scattered * unlike(over_rows(f.plain), min(gap, 1.0), s, -0.5) - fresh / 4
+
+
+def _of_squares(f: Expansion) -> Array:
+    """Return the masses of the orders of f², but for its mean, relative to E[f²]²."""
     masses = over_rows(f.square**2).copy()
     masses[0] = 0.0
-    own, other = field.covariances(masses / max(float(over_rows(f.q**2)), 1e-300))
-    return own, other
+    return masses / max(float(over_rows(f.q**2)), 1e-300)
+
+
+def _fresh(field: Field, squares: Array, gap: float) -> Array:
+    """Return by lag by how much the covariance of f² of an example is beyond that of two, whose γ is this on average.
+
+    `squares` are the masses of f², relative to E[f²]². At a lag it is as much of that at a place as it is of the
+    mean-field map.
+    """
+    own, other = (decayed(1 - c, squares) for c in field.correlations)
+    apart = np.maximum(other - own, 0.0)
+    here = float(squares @ decay(np.array([min(gap, 2.0)]))[0])
+    return np.asarray(apart / max(float(apart.flat[0]), 1e-300) * here)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,12 +392,17 @@ def of_units(field: Field, gap: float, fourth: float, units: float, batch: Batch
     assert before is not None
     own, other = (2 * x for x in field.squares)
     total = float((field.pairs * field.averaged((own, other), batch.size)).sum()) + fourth
-    fresh = np.maximum(own - other, 0.0)
     gap = min(gap, 1.0)
+    fresh = _fresh(field, _OF_A_LINE, gap * math.exp(before.raised(gap)))
     turned = (1 - gap) / max(gap, CLOSEST) * float(fresh.flat[0]) / units / 4
     overlap = _overlap(field, batch) + float(before.beyond.flat[0])
     shift = log_mean(2 * overlap / units) - log_mean(total / units) - turned
-    return replace(before, lengths=(1 + before.lengths) * (1 + fresh / units) - 1), math.exp(shift)
+    lengths, drifted = (_longer(x, fresh / units) for x in (before.lengths, before.drifting))
+    return replace(before, lengths=lengths, drifted=drifted), math.exp(shift)
+
+
+_OF_A_LINE = np.zeros(len(tables()[3]))  # z² = 1 + √2 h₂(z)
+_OF_A_LINE[2] = 2.0
 
 
 def _overlap(field: Field, batch: Batch) -> float:

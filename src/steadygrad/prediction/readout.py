@@ -112,7 +112,7 @@ def _backward(known: Signal, run: Interpreter) -> dict[str, float]:
 
 def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, float, float]:
     batch: Batch = run.batch
-    mean_q, parting = float(known.moments.q.mean()), known.moments.parting
+    mean_q, parting, field = float(known.moments.q.mean()), known.moments.parting, known.moments.field
     spread, cumulants, apart = _law(known, run)
     bent = spread.trail is not None and mean_q > 0
     logs = _bent(known.moments, cumulants, batch, SHARES) if bent else None
@@ -122,6 +122,8 @@ def _moments(known: Signal, run: Interpreter) -> tuple[float, float, float, floa
     apart = apart if apart > ROUNDING else 0.0
     u = batch.uneven(apart)
     share = parting.median(share, apart, batch) if parting else share * (1 - u) + u
+    if field and field.parted and mean_q > 0:
+        share = field.parted.median(known.moments, field, batch)
     c = 1 - share
     return q, low, high, c if abs(c) > ROUNDING else 0.0, q * share
 
