@@ -14,8 +14,10 @@ lengths l of entries vary together, by Cov(f_i², f_j²)/(N E[f_i²] E[f_j²]), 
 
     E[√(l_i l_j)]/√(E[l_i] E[l_j]) = exp(-Var(log l_i - log l_j)/8)    (l lognormal);
 
-and D of means varies more over draws than that of places, as their differences point in fewer directions. What else
-finite width does to D of two places it is taken to do to that of their means.
+and D of means varies more over draws than that of places, as their differences point in fewer directions. Behind a
+function F(D) that is bent, what D of all pairs varies by over draws, of relative variance v, leaves F + F'' D² v/2 on
+average: of the network as a whole, as it goes to each pair by its own D. What else finite width does to D of two places
+it is taken to do to that of their means.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ Places = NDArray[np.intp]
 MOST = 256  # entries of a block, examples and places, if it has more than two examples
 PAIRS = 1 << 18  # of entries in all blocks: 2 MB
 FEW = 8  # examples that stand for a larger batch, at least: what they have in common varies from pair to pair
+SMALL = 0.05  # of the log of a difference, over which a bend is taken
 STEP = 0.01  # of a correlation, over which a slope is taken
 LEVELS = 9  # of the deviation, between which coefficients are taken along a line
 WORK = 1 << 25  # pairs, times taps, that are added up for a layer: a tenth of a second
@@ -224,7 +227,7 @@ class Gram:
         apart = std[:, :, None] * std[:, None, :] * z + (std[:, :, None] - std[:, None, :]) ** 2 / 2
         return replace(self, squares=squares, gaps=apart).relative().with_lengths(self.lengths / power**2)
 
-    def behind(self, values: Array, mean: float, scale: float, units: float) -> Gram:
+    def behind(self, values: Array, mean: float, scale: float, units: float, varied: float = 0.0) -> Gram:
         """Return that of a function of so many Gaussian units, relative to its mean.
 
         Args:
@@ -232,6 +235,7 @@ class Gram:
             mean: the units' squared mean, relative to their second moment.
             scale: of the deviations, so that the function is of one that is 1.
             units: how many there are.
+            varied: variance over draws of the log of D of all pairs, which they have in common.
         """
         std = np.sqrt(np.maximum(self.entries - mean, 0.0)) * scale
         levels = levels_of(std)
@@ -240,7 +244,8 @@ class Gram:
         low, part = between_levels(std, levels)
         between = low, np.minimum(low + 1, len(levels) - 1)
         own = (1 - part)[..., None] * f.plain[low] + part[..., None] * f.plain[between[1]]
-        gaps = _distances(own) + _turned(f.plain, gap, between, part)
+        bend = np.exp(np.interp(gap, GRID, _bends((f.plain**2).mean(0))) * varied)
+        gaps = _distances(own) + _turned(f.plain, gap, between, part) * bend
         zero_diagonal(gaps)
         new = replace(self, squares=(own**2).sum(-1).reshape(self.squares.shape), gaps=gaps).relative()
         new = new.with_lengths(self._lengths_behind(f, gap, units))
@@ -339,6 +344,14 @@ def _distances(rows: Array) -> Array:
     centred = rows - rows.mean(1, keepdims=True)
     products = centred @ centred.transpose(0, 2, 1)
     return np.asarray(np.maximum(half_sums(np.diagonal(products, axis1=1, axis2=2)) - products, 0.0))
+
+
+def _bends(masses: Array) -> Array:
+    """Return F'' D²/2F on the grid of differences D, F(D) = sum masses_n (1 - c^n); 0 at the ends."""
+    less, here, more = (decayed(np.clip(GRID * math.exp(x), 0.0, 2.0), masses) for x in (-SMALL, 0.0, SMALL))
+    bend = (more - 2 * here + less) / SMALL**2 - (more - less) / (2 * SMALL)
+    inside = (GRID > 0) & (GRID * math.exp(SMALL) < GRID[-1])
+    return np.where(inside, bend / np.maximum(2 * here, TINY), 0.0)
 
 
 def _turned(plain: Array, gap: Array, between: tuple[Places, Places], part: Array) -> Array:

@@ -93,12 +93,12 @@ class Parted:
         """
         size, std = float(m.q.mean()), np.sqrt(m.q)
         whole, alike = batch.distinct_mean(m.d) / size, self.unlike * batch.distinct_mean(np.outer(std, std)) / size
+        if field.gram is not None:
+            alike = (1 - field.gram.of_lengths) * float((1 + self.drifting.flat[0]) ** -0.25)
         gap = 1 - (1 - whole) / alike if alike > 0 else 0.0
         if not (gap > 0 and self.variance > 0):
             return whole
         u, drifted = 1 - alike, float((field.weights * self.drifting).sum())
-        if field.gram is not None:
-            u = 1 - (1 - field.gram.of_lengths) * float((1 + self.drifting.flat[0]) ** -0.25)
         (mean, middle, own), (other, below) = self._law(gap, batch), lengths_of_draws(4 * u, drifted, batch)
         own, other = own * (1 - u) ** 2, other * (1 - gap) ** 2 / 16
         share = own / (own + other) if own + other > 0 else 1.0

@@ -197,7 +197,8 @@ def _gram_behind(source: Source, wave: Wave) -> Gram | None:
     whole, one = square + float((source.std**2).mean()), float(source.std[row if len(wave.values) > 1 else 0])
     if not (whole > 0 and one > 0):
         return None
-    found = source.field.gram.behind(wave.values[row], square / whole, whole**0.5 / one, source.units)
+    varied = source.field.parted.variance if source.field.parted else 0.0
+    found = source.field.gram.behind(wave.values[row], square / whole, whole**0.5 / one, source.units, varied)
     terms = [t.source.field for t in source.terms[:2] if t.source and t.source.field] if source.terms else []
     grams = [field.gram for field in terms if field.gram is not None]
     if source.terms is None or len(grams) < 2:
