@@ -46,6 +46,16 @@ CASES = {
         stack(lambda: nn.AvgPool2d(5, 5, 2, count_include_pad=False)),
         (4, 3, 20, 20),
     ),
+    "largest": (stack(lambda: nn.MaxPool2d(2)), (4, 3, 20, 20)),
+    "largest, overlapping": (stack(lambda: nn.MaxPool2d(3, 2, 1)), (4, 3, 20, 20)),
+    "largest of largest": (
+        stack(lambda: nn.MaxPool2d(2), lambda: conv(WIDTH), nn.ReLU, lambda: nn.MaxPool2d(2)),
+        (4, 3, 20, 20),
+    ),
+    "largest behind batch norms": (
+        stack(lambda: nn.MaxPool2d(2), lambda: conv(WIDTH), lambda: nn.BatchNorm2d(WIDTH), nn.ReLU, globally),
+        (4, 3, 20, 20),
+    ),
     "without channels": (
         lambda: nn.Sequential(nn.Linear(16, WIDTH), nn.ReLU(), nn.AdaptiveAvgPool2d((1, WIDTH)), nn.Flatten()),
         (4, 12, 16),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from . import hermite
 from .field import Array
@@ -17,36 +18,57 @@ from .windows import Window
 SAMPLES = 1 << 13
 MOST = 64  # positions of a window: of more, as many that are as far apart
 BINS = 64
+EDGE = 1e-12  # of a uniform number
 PER_WINDOW = 64  # draws a window, below which windows are taken as alike
 
 
 @dataclass(frozen=True, slots=True)
 class Largest:
-    """values: [nodes], the largest as a monotone function of a standard normal; gap: 1 - corr of those normals for
-    two distinct examples; chances: [nodes], that a position with this value is the one; share: [windows along each
-    axis], second moment relative to its mean.
+    """values: [nodes], the largest as a monotone function of a standard normal; kept: what two of those normals have in
+    common, relative to the mean correlation of positions of two windows; chances: [nodes], that a position with this
+    value is the one; share: [windows along each axis], second moment relative to its mean.
     """
 
     values: Array
-    gap: float
+    kept: float
     chances: Array
     share: Array
 
 
 def drawn_largest(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> Largest:
-    """Return the largest of f(z) over a window, for two distinct examples that are jointly Gaussian."""
+    """Return the largest of f(z) over a window of jointly Gaussian positions.
+
+    Of the largest two windows have in common, to first order in the products C_pq of their positions,
+    (E[f'(z_p) 1_p])² Σ C_pq, 1_p that p is the largest: with as many chances for each, the squared slope of the largest
+    in the mean of the positions, which Stein's identity gives from draws. As a function of a normal with the first
+    Hermite coefficient a its normals have that over a² in common: within 1% of what draws of equally correlated
+    positions have.
+    """
     assert wave.source is not None
     root, places = _root(wave, windows, shape)
-    rng = np.random.default_rng(0)
     shares = _shares(wave, windows, shape, places)
-    at = np.arange(SAMPLES) % len(shares)
-    z = (rng.standard_normal((SAMPLES, len(root))) @ root.T).reshape(SAMPLES, 2, -1) * shares[at, None] ** 0.5
-    f = np.where(shares[at, None] > 0, np.interp(z, hermite.tables()[0], wave.values.mean(0)), -np.inf)
-    best = f.argmax(2)
-    top = np.take_along_axis(f, best[..., None], 2)[..., 0]
+    at = np.arange(SAMPLES) * len(shares) // SAMPLES  # of a Sobol sequence runs are even, and every nth is not
+    z = _normals(len(root)) @ root.T * shares[at] ** 0.5
+    f = np.where(shares[at] > 0, np.interp(z, hermite.tables()[0], wave.values.mean(0)), -np.inf)
+    best = f.argmax(1)
+    top = np.take_along_axis(f, best[:, None], 1)[:, 0]
     values = np.quantile(top, ndtr(hermite.tables()[0]))
-    share = _mean_by(at, (top**2).mean(1), len(shares)).reshape([w.out for w in windows])
-    return Largest(values, _gap(top), _chances(z, best), share / max(share.mean(), 1e-300))
+    share = _mean_by(at, top**2, len(shares)).reshape([w.out for w in windows])
+    kept = _kept(z, shares[at] > 0, top, values) / max(float((root @ root.T).mean()), 1e-300)
+    return Largest(values, kept, _chances(z, best), share / max(share.mean(), 1e-300))
+
+
+def _normals(count: int) -> Array:
+    """Return normal numbers, [draws, count], evenly spread."""
+    uniform = torch.quasirandom.SobolEngine(count, scramble=True, seed=0).draw(SAMPLES, dtype=torch.float64)
+    return np.asarray(ndtri(uniform.clamp(EDGE, 1 - EDGE).numpy()))
+
+
+def _kept(z: Array, inside: NDArray[np.bool_], top: Array, values: Array) -> float:
+    """Return what normals of one window have of the mean position: its share of them, by the slope of the largest."""
+    mean = (z * inside).sum(1) / np.maximum(inside.sum(1), 1)
+    square, own = float((mean * mean).mean()), float(hermite.expand(values[None]).plain[0, 1])
+    return float((top * mean).mean() / own) ** 2 / square if square > 0 and own != 0 else 1.0
 
 
 def _shares(wave: Wave, windows: list[Window], shape: tuple[int, ...], places: Array) -> Array:
@@ -71,31 +93,22 @@ def _mean_by(at: NDArray[np.intp], values: Array, count: int) -> Array:
 
 
 def _root(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return a root of the covariance of the positions of a window, for two examples, and their offsets."""
+    """Return a root of the covariance of the positions of a window, and their offsets."""
     assert wave.source is not None
-    field = centred(wave.source)
-    gaps = [np.asarray(gap).reshape(shape) for gap in (field.within, field.across)]
+    alike = centred(wave.source).correlations[0].reshape(shape)
     places = np.stack(np.meshgrid(*(np.arange(min(w.kernel, w.size)) for w in windows), indexing="ij"), -1)
     places = places.reshape(-1, len(windows))
     places = places[np.linspace(0, len(places) - 1, min(len(places), MOST)).astype(int)]
     lag = tuple(np.abs(places[:, None] - places[None]).transpose(2, 0, 1))
-    own, other = (1 - gap[lag] for gap in gaps)
-    power, vectors = np.linalg.eigh(np.block([[own, other], [other, own]]))
+    power, vectors = np.linalg.eigh(alike[lag])
     root = vectors * np.sqrt(np.maximum(power, 0.0))
     return root / np.sqrt(np.maximum((root**2).sum(1, keepdims=True), 1e-300)), places
-
-
-def _gap(top: Array) -> float:
-    """Return 1 - corr of the normal scores of two examples."""
-    order = np.argsort(np.argsort(top.ravel())).reshape(top.shape)
-    scores = np.interp((order + 0.5) / top.size, ndtr(hermite.tables()[0]), hermite.tables()[0])
-    return float(((scores[:, 0] - scores[:, 1]) ** 2).mean() / 2)
 
 
 def _chances(z: Array, best: NDArray[np.intp]) -> Array:
     """Return how often a position is the largest, by its value."""
     won = np.zeros(z.shape, dtype=bool)
-    np.put_along_axis(won, best[..., None], True, 2)
+    np.put_along_axis(won, best[:, None], True, 1)
     edges = np.quantile(z, np.linspace(0, 1, BINS + 1))
     at = np.clip(np.searchsorted(edges, z.ravel()) - 1, 0, BINS - 1)
     held = np.bincount(at, minlength=BINS)

@@ -17,7 +17,7 @@ import torch
 from steadygrad.prediction import hermite
 from steadygrad.prediction.averaged_units import unit_variance
 from steadygrad.prediction.axes import Axis, sizes
-from steadygrad.prediction.field import Array, Field
+from steadygrad.prediction.field import Field
 from steadygrad.prediction.gradients import backward
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.largest import Largest, drawn_largest
@@ -26,7 +26,7 @@ from steadygrad.prediction.propagation import centred, forward
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Chosen, Moments, Signal, Value
-from steadygrad.prediction.windows import Window, averaged, products, spread_back, strided
+from steadygrad.prediction.windows import Window, averaged, products, spread_back
 
 from .fills import argument
 from .positions import Dims, apart_here, axes_of, features, field_of, laid_out, nowhere, on_a_grid
@@ -160,12 +160,12 @@ def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
 
 
 def _largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, list[Window]], units: int) -> Signal:
-    """Return the largest as a function of a Gaussian, whose examples and lags differ as those of its positions."""
+    """Return the largest as a function of a Gaussian, of which two windows have what their positions have in common."""
     r, (source, windows) = run.batch.followed, pooled
     here = run.batch.distinct_mean(source.gap) if r > 1 else 0.0
-    ratio = drawn.gap / here if here > 0 else 1.0
-    gap = np.clip(source.gap * ratio, 0.0, 2.0)
-    m = _squeezed(replace(x.moments, field=_lags(source, windows, drawn.share, ratio)))
+    field = _lags(source, windows, drawn)
+    gap = np.clip(source.gap * (float(field.across.flat[0]) / here if here > 0 else 1.0), 0.0, 2.0)
+    m = _squeezed(replace(x.moments, field=field))
     new = Source(
         np.zeros(r), np.ones(r), gap, units, source.spread, CERTAIN, min(source.own_variance, 2.0), field=m.field
     )
@@ -174,14 +174,12 @@ def _largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, 
     return Signal(moments, wave, None, x.ancestors, None, "approximate")
 
 
-def _lags(source: Source, windows: list[Window], share: Array, ratio: float) -> Field:
-    field, stride = _full(centred(source), tuple(w.size for w in windows)), [w.stride for w in windows]
-    within, across = (
-        strided(gap * ratio, stride, tuple(w.out for w in windows)) for gap in (field.within, field.across)
-    )
+def _lags(source: Source, windows: list[Window], drawn: Largest) -> Field:
+    field = _full(centred(source), tuple(w.size for w in windows))
+    within, across = (np.clip(1 - drawn.kept * products(c, windows), 0.0, 2.0) for c in field.correlations)
+    within.flat[0] = 0.0
     parted = field.parted and field.parted.through(lambda by_lag: products(by_lag, windows))
-    lags = np.minimum(within, 1.0), np.minimum(across, 2.0)
-    return Field(share, *lags, field.varied, given=field.given, parted=parted)
+    return Field(drawn.share, within, across, field.varied, given=field.given, parted=parted)
 
 
 def max_pool_backward(run: Interpreter, call: Call) -> Value:
