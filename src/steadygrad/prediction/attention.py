@@ -155,11 +155,11 @@ class Attention:
         """
         own, other = apart(value)
         c, q = self.weighted().collision, float(value.q.mean())
-        products, keys = self._of_first(value), self._apart_of_keys(value)
-        each = 1 - keys * (1 - c) + c * (1 / self.kept - 1) + self.drawn_along(c) * _of_tokens(value, batch)
-        level, two = float(each.mean()), float(self.of_two_examples().mean())
-        here = value.d / q if q > 0 else value.d
-        product = 1 - other + two * (other - here)
+        products, (one, pair) = self._of_first(value), self._of_keys(value)
+        each = pair + c * (one / self.kept - pair) + self.drawn_along(c) * _of_tokens(value, batch)
+        level, met = float(each.mean()), self._of_examples(value, products)
+        apart_here = value.d / q - _here(value) if q > 0 else value.d
+        product = float(met.mean()) - float(self.of_two_examples().mean()) * apart_here
         d = np.maximum((level - product) * (value.q[:, None] + value.q) / 2, 0.0)
         np.fill_diagonal(d, 0.0)
         within = 1 - (1 - own * (1 - self.of_two_queries())) / level
@@ -170,7 +170,7 @@ class Attention:
             field = replace(field, share=(each / level).reshape(positions))
         field = replace(field, beyond=_varied(value))
         if products is not None:
-            field = each_pair.told(field, self._of_two(products, each) / level)
+            field = each_pair.told(field, self._of_two(products, each, met) / level)
         return Moments(value.mean, value.q * level, d, value.spread, excess=value.excess, field=field)
 
     def _of_first(self, value: Moments) -> Array | None:
@@ -178,22 +178,29 @@ class Attention:
         causal = self.reach.causal and value.field is not None and value.field.sizes == (self.reach.queries,)
         return each_pair.known(value.field) if causal and value.field is not None else None
 
-    def _apart_of_keys(self, value: Moments) -> Array | float:
-        """Return by how much two distinct values differ of those that a query reaches, [queries] or one number."""
+    def _of_keys(self, value: Moments) -> tuple[Array | float, Array | float]:
+        """Return the squares of the values that a query reaches, and the products of two, [queries] or one number."""
         products = self._of_first(value)
-        if products is None:
-            return apart(value)[0]
-        own, two = each_pair.of_first(products)
-        return np.asarray(own - two)
+        return (1.0, 1 - apart(value)[0]) if products is None else each_pair.of_first(products[0])
 
-    def _of_two(self, products: Array, each: Array) -> Array:
-        """Return the products of every two means; of keys that two queries share, weights are alike beyond 1/n."""
+    def _of_examples(self, value: Moments, products: Array | None) -> Array:
+        """Return the products of one query's means in two examples, [queries]: of one key in both, and of two."""
+        here, other, two = 1 - _here(value), 1 - apart(value)[1], self.of_two_examples()
+        own, rest = (here, other) if products is None else each_pair.of_first(products[1])
+        return np.asarray(rest + two * (own - rest))
+
+    def _of_two(self, products: Array, each: Array, met: Array) -> Array:
+        """Return the products of every two means; of keys that two queries share, weights are alike beyond 1/n.
+
+        `each` and `met` are those of one query, of an example and of two.
+        """
         found = each_pair.of_means(products)
-        places = np.arange(len(found)) + 1.0
-        beyond = max(self.of_two_queries() / self.reach.met - 1, 0.0) * (1 - float(products.mean()))
-        found = found + beyond / np.maximum(places[:, None], places)
-        np.fill_diagonal(found, each)
-        return np.asarray(found)
+        places = np.arange(len(each)) + 1.0
+        beyond = max(self.of_two_queries() / self.reach.met - 1, 0.0) * (1 - float(products[0].mean()))
+        found[0] += beyond / np.maximum(places[:, None], places)
+        for of_pairs, alone in zip(found, (each, met), strict=True):
+            np.fill_diagonal(of_pairs, alone)
+        return found
 
     def along_the_mean(self, value: Moments) -> float:
         """Return d log q'/d log M, of means q' of values and M of all of them (of_mean.py), as they are alike by c.
@@ -202,9 +209,9 @@ class Attention:
         """
         if value.field is None or value.field.of_mean is None or value.field.count < 2:
             return 0.0
-        c, one = self.weighted().collision, 1 / value.field.count
-        level = float((1 - self._apart_of_keys(value) * (1 - c)).mean())
-        return float((1 - c).mean()) / (1 - one) * of_mean.share(value.field) / max(level, 1e-300)
+        c, (one, pair) = self.weighted().collision, self._of_keys(value)
+        level = float((pair + c * (one - pair)).mean())
+        return float((1 - c).mean()) / (1 - 1 / value.field.count) * of_mean.share(value.field) / max(level, 1e-300)
 
     def of_mean(self, value: Moments) -> tuple[float, float]:
         """Return d log M'/d log M, M' of the mean over all queries, and n/2 of what it varies by beside.
@@ -212,10 +219,10 @@ class Attention:
         Weights that give each key as much keep M; under a causal mask the first count more (handed_back.py).
         """
         products = self._of_first(value)
-        if products is None or len(products) != self.reach.all_keys:
+        if products is None or len(products[0]) != self.reach.all_keys:
             return 1.0, 0.0
         places = self.reach.keys
-        return of_weighted_mean(products, (1 / places)[::-1].cumsum()[::-1] / len(places))
+        return of_weighted_mean(products[0], (1 / places)[::-1].cumsum()[::-1] / len(places))
 
     @property
     def heads(self) -> Heads:
@@ -261,11 +268,11 @@ class Attention:
         if g.field is None or g.field.of_mean is None or g.field.count < 2:
             return 0.0, None
         share, products = _by_query(g, self.reach.queries), each_pair.known(g.field)
-        if self.reach.causal and products is not None and len(products) == self.reach.queries == self.reach.all_keys:
-            weights = np.tri(len(products)) / self.reach.keys[:, None]
+        if self.reach.causal and products is not None and self.reach.queries == self.reach.all_keys == len(share):
+            weights = np.tri(len(share)) / self.reach.keys[:, None]
             common, alike = g.field.common, max(1 - apart(handed)[0], 1e-300)
             came = np.zeros(share.shape) if common is None else common * min((1 - apart(g)[0]) / alike, 1.0)
-            return along_and_left(products, weights, np.broadcast_to(self.weighted().collision, share.shape), came)
+            return along_and_left(products[0], weights, np.broadcast_to(self.weighted().collision, share.shape), came)
         laid, each = _in_pairs(g, share)
         own = float(self.reach.handed(share * self.weighted().collision).mean()) / self.kept
         pairs = each * self.of_two_queries() / self.reach.met * float(self.reach.handed_by_pairs(laid).mean())

@@ -41,7 +41,7 @@ class Field:
     distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None. `parted` is
     how far examples are apart at each place and by their lengths there, where that is followed. `of_mean` is how the
     log of the size of the mean over all places varies beside that of q; None where it is not followed. `products`,
-    [places, places], are those of every two places of an example, where lags do not tell (each_pair.py).
+    [2, places, places], are those of every two places, of an example and of two, where lags do not tell (each_pair.py).
     """
 
     share: Array

@@ -116,6 +116,16 @@ def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
     return field if products is None else each_pair.told(field, products)
 
 
+def _at_equal(gap: Array, m: Moments, field: Field | None, variance: float, batch: Batch) -> Array:
+    """Return 1 - c of examples where each place is divided by its own deviation: long ones count as the others."""
+    products = [f.products for f in (m.field, field) if f is not None and f.products is not None]
+    if len(products) < 2:
+        return gap
+    before, after = (float(np.diagonal(of_pairs[1]).mean()) for of_pairs in products)
+    before = 1 - (1 - before) * float(m.q.mean()) / variance
+    return np.clip(batch.off_diagonal(gap + before - after), 0.0, 2.0)
+
+
 def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Each example to mean 0 and variance 1 over its features: examples differ as their centred directions do."""
     found, affine = _over_rows(run, call), _affine(run, call.args[2], call.args[3])
@@ -125,9 +135,9 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     m = x.moments
     variance = np.maximum(m.q - m.mean**2, 1e-300)
     centred = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
-    gap = correlation_gap(centred, np.sqrt(variance))
     units = features(call.out[0], dims, run.batch.size)
     field = _relative(m, dims, float(variance.mean()))
+    gap = _at_equal(correlation_gap(centred, np.sqrt(variance)), m, field, float(variance.mean()), run.batch)
     field = field and field.of_one(units, run.batch.size)
     n = int(np.prod(call.args[1]))
     affine = _damped(affine, float(variance.mean()), call.args[4])
