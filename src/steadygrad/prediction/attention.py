@@ -183,6 +183,11 @@ class Attention:
         products = self._of_first(value)
         return (1.0, 1 - apart(value)[0]) if products is None else each_pair.of_first(products[0])
 
+    def _apart_of_keys(self, value: Moments) -> Array | float:
+        """Return by how much two distinct values differ of those that a query reaches, [queries] or one number."""
+        one, pair = self._of_keys(value)
+        return one - pair
+
     def _of_examples(self, value: Moments, products: Array | None) -> Array:
         """Return the products of one query's means in two examples, [queries]: of one key in both, and of two."""
         here, other, two = 1 - _here(value), 1 - apart(value)[1], self.of_two_examples()
@@ -246,6 +251,9 @@ class Attention:
         That is Σ_t p_ts g_t at key s. E[p_ts²] is E[Σ p²] π_ts, of two queries E[p_ts p_t's] as π_ts π_t's; and as the
         weights of a query sum to one, of all pairs of keys is left what it was of queries.
         """
+        pairs = self._handed_in_pairs(g, positions)
+        if pairs is not None:
+            return _gradient_in_pairs(g, pairs, batch)
         reach, collision, share = self.reach, self.weighted().collision, _by_query(g, self.reach.queries)
         laid, each_pair = _in_pairs(g, share)
         alike = (1 - apart(g)[0]) * each_pair * self.of_two_queries() / reach.met
@@ -257,6 +265,20 @@ class Attention:
             return m
         later = reach.handed(share * (1 - collision) / np.maximum(reach.keys - 1, 1) - alike * laid / reach.keys)
         return replace(m, field=_on_a_line(m.field, later / level, reach.handed(np.sqrt(laid)), alike / level))
+
+    def _handed_in_pairs(self, g: Moments, positions: tuple[int, ...]) -> Array | None:
+        """Return the products of what every two keys get under a causal mask, of an example and of two, relative to q.
+
+        None where those of what queries have are not known.
+        """
+        reach = self.reach
+        known = reach.causal and g.field is not None and g.field.sizes == positions == (reach.queries,)
+        products = each_pair.known(g.field) if known and g.field is not None else None
+        if products is None:
+            return None
+        sharp, collision = self.of_two_queries() / reach.met, self.weighted().collision
+        own = each_pair.handed(products[0], collision, sharp, collision / self.kept)
+        return np.stack([own, each_pair.handed(products[1], self.of_two_examples(), 1.0)])
 
     def back_along_the_mean(self, g: Moments, handed: Moments) -> tuple[float, float | None]:
         """Return d log q'/d log M of what keys get, q', and the mean M of what queries have, as these are alike by c.
@@ -292,9 +314,9 @@ class Attention:
         """
         own, two = self.weighted(), self.steep_together()
         share = _by_query(g, self.reach.queries)
-        steep, c = float(own.steep.mean()), float(own.collision.mean())
-        each = factor**2 * share * own.of_keys * self.width * _size(value) * apart(value)[0]
-        each *= _size(self.key) * apart(self.key)[0] * (1 + _of_tokens(value, batch) * max(1 - c, 0.0) / c)
+        steep, c = float(own.steep.mean()), np.minimum(own.collision, 1.0)
+        each = factor**2 * share * own.of_keys * self.width * _size(value) * self._apart_of_keys(value)
+        each *= _size(self.key) * self._apart_of_keys(self.key) * (1 + _of_tokens(value, batch) * (1 - c) / c)
         within = 1 - (1 - apart(g)[0]) * two / steep if steep > 0 else 1.0
         positions = self.query.field.sizes if self.query.field else (self.reach.queries,)
         across = 1 - (1 - _here(g)) * _alike(value) * _alike(self.key)
@@ -309,9 +331,10 @@ class Attention:
         share = _by_query(g, reach.queries)
         laid, each_pair = _in_pairs(g, share)
         alike = (1 - apart(g)[0]) * each_pair * sharp * (1 - apart(self.query)[0])
-        each = reach.handed(share * self.weighted().of_queries)
-        each += alike * reach.handed_by_pairs(laid * np.maximum(1 - sharp / reach.keys, 0.0))
-        each *= factor**2 * self.width * _size(value) * apart(value)[0] * _size(self.query)
+        unlike = self._apart_of_keys(value)
+        each = reach.handed(share * unlike * self.weighted().of_queries)
+        each += alike * reach.handed_by_pairs(laid * unlike * np.maximum(1 - sharp / reach.keys, 0.0))
+        each *= factor**2 * self.width * _size(value) * _size(self.query)
         positions = self.key.field.sizes if self.key.field else (reach.all_keys,)
         across = 1 - (1 - _here(g)) * _alike(value) * (1 - _here(self.query))
         return _gradient(g, each, (positions, 1.0, 1.0), batch, across)
@@ -341,6 +364,20 @@ def _in_pairs(g: Moments, share: Array) -> tuple[Array, float]:
         laid = field.common.ravel()
     together = float(np.sqrt(laid).sum()) ** 2 - float(laid.sum())
     return laid, pairs / together if together > 0 else 0.0
+
+
+def _gradient_in_pairs(g: Moments, pairs: Array, batch: Batch) -> Moments:
+    """Return moments with g's second moment times a number for each position, of these products relative to it.
+
+    As of products m m' the sums over all other places go as m, so what they have in common is laid out so.
+    """
+    each, (level, two) = np.diagonal(pairs[0]), np.diagonal(pairs, axis1=1, axis2=2).mean(1)
+    m = _gradient(g, each, ((len(each),), 1.0, 1.0), batch, 1 - two / max(level, 1e-300))
+    if m.field is None or not level > 0:
+        return m
+    roots = np.maximum(pairs[0].sum(0) - each, 0.0)
+    common = roots**2 / max(float((roots**2).mean()), 1e-300)
+    return replace(m, field=replace(each_pair.told(m.field, pairs / level), common=common))
 
 
 def _on_a_line(field: Field, later: Array, sums: Array, alike: float) -> Field:

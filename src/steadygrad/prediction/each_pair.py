@@ -72,6 +72,27 @@ def mixed(weight: float, one: Field, rest: float, other: Field) -> Array | None:
     return None if a is None or b is None or a.shape != b.shape else weight * a + rest * b
 
 
+def met(one: Field, other: Field) -> Array | None:
+    """Return the products of a product of two independent factors; None where lags tell those of both."""
+    if one.products is None and other.products is None:
+        return None
+    a, b = known(one), known(other)
+    if a is None or b is None or a.shape != b.shape:
+        return None
+    return np.asarray(a * b / max(float(np.diagonal(a[0] * b[0]).mean()), 1e-300))
+
+
+def times(field: Field, squares: Array, level: float) -> Field:
+    """Return the field with each place's square times a number, `level` the mean of that, where products are known."""
+    assert field.products is not None
+    roots = np.sqrt(squares)
+    found = told(field, field.products * np.outer(roots, roots) / level)
+    if field.common is None:
+        return found
+    common = field.common * squares
+    return replace(found, common=common / max(float(common.mean()), 1e-300))
+
+
 def told(field: Field, products: Array) -> Field:
     """Return the field with these products, and what they are on average at each lag."""
     at = range(products.shape[1])
@@ -100,6 +121,23 @@ def of_first(products: Array) -> tuple[Array, Array]:
     whole = np.diagonal(products.cumsum(0).cumsum(1))
     own = np.diagonal(products).cumsum()
     return own / n, (whole - own) / np.maximum(n * (n - 1), 1)
+
+
+def handed(products: Array, collision: Array, sharp: float, of_one: Array | None = None) -> Array:
+    """Return the products of Σ_t p_ts g_t of every two keys s under a causal mask, given those of what queries t have.
+
+    Of one query E[p_s²] is `collision`/n at each of its n keys, and what that leaves of (Σ p)² = 1 falls to each two of
+    them; of two queries E[p_s p'_s'] is `sharp`/(n n'). `of_one` stands for `collision` at a key itself.
+
+    >>> handed(np.eye(2), np.array([1.0, 0.5]), 1.0).tolist()
+    [[1.25, 0.25], [0.25, 0.25]]
+    """
+    keys, share = np.arange(1, len(products) + 1), np.diagonal(products)
+    weights, alone = np.tri(len(keys)) / keys[:, None], collision if of_one is None else of_one
+    later = (share * (1 - collision) / keys / np.maximum(keys - 1, 1))[::-1].cumsum()[::-1]
+    found = later[np.maximum.outer(keys, keys) - 1]
+    np.fill_diagonal(found, (share * alone / keys)[::-1].cumsum()[::-1])
+    return np.asarray(found + sharp * weights.T @ (products - np.diag(share)) @ weights)
 
 
 def of_means(products: Array) -> Array:

@@ -288,6 +288,8 @@ class Field:
         level = float(share.mean())
         if not level > 0:
             return self, level
+        if self.products is not None:
+            return each_pair.times(self, squares, level), level
         if self.common is None:
             return self.shaped(share / level), level
         common = self.common * squares
@@ -295,8 +297,7 @@ class Field:
         kept.flat[0] = 1.0
         within, across = (1 - (1 - gap) * kept for gap in (self.within, self.across))
         common = common / max(float(common.mean()), 1e-300)
-        found = replace(self, share=share / level, within=within, across=across, common=common, products=None)
-        return found, level
+        return replace(self, share=share / level, within=within, across=across, common=common), level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
@@ -355,7 +356,8 @@ class Field:
         share = self.share * other.share
         within = self.within + other.within - self.within * other.within
         across = self.across + other.across - self.across * other.across
-        return Field(share / share.mean(), within, across, self.beyond + other.beyond - self.beyond * other.beyond)
+        found = Field(share / share.mean(), within, across, self.beyond + other.beyond - self.beyond * other.beyond)
+        return replace(found, products=each_pair.met(self, other))
 
     def mixed(self, weight: float, other: Field, rest: float) -> Field:
         """Return the field of a sum of independent terms, or of features side by side, of these weights.
