@@ -93,6 +93,16 @@ def times(field: Field, squares: Array, level: float) -> Field:
     return replace(found, common=common / max(float(common.mean()), 1e-300))
 
 
+def thinned(products: Array | None, left: Array) -> Array | None:
+    """Return the products of which so much is left at each lag, [2, *lags], a place's own beside."""
+    if products is None:
+        return None
+    places = np.arange(products.shape[1])
+    found = products * left[:, abs(places[:, None] - places)]
+    np.fill_diagonal(found[0], np.diagonal(products[0]))
+    return np.asarray(found)
+
+
 def told(field: Field, products: Array) -> Field:
     """Return the field with these products, and what they are on average at each lag."""
     at = range(products.shape[1])

@@ -36,6 +36,7 @@ from steadygrad.prediction.values import (
     Value,
 )
 
+from . import place_lengths
 from .levels import own_share
 from .likeness import like_its_input
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
@@ -116,16 +117,6 @@ def _relative(m: Moments, dims: Dims, variance: float) -> Field | None:
     return field if products is None else each_pair.told(field, products)
 
 
-def _at_equal(gap: Array, m: Moments, field: Field | None, variance: float, batch: Batch) -> Array:
-    """Return 1 - c of examples where each place is divided by its own deviation: long ones count as the others."""
-    products = [f.products for f in (m.field, field) if f is not None and f.products is not None]
-    if len(products) < 2:
-        return gap
-    before, after = (float(np.diagonal(of_pairs[1]).mean()) for of_pairs in products)
-    before = 1 - (1 - before) * float(m.q.mean()) / variance
-    return np.clip(batch.off_diagonal(gap + before - after), 0.0, 2.0)
-
-
 def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """Each example to mean 0 and variance 1 over its features: examples differ as their centred directions do."""
     found, affine = _over_rows(run, call), _affine(run, call.args[2], call.args[3])
@@ -137,7 +128,8 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     centred = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
     units = features(call.out[0], dims, run.batch.size)
     field = _relative(m, dims, float(variance.mean()))
-    gap = _at_equal(correlation_gap(centred, np.sqrt(variance)), m, field, float(variance.mean()), run.batch)
+    gap = correlation_gap(centred, np.sqrt(variance))
+    gap = place_lengths.at_equal(gap, m, field, float(variance.mean()), run.batch)
     field = field and field.of_one(units, run.batch.size)
     n = int(np.prod(call.args[1]))
     affine = _damped(affine, float(variance.mean()), call.args[4])
@@ -146,11 +138,13 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if not sizes(dims):
         beside_mean = (1 - 1 / n) / float((1 / variance).mean())
         return _with_statistics(run, whole, beside_mean, call.args[4], m.spread, each=True)
-    # Each position has a variance of its own, and of n terms, their mean taken out, E[1/s²] is n/(n - 3) of 1/σ².
-    least = max(1 - 3 / n, LEAST)
-    made, mean, inverse = _with_statistics(run, whole, float(variance.mean()) * least, call.args[4], m.spread)
     uneven = field_of(m, sizes(dims))
-    return made, mean, inverse if uneven is None else _by_place(inverse, uneven.share, call.args[4])
+    least = float(variance.mean()) * place_lengths.inverse(x, uneven, n)
+    made, mean, inverse = _with_statistics(run, whole, least, call.args[4], m.spread)
+    if uneven is None or whole.moments.field is None or n < 3:
+        return made, mean, inverse
+    inverse = replace(inverse, in_common=place_lengths.in_common(uneven, whole.moments.field, n))
+    return made, mean, _by_place(inverse, uneven.share, call.args[4])
 
 
 def _by_place(whole: Statistic, share: Array, eps: float) -> Statistic:
@@ -358,15 +352,25 @@ def _backward(
         factor *= level
     d = m.d * factor / max(1 - removed[0], kept) if over_batch and kept > 0 else m.d * factor
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=d, spread=spread, along=-1 / rows, field=field)
+    moments = replace(moments, taken=float(math.isfinite(rows)))
+    if known.in_common is not None:
+        left = known.in_common + (1 - known.in_common) * m.taken
+        moments = place_lengths.thinned(moments, left, run.batch)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """Two of n directions are taken out: the mean, and the output itself, with what lies along it beyond chance."""
+    """Two of n directions are taken out: the mean, and the output itself, with what lies along it beyond chance.
+
+    Of a gradient that a norm right behind has sent back, beside a branch, they are gone: approximate, as the branch is
+    taken to be small beside this norm's output.
+    """
     n = int(np.prod(call.args[2]))
-    g = as_signal(run, run.value(call.args[0]))
-    removed = sum(_removed(g, lambda m: 1 / n, n)) + max(g.moments.along, -1 / n) if g else 0.0
+    g, removed = as_signal(run, run.value(call.args[0])), 0.0
+    if g is not None:
+        beyond = 0.0 if g.moments.taken else max(g.moments.along, -1 / n)
+        removed = sum(_removed(g, lambda m: 1 / n, n)) * (1 - g.moments.taken) + beyond
     whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
     return whole, *scale_and_shift(run, call, call.args[4])
 
