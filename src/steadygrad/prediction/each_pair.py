@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .lags import ROUNDING
 from .values import Array
 
 if TYPE_CHECKING:
@@ -113,12 +114,21 @@ def told(field: Field, products: Array) -> Field:
 
 
 def of_equal(products: Array | None, factor: float) -> Array | None:
-    """Return the products of places that are divided by their deviations, the second moment so many variances."""
+    """Return the products of places that are divided by their deviations, the second moment so many variances.
+
+    A place of no length has nothing in common with others.
+
+    >>> of_equal(np.array([[[4.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]] * 2), 1.0)[0].tolist()
+    [[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     if products is None:
         return None
     products = 1 - (1 - products) * factor
-    roots = np.sqrt(np.maximum(np.diagonal(products[0]), 1e-300))
-    return np.asarray(products / np.outer(roots, roots))
+    squares = np.diagonal(products[0])
+    inverse = np.where(squares > ROUNDING, np.maximum(squares, ROUNDING) ** -0.5, 0.0)
+    found = products * np.outer(inverse, inverse)
+    np.fill_diagonal(found[0], 1.0)
+    return np.asarray(found)
 
 
 def of_first(products: Array) -> tuple[Array, Array]:

@@ -134,7 +134,7 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     n = int(np.prod(call.args[1]))
     affine = _damped(affine, float(variance.mean()), call.args[4])
     whole = _normalized(run, x, np.ones(1), gap, affine, units, field, n - 1)
-    whole = replace(whole, moments=_of_one_length(whole.moments), axes=axes_of(run, dims, call.out[0]))
+    whole = replace(_of_one_length(whole), axes=axes_of(run, dims, call.out[0]))
     if not sizes(dims):
         beside_mean = (1 - 1 / n) / float((1 / variance).mean())
         return _with_statistics(run, whole, beside_mean, call.args[4], m.spread, each=True)
@@ -155,9 +155,13 @@ def _by_place(whole: Statistic, share: Array, eps: float) -> Statistic:
     return replace(whole, places=1 / (whole.inverse * (variance * share + eps)))
 
 
-def _of_one_length(m: Moments) -> Moments:
-    """Return the moments of places that are all of one length, as a norm of each of them makes them."""
-    return m if m.field is None else replace(m, field=replace(m.field, lengths=0.0))
+def _of_one_length(x: Signal) -> Signal:
+    """Return a signal whose places are all of one length, as a norm of each of them makes them."""
+    if x.moments.field is None or x.wave is None or x.wave.source is None:
+        return x
+    source = x.wave.source
+    source.field, source.of_one_length = source.field and replace(source.field, lengths=0.0), True
+    return replace(x, moments=replace(x.moments, field=replace(x.moments.field, lengths=0.0)))
 
 
 def _over_rows(run: Interpreter, call: Call) -> tuple[Signal, Dims] | None:

@@ -52,9 +52,8 @@ def _shares(x: Signal) -> list[tuple[float, Signal]]:
 
 def _is_of_one_length(x: Signal) -> bool:
     """Whether each place of a signal is what a norm of it alone gives."""
-    source, field = x.wave.source if x.wave is not None else None, x.moments.field
-    normed = source is not None and source.settled == 2 and x.wave is not None and x.wave.gaussian
-    return normed and field is not None and not np.any(field.lengths)
+    wave = x.wave
+    return wave is not None and wave.gaussian and wave.source is not None and wave.source.of_one_length
 
 
 def in_common(before: Field, after: Field, n: int) -> Array:
