@@ -142,8 +142,8 @@ class Block(nn.Module):
         return out
 
 
-def encoder(width: int) -> nn.Module:
-    return nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", norm_first=True, batch_first=True)
+def encoder(width: int, *, norm_first: bool = True) -> nn.Module:
+    return nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", norm_first=norm_first, batch_first=True)
 
 
 def transformer(blocks: int, width: int, block: Counted) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Predictions of convolutions, pre-norm transformers and recurrent networks against draws of them, row by row.
+"""Predictions of convolutions, transformers and recurrent networks against draws of them, row by row.
 
 As the networks come from torch or from He's initialization; rows are those of `predict`: a call of a module without
 children, its output and the gradient with respect to it, where that of the network's output has independent normal
@@ -74,6 +74,7 @@ ATTENTION = (
     ("transformer-6", partial(Block, heads=4, causal=False)),
     ("transformer-6-causal", partial(Block, heads=4, causal=True)),
     ("encoder-layers-6", encoder),
+    ("encoder-layers-6-post", partial(encoder, norm_first=False)),
 )
 CELLS = (("rnn", nn.RNN, 1), ("gru", nn.GRU, 1), ("gru-2", nn.GRU, 2), ("lstm", nn.LSTM, 1), ("lstm-2", nn.LSTM, 2))
 KINDS: dict[str, dict[str, Network]] = {

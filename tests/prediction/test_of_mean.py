@@ -103,8 +103,9 @@ def test_means_of_the_first_tokens_have_products_of_their_own():
     k = x @ x.T / 7
     means = np.tril(np.ones((9, 9))) / np.arange(1, 10)[:, None] @ x
     np.testing.assert_allclose(each_pair.of_means(k), means @ means.T / 7)
-    told = each_pair.told(white((9,), 0.5, 0.5, 0.5), k / np.diagonal(k).mean())
+    told = each_pair.told(white((9,), 0.5, 0.5, 0.5), np.stack([k, k[::-1]]) / np.diagonal(k).mean())
     assert told.within[3] == pytest.approx(1 - np.diagonal(k, 3).mean() / np.diagonal(k).mean())
+    assert told.across[3] == pytest.approx(1 - np.diagonal(k[::-1], 3).mean() / np.diagonal(k).mean())
     np.testing.assert_allclose(each_pair.known(told), told.products)
     own, two = each_pair.of_first(k)
     assert own[4] == pytest.approx(np.diagonal(k)[:5].mean())

@@ -155,11 +155,11 @@ class Attention:
         """
         own, other = apart(value)
         c, q = self.weighted().collision, float(value.q.mean())
-        products, keys = self._of_first(value), self._apart_of_keys(value)
-        each = 1 - keys * (1 - c) + c * (1 / self.kept - 1) + self.drawn_along(c) * _of_tokens(value, batch)
-        level, two = float(each.mean()), float(self.of_two_examples().mean())
-        here = value.d / q if q > 0 else value.d
-        product = 1 - other + two * (other - here)
+        products, (one, pair) = self._of_first(value), self._of_keys(value)
+        each = pair + c * (one / self.kept - pair) + self.drawn_along(c) * _of_tokens(value, batch)
+        level, met = float(each.mean()), self._of_examples(value, products)
+        apart_here = value.d / q - _here(value) if q > 0 else value.d
+        product = float(met.mean()) - float(self.of_two_examples().mean()) * apart_here
         d = np.maximum((level - product) * (value.q[:, None] + value.q) / 2, 0.0)
         np.fill_diagonal(d, 0.0)
         within = 1 - (1 - own * (1 - self.of_two_queries())) / level
@@ -170,7 +170,7 @@ class Attention:
             field = replace(field, share=(each / level).reshape(positions))
         field = replace(field, beyond=_varied(value))
         if products is not None:
-            field = each_pair.told(field, self._of_two(products, each) / level)
+            field = each_pair.told(field, self._of_two(products, each, met) / level)
         return Moments(value.mean, value.q * level, d, value.spread, excess=value.excess, field=field)
 
     def _of_first(self, value: Moments) -> Array | None:
@@ -178,22 +178,34 @@ class Attention:
         causal = self.reach.causal and value.field is not None and value.field.sizes == (self.reach.queries,)
         return each_pair.known(value.field) if causal and value.field is not None else None
 
+    def _of_keys(self, value: Moments) -> tuple[Array | float, Array | float]:
+        """Return the squares of the values that a query reaches, and the products of two, [queries] or one number."""
+        products = self._of_first(value)
+        return (1.0, 1 - apart(value)[0]) if products is None else each_pair.of_first(products[0])
+
     def _apart_of_keys(self, value: Moments) -> Array | float:
         """Return by how much two distinct values differ of those that a query reaches, [queries] or one number."""
-        products = self._of_first(value)
-        if products is None:
-            return apart(value)[0]
-        own, two = each_pair.of_first(products)
-        return np.asarray(own - two)
+        one, pair = self._of_keys(value)
+        return one - pair
 
-    def _of_two(self, products: Array, each: Array) -> Array:
-        """Return the products of every two means; of keys that two queries share, weights are alike beyond 1/n."""
+    def _of_examples(self, value: Moments, products: Array | None) -> Array:
+        """Return the products of one query's means in two examples, [queries]: of one key in both, and of two."""
+        here, other, two = 1 - _here(value), 1 - apart(value)[1], self.of_two_examples()
+        own, rest = (here, other) if products is None else each_pair.of_first(products[1])
+        return np.asarray(rest + two * (own - rest))
+
+    def _of_two(self, products: Array, each: Array, met: Array) -> Array:
+        """Return the products of every two means; of keys that two queries share, weights are alike beyond 1/n.
+
+        `each` and `met` are those of one query, of an example and of two.
+        """
         found = each_pair.of_means(products)
-        places = np.arange(len(found)) + 1.0
-        beyond = max(self.of_two_queries() / self.reach.met - 1, 0.0) * (1 - float(products.mean()))
-        found = found + beyond / np.maximum(places[:, None], places)
-        np.fill_diagonal(found, each)
-        return np.asarray(found)
+        places = np.arange(len(each)) + 1.0
+        beyond = max(self.of_two_queries() / self.reach.met - 1, 0.0) * (1 - float(products[0].mean()))
+        found[0] += beyond / np.maximum(places[:, None], places)
+        for of_pairs, alone in zip(found, (each, met), strict=True):
+            np.fill_diagonal(of_pairs, alone)
+        return found
 
     def along_the_mean(self, value: Moments) -> float:
         """Return d log q'/d log M, of means q' of values and M of all of them (of_mean.py), as they are alike by c.
@@ -202,9 +214,9 @@ class Attention:
         """
         if value.field is None or value.field.of_mean is None or value.field.count < 2:
             return 0.0
-        c, one = self.weighted().collision, 1 / value.field.count
-        level = float((1 - self._apart_of_keys(value) * (1 - c)).mean())
-        return float((1 - c).mean()) / (1 - one) * of_mean.share(value.field) / max(level, 1e-300)
+        c, (one, pair) = self.weighted().collision, self._of_keys(value)
+        level = float((pair + c * (one - pair)).mean())
+        return float((1 - c).mean()) / (1 - 1 / value.field.count) * of_mean.share(value.field) / max(level, 1e-300)
 
     def of_mean(self, value: Moments) -> tuple[float, float]:
         """Return d log M'/d log M, M' of the mean over all queries, and n/2 of what it varies by beside.
@@ -212,10 +224,10 @@ class Attention:
         Weights that give each key as much keep M; under a causal mask the first count more (handed_back.py).
         """
         products = self._of_first(value)
-        if products is None or len(products) != self.reach.all_keys:
+        if products is None or len(products[0]) != self.reach.all_keys:
             return 1.0, 0.0
         places = self.reach.keys
-        return of_weighted_mean(products, (1 / places)[::-1].cumsum()[::-1] / len(places))
+        return of_weighted_mean(products[0], (1 / places)[::-1].cumsum()[::-1] / len(places))
 
     @property
     def heads(self) -> Heads:
@@ -239,6 +251,9 @@ class Attention:
         That is Σ_t p_ts g_t at key s. E[p_ts²] is E[Σ p²] π_ts, of two queries E[p_ts p_t's] as π_ts π_t's; and as the
         weights of a query sum to one, of all pairs of keys is left what it was of queries.
         """
+        pairs = self._handed_in_pairs(g, positions)
+        if pairs is not None:
+            return _gradient_in_pairs(g, pairs, batch)
         reach, collision, share = self.reach, self.weighted().collision, _by_query(g, self.reach.queries)
         laid, each_pair = _in_pairs(g, share)
         alike = (1 - apart(g)[0]) * each_pair * self.of_two_queries() / reach.met
@@ -251,6 +266,20 @@ class Attention:
         later = reach.handed(share * (1 - collision) / np.maximum(reach.keys - 1, 1) - alike * laid / reach.keys)
         return replace(m, field=_on_a_line(m.field, later / level, reach.handed(np.sqrt(laid)), alike / level))
 
+    def _handed_in_pairs(self, g: Moments, positions: tuple[int, ...]) -> Array | None:
+        """Return the products of what every two keys get under a causal mask, of an example and of two, relative to q.
+
+        None where those of what queries have are not known.
+        """
+        reach = self.reach
+        known = reach.causal and g.field is not None and g.field.sizes == positions == (reach.queries,)
+        products = each_pair.known(g.field) if known and g.field is not None else None
+        if products is None:
+            return None
+        sharp, collision = self.of_two_queries() / reach.met, self.weighted().collision
+        own = each_pair.handed(products[0], collision, sharp, collision / self.kept)
+        return np.stack([own, each_pair.handed(products[1], self.of_two_examples(), 1.0)])
+
     def back_along_the_mean(self, g: Moments, handed: Moments) -> tuple[float, float | None]:
         """Return d log q'/d log M of what keys get, q', and the mean M of what queries have, as these are alike by c.
 
@@ -261,11 +290,11 @@ class Attention:
         if g.field is None or g.field.of_mean is None or g.field.count < 2:
             return 0.0, None
         share, products = _by_query(g, self.reach.queries), each_pair.known(g.field)
-        if self.reach.causal and products is not None and len(products) == self.reach.queries == self.reach.all_keys:
-            weights = np.tri(len(products)) / self.reach.keys[:, None]
+        if self.reach.causal and products is not None and self.reach.queries == self.reach.all_keys == len(share):
+            weights = np.tri(len(share)) / self.reach.keys[:, None]
             common, alike = g.field.common, max(1 - apart(handed)[0], 1e-300)
             came = np.zeros(share.shape) if common is None else common * min((1 - apart(g)[0]) / alike, 1.0)
-            return along_and_left(products, weights, np.broadcast_to(self.weighted().collision, share.shape), came)
+            return along_and_left(products[0], weights, np.broadcast_to(self.weighted().collision, share.shape), came)
         laid, each = _in_pairs(g, share)
         own = float(self.reach.handed(share * self.weighted().collision).mean()) / self.kept
         pairs = each * self.of_two_queries() / self.reach.met * float(self.reach.handed_by_pairs(laid).mean())
@@ -285,9 +314,9 @@ class Attention:
         """
         own, two = self.weighted(), self.steep_together()
         share = _by_query(g, self.reach.queries)
-        steep, c = float(own.steep.mean()), float(own.collision.mean())
-        each = factor**2 * share * own.of_keys * self.width * _size(value) * apart(value)[0]
-        each *= _size(self.key) * apart(self.key)[0] * (1 + _of_tokens(value, batch) * max(1 - c, 0.0) / c)
+        steep, c = float(own.steep.mean()), np.minimum(own.collision, 1.0)
+        each = factor**2 * share * own.of_keys * self.width * _size(value) * self._apart_of_keys(value)
+        each *= _size(self.key) * self._apart_of_keys(self.key) * (1 + _of_tokens(value, batch) * (1 - c) / c)
         within = 1 - (1 - apart(g)[0]) * two / steep if steep > 0 else 1.0
         positions = self.query.field.sizes if self.query.field else (self.reach.queries,)
         across = 1 - (1 - _here(g)) * _alike(value) * _alike(self.key)
@@ -302,9 +331,10 @@ class Attention:
         share = _by_query(g, reach.queries)
         laid, each_pair = _in_pairs(g, share)
         alike = (1 - apart(g)[0]) * each_pair * sharp * (1 - apart(self.query)[0])
-        each = reach.handed(share * self.weighted().of_queries)
-        each += alike * reach.handed_by_pairs(laid * np.maximum(1 - sharp / reach.keys, 0.0))
-        each *= factor**2 * self.width * _size(value) * apart(value)[0] * _size(self.query)
+        unlike = self._apart_of_keys(value)
+        each = reach.handed(share * unlike * self.weighted().of_queries)
+        each += alike * reach.handed_by_pairs(laid * unlike * np.maximum(1 - sharp / reach.keys, 0.0))
+        each *= factor**2 * self.width * _size(value) * _size(self.query)
         positions = self.key.field.sizes if self.key.field else (reach.all_keys,)
         across = 1 - (1 - _here(g)) * _alike(value) * (1 - _here(self.query))
         return _gradient(g, each, (positions, 1.0, 1.0), batch, across)
@@ -334,6 +364,20 @@ def _in_pairs(g: Moments, share: Array) -> tuple[Array, float]:
         laid = field.common.ravel()
     together = float(np.sqrt(laid).sum()) ** 2 - float(laid.sum())
     return laid, pairs / together if together > 0 else 0.0
+
+
+def _gradient_in_pairs(g: Moments, pairs: Array, batch: Batch) -> Moments:
+    """Return moments with g's second moment times a number for each position, of these products relative to it.
+
+    As of products m m' the sums over all other places go as m, so what they have in common is laid out so.
+    """
+    each, (level, two) = np.diagonal(pairs[0]), np.diagonal(pairs, axis1=1, axis2=2).mean(1)
+    m = _gradient(g, each, ((len(each),), 1.0, 1.0), batch, 1 - two / max(level, 1e-300))
+    if m.field is None or not level > 0:
+        return m
+    roots = np.maximum(pairs[0].sum(0) - each, 0.0)
+    common = roots**2 / max(float((roots**2).mean()), 1e-300)
+    return replace(m, field=replace(each_pair.told(m.field, pairs / level), common=common))
 
 
 def _on_a_line(field: Field, later: Array, sums: Array, alike: float) -> Field:

@@ -1,7 +1,10 @@
-"""Products of every two places of an example, where how far they are apart does not tell them.
+"""Products of every two places, of an example and of two, where how far they are apart does not tell them.
 
 Under a causal mask the first tokens are means of few, so they are alike, and the first and the last are not:
-Σ_r Σ_r' k_rr'/(s t), r up to s and r' up to t, of products k of the values. Kept along one axis of up to `MOST` places.
+Σ_r Σ_r' k_rr'/(s t), r up to s and r' up to t, of products k of the values. So it is of two examples: what these have
+in common is left in a mean of many, and what each has of its own is not, so late tokens have more in common with those
+of another example than early ones. Kept along one axis of up to `MOST` places, [2, places, places], of an example and
+of two; of pairs of examples it is the mean.
 """
 
 from __future__ import annotations
@@ -11,21 +14,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .lags import ROUNDING
 from .values import Array
 
 if TYPE_CHECKING:
     from .field import Field
 
 MOST = 128  # places
+ENTRIES = 1 << 22  # of data whose products are taken: less than a tenth of a second
 
 
 def known(field: Field) -> Array | None:
-    """Return the products of every two places relative to q, [places, places]; None where these are too many.
+    """Return the products of every two places relative to q, [2, places, places]; None where these are too many.
 
     >>> from .field import white
-    >>> known(white((2,), 0.75, 1.0, 1.0))
-    array([[1.  , 0.25],
-           [0.25, 1.  ]])
+    >>> known(white((2,), 0.75, 1.0, 0.5))
+    array([[[1.  , 0.25],
+            [0.25, 1.  ]],
+    <BLANKLINE>
+           [[0.5 , 0.  ],
+            [0.  , 0.5 ]]])
     """
     if field.products is not None:
         return field.products
@@ -33,14 +41,28 @@ def known(field: Field) -> Array | None:
         return None
     places = np.arange(field.count)
     lags = abs(places[:, None] - places)
-    products = (1 - field.within)[lags]
+    products = np.stack([1 - field.within, 1 - field.across])[:, lags]
     if field.common is not None:
         laid = np.sqrt(np.outer(field.common, field.common))
         products = (
             products * laid / np.array([max(float(np.diagonal(laid, lag).mean()), 1e-300) for lag in places])[lags]
         )
-    np.fill_diagonal(products, field.share)
+    np.fill_diagonal(products[0], field.share)
     return np.asarray(products)
+
+
+def of_data(field: Field, values: Array) -> Field:
+    """Return the field of data, [examples, *positions, features], with its products; of many entries, of some examples.
+
+    Of few examples of few features the first tokens are alike, or not, by chance: that is then what it is in all draws.
+    """
+    if len(field.sizes) != 1 or not 1 < field.count <= MOST:
+        return field
+    values = values[:: max(min(values.size // ENTRIES, len(values) // 2), 1)]
+    examples, size = len(values), float((values**2).sum()) / field.count
+    own, whole = np.tensordot(values, values, ((0, 2), (0, 2))), values.sum(0)
+    two = (whole @ whole.T - own) / (examples - 1) if examples > 1 else own
+    return replace(field, products=np.stack([own, two]) / size)
 
 
 def mixed(weight: float, one: Field, rest: float, other: Field) -> Array | None:
@@ -51,22 +73,63 @@ def mixed(weight: float, one: Field, rest: float, other: Field) -> Array | None:
     return None if a is None or b is None or a.shape != b.shape else weight * a + rest * b
 
 
+def met(one: Field, other: Field) -> Array | None:
+    """Return the products of a product of two independent factors; None where lags tell those of both."""
+    if one.products is None and other.products is None:
+        return None
+    a, b = known(one), known(other)
+    if a is None or b is None or a.shape != b.shape:
+        return None
+    return np.asarray(a * b / max(float(np.diagonal(a[0] * b[0]).mean()), 1e-300))
+
+
+def times(field: Field, squares: Array, level: float) -> Field:
+    """Return the field with each place's square times a number, `level` the mean of that, where products are known."""
+    assert field.products is not None
+    roots = np.sqrt(squares)
+    found = told(field, field.products * np.outer(roots, roots) / level)
+    if field.common is None:
+        return found
+    common = field.common * squares
+    return replace(found, common=common / max(float(common.mean()), 1e-300))
+
+
+def thinned(products: Array | None, left: Array) -> Array | None:
+    """Return the products of which so much is left at each lag, [2, *lags], a place's own beside."""
+    if products is None:
+        return None
+    places = np.arange(products.shape[1])
+    found = products * left[:, abs(places[:, None] - places)]
+    np.fill_diagonal(found[0], np.diagonal(products[0]))
+    return np.asarray(found)
+
+
 def told(field: Field, products: Array) -> Field:
     """Return the field with these products, and what they are on average at each lag."""
-    n = len(products)
-    within = np.array([1 - float(np.diagonal(products, lag).mean()) for lag in range(n)])
+    at = range(products.shape[1])
+    within, across = 1 - np.array([np.diagonal(products, lag, 1, 2).mean(1) for lag in at]).T
     within[0] = 0.0
-    share = np.diagonal(products)
-    return replace(field, share=share / share.mean(), within=np.clip(within, 0.0, 2.0), products=products)
+    within, across, share = np.clip(within, 0.0, 2.0), np.clip(across, 0.0, 2.0), np.diagonal(products[0])
+    field = replace(field, share=share / share.mean(), within=within, across=across)
+    return replace(field, products=products, gram=None)
 
 
 def of_equal(products: Array | None, factor: float) -> Array | None:
-    """Return the products of places that are divided by their deviations, the second moment so many variances."""
+    """Return the products of places that are divided by their deviations, the second moment so many variances.
+
+    A place of no length has nothing in common with others.
+
+    >>> of_equal(np.array([[[4.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]] * 2), 1.0)[0].tolist()
+    [[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     if products is None:
         return None
     products = 1 - (1 - products) * factor
-    roots = np.sqrt(np.maximum(np.diagonal(products), 1e-300))
-    return np.asarray(products / np.outer(roots, roots))
+    squares = np.diagonal(products[0])
+    inverse = np.where(squares > ROUNDING, np.maximum(squares, ROUNDING) ** -0.5, 0.0)
+    found = products * np.outer(inverse, inverse)
+    np.fill_diagonal(found[0], 1.0)
+    return np.asarray(found)
 
 
 def of_first(products: Array) -> tuple[Array, Array]:
@@ -81,7 +144,24 @@ def of_first(products: Array) -> tuple[Array, Array]:
     return own / n, (whole - own) / np.maximum(n * (n - 1), 1)
 
 
+def handed(products: Array, collision: Array, sharp: float, of_one: Array | None = None) -> Array:
+    """Return the products of Σ_t p_ts g_t of every two keys s under a causal mask, given those of what queries t have.
+
+    Of one query E[p_s²] is `collision`/n at each of its n keys, and what that leaves of (Σ p)² = 1 falls to each two of
+    them; of two queries E[p_s p'_s'] is `sharp`/(n n'). `of_one` stands for `collision` at a key itself.
+
+    >>> handed(np.eye(2), np.array([1.0, 0.5]), 1.0).tolist()
+    [[1.25, 0.25], [0.25, 0.25]]
+    """
+    keys, share = np.arange(1, len(products) + 1), np.diagonal(products)
+    weights, alone = np.tri(len(keys)) / keys[:, None], collision if of_one is None else of_one
+    later = (share * (1 - collision) / keys / np.maximum(keys - 1, 1))[::-1].cumsum()[::-1]
+    found = later[np.maximum.outer(keys, keys) - 1]
+    np.fill_diagonal(found, (share * alone / keys)[::-1].cumsum()[::-1])
+    return np.asarray(found + sharp * weights.T @ (products - np.diag(share)) @ weights)
+
+
 def of_means(products: Array) -> Array:
     """Return the products of the means of the first s and of the first t places."""
-    n = np.arange(1, len(products) + 1)
-    return np.asarray(products.cumsum(0).cumsum(1) / (n[:, None] * n))
+    n = np.arange(1, products.shape[-1] + 1)
+    return np.asarray(products.cumsum(-2).cumsum(-1) / (n[:, None] * n))

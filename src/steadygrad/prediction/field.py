@@ -42,8 +42,8 @@ class Field:
     distinct places are laid out, as the root of c c' relative to the mean at their lag; as `share` if None. `parted` is
     how far examples are apart at each place and by their lengths there, where that is followed. `of_mean` is how the
     log of the size of the mean over all places varies beside that of q; None where it is not followed. `products`,
-    [places, places], are those of every two places of an example, where lags do not tell (each_pair.py). `gram` are
-    those of every two places of a few small images (gram.py).
+    [2, places, places], are those of every two places, of an example and of two, where lags do not tell (each_pair.py);
+    `gram` are those of every two places of a few small images (gram.py).
     """
 
     share: Array
@@ -291,6 +291,8 @@ class Field:
         level = float(share.mean())
         if not level > 0:
             return self, level
+        if self.products is not None:
+            return each_pair.times(self, squares, level), level
         if self.common is None:
             return self.shaped(share / level), level
         common = self.common * squares
@@ -299,7 +301,7 @@ class Field:
         within, across = (1 - (1 - gap) * kept for gap in (self.within, self.across))
         common = common / max(float(common.mean()), 1e-300)
         found = replace(self, share=share / level, within=within, across=across, common=common)
-        return replace(found, products=None, gram=None), level
+        return replace(found, gram=None), level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
         """Return what a sum over these axes leaves of `beyond`, by lags of the others: a mean over pairs along them.
@@ -359,7 +361,8 @@ class Field:
         share = self.share * other.share
         within = self.within + other.within - self.within * other.within
         across = self.across + other.across - self.across * other.across
-        return Field(share / share.mean(), within, across, self.beyond + other.beyond - self.beyond * other.beyond)
+        found = Field(share / share.mean(), within, across, self.beyond + other.beyond - self.beyond * other.beyond)
+        return replace(found, products=each_pair.met(self, other))
 
     def mixed(self, weight: float, other: Field, rest: float) -> Field:
         """Return the field of a sum of independent terms, or of features side by side, of these weights.

@@ -232,7 +232,7 @@ def _parted_over_places(
 def _of_squares(source: Source, f: Expansion, batch: Batch) -> tuple[Array, Array]:
     """Return by lag how squared lengths of places of f(z) vary by the units' own squares, and the batch's mean ones."""
     masses = (f.square**2).mean(0)
-    masses[0] = 0.0
+    masses[: 3 if source.of_one_length else 1] = 0.0
     z = centred(source)
     own, other = (np.maximum(x, 0.0) for x in z.covariances(masses / max(float((f.q**2).mean()), 1e-300)))
     return own / source.units, z.averaged((own, other), batch.size) / source.units

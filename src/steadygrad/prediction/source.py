@@ -60,7 +60,8 @@ class Source:
     single examples'; `of_signal` is the share that the signal has in the second moment, beside a bias; `tails` is what
     weights that are not Gaussian add to `own_variance`. `lopsided` is the squared mean of w z over positions that a
     norm took together, w their lengths: long ones lie on one side. `trail` is a sample of `before`, where functions
-    have bent it. `of` is how many units a layer has of which these are a part, 0 where they are all.
+    have bent it. `of` is how many units a layer has of which these are a part, 0 where they are all. `of_one_length`
+    says that those of each place are, as behind a layer norm.
     """
 
     mean: Array
@@ -88,6 +89,7 @@ class Source:
     alone: Spread | None = None
     of_signal: float = 1.0
     tails: float = 0.0
+    of_one_length: bool = False
     lopsided: float = 0.0
     kept: tuple[float, float] = (0.0, 0.0)
     trail: Trail | None = None

@@ -92,7 +92,8 @@ class Moments:
     being few, have added; tilt: for a gradient, by which power of 1 - c of the signals a draw has more of what two of
     them have in common (kept.py); by_size: for a gradient, by how much the squared cosine of two examples is larger
     where both weigh much in the batch than it is of any two; alongside: for a free gradient, how what lies along the
-    signals goes with its size.
+    signals goes with its size; taken: for a gradient, which share of it layer norms right behind have taken its mean
+    and what lies along its signal out of.
     """
 
     mean: Array
@@ -113,6 +114,7 @@ class Moments:
     tilt: float = 0.0
     by_size: float = 0.0
     alongside: Alongside | None = None
+    taken: float = 0.0
 
     @property
     def product(self) -> Array:
@@ -197,7 +199,8 @@ class ParameterGradient:
 class Statistic:
     """The inverse variance that a norm multiplied by, and how the log of the variance varies over draws.
 
-    `places`: [*positions], what each position's own is of that, where they differ.
+    `places`: [*positions], what each position's own is of that, where they differ. `in_common`: [2, *lags], by how much
+    less is left of what gradients of two places have in common than of their squares, of an example and of two.
     `each` says that every example has its own. `source` is what the norm gave, where it is a Gaussian of its own.
     """
 
@@ -206,6 +209,7 @@ class Statistic:
     each: bool = False
     places: Array | None = None
     source: Source | None = None
+    in_common: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from steadygrad.prediction.normal import gaussian, taken_as_gaussian
 from steadygrad.prediction.propagation import blur_of, squares_vary
 from steadygrad.prediction.side_by_side import as_met, folded
 from steadygrad.prediction.source import Wave
+from steadygrad.prediction.spread import Noises
 from steadygrad.prediction.values import (
     Array,
     Concrete,
@@ -289,16 +290,40 @@ def _sum_moments(run: Interpreter, x: Moments, y: Moments, sign: float, units: f
     spread = x.spread.scaled(float(x.q.mean()) / total).plus(y.spread.scaled(float(y.q.mean()) / total))
     shares = float(x.q.mean()) / total, float(y.q.mean()) / total
     field = x.field.mixed(shares[0], y.field, shares[1]) if x.field and y.field else None
+    field = field and replace(field, lengths=_lengths((x, y), shares, units, run.noises))
     meeting = 4 * run.batch.pair_mean((x.product / total) * (y.product / total))
     if x.field and y.field:
         meeting = 4 * shares[0] * shares[1] * _met(x, y, units, run.batch)
-    noise = run.noises.fresh(max(meeting, 0.0) / units)
+    noise, taken = run.noises.fresh(max(meeting, 0.0) / units), shares[0] * x.taken + shares[1] * y.taken
     if field is None or any(m.field is None or m.field.of_mean is None for m in (x, y)):
-        return Moments(mean, q, d, spread.plus(noise), field=field)
+        return Moments(mean, q, d, spread.plus(noise), field=field, taken=taken)
     of_means = run.noises.fresh(_of_means((x, y), shares, field, run.batch) / units).centred
     spread = spread.plus(of_mean.going_with(noise, of_means, of_mean.share(field), run.noises))
     field = of_mean.summed(tuple(zip(shares, (x, y), strict=True)), field, spread, of_means)
-    return Moments(mean, q, d, spread, field=field)
+    return Moments(mean, q, d, spread, field=field, taken=taken)
+
+
+def _lengths(terms: tuple[Moments, Moments], shares: tuple[float, float], units: float, noises: Noises) -> Array:
+    """Return by lag how squared lengths |x|² + |y|² + 2 x·y of places of a sum vary together, relative to their mean.
+
+    Of independent terms of n features x·y varies by q_x q_y/n, at two places as the product of their correlations. Of
+    what each length varies by, the 2/n of n Gaussian features are its own; beyond that places that are long in one are
+    in the other as far as draws that are: not where a branch begins with a norm.
+    """
+    (f, g), (w, r) = (m.field for m in terms), shares
+    assert f is not None
+    assert g is not None
+    a, b = f.correlations[0], g.correlations[0]
+    beyond = (np.maximum(m.by_lag - 2 / units * c * c, 0.0) for m, c in ((f, a), (g, b)))
+    both = _together(terms, noises) * np.sqrt(np.prod(list(beyond), axis=0)) + 2 / units * a * b
+    return np.asarray(w * w * f.by_lag + r * r * g.by_lag + 2 * w * r * both)
+
+
+def _together(terms: tuple[Moments, Moments], noises: Noises) -> float:
+    """Return the correlation of the log sizes of two terms over draws; 1 where one is the same in all."""
+    x, y = (m.spread for m in terms)
+    both = noises.covariance(x, x)[0] * noises.covariance(y, y)[0]
+    return min(max(noises.covariance(x, y)[0] / both**0.5, 0.0), 1.0) if both > 0 else 1.0
 
 
 def _of_means(terms: tuple[Moments, Moments], shares: tuple[float, float], whole: Field, batch: Batch) -> float:

@@ -41,8 +41,18 @@ def _positioned(run: Interpreter, tensor: torch.Tensor, row: int) -> tuple[Signa
     return found
 
 
+def _as_tokens(x: Signal) -> Moments:
+    """Return the moments of values whose units' squares vary as products of their tokens let them.
+
+    What the fourth cumulant of the weights takes from that is no matter of the tokens.
+    """
+    source = x.wave.source if x.wave is not None else None
+    m = x.moments
+    return m if source is None else replace(m, unit_variance=max(m.unit_variance - source.tails, 0.0))
+
+
 def _attended(run: Interpreter, how: Attention, v: Signal, dims: Dims, ancestors: int, out: torch.Tensor) -> Signal:
-    m = how.forward(v.moments, run.batch)
+    m = how.forward(_as_tokens(v), run.batch)
     units = features(out, dims, run.batch.size)
     m = _with_noise(run, m, v, how, units)
     source = gaussian(m, units, run.batch)
@@ -62,7 +72,7 @@ def _with_noise(run: Interpreter, m: Moments, v: Signal, how: Attention, units: 
     along = how.along_the_mean(v.moments)
     source = v.wave.source if v.wave is not None else None
     whole = max(source.of if source else units, units)
-    known = tokens(v.moments, run.batch, 2 / whole)
+    known = tokens(_as_tokens(v), run.batch, 2 / whole)
     varied, pair = drawn_heads.forward(how.heads, known, along)
     own, fewer = averaged(pair, examples), 1 / units - 1 / whole
     drawn = 1 - v.moments.field.given if v.moments.field else 1.0
@@ -106,7 +116,7 @@ def _how(run: Interpreter, call: Call, found: list[tuple[Signal, Dims]], tensors
         return None
     scale = argument(call, "scale") or width**-0.5
     kept = 1 - float(argument(call, "dropout_p", 0.0))
-    return Attention(found[0][0].moments, found[1][0].moments, width, reach, scale, kept)
+    return Attention(found[0][0].moments, _as_tokens(found[1][0]), width, reach, scale, kept)
 
 
 def _allowed(value: Value, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -147,15 +157,15 @@ def fused_backward(run: Interpreter, call: Call) -> tuple[Value, ...]:
     if found is None or how is None or g is None:
         lost = run.lost(f"{call.name} of something that is no gradient")
         return (lost,) * len(call.out)
-    gradient, (_, _, (v, _)) = g[0].moments, found[0]
-    positions = v.moments.field.sizes if v.moments.field else (how.reach.all_keys,)
+    gradient, v = g[0].moments, _as_tokens(found[0][VALUES][0])
+    positions = v.field.sizes if v.field else (how.reach.all_keys,)
     units = features(call.out[2], found[0][2][1], run.batch.size)
     into = (
-        how.to_queries(gradient, v.moments, how.scale, run.batch),
-        how.to_keys(gradient, v.moments, how.scale, run.batch),
+        how.to_queries(gradient, v, how.scale, run.batch),
+        how.to_keys(gradient, v, how.scale, run.batch),
         how.to_values(gradient, positions, run.batch),
     )
-    drawn = [_going_back(run, how, m, (v.moments, gradient), i, units) for i, m in enumerate(into)]
+    drawn = [_going_back(run, how, m, (v, gradient), i, units) for i, m in enumerate(into)]
     *others, values = (
         _gradient(run, m, dims, g[0].ancestors, out)
         for m, (_, dims), out in zip(drawn, found[0], call.out, strict=False)
@@ -210,7 +220,7 @@ def _scores(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tensor) -> V
     if q is None or k is None or a.dim() != 3 or roles(q[1][2]) - {FEATURE} or roles(k[1][1]) - {FEATURE}:
         return run.lost(f"{call.name} of two signals that are no queries and keys")
     reach = unmasked(a.shape[1], b.shape[2], False)
-    how = Attention(q[0].moments, k[0].moments, a.shape[2], reach)
+    how = Attention(q[0].moments, _as_tokens(k[0]), a.shape[2], reach)
     return Scores(how, q[0].ancestors | k[0].ancestors)
 
 
@@ -247,7 +257,7 @@ def _score_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Tens
     g, v = _positioned(run, a, 1), _positioned(run, b, 2)
     if g is None or v is None:
         return run.lost(f"{call.name} of something that is no gradient and no values")
-    return ScoreGradient(g[0].moments, v[0].moments, a.shape[2], g[0].ancestors)
+    return ScoreGradient(g[0].moments, _as_tokens(v[0]), a.shape[2], g[0].ancestors)
 
 
 def _to_queries(run: Interpreter, call: Call, gradient: ScoreGradient, a: torch.Tensor, b: torch.Tensor) -> Value:

@@ -36,6 +36,7 @@ from steadygrad.prediction.values import (
     Value,
 )
 
+from . import place_lengths
 from .levels import own_share
 from .likeness import like_its_input
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
@@ -125,22 +126,25 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     m = x.moments
     variance = np.maximum(m.q - m.mean**2, 1e-300)
     centred = m.d - (m.mean[:, None] - m.mean) ** 2 / 2
-    gap = correlation_gap(centred, np.sqrt(variance))
     units = features(call.out[0], dims, run.batch.size)
     field = _relative(m, dims, float(variance.mean()))
+    gap = correlation_gap(centred, np.sqrt(variance))
+    gap = place_lengths.at_equal(gap, m, field, float(variance.mean()), run.batch)
     field = field and field.of_one(units, run.batch.size)
     n = int(np.prod(call.args[1]))
     affine = _damped(affine, float(variance.mean()), call.args[4])
     whole = _normalized(run, x, np.ones(1), gap, affine, units, field, n - 1)
-    whole = replace(whole, moments=_of_one_length(whole.moments), axes=axes_of(run, dims, call.out[0]))
+    whole = replace(_of_one_length(whole), axes=axes_of(run, dims, call.out[0]))
     if not sizes(dims):
         beside_mean = (1 - 1 / n) / float((1 / variance).mean())
         return _with_statistics(run, whole, beside_mean, call.args[4], m.spread, each=True)
-    # Each position has a variance of its own, and of n terms, their mean taken out, E[1/s²] is n/(n - 3) of 1/σ².
-    least = max(1 - 3 / n, LEAST)
-    made, mean, inverse = _with_statistics(run, whole, float(variance.mean()) * least, call.args[4], m.spread)
     uneven = field_of(m, sizes(dims))
-    return made, mean, inverse if uneven is None else _by_place(inverse, uneven.share, call.args[4])
+    least = float(variance.mean()) * place_lengths.inverse(x, uneven, n)
+    made, mean, inverse = _with_statistics(run, whole, least, call.args[4], m.spread)
+    if uneven is None or whole.moments.field is None or n < 3:
+        return made, mean, inverse
+    inverse = replace(inverse, in_common=place_lengths.in_common(uneven, whole.moments.field, n))
+    return made, mean, _by_place(inverse, uneven.share, call.args[4])
 
 
 def _by_place(whole: Statistic, share: Array, eps: float) -> Statistic:
@@ -151,9 +155,13 @@ def _by_place(whole: Statistic, share: Array, eps: float) -> Statistic:
     return replace(whole, places=1 / (whole.inverse * (variance * share + eps)))
 
 
-def _of_one_length(m: Moments) -> Moments:
-    """Return the moments of places that are all of one length, as a norm of each of them makes them."""
-    return m if m.field is None else replace(m, field=replace(m.field, lengths=0.0))
+def _of_one_length(x: Signal) -> Signal:
+    """Return a signal whose places are all of one length, as a norm of each of them makes them."""
+    if x.moments.field is None or x.wave is None or x.wave.source is None:
+        return x
+    source = x.wave.source
+    source.field, source.of_one_length = source.field and replace(source.field, lengths=0.0), True
+    return replace(x, moments=replace(x.moments, field=replace(x.moments.field, lengths=0.0)))
 
 
 def _over_rows(run: Interpreter, call: Call) -> tuple[Signal, Dims] | None:
@@ -349,15 +357,25 @@ def _backward(
         factor *= level
     d = m.d * factor / max(1 - removed[0], kept) if over_batch and kept > 0 else m.d * factor
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=d, spread=spread, along=-1 / rows, field=field)
+    moments = replace(moments, taken=float(math.isfinite(rows)))
+    if known.in_common is not None:
+        left = known.in_common + (1 - known.in_common) * m.taken
+        moments = place_lengths.thinned(moments, left, run.batch)
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
     return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
-    """Two of n directions are taken out: the mean, and the output itself, with what lies along it beyond chance."""
+    """Two of n directions are taken out: the mean, and the output itself, with what lies along it beyond chance.
+
+    Of a gradient that a norm right behind has sent back, beside a branch, they are gone: approximate, as the branch is
+    taken to be small beside this norm's output.
+    """
     n = int(np.prod(call.args[2]))
-    g = as_signal(run, run.value(call.args[0]))
-    removed = sum(_removed(g, lambda m: 1 / n, n)) + max(g.moments.along, -1 / n) if g else 0.0
+    g, removed = as_signal(run, run.value(call.args[0])), 0.0
+    if g is not None:
+        beyond = 0.0 if g.moments.taken else max(g.moments.along, -1 / n)
+        removed = sum(_removed(g, lambda m: 1 / n, n)) * (1 - g.moments.taken) + beyond
     whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
     return whole, *scale_and_shift(run, call, call.args[4])
 

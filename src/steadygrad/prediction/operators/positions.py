@@ -15,8 +15,8 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from steadygrad.prediction import each_pair, of_mean
 from steadygrad.prediction import field as fields
-from steadygrad.prediction import of_mean
 from steadygrad.prediction.axes import (
     EXAMPLE,
     FEATURE,
@@ -278,7 +278,7 @@ def _data(run: Interpreter, value: Concrete, dims: Dims, shared: tuple[int, ...]
     values = _arranged(data.double(), dims, shared)
     moments = replace(moments_of_data(values, run.batch), origin=Data(values) if run.remembers else None)
     if positions:
-        field = of_data(values.double().numpy())
+        field = each_pair.of_data(of_data(values.double().numpy()), values.double().numpy())
         moments = replace(moments, field=field, excess=run.batch.off_diagonal(field.varied))
     numbers = iter(range(len(positions)))
     new = []
