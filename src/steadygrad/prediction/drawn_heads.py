@@ -49,16 +49,20 @@ class Tokens(NamedTuple):
         return max(round(min(self.features, WIDEST)), 1)
 
     @property
+    def of_any_lengths(self) -> Tokens:
+        """As they are drawn, whatever their lengths do."""
+        return self._replace(lengths=1.0)
+
+    @property
     def near(self) -> tuple[tuple[float, Tokens], ...]:
         """The tokens that are drawn for these, with their weights: a correlation below this one, and one above.
 
-        Features are taken to half an octave; what correlations across two examples are of those within, to a quarter.
+        Features are taken to half an octave, no more than are drawn; what correlations across two examples are of those
+        within, to a quarter.
         """
         below, above = math.floor(self.own / STEP) * STEP, math.ceil(self.own / STEP) * STEP
         share = round(KINDS * min(max(self.other / self.own, 0.0), 1.0)) / KINDS if self.own > 0 else 0.0
-        features = (
-            2 ** (round(2 * math.log2(max(self.features, 1.0))) / 2) if math.isfinite(self.features) else math.inf
-        )
+        features = min(2 ** (round(2 * math.log2(max(min(self.features, WIDEST), 1.0))) / 2), WIDEST)
         weight = (self.own - below) / STEP
         both = ((1 - weight, below), (weight, above))
         free = float(self.lengths > 0.5)
@@ -150,9 +154,9 @@ def _weighed(found: list[tuple[float, Varied]], met: tuple[Tokens, ...]) -> Vari
 
 @lru_cache(maxsize=256)
 def _forward(heads: Heads, tokens: Tokens, along: float) -> tuple[Varied, tuple[float, float]]:
-    x, (weights, _, _, values) = _attending(heads, tokens)
+    x, (weights, _, _, values) = _attending(heads, tokens.of_any_lengths)
     means = weights @ x
-    varied = _varied(_sizes(weights @ values), _known(values, along), heads)
+    varied = _varied(_sizes(weights @ values), _beside(*_of_all(values), along), heads)
     alone = means[:SOME].reshape(-1, 1, *means.shape[2:])
     pair = _own_and_other(2 * _products(alone, alone))
     return replace(varied, tokens=_of_tokens(x[:SOME], weights[:SOME], along, tokens.lengths)), pair
@@ -187,17 +191,25 @@ def _products(x: Array, y: Array) -> Array:
     return np.asarray(squares / (float((x**2).mean()) * float((y**2).mean())))
 
 
-@lru_cache(maxsize=256)
 def _backward(heads: Heads, tokens: Tokens, gradient: Tokens, along: float) -> tuple[Varied, Varied, Varied]:
+    coming, (queries, keys, values) = _sizes_back(heads, tokens.of_any_lengths, gradient.of_any_lengths)
+    before, known = (_beside(*coming, share) for share in (0.0, along))
+    return _varied(queries, before, heads), _varied(keys, before, heads), _varied(values, known, heads)
+
+
+@lru_cache(maxsize=256)
+def _sizes_back(
+    heads: Heads, tokens: Tokens, gradient: Tokens
+) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    """Return the sizes of what comes in, of all of it and of its mean, and of gradients of queries, keys and values."""
     _, (weights, queries, keys, values) = _attending(heads, tokens)
     g = _times(gradient.drawn(COMING, min(heads.tokens, LONGEST))[:, None], GRADIENTS, heads)
     inner = g @ _transposed(values)
     inner -= np.vecdot(weights, inner)[..., None]
     scores = np.multiply(inner, weights, out=inner)
-    before, known = _known(g, 0.0), _known(g, along)
-    into = ((scores @ keys, before), (_transposed(scores) @ queries, before), (_transposed(weights) @ g, known))
-    to_queries, to_keys, to_values = (_varied(_sizes(one), beside, heads) for one, beside in into)
-    return to_queries, to_keys, to_values
+    into = scores @ keys, _transposed(scores) @ queries, _transposed(weights) @ g
+    to_queries, to_keys, to_values = (_sizes(x) for x in into)
+    return _of_all(g), (to_queries, to_keys, to_values)
 
 
 @lru_cache(maxsize=1)  # of 60 MB at most: the same tokens are met by gradients of two correlations, one after the other
@@ -235,12 +247,15 @@ def _sizes(x: Array) -> Array:
     return np.asarray(np.vecdot(x, x).mean(-1) / x.shape[-1])
 
 
-def _known(x: Array, along: float) -> Array:
-    """Return sizes of all tokens and of their mean, [groups, heads, examples], each to its mean."""
-    whole = _sizes(x)
+def _of_all(x: Array) -> tuple[Array, Array]:
+    """Return sizes of all tokens and of their mean, [groups, heads, examples]."""
+    return _sizes(x), _sizes(x.mean(-2, keepdims=True))
+
+
+def _beside(whole: Array, mean: Array, along: float) -> Array:
+    """Return what is known of sizes, each to its mean: of all tokens, to this share of their mean."""
     if not along:
         return np.asarray(whole / whole.mean())
-    mean = _sizes(x.mean(-2, keepdims=True))
     return np.asarray((1 - along) * whole / whole.mean() + along * mean / mean.mean())
 
 
