@@ -74,7 +74,7 @@ def test_what_two_places_have_in_common_is_divided_by_both():
     g, size = rng.standard_normal((draws, 1, WIDTH)), (x * x).mean(-1, keepdims=True)
     back = (g - g.mean(-1, keepdims=True) - x * (x * g).mean(-1, keepdims=True) / size) / size**0.5
     own, both = (back**2).mean((1, 2)), (back[:, 0] * back[:, 1]).mean(-1)
-    lengths = np.array([math.log1p(math.expm1(v)), c])
+    lengths = np.expm1(np.array([v, c]))
     before = replace(white((2,), 1.0, 1.0, 1.0), lengths=lengths)
     left = place_lengths.in_common(before, white((2,), 1.0, 1.0, 1.0), WIDTH)
     ratio = both.mean() / own.mean()

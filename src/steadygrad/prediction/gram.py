@@ -40,14 +40,15 @@ Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 MOST = 256  # entries of a block, examples and places, if it has more than two examples
 PAIRS = 1 << 18  # of entries in all blocks: 2 MB
-FEW = 8  # examples that stand for a larger batch, at least: what they have in common varies from pair to pair
+PAIRED = 12  # pairs of examples that stand for those of a larger batch, at least: of each its own
 SMALL = 0.05  # of the log of a difference, over which a bend is taken
 STEP = 0.01  # of a correlation, over which a slope is taken
 LEVELS = 9  # of the deviation, between which coefficients are taken along a line
+MORE = 4 * PAIRS  # of entries that windows make of them
 WORK = 1 << 25  # pairs, times taps, that are added up for a layer: a tenth of a second
 COMMON, OWN = 48, 9  # nodes of what all entries share of a unit, of what each has of its own
 LEAST = 1e-6  # of a difference
-TINY = 1e-300
+TINY = 1e-150  # whose square is a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Gram:
         """
         (blocks, r, count), (taps, windows) = self.squares.shape, places.shape
         entries = r * windows
-        if blocks * entries**2 > 4 * PAIRS or taps * blocks * entries**2 > WORK:
+        if blocks * entries**2 > MORE or taps * blocks * entries**2 > WORK:
             return None
         squares, gaps = self._beside_nothing()
         met = np.where(places < 0, count, places)[:, None] + np.arange(r)[:, None] * (count + 1)
@@ -180,11 +181,13 @@ class Gram:
         inside[...] = self._by_place(self.gaps)
         return squares, gaps
 
-    def averaged(self, weights: Array) -> Gram:
+    def averaged(self, weights: Array) -> Gram | None:
         """Return that of means over places, [means, places], relative to the places' second moment.
 
-        Where weights do not add up to one, the rest is a place's without a signal.
+        Where weights do not add up to one, the rest is a place's without a signal. None where there are too many pairs.
         """
+        if len(self.squares) * (self.squares.shape[1] * len(weights)) ** 2 > MORE:
+            return None
         left = 1 - weights.sum(1, keepdims=True)
         if (left > LEAST).any():
             squares, gaps = self._beside_nothing()
@@ -382,7 +385,8 @@ def of_data(values: Array) -> Gram | None:
     count, places = len(values), math.prod(values.shape[1:-1])
     each = min(max(MOST // places, 2), count)
     blocks = min(count // each, PAIRS // (each * places) ** 2)
-    if count < 2 or blocks * each < min(FEW, count - each + 1):
+    pairs = blocks * each * (each - 1) // 2
+    if pairs < min(PAIRED, count * (count - 1) // 2) or not pairs:
         return None
     rows = values[np.linspace(0, count - 1, blocks * each).round().astype(int)]
     rows = rows.reshape(blocks, each * places, -1) / values.shape[-1] ** 0.5

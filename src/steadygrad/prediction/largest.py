@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from . import hermite
+from .decays import GRID, decay_on_grid
 from .field import Array
 from .propagation import centred
 from .source import Wave
@@ -18,15 +19,18 @@ from .windows import Window
 SAMPLES = 1 << 13
 MOST = 64  # positions of a window: of more, as many that are as far apart
 BINS = 64
+ALIKE = 0.05  # mean correlation of two examples' positions from which draws of both tell what the largest have
 EDGE = 1e-12  # of a uniform number
 PER_WINDOW = 64  # draws a window, below which windows are taken as alike
 
 
 @dataclass(frozen=True, slots=True)
 class Largest:
-    """values: [nodes], the largest as a monotone function of a standard normal; kept: what two of those normals have in
-    common, relative to the mean correlation of positions of two windows; chances: [nodes], that a position with this
-    value is the one; share: [windows along each axis], second moment relative to its mean.
+    """What is known of the largest.
+
+    values: [nodes], as a monotone function of a standard normal; kept: what two of those normals have in common, over
+    the mean correlation of the positions of two windows (above 1 where these are hardly alike); chances: [nodes], that
+    a position with this value is the one; share: [windows along each axis], second moment relative to its mean.
     """
 
     values: Array
@@ -36,25 +40,26 @@ class Largest:
 
 
 def drawn_largest(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> Largest:
-    """Return the largest of f(z) over a window of jointly Gaussian positions.
+    """Return the largest of f(z) over a window, for two distinct examples that are jointly Gaussian.
 
     Of the largest two windows have in common, to first order in the products C_pq of their positions,
-    (E[f'(z_p) 1_p])² Σ C_pq, 1_p that p is the largest: with as many chances for each, the squared slope of the largest
-    in the mean of the positions, which Stein's identity gives from draws. As a function of a normal with the first
-    Hermite coefficient a its normals have that over a² in common: within 1% of what draws of equally correlated
-    positions have.
+    (E[f'(z_p) 1_p])² Σ C_pq, 1_p that p is the largest. So in place of C_pq all that counts is their mean C, and as a
+    function of a normal the largest has c = kept C: as drawn for two examples at one place where these have anything in
+    common, else with the slope of the largest in the mean of the positions, by Stein's identity, over its own. Within
+    1% of what draws of equally correlated positions have.
     """
     assert wave.source is not None
-    root, places = _root(wave, windows, shape)
+    root, places, mean = _root(wave, windows, shape)
     shares = _shares(wave, windows, shape, places)
     at = np.arange(SAMPLES) * len(shares) // SAMPLES  # of a Sobol sequence runs are even, and every nth is not
-    z = _normals(len(root)) @ root.T * shares[at] ** 0.5
-    f = np.where(shares[at] > 0, np.interp(z, hermite.tables()[0], wave.values.mean(0)), -np.inf)
-    best = f.argmax(1)
-    top = np.take_along_axis(f, best[:, None], 1)[:, 0]
+    z = (_normals(len(root)) @ root.T).reshape(SAMPLES, 2, -1) * shares[at, None] ** 0.5
+    f = np.where(shares[at, None] > 0, np.interp(z, hermite.tables()[0], wave.values.mean(0)), -np.inf)
+    best = f.argmax(2)
+    top = np.take_along_axis(f, best[..., None], 2)[..., 0]
     values = np.quantile(top, ndtr(hermite.tables()[0]))
-    share = _mean_by(at, top**2, len(shares)).reshape([w.out for w in windows])
-    kept = _kept(z, shares[at] > 0, top, values) / max(float((root @ root.T).mean()), 1e-300)
+    share = _mean_by(at, (top**2).mean(1), len(shares)).reshape([w.out for w in windows])
+    own, other = mean
+    kept = (1 - _gap(top, values)) / other if other > ALIKE else _slope(z, shares[at, None] > 0, top, values) / own
     return Largest(values, kept, _chances(z, best), share / max(share.mean(), 1e-300))
 
 
@@ -64,9 +69,16 @@ def _normals(count: int) -> Array:
     return np.asarray(ndtri(uniform.clamp(EDGE, 1 - EDGE).numpy()))
 
 
-def _kept(z: Array, inside: NDArray[np.bool_], top: Array, values: Array) -> float:
+def _gap(top: Array, values: Array) -> float:
+    """Return 1 - corr of the normals of which a function has these values, that differ as these two examples do."""
+    h = hermite.expand(values[None])
+    lost = np.maximum.accumulate(decay_on_grid() @ h.plain[0] ** 2)
+    return float(np.interp(((top[:, 0] - top[:, 1]) ** 2).mean() / 2, lost, GRID))
+
+
+def _slope(z: Array, inside: NDArray[np.bool_], top: Array, values: Array) -> float:
     """Return what normals of one window have of the mean position: its share of them, by the slope of the largest."""
-    mean = (z * inside).sum(1) / np.maximum(inside.sum(1), 1)
+    mean = (z * inside).sum(2) / np.maximum(inside.sum(2), 1)
     square, own = float((mean * mean).mean()), float(hermite.expand(values[None]).plain[0, 1])
     return float((top * mean).mean() / own) ** 2 / square if square > 0 and own != 0 else 1.0
 
@@ -92,23 +104,27 @@ def _mean_by(at: NDArray[np.intp], values: Array, count: int) -> Array:
     return np.asarray(np.bincount(at, values, count) / np.maximum(np.bincount(at, minlength=count), 1))
 
 
-def _root(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return a root of the covariance of the positions of a window, and their offsets."""
+def _root(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> tuple[Array, Array, tuple[float, float]]:
+    """Return a root of the covariance of the positions of a window, for two examples, their offsets, and the mean
+    correlation of two positions of an example, and of two.
+    """
     assert wave.source is not None
-    alike = centred(wave.source).correlations[0].reshape(shape)
+    alike = [x.reshape(shape) for x in centred(wave.source).correlations]
     places = np.stack(np.meshgrid(*(np.arange(min(w.kernel, w.size)) for w in windows), indexing="ij"), -1)
     places = places.reshape(-1, len(windows))
     places = places[np.linspace(0, len(places) - 1, min(len(places), MOST)).astype(int)]
     lag = tuple(np.abs(places[:, None] - places[None]).transpose(2, 0, 1))
-    power, vectors = np.linalg.eigh(alike[lag])
+    own, other = (x[lag] for x in alike)
+    power, vectors = np.linalg.eigh(np.block([[own, other], [other, own]]))
     root = vectors * np.sqrt(np.maximum(power, 0.0))
-    return root / np.sqrt(np.maximum((root**2).sum(1, keepdims=True), 1e-300)), places
+    root = root / np.sqrt(np.maximum((root**2).sum(1, keepdims=True), 1e-300))
+    return root, places, (float(own.mean()), float(other.mean()))
 
 
 def _chances(z: Array, best: NDArray[np.intp]) -> Array:
     """Return how often a position is the largest, by its value."""
     won = np.zeros(z.shape, dtype=bool)
-    np.put_along_axis(won, best[:, None], True, 1)
+    np.put_along_axis(won, best[..., None], True, 2)
     edges = np.quantile(z, np.linspace(0, 1, BINS + 1))
     at = np.clip(np.searchsorted(edges, z.ravel()) - 1, 0, BINS - 1)
     held = np.bincount(at, minlength=BINS)

@@ -17,7 +17,9 @@ from .values import Moments
 
 
 class Window(NamedTuple):
-    """Windows along an axis of `size` positions, of which there are `out`; `zeros`: whether those of a border count."""
+    """Windows along an axis of `size` positions, of which there are `out`; `zeros`: whether those of a border count;
+    `adaptive`: whether windows share the places out among them, a kernel being the longest that there is.
+    """
 
     kernel: int
     stride: int
@@ -25,12 +27,24 @@ class Window(NamedTuple):
     size: int
     out: int
     zeros: bool = False
+    adaptive: bool = False
+
+    @property
+    def step(self) -> float:
+        """How far one window is from the next."""
+        return self.size / self.out if self.adaptive else self.stride
 
     def places(self) -> tuple[Any, Any, Any]:
         """Return the place of each tap, [windows, taps], whether it is inside, and how many count, [windows, 1]."""
-        place = self.stride * np.arange(self.out)[:, None] - self.padding + np.arange(self.kernel)
-        held = (place >= 0) & (place < self.size)
-        count = np.full((self.out, 1), self.kernel) if self.zeros else np.maximum(held.sum(1, keepdims=True), 1)
+        window = np.arange(self.out)[:, None]
+        first, last = self.stride * window - self.padding, np.full_like(window, self.size)
+        if self.adaptive:
+            first, last = window * self.size // self.out, -(-(window + 1) * self.size // self.out)
+        place = first + np.arange(self.kernel)
+        held = (place >= 0) & (place < last)
+        # The last window may go beyond the padding: what is there does not count.
+        whole = np.minimum(first + self.kernel, self.size + self.padding) - first
+        count = whole if self.zeros else np.maximum(held.sum(1, keepdims=True), 1)
         return np.clip(place, 0, self.size - 1), held, count
 
 
@@ -38,7 +52,7 @@ class Window(NamedTuple):
 def _lags(window: Window) -> csr_array:
     """Return [lags of windows, lags of positions]: how many of the pairs of positions in two windows are that far."""
     k, n = min(window.kernel, window.size), window.size
-    apart = np.abs(np.arange(-(k - 1), k)[None] + window.stride * np.arange(window.out)[:, None])
+    apart = np.abs(np.arange(-(k - 1), k)[None] + np.rint(window.step * np.arange(window.out)).astype(int)[:, None])
     weight = (k - np.abs(np.arange(-(k - 1), k))) / k**2
     return table(np.arange(window.out)[:, None], np.minimum(apart, n - 1), weight, (window.out, n))
 
@@ -131,8 +145,9 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     parted = old.parted and old.parted.through(lambda by_lag: along(by_lag, tables), _laid_out(old, windows))
     share = share / max(float(share.mean()), 1e-300)
     field = Field(share, within, across, varied, given=old.given, parted=parted)
-    if old.gram is not None:
-        return _averaged_pairs(replace(m, field=field, unit_variance=0.0), old.gram, windows)
+    means = old.gram and old.gram.averaged(_of_all_axes(windows))
+    if old.gram is not None and means is not None and means.level > 0:
+        return _averaged_pairs(replace(m, field=field, unit_variance=0.0), old.gram, means)
     std = np.sqrt(m.q)
     of_lengths = (std[:, None] - std) ** 2 / 2
     if parted:
@@ -142,13 +157,13 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     return replace(m, q=m.q * level, d=d, field=field, unit_variance=0.0)
 
 
-def _averaged_pairs(m: Moments, gram: Gram, windows: list[Window]) -> Moments:
-    """Return the moments of means over windows where the products of all pairs of places are known.
+def _averaged_pairs(m: Moments, gram: Gram, means: Gram) -> Moments:
+    """Return the moments of means over windows where the products of all pairs of places, and of means, are known.
 
     As the pairs say of each two examples, where they are those that are followed, else of all on average.
     """
     assert m.field is not None
-    means, r = gram.averaged(_of_all_axes(windows)), len(m.q)
+    r = len(m.q)
     if gram.whole and gram.batch == r:
         q, d = means.squares[0].mean(1), means.apart[0]
     else:

@@ -101,8 +101,11 @@ def masked(run: Interpreter, x: Signal, mask: Fill, out: torch.Tensor, for_all: 
 def _thinned(field: Field, left: float, for_all: bool) -> Field:
     """Return a field of which so much is left of what two entries of a mask have in common."""
     within = field.within if for_all else 1 - left * (1 - field.within)
-    distinct = np.arange(field.count).reshape(field.sizes) > 0
-    return replace(field, within=within * distinct, across=1 - left * (1 - field.across))
+    distinct, products = np.arange(field.count).reshape(field.sizes) > 0, field.products
+    if products is not None:
+        own = products[0] * (1.0 if for_all else np.where(np.eye(field.count) > 0, 1.0, left))
+        products = np.stack([own, products[1] * left])
+    return replace(field, within=within * distinct, across=1 - left * (1 - field.across), products=products)
 
 
 def _is_for_all_places(run: Interpreter, call: Call, x: Signal, mask: torch.Tensor) -> bool:

@@ -61,7 +61,7 @@ def in_common(before: Field, after: Field, n: int) -> Array:
 
     [2, *lags], of an example and of two, given the field of what a norm is given and of what it makes of it.
     """
-    lengths = before.by_lag
+    lengths = np.log1p(np.maximum(before.by_lag, -0.5))  # covariances of logs
     own, other = (lengths - lengths.flat[0]) / 4, np.full(before.sizes, -lengths.flat[0] / 4)
     alike = (
         np.exp(apart) * (1 - (3 - k) / n) / (1 - 2 / n)

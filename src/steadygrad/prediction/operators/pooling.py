@@ -63,11 +63,17 @@ def _windows(call: Call, places: torch.Size, outs: torch.Size) -> list[Window]:
     count = _axes(call)
     sizes = list(zip(places[-count:], outs[-count:], strict=True))
     if "adaptive" in call.name:
-        return [Window(-(-n // m), n // m, 0, n, m) for n, m in sizes]
+        return [_adaptive(n, m) for n, m in sizes]
     kernel, stride, padding = (argument(call, n, 0) for n in ("kernel_size", "stride", "padding"))
     each = [_each(v, count) for v in (kernel, stride or kernel, padding)]
     zeros = "avg" in call.name and bool(argument(call, "count_include_pad", True))
     return [Window(k, s, p, n, m, zeros and p > 0) for k, s, p, (n, m) in zip(*each, sizes, strict=True)]
+
+
+def _adaptive(size: int, out: int) -> Window:
+    """Return windows from floor(i size/out) to ceil((i + 1) size/out), all of one length where that divides."""
+    longest = max(-(-(i + 1) * size // out) - i * size // out for i in range(out))
+    return Window(longest, size // out, 0, size, out, adaptive=size % out > 0)
 
 
 def _axes(call: Call) -> int:
@@ -171,6 +177,9 @@ def _largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, 
     )
     wave = Wave(new, drawn.values[None])
     moments = forward(wave, run.batch, run.noises)
+    if moments.field is not None:
+        share = drawn.share.reshape(moments.field.sizes)
+        moments = replace(moments, field=moments.field.shaped(share))
     return Signal(moments, wave, None, x.ancestors, None, "approximate")
 
 
@@ -179,7 +188,7 @@ def _lags(source: Source, windows: list[Window], drawn: Largest) -> Field:
     within, across = (np.clip(1 - drawn.kept * products(c, windows), 0.0, 2.0) for c in field.correlations)
     within.flat[0] = 0.0
     parted = field.parted and field.parted.through(lambda by_lag: products(by_lag, windows))
-    return Field(drawn.share, within, across, field.varied, given=field.given, parted=parted)
+    return Field(np.ones(within.shape), within, across, field.varied, given=field.given, parted=parted)
 
 
 def max_pool_backward(run: Interpreter, call: Call) -> Value:
