@@ -15,9 +15,11 @@ lengths l of entries vary together, by Cov(f_i², f_j²)/(N E[f_i²] E[f_j²]), 
     E[√(l_i l_j)]/√(E[l_i] E[l_j]) = exp(-Var(log l_i - log l_j)/8)    (l lognormal);
 
 and D of means varies more over draws than that of places, as their differences point in fewer directions. Behind a
-function F(D) that is bent, what D of all pairs varies by over draws, of relative variance v, leaves F + F'' D² v/2 on
-average: of the network as a whole, as it goes to each pair by its own D. What else finite width does to D of two places
-it is taken to do to that of their means.
+function F(D) that is bent, what D of all pairs varies by over draws, of relative variance v, leaves F exp(F'' D² v/2F)
+on average: of the network as a whole, as it goes to each pair by its own D. What else finite width does to D of two
+places it is taken to do to that of their means: these are multiplied by what a place has by lag over what it has here.
+
+Approximate: what lengths take of products is taken off q of a mean, too.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
-MOST = 256  # entries of a block, examples and places, if it has more than two examples
+MOST = 256  # entries of a block, examples and places; of two examples, as many as `PAIRS` lets
 PAIRS = 1 << 18  # of entries in all blocks: 2 MB
 PAIRED = 12  # pairs of examples that stand for those of a larger batch, at least: of each its own
 SMALL = 0.05  # of the log of a difference, over which a bend is taken
@@ -336,7 +338,7 @@ def _unevenness(values: Array, gap: float) -> float:
 
 
 def angle(gaps: Array, std: Array) -> Array:
-    """Return 1 - corr of every two entries."""
+    """Return 1 - corr of every two entries, (D - (s - s')²/2)/(s s')."""
     size = std[:, :, None] * std[:, None, :]
     uneven = (std[:, :, None] - std[:, None, :]) ** 2 / 2
     return np.asarray(np.clip(np.where(size > 0, (gaps - uneven) / np.maximum(size, TINY), 0.0), 0.0, 2.0))
