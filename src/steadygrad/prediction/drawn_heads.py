@@ -130,7 +130,8 @@ def backward(heads: Heads, tokens: Tokens, gradient: Tokens, along: float = 0.0)
     `along` is how much of what those of values vary by is known as that of the mean of all that come in.
     """
     along = _rounded(along)
-    both = [(v * w, _backward(heads, x, g, along)) for v, x in tokens.near for w, g in gradient.near]
+    pairs = [(v * w, x.of_any_lengths, g.of_any_lengths) for v, x in tokens.near for w, g in gradient.near]
+    both = [(w, _backward(heads, x, g, along)) for w, x, g in pairs]
     to_queries, to_keys, to_values = (
         _weighed([(w, varied[i]) for w, varied in both], (tokens, gradient)) for i in range(3)
     )
@@ -191,8 +192,9 @@ def _products(x: Array, y: Array) -> Array:
     return np.asarray(squares / (float((x**2).mean()) * float((y**2).mean())))
 
 
+@lru_cache(maxsize=256)
 def _backward(heads: Heads, tokens: Tokens, gradient: Tokens, along: float) -> tuple[Varied, Varied, Varied]:
-    coming, (queries, keys, values) = _sizes_back(heads, tokens.of_any_lengths, gradient.of_any_lengths)
+    coming, (queries, keys, values) = _sizes_back(heads, tokens, gradient)
     before, known = (_beside(*coming, share) for share in (0.0, along))
     return _varied(queries, before, heads), _varied(keys, before, heads), _varied(values, known, heads)
 
