@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from steadygrad.prediction import predict
+from steadygrad.prediction import gram_of_sums, predict
 from steadygrad.prediction.gram import MOST, Gram, of_data
 from steadygrad.prediction.hermite import tables
 from steadygrad.prediction.taps import Taps, met_by
 
+from .test_pooled_means import DRAWS, drawn
+
 ROUNDING = 1e-12
 BETWEEN_NODES = 2e-4  # of a difference: of a grid of 257 correlations, and where coefficients lie between two levels
-DRAWS = 200
 OF_PLACES = 0.07  # of 1 - c: what finite width does to differences of places is not all that it does to their means
 
 
@@ -98,11 +99,40 @@ def test_a_sum_of_independent_terms_adds_products():
 def test_a_relu_has_the_arc_cosine_kernel():
     """Of Cho and Saul 2009, equation 6: sqrt(K K') (sin t + (π - t) cos t)/(2π), t the angle."""
     x = gram_of(images(3, 2, 4))
-    k, size = kernel(x), np.sqrt(x.entries[0])
-    angle = np.arccos(np.clip(k / np.outer(size, size), -1, 1))
-    expected = np.outer(size, size) * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / np.pi
     found = x.behind(np.maximum(tables()[0], 0.0), 0.0, 1.0, np.inf)
-    np.testing.assert_allclose(kernel(found), expected, atol=BETWEEN_NODES)
+    np.testing.assert_allclose(kernel(found), arc_cosine(kernel(x)), atol=BETWEEN_NODES)
+
+
+def arc_cosine(k):
+    """E[relu relu'], twice, of Gaussians of this covariance."""
+    size = np.sqrt(k.diagonal())
+    angle = np.arccos(np.clip(k / np.outer(size, size), -1, 1))
+    return np.outer(size, size) * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / np.pi
+
+
+OF_RATIOS = 0.02  # of the mean square: coefficients are taken at the mean ratio of the sizes of a pair
+
+
+@pytest.mark.parametrize(("seed", "off"), [(0, 10 * BETWEEN_NODES), (1, OF_RATIOS)])
+def test_a_relu_of_a_sum_of_two_gaussians_has_the_kernel_of_their_sum(seed, off):
+    """Whatever each is of it: of sizes that go together, and of such that do not."""
+    one, other = (gram_of(images(3, 8, 4, seed=i)) for i in (0, seed))
+    z = tables()[0]
+    found = gram_of_sums.behind(one, lambda a, b: np.maximum(a * z[:, None] + b * z, 0.0), one, other)
+    expected = arc_cosine(kernel(one) + kernel(other))
+    np.testing.assert_allclose(kernel(found), expected / expected.diagonal().mean(), atol=off)
+
+
+def test_a_bias_is_the_same_for_all_entries():
+    x = gram_of(images(2, 3, 4))
+    np.testing.assert_allclose(kernel(x.scaled(0.3)), 0.3 * kernel(x) + 0.7, atol=ROUNDING)
+
+
+def test_a_place_without_a_signal_takes_the_weight_that_is_left():
+    x, weights = images(2, 3, 4), np.array([[0.5, 0.25, 0.0, 0.0], [0.0, 0.0, 0.1, 0.2]])
+    rows = (x.numpy() @ weights.T).transpose(0, 2, 1).reshape(4, 3)
+    found = kernel(gram_of(x).averaged(weights))
+    np.testing.assert_allclose(found, rows @ rows.T / 3 / float(x.square().mean()), atol=ROUNDING)
 
 
 def test_an_erf_has_the_arc_sine_kernel():
@@ -241,23 +271,12 @@ NETWORKS = {
 }
 
 
-@torch.no_grad()
-def drawn(make, x):
-    """Logs of 1 - c of what a network makes of images, [draws]."""
-    found = []
-    for seed in range(DRAWS):
-        torch.manual_seed(seed)
-        y = make()(x)
-        found.append(float((y.var(0).mean() / y.square().mean()).log()))
-    return np.array(found)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_means_over_all_places_have_the_predicted_distance_of_examples(name):
     """Of the median draw, within four standard errors and what finite width does to means alone."""
     torch.set_num_threads(1)
     make, x = NETWORKS[name], images(4, 3, 6, 6, seed=1).float()
-    logs, row = drawn(make, x), list(predict(make, x))[-1]
+    logs, row = drawn(make, x)[:, 1], list(predict(make, x))[-1]
     off = np.log(row.signal / row.q) - np.median(logs)
     error = 4 * 1.2533 * logs.std() / DRAWS**0.5
     assert abs(off) <= error + OF_PLACES, (off, error)

@@ -47,6 +47,7 @@ CASES = {
         (4, 3, 20, 20),
     ),
     "windows that go beyond the padding": (stack(lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True)), (4, 3, 6, 6)),
+    "a divisor of its own": (stack(lambda: nn.AvgPool2d(3, 2, 1, divisor_override=5)), (4, 3, 6, 6)),
     "as many windows as do not divide": (stack(lambda: nn.AdaptiveAvgPool2d(4)), (4, 3, 6, 6)),
     "more windows than places": (stack(lambda: nn.AdaptiveAvgPool2d(9), lambda: conv(WIDTH)), (4, 3, 6, 6)),
     "as many windows as do not divide many places": (stack(lambda: nn.AdaptiveAvgPool2d(6)), (4, 3, 20, 20)),
@@ -89,3 +90,10 @@ def test_means_have_the_predicted_size_and_distance_of_examples(name):
     off = np.log([row.q, row.signal / row.q]) - np.median(logs, 0)
     error = 4 * 1.2533 * logs.std(0) / DRAWS**0.5
     assert (abs(off) <= error + OF_MEANS).all(), (off, error)
+
+
+def test_the_largest_of_places_that_are_apart_is_unknown():
+    """And says so: the rest of the network is not predicted from what neighbours would be."""
+    made = predict(stack(lambda: nn.MaxPool2d(2, dilation=2)), images(4, 3, 6, 6))
+    assert "next to each other" in str(made)
+    assert next(iter(made)).q > 0

@@ -22,7 +22,7 @@ from steadygrad.prediction.gradients import backward
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.largest import Largest, drawn_largest
 from steadygrad.prediction.normal import gaussian
-from steadygrad.prediction.propagation import centred, forward
+from steadygrad.prediction.propagation import centred, forward, scaled
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Chosen, Moments, Signal, Value
@@ -66,8 +66,15 @@ def _windows(call: Call, places: torch.Size, outs: torch.Size) -> list[Window]:
         return [_adaptive(n, m) for n, m in sizes]
     kernel, stride, padding = (argument(call, n, 0) for n in ("kernel_size", "stride", "padding"))
     each = [_each(v, count) for v in (kernel, stride or kernel, padding)]
-    zeros = "avg" in call.name and bool(argument(call, "count_include_pad", True))
+    own = argument(call, "divisor_override", None) if "avg" in call.name else None
+    zeros = "avg" in call.name and bool(own or argument(call, "count_include_pad", True))
     return [Window(k, s, p, n, m, zeros and p > 0) for k, s, p, (n, m) in zip(*each, sizes, strict=True)]
+
+
+def _beside_divisor(call: Call, windows: list[Window]) -> float:
+    """Return by how much more a mean is where its sum is divided by a number of its own."""
+    own = None if "adaptive" in call.name else argument(call, "divisor_override", None)
+    return math.prod(w.kernel for w in windows) / own if own else 1.0
 
 
 def _adaptive(size: int, out: int) -> Window:
@@ -130,7 +137,7 @@ def mean_pool(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something that is no signal")
     x, dims = found
     windows = _windows(call, call.args[0].shape, call.out.shape)
-    m = _squeezed(averaged(x.moments, windows))
+    m = scaled(_squeezed(averaged(x.moments, windows)), _beside_divisor(call, windows))
     return pooled_signal(run, x, m, _outer(dims, call, call.out), call.out, windows)
 
 
@@ -140,7 +147,8 @@ def mean_pool_backward(run: Interpreter, call: Call) -> Value:
     if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
     x, dims = found
-    m = _squeezed(spread_back(x.moments, _windows(call, call.out.shape, call.args[0].shape)))
+    windows = _windows(call, call.out.shape, call.args[0].shape)
+    m = scaled(_squeezed(spread_back(x.moments, windows)), _beside_divisor(call, windows))
     return Signal(m, None, m, x.ancestors, None, "approximate", axes_of(run, _outer(dims, call, call.out), call.out))
 
 
@@ -150,6 +158,9 @@ def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
     wave = found[0].wave if found else None
     if found is None or wave is None or wave.source is None or found[0].base is not None:
         lost = run.lost(f"{call.name} of something that is no function of one pre-activation")
+        return lost, lost
+    if any(step != 1 for step in _each(argument(call, "dilation", 1), 1)):
+        lost = run.lost(f"{call.name} of places that are not next to each other")
         return lost, lost
     x, dims = found
     windows = _windows(call, call.args[0].shape, out.shape)
