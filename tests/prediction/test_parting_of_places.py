@@ -212,3 +212,17 @@ def test_products_at_two_places_are_those_of_correlated_gaussians(common):
     other = common * x[:, None] + (1 - common**2) ** 0.5 * x
     expected = (w * f(x)) @ g(other) @ w
     assert joint(f(x), g(x), np.array([common]))[0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("pool", [None, functools.partial(nn.MaxPool2d, 2)], ids=["plain", "behind a max pool"])
+@pytest.mark.parametrize("bias", [-6.0, 1.0])
+def test_a_number_that_is_added_to_all_changes_no_difference(bias, pool):
+    """What differs between examples is q(1 - c), however much of q is a bias that is one number."""
+
+    def make(bias):
+        model = stack(2, nn.ReLU, 2.0, pool, padding=1)[:-1]
+        nn.init.constant_(model[-1].bias, bias)
+        return model
+
+    beside, alone = (list(predict(functools.partial(make, b), IMAGES))[-1].signal for b in (bias, 0.0))
+    assert beside == pytest.approx(alone, rel=0.05)  # a typical draw's, as it is with the signal's own size

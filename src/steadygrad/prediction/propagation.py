@@ -329,7 +329,8 @@ def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch, noi
     if field is not None and source.free > 0:
         field = field.blurred(source.units / source.free, batch.size)
     if field is not None and field.parted is not None and source.field is not None:
-        gap = batch.distinct_mean(source.gap)
+        # As the field's, relative to the second moment: beside a mean, which all have, little of a length differs.
+        gap = batch.distinct_mean(source.gap) * quotient(float((source.std**2).mean()), average(q))
         parted, further = parting_of_places.of_units(source.field, gap, source.fourth, source.units, batch)
         d, field = parted.whole(d * further, q, batch), replace(field, parted=parted)
     if field is not None and field.gram is not None:
