@@ -98,17 +98,21 @@ class Field:
     @property
     def varying(self) -> Array:
         """The same by lag."""
-        return np.broadcast_to(self.beyond, self.sizes)
+        return self._at_lags(self.beyond)
 
     @property
     def by_lag(self) -> Array:
         """How lengths vary, by lag."""
-        return np.broadcast_to(self.lengths, self.sizes)
+        return self._at_lags(self.lengths)
 
     @property
     def drifting(self) -> Array:
         """How the batch's mean squares vary together, by lag."""
-        return np.broadcast_to(self.together, self.sizes)
+        return self._at_lags(self.together)
+
+    def _at_lags(self, known: Array | float) -> Array:
+        found = np.asarray(known)
+        return found if found.shape == self.sizes else np.broadcast_to(found, self.sizes)
 
     def apart(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over pairs of distinct positions."""
@@ -226,8 +230,9 @@ class Field:
     @property
     def squares(self) -> tuple[Array, Array]:
         """E[(x·y/n)²] by lag, relative to both q, of an example and of two: at most that of a place with itself."""
-        own, other = (c**2 for c in self.correlations)
-        return own + np.clip(self.varied, 0.0, 1 - own), other + np.clip(self.varied, 0.0, 1 - other)
+        varied = max(self.varied, 0.0)
+        own, other = (np.minimum(c**2 + varied, 1.0) for c in self.correlations)
+        return own, other
 
     @staticmethod
     def averaged(pair: tuple[Array, Array], examples: int) -> Array:
@@ -422,6 +427,8 @@ class Field:
         """Return the field along some of the axes, at one place of the others."""
         if not axes:
             return None
+        if axes == tuple(range(self.share.ndim)):
+            return self
         gone = tuple(i for i in range(self.share.ndim) if i not in axes)
         at = tuple(slice(None) if i in axes else 0 for i in range(self.share.ndim))
         share = self.share.mean(axis=gone) if gone else self.share
