@@ -302,7 +302,7 @@ def _is_followed(layers):
     """Whether no unit or group is normed on its own where what was laid side by side still stands so."""
     joined = False
     for made in layers:
-        if joined and made.form in ("pre", "post") and made.norm in ("batch", "group"):
+        if joined and made.form in ("pre", "post") and made.norm == "group":
             return False
         joined = made.form == "beside" or (joined and made.form in ("pre", "post"))
     return True

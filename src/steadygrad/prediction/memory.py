@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from . import unit_parts
 from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entries
 from .field import Field
 from .kinship import Part
@@ -189,19 +190,20 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
     dims = dimensions(axes, tuple(tensor.shape), tensor.stride())
     if _size(dims, EXAMPLE) < examples:
         return SOME
-    known, whole = value.moments, axes
-    value, axes = _positions(value, axes, dims, int(tensor.storage_offset()))
-    origin = Part(known, *_which(whole, dims, int(tensor.storage_offset())))
+    known, whole, offset = value.moments, axes, int(tensor.storage_offset())
+    is_base = value.base is known
+    value, axes = _positions(_units(value, axes, dims, offset), axes, dims, offset)
+    origin = Part(known, *_which(whole, dims, offset))
     moments = replace(value.moments, origin=origin)  # of its own: what is known by its moments is another signal
     wave, field = value.wave, moments.field
     if wave is not None and wave.source is not None and value.base is None:
         share = _size(dims, FEATURE) / max(math.prod(a.size for a in axes if a.role == FEATURE), 1)
-        place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+        place = (offset, tuple(tensor.shape), tensor.stride())
         wave = replace(wave, source=wave.source.part(place, share, field and wave.source.field and field))
         assert wave.source is not None
         root = value.wave.source.root if value.wave and value.wave.source else None
         wave.source.root = root and replace(root, origin=replace(origin, whole=root))
-    base = moments if value.base is known else value.base
+    base = moments if is_base else value.base
     return replace(value, moments=moments, base=base, wave=wave, mark="approximate", axes=axes, parts=None)
 
 
@@ -215,6 +217,18 @@ def _which(axes: Axes, dims: tuple[Dimension, ...], offset: int) -> tuple[Hashab
 
 def _size(dims: tuple[Dimension, ...], role: int) -> int:
     return math.prod(axis.size for dim in dims for axis in dim if axis.role == role)
+
+
+def _units(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: int) -> Signal:
+    """Return a gradient of those units that the dimensions run over, where units are not alike."""
+    held = [a for a in axes if a.role == FEATURE]
+    parts, m = value.unit_parts, value.moments
+    if parts is None or value.base is not m or len(held) != 1 or unit_parts.count(parts) != held[0].size:
+        return replace(value, unit_parts=None)
+    first = offset // held[0].stride % held[0].size
+    level, left = unit_parts.within(parts, first, _size(dims, FEATURE))
+    m = replace(m, mean=m.mean * level**0.5, q=m.q * level, d=m.d * level)
+    return replace(value, moments=m, unit_parts=left)
 
 
 def _positions(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: int) -> tuple[Signal, Axes]:

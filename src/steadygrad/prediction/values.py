@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .probabilities import Probabilities
     from .source import Source, Wave
     from .targets import Targets
+    from .unit_parts import Parts
 
 Array = NDArray[np.float64]
 Exactness = Literal["exact", "approximate"]
@@ -136,6 +137,7 @@ class Signal:
     the fill that it is linear in, None if there is none. `axes` says which axes of the memory are examples, positions
     and features; None where examples stand one after the other and all else is features. `parts` are the signals that
     this one is a sum of, with their mean factors, None where it is its own: what two sums have in common is counted.
+    `unit_parts` are units side by side that are not alike; None where all are.
     """
 
     moments: Moments
@@ -146,6 +148,7 @@ class Signal:
     mark: Exactness = "exact"
     axes: Axes | None = None
     parts: tuple[tuple[Signal, float], ...] | None = None
+    unit_parts: Parts | None = None
 
     def marked(self, mark: Exactness) -> Signal:
         """Return the signal with a mark."""
@@ -202,6 +205,7 @@ class Statistic:
     `places`: [*positions], what each position's own is of that, where they differ. `in_common`: [2, *lags], by how much
     less is left of what gradients of two places have in common than of their squares, of an example and of two.
     `each` says that every example has its own. `source` is what the norm gave, where it is a Gaussian of its own.
+    `unit_parts` are units whose inverse variances are not alike.
     """
 
     inverse: float
@@ -210,6 +214,7 @@ class Statistic:
     places: Array | None = None
     source: Source | None = None
     in_common: Array | None = None
+    unit_parts: Parts | None = None
 
 
 @dataclass(frozen=True, slots=True)

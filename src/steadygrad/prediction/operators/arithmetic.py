@@ -25,6 +25,7 @@ from steadygrad.prediction.propagation import blur_of, squares_vary
 from steadygrad.prediction.side_by_side import as_met, folded
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import Noises
+from steadygrad.prediction.unit_parts import combined
 from steadygrad.prediction.values import (
     Array,
     Concrete,
@@ -86,7 +87,16 @@ def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return run.lost(f"{call.name} of tensors of different kinds")
     if call.kwargs.get("alpha", 1) not in (1, -1):
         return run.lost(f"{call.name} with a factor")
-    return _sum(run, x, y, -1.0 if call.operator.overloadpacket in (aten.sub, aten.sub_) else 1.0, call)
+    found = _sum(run, x, y, -1.0 if call.operator.overloadpacket in (aten.sub, aten.sub_) else 1.0, call)
+    return found if x.unit_parts is y.unit_parts is None else _with_parts(run, found, (x, y), call.out)
+
+
+def _with_parts(run: Interpreter, found: Signal, terms: tuple[Signal, Signal], out: torch.Tensor) -> Signal:
+    """Return a sum with its units as large as those of both terms make them, side by side."""
+    a, b = (float(t.moments.q.mean()) for t in terms)
+    units = features(out, run.dims(out, found), run.batch.size)
+    parts = combined(terms[0].unit_parts, terms[1].unit_parts, (a / max(a + b, 1e-300), b / max(a + b, 1e-300)), units)
+    return replace(found, unit_parts=parts)
 
 
 def _is_residual(run: Interpreter, values: list[Value]) -> bool:

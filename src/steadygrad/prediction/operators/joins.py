@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import of_mean
+from steadygrad.prediction import of_mean, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
+from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers
 from steadygrad.prediction.kinship import Beside
 from steadygrad.prediction.memory import IN_PARTS
 from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.propagation import blur_of
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
+from steadygrad.prediction.unit_parts import Parts, UnitPart
 from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Value
 
 from .fills import argument
@@ -90,7 +93,22 @@ def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: 
     shares = [t.numel() / call.out.numel() for t in tensors]
     if stacked and run.tied and not sizes(whole):
         return _steps(run, call, signals, (moments, shares), whole, dim)
-    return _mixture(run, call.out, signals, (moments, shares), whole)
+    if stacked or roles(whole[dim]) != {FEATURE}:
+        return _mixture(run, call.out, signals, (moments, shares), whole)
+    counts = [t.shape[dim] for t in tensors]
+    joined = _mixture(run, call.out, signals, (moments, shares), whole, of=of_units(moments, counts, run.batch))
+    return replace(joined, unit_parts=_unit_parts(counts, signals, moments))
+
+
+def _unit_parts(counts: list[int], signals: list[Signal], moments: list[Moments]) -> Parts | None:
+    """Return units side by side; of a join that was joined again those that it was joined of."""
+    found: list[tuple[int, float, Moments | None]] = []
+    for n, x, m in zip(counts, signals, moments, strict=True):
+        q, held = float(m.q.mean()), x.unit_parts
+        if held is None or unit_parts.count(held) != n:
+            held = (UnitPart(n, 1.0, m),)
+        found.extend((part.units, q * part.level, part.moments) for part in held)
+    return unit_parts.relative(found)
 
 
 def _on_samples(run: Interpreter, call: Call) -> Value:
@@ -172,9 +190,10 @@ def _mixture(
     parts: tuple[list[Moments], list[float]],
     dims: Dims,
     field: Field | None = None,
+    of: Moments | None = None,
 ) -> Signal:
     origin = Beside(tuple(zip(*parts, strict=True))) if run.remembers else None
-    m, ancestors = replace(_mixed(*parts), origin=origin), 0
+    m, ancestors = replace(of or mixed(*parts), origin=origin), 0
     m = replace(m, field=field or m.field)
     for signal in signals:
         ancestors |= signal.ancestors
@@ -186,7 +205,7 @@ def _mixture(
     return Signal(m, Wave(source, source.nodes, gaussian=True), None, ancestors, None, "approximate", axes)
 
 
-def _mixed(moments: list[Moments], shares: list[float]) -> Moments:
+def mixed(moments: list[Moments], shares: list[float]) -> Moments:
     """Return the moments of parts that take these shares of all entries."""
     parts = list(zip(shares, moments, strict=True))
     mean, q, d = (sum(share * getattr(m, name) for share, m in parts) for name in ("mean", "q", "d"))
@@ -201,6 +220,25 @@ def _mixed(moments: list[Moments], shares: list[float]) -> Moments:
     terms = tuple((share * float(m.q.mean()) / max(so_far, 1e-300), m) for share, m in parts if m.q.any())
     field = field and of_mean.summed(terms, replace(field, of_mean=None), whole, CERTAIN)
     return Moments(mean, q, d, whole, field=field)
+
+
+def of_units(moments: list[Moments], counts: list[int], batch: Batch) -> Moments:
+    """Return the moments of parts that are so many units each: what products vary by for their number is their own."""
+    shares, blurs = (
+        [n / sum(counts) for n in counts],
+        [blur_of(m, n, batch) for n, m in zip(counts, moments, strict=True)],
+    )
+    each = [
+        replace(m, field=m.field and m.field.raised(-blur).lengthened(-2 / n))
+        for m, n, blur in zip(moments, counts, blurs, strict=True)
+    ]
+    found = mixed(each, shares)
+    if found.field is None:
+        return found
+    size = max(float(found.q.mean()), 1e-300)
+    squares = [(share * float(m.q.mean()) / size) ** 2 for share, m in zip(shares, moments, strict=True)]
+    blur, length = (sum(a * x for a, x in zip(squares, of, strict=True)) for of in (blurs, [2 / n for n in counts]))
+    return replace(found, field=found.field.raised(blur).lengthened(length))
 
 
 def assembled(run: Interpreter, call: Call) -> Value:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import each_pair, hermite
+from steadygrad.prediction import each_pair, hermite, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
@@ -39,6 +39,7 @@ from steadygrad.prediction.values import (
 from . import place_lengths
 from .levels import own_share
 from .likeness import like_its_input
+from .norms_of_parts import equalized
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 from .scale_and_shift import scale_and_shift
 
@@ -181,24 +182,26 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if not call.args[5]:
         return _with_running_statistics(run, call, found, affine)
     (x, dims), batch = found, run.batch
+    units = features(call.out[0], dims, batch.size)
+    x, apart = equalized(x, units, batch, lambda m: _batch_variance(m, dims, batch))
     m = x.moments
     variance = max(_batch_variance(m, dims, batch), 1e-300)
     square = batch.centred_square(m.d)
     own = np.sqrt(np.maximum(1 + (square - square.mean()) / variance, 0.0))
-    units, field = features(call.out[0], dims, batch.size), field_of(m, sizes(dims))
-    lopsided = 0.0
+    field, lopsided = field_of(m, sizes(dims)), 0.0
     if field is not None:
         field, share = field.of_one(units, batch.size), variance / max(float(m.q.mean()), 1e-300)
         gram = field.gram and field.gram.centred()
         field, lopsided = replace(field.centred(share), gram=gram), field.lopsided(share, batch.size)
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
-    affine = _damped(affine, variance, call.args[7])
+    eps = call.args[7]
+    affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
     whole = _normalized(run, x, own, m.d / variance, affine, units, field, free, lopsided)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
-    if field is None:
-        return _with_statistics(run, whole, variance * _inverse_share(run, x), call.args[7], m.spread)
-    share = max(1 - 2 * field.overlap_of_all(batch.size), LEAST)
-    return _with_statistics(run, whole, variance * share, call.args[7], _spread(run, x, field, units))
+    share = max(1 - 2 * field.overlap_of_all(batch.size), LEAST) if field else _inverse_share(run, x)
+    spread = _spread(run, x, field, units) if field else m.spread
+    made, mean, inverse = _with_statistics(run, whole, variance * share, eps, spread)
+    return made, mean, apart.inverse(inverse, share, eps) if apart else inverse
 
 
 def _batch_variance(m: Moments, dims: Dims, batch: Batch) -> float:
@@ -358,10 +361,14 @@ def _backward(
     d = m.d * factor / max(1 - removed[0], kept) if over_batch and kept > 0 else m.d * factor
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=d, spread=spread, along=-1 / rows, field=field)
     moments = replace(moments, taken=float(math.isfinite(rows)))
+    parts = None
+    if known.unit_parts is not None:
+        level, parts = unit_parts.multiplied(g.unit_parts, known.unit_parts)
+        moments = scaled(moments, level**0.5)
     if known.in_common is not None:
         left = known.in_common + (1 - known.in_common) * m.taken
         moments = place_lengths.thinned(moments, left, run.batch)
-    whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
+    whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate", unit_parts=parts)
     return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
 
 
