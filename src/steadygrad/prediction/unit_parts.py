@@ -6,10 +6,9 @@ part, whose mean is not that of the mean s²; and a slice takes of a signal the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-import numpy as np
 
 if TYPE_CHECKING:
     from .values import Moments
@@ -71,8 +70,21 @@ def within(parts: Parts, first: int, size: int) -> tuple[float, Parts | None]:
     return level, relative(held) if len(held) > 1 else None
 
 
-def combined(x: Parts | None, y: Parts | None, shares: tuple[float, float], units: int) -> Parts | None:
-    """Return the parts of a sum of independent terms that have these shares of its second moment.
+def combined(
+    x: Parts | None,
+    y: Parts | None,
+    shares: tuple[float, float],
+    units: int,
+    added: Callable[[Moments | None, Moments | None, int], Moments | None] | None = None,
+) -> Parts | None:
+    """Return the parts of a sum of independent terms.
+
+    Args:
+        x: parts of the one; None where all of its units are alike.
+        y: parts of the other.
+        shares: of the sum's second moment that each term has.
+        units: how many there are.
+        added: the moments of a sum of so many units, of those of both terms; without it none are known.
 
     >>> combined((UnitPart(1, 0.5), UnitPart(1, 1.5)), None, (0.5, 0.5), 2)
     (UnitPart(units=1, level=0.75, moments=None), UnitPart(units=1, level=1.25, moments=None))
@@ -81,7 +93,10 @@ def combined(x: Parts | None, y: Parts | None, shares: tuple[float, float], unit
     if x is None and y is None:
         return None
     alike = (UnitPart(units, 1.0),)
-    return relative((n, shares[0] * a + shares[1] * b, None) for n, a, b in _met(x or alike, y or alike))
+    return relative(
+        (n, shares[0] * a.level + shares[1] * b.level, added(a.moments, b.moments, n) if added else None)
+        for n, a, b in _met(x or alike, y or alike)
+    )
 
 
 def multiplied(x: Parts | None, factors: Parts) -> tuple[float, Parts | None]:
@@ -92,15 +107,15 @@ def multiplied(x: Parts | None, factors: Parts) -> tuple[float, Parts | None]:
     """
     units = count(factors)
     known = x if x and count(x) == units else (UnitPart(units, 1.0),)
-    held = [(n, a * b, None) for n, a, b in _met(known, factors)]
+    held = [(n, a.level * b.level, None) for n, a, b in _met(known, factors)]
     return sum(n * q for n, q, _ in held) / units, relative(held)
 
 
-def _met(x: Parts, y: Parts) -> Iterator[tuple[int, float, float]]:
-    """Yield pieces that lie within one part of either: units and both levels."""
-    edges = np.unique([start + at for parts in (x, y) for start, part in _placed(parts) for at in (0, part.units)])
-    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        a, b = (next(p.level for s, p in _placed(parts) if s <= start < s + p.units) for parts in (x, y))
+def _met(x: Parts, y: Parts) -> Iterator[tuple[int, UnitPart, UnitPart]]:
+    """Yield how many units lie within one part of either, and both parts."""
+    edges = sorted({start + at for parts in (x, y) for start, part in _placed(parts) for at in (0, part.units)})
+    for start, stop in itertools.pairwise(edges):
+        a, b = (next(p for s, p in _placed(parts) if s <= start < s + p.units) for parts in (x, y))
         yield stop - start, a, b
 
 

@@ -87,16 +87,26 @@ def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return run.lost(f"{call.name} of tensors of different kinds")
     if call.kwargs.get("alpha", 1) not in (1, -1):
         return run.lost(f"{call.name} with a factor")
-    found = _sum(run, x, y, -1.0 if call.operator.overloadpacket in (aten.sub, aten.sub_) else 1.0, call)
-    return found if x.unit_parts is y.unit_parts is None else _with_parts(run, found, (x, y), call.out)
+    sign = -1.0 if call.operator.overloadpacket in (aten.sub, aten.sub_) else 1.0
+    found = _sum(run, x, y, sign, call)
+    return found if x.unit_parts is y.unit_parts is None else _with_parts(run, found, (x, y), sign, call.out)
 
 
-def _with_parts(run: Interpreter, found: Signal, terms: tuple[Signal, Signal], out: torch.Tensor) -> Signal:
+def _with_parts(
+    run: Interpreter, found: Signal, terms: tuple[Signal, Signal], sign: float, out: torch.Tensor
+) -> Signal:
     """Return a sum with its units as large as those of both terms make them, side by side."""
-    a, b = (float(t.moments.q.mean()) for t in terms)
+    x, y = (t.moments for t in terms)
+    a, b = float(x.q.mean()), float(y.q.mean())
     units = features(out, run.dims(out, found), run.batch.size)
-    parts = combined(terms[0].unit_parts, terms[1].unit_parts, (a / max(a + b, 1e-300), b / max(a + b, 1e-300)), units)
-    return replace(found, unit_parts=parts)
+    shares = a / max(a + b, 1e-300), b / max(a + b, 1e-300)
+
+    def added(one: Moments | None, other: Moments | None, count: int) -> Moments | None:
+        one, other = one or x, other or y
+        same = (one.field and one.field.sizes) == (other.field and other.field.sizes)
+        return _sum_moments(run, one, other, sign, count) if same and found.base is None else None
+
+    return replace(found, unit_parts=combined(terms[0].unit_parts, terms[1].unit_parts, shares, units, added))
 
 
 def _is_residual(run: Interpreter, values: list[Value]) -> bool:

@@ -93,9 +93,9 @@ def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: 
     shares = [t.numel() / call.out.numel() for t in tensors]
     if stacked and run.tied and not sizes(whole):
         return _steps(run, call, signals, (moments, shares), whole, dim)
-    if stacked or roles(whole[dim]) != {FEATURE}:
+    counts = [0 if stacked else t.shape[dim] for t in tensors]
+    if roles(whole[dim]) != {FEATURE} or sum(counts) != features(call.out, whole, run.batch.size):
         return _mixture(run, call.out, signals, (moments, shares), whole)
-    counts = [t.shape[dim] for t in tensors]
     joined = _mixture(run, call.out, signals, (moments, shares), whole, of=of_units(moments, counts, run.batch))
     return replace(joined, unit_parts=_unit_parts(counts, signals, moments))
 
