@@ -206,9 +206,10 @@ def _log(tensor):
 # Batch norm behind a sum, with a dropout of a half: 0.2. A group norm of images that begins a branch: the gradient 0.10
 # low in front of it. A dropout of a half in front of a layer norm: 0.06 a layer.
 # Norms and sums 16 wide: 0.16; of more than six layers, of three of images: 0.03 to 0.05 each.
-# Group norms over parts laid side by side, and the largest of a window of them: 0.7 and 0.9, as their sizes are taken
-# for one; batch norms of sums of such parts: gradients 0.1 to 0.25 low, one network in eight. The largest of a window in front of sums or norms: q 0.12, gradients 0.4, once 1.8; a mean of what
-# is normed: 79% of the draws in the band, over all pixels in front of the head 1.2 high.
+# Group norms of sums of parts laid side by side, and the largest of a window of such parts: 0.7 and 0.9, as their sizes
+# are taken for one; batch norms of such sums: gradients 0.1 to 0.25 low, one network in eight. The largest of a window
+# in front of sums or norms: q 0.12, gradients 0.4, once 1.8; a mean of what is normed: 79% of the draws in the band,
+# and over all pixels in front of the head 1.2 high.
 # Norms of each example behind a table: the gradient 0.12 low at 32 wide, 0.16 at 16: lengths are taken for one. Batch
 # norm there: 0.10 low.
 # Batch norms that begin two branches one after the other, dropout in them: q 0.26 low behind. Even functions behind a

@@ -62,6 +62,10 @@ CASES = {
     "linear, unlike": (lambda: Joined(linear, nn.BatchNorm1d, 0.1), (32, 24), 1),
     "images, alike": (lambda: Joined(conv, nn.BatchNorm2d, 1.0), (8, 3, 8, 8), 1),
     "images, unlike": (lambda: Joined(conv, nn.BatchNorm2d, 0.1), (8, 3, 8, 8), 1),
+    "groups": (lambda: Joined(conv, lambda units: nn.GroupNorm(3, units), 0.1), (8, 3, 8, 8), 1),
+    "groups that share": (lambda: Joined(conv, lambda units: nn.GroupNorm(8, units), 0.1), (8, 3, 8, 8), 1),
+    "groups of vectors": (lambda: Joined(linear, lambda units: nn.GroupNorm(6, units), 0.1), (32, 24), 1),
+    "instances": (lambda: Joined(conv, nn.InstanceNorm2d, 0.1), (8, 3, 8, 8), 1),
     "dense": (lambda: Dense(one_by_one=False), (8, 3, 8, 8), 4),
     "dense, joined again": (lambda: Dense(one_by_one=True), (8, 3, 8, 8), 4),
 }

@@ -33,6 +33,7 @@ from .propagation import (
     scaled,
     uneven,
 )  # fmt: skip
+from .regridded import regridded
 from .source import Onward, Source, Wave, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean, within_bounds
 from .trail import Trail, before_bent, begun_back
@@ -46,6 +47,8 @@ def backward(base: Moments, wave: Wave, batch: Batch, noises: Noises, favour: fl
     """
     if wave.source is None:
         return scaled(base, float(wave.values.mean()))
+    if base.field is not None and wave.source.field is not None:
+        base = replace(base, field=regridded(base.field, wave.source.field.sizes) or base.field)
     return _Product(base, wave.source, wave, batch, favour, noises).moments(noises)
 
 

@@ -62,7 +62,7 @@ def within(parts: Parts, first: int, size: int) -> tuple[float, Parts | None]:
     ((1.5, None), 1.0)
     """
     held = []
-    for start, part in _placed(parts):
+    for start, part in placed(parts):
         taken = min(start + part.units, first + size) - max(start, first)
         if taken > 0:
             held.append((taken, part.level, part.moments))
@@ -113,13 +113,18 @@ def multiplied(x: Parts | None, factors: Parts) -> tuple[float, Parts | None]:
 
 def _met(x: Parts, y: Parts) -> Iterator[tuple[int, UnitPart, UnitPart]]:
     """Yield how many units lie within one part of either, and both parts."""
-    edges = sorted({start + at for parts in (x, y) for start, part in _placed(parts) for at in (0, part.units)})
+    edges = sorted({start + at for parts in (x, y) for start, part in placed(parts) for at in (0, part.units)})
     for start, stop in itertools.pairwise(edges):
-        a, b = (next(p for s, p in _placed(parts) if s <= start < s + p.units) for parts in (x, y))
+        a, b = (next(p for s, p in placed(parts) if s <= start < s + p.units) for parts in (x, y))
         yield stop - start, a, b
 
 
-def _placed(parts: Parts) -> Iterator[tuple[int, UnitPart]]:
+def placed(parts: Parts) -> Iterator[tuple[int, UnitPart]]:
+    """Yield each part and where it starts.
+
+    >>> [start for start, _ in placed((UnitPart(3, 1.0), UnitPart(1, 1.0)))]
+    [0, 3]
+    """
     start = 0
     for part in parts:
         yield start, part

@@ -12,6 +12,7 @@ import numpy as np
 
 from .batch import Batch
 from .field import Field, white
+from .regridded import regridded
 from .spread import CERTAIN
 from .values import Moments
 
@@ -58,8 +59,9 @@ def _between(g: Moments, x: Moments, field: Field, batch: Batch) -> float:
 
 def _in_common(m: Moments, like: Field) -> tuple[np.ndarray, np.ndarray]:
     """Return what two places have in common by lag, of an example and of two; the mean where lags are others."""
-    if m.field is not None and m.field.sizes == like.sizes:
-        return 1 - m.field.within, 1 - m.field.across
+    field = m.field and regridded(m.field, like.sizes)
+    if field is not None:
+        return 1 - field.within, 1 - field.across
     if m.field is not None:
         own, other = m.field.apart()
     else:

@@ -191,15 +191,20 @@ def _laid_out(field: Field, windows: list[Window]) -> Array | None:
     return layout / max(float(layout.mean()), 1e-300)
 
 
+def spread_lags(by_lag: Array, windows: list[Window]) -> Array:
+    """Return by lags of positions what their windows have by theirs."""
+    return along(by_lag, [_back(w) for w in windows])
+
+
 def spread_back(m: Moments, windows: list[Window]) -> Moments:
     """Return the moments of a gradient that each window shares out among its positions."""
     assert m.field is not None
-    tables, level = [_back(w) for w in windows], 1.0
+    level = 1.0
     for axis, w in enumerate(windows):
         met = w.kernel * w.out / w.size
         next_one = float(np.take(m.field.within, min(1, w.out - 1), axis=axis).flat[0]) if w.out > 1 else 0.0
         level *= met * (1 + max(met - 1, 0.0) * (1 - next_one)) / w.kernel**2
-    within, across = (along(gap, tables) for gap in (m.field.within, m.field.across))
+    within, across = (spread_lags(gap, windows) for gap in (m.field.within, m.field.across))
     within.flat[0] = 0.0
     field = Field(np.ones(within.shape), within, across, m.field.varied)
     return replace(m, mean=m.mean / math.prod(w.kernel for w in windows), q=m.q * level, d=m.d * level, field=field)

@@ -22,6 +22,7 @@ from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.measured_weights import as_weight
 from steadygrad.prediction.propagation import forward
+from steadygrad.prediction.regridded import regridded
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import Noises
 from steadygrad.prediction.taps import Taps
@@ -147,7 +148,8 @@ def convolution(run: Interpreter, call: Call) -> Value:
 
 def _flat(m: Moments, dims: Any, places: tuple[int, ...]) -> Moments:
     """Positions that are no grid of the input's dimensions count as independent."""
-    return m if m.field is not None and m.field.sizes == places == sizes(dims) else replace(m, field=None)
+    known = m.field is not None and math.prod(sizes(dims)) == math.prod(places)
+    return replace(m, field=regridded(m.field, places) if known and m.field else None)
 
 
 def _dims_of(examples: Any, out: torch.Tensor) -> Any:
@@ -182,11 +184,30 @@ def _of_taps(
     inside = _window_sums(np.ones(tuple(many[2:])), kernel, few, how, transposed=False)
     share = float(inside.mean()) / math.prod(kernel[2:])
     g, x = (_over(m, s) for m, s in zip(near, (outs, inputs), strict=True))
+    if x.field is not None and not how["transposed"]:
+        g = replace(g, along=g.along * _of_one_tap(x.field, kernel, how["dilation"]))
     if how["transposed"]:
         g = _pairs(g, how["stride"], tuple(few[2:]))
     else:
         x = _pairs(x, how["stride"], tuple(few[2:]))
     return weight_gradients.of_weight(g, x, run.batch, met=share)
+
+
+def _of_one_tap(field: Field, kernel: torch.Size, dilation: list[int]) -> float:
+    """Return the share that one tap has in what products of two windows vary by: 1 where all of a window is alike.
+
+    What goes back along an outcome has products that vary as those of whole windows do, which a weight meets at its own
+    tap alone: a mean over pairs of taps of how products that lie as far apart vary together.
+    """
+    if not field.varied > 0:
+        return 1.0
+    whole = np.zeros(field.sizes)
+    for apart in np.ndindex(*kernel[2:]):
+        at = tuple(lag * d for lag, d in zip(apart, dilation, strict=True))
+        if all(lag < n for lag, n in zip(at, field.sizes, strict=True)):
+            pairs = ((1 + (lag > 0)) * (k - lag) / k**2 for lag, k in zip(apart, kernel[2:], strict=True))
+            whole[at] = math.prod(pairs)
+    return float(np.clip((whole * field.varying).sum() / field.varied, 0.0, 1.0))
 
 
 def _over(m: Moments, shape: torch.Size) -> Moments:

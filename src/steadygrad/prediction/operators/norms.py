@@ -39,7 +39,7 @@ from steadygrad.prediction.values import (
 from . import place_lengths
 from .levels import own_share
 from .likeness import like_its_input
-from .norms_of_parts import equalized
+from .norms_of_parts import equalized, in_groups
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 from .scale_and_shift import scale_and_shift
 
@@ -267,33 +267,42 @@ def _by_group(
     run: Interpreter, call: Call, found: tuple[Signal, Dims], affine: tuple[float, float], how: tuple[int, float]
 ) -> tuple[Value, ...]:
     """A group's mean is that of all its features, and what the positions of one have in common over their number."""
-    (x, dims), (group, eps) = found, how
+    (x, dims), (group, eps), out = found, how, call.out[0]
+    units = features(out, dims, run.batch.size)
+    grouped = in_groups(x, units, group, run.batch)
+    x, apart = equalized(grouped, units, run.batch, lambda m: _group_variance(m, dims, group))
     m, q = x.moments, float(x.moments.q.mean())
     field = field_of(m, sizes(dims))
     within, across = field.mean() if field else (0.0, apart_here(m))
     square = float((m.mean**2).mean())
-    variance = max(q - square - (q * (1 - within) - square) / group, 1e-300)
+    variance = _group_variance(m, dims, group)
     shared = square + (q * (1 - across) - square) / group
     here = apart_here(m)
     d = (m.d - (m.mean[:, None] - m.mean) ** 2 / 2) * (1 - ((across - within) / here if here > 0 else 0.0) / group)
     gap = correlation_gap(d * (m.q[:, None] + m.q) / 2 / q, np.sqrt(variance * m.q / q))
-    out = call.out[0]
-    units = features(out, dims, run.batch.size)
     if field is not None:
         far = (variance - q * (1 - field.across) + shared) / variance
         own = field.of_one(units, run.batch.size).centred(variance / q)
         field = replace(own, across=np.clip(far, 0, 2))
     free = group / max(field.overlap_of_all(1), 1e-12) if field else group - 1
-    affine = _damped(affine, variance, eps)
+    affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
     whole = _normalized(run, x, np.ones(1), gap, affine, units, field, free)
     whole = replace(whole, axes=axes_of(run, dims, out))
     each = np.maximum(m.q - m.mean**2, 1e-300)  # an example is divided by its own
     uneven = 1 / float((each.mean() / each).mean())
-    if field is None:  # of what a group's variance varies by, that of all units is in the examples' own
-        share = max(1 - 2 / group + 2 / units, LEAST)
-        return _with_statistics(run, whole, variance * uneven * share, eps, m.spread, each=True)
-    share, spread = max(1 - 2 * field.overlap_of_all(1) / group, LEAST), _spread(run, x, field, units)
-    return _with_statistics(run, whole, variance * uneven * share, eps, spread)
+    share, spread = max(1 - 2 / group + 2 / units, LEAST), m.spread
+    if field is not None:  # else of what a group's variance varies by, that of all units is in the examples' own
+        share, spread = max(1 - 2 * field.overlap_of_all(1) / group, LEAST), _spread(run, x, field, units)
+    share *= uneven
+    made, mean, inverse = _with_statistics(run, whole, variance * share, eps, spread, each=field is None)
+    return made, mean, apart.inverse(inverse, share, eps) if apart else inverse
+
+
+def _group_variance(m: Moments, dims: Dims, group: int) -> float:
+    """Return the variance of a group over its features and positions."""
+    field, q, square = field_of(m, sizes(dims)), float(m.q.mean()), float((m.mean**2).mean())
+    within = field.mean()[0] if field else 0.0
+    return max(q - square - (q * (1 - within) - square) / group, 1e-300)
 
 
 def _spread(run: Interpreter, x: Signal, own: Field, units: int) -> Spread:

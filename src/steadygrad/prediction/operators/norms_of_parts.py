@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from steadygrad.prediction import unit_parts
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.propagation import scaled
-from steadygrad.prediction.unit_parts import UnitPart
+from steadygrad.prediction.unit_parts import Parts, UnitPart
 from steadygrad.prediction.values import Moments, Signal, Statistic
 
 from .joins import of_units
@@ -52,7 +52,7 @@ def equalized(x: Signal, units: int, batch: Batch, variance: Callable[[Moments],
     parts, m = x.unit_parts, x.moments
     if parts is None or unit_parts.count(parts) != units:
         return x, None
-    held = [p.moments if p.moments and _fits(p.moments, m) else scaled(m, p.level**0.5) for p in parts]
+    held = [_moments(p, m) for p in parts]
     variances = [max(variance(each), 1e-300) for each in held]
     ones = [scaled(each, v**-0.5) for each, v in zip(held, variances, strict=True)]
     counts = tuple(p.units for p in parts)
@@ -60,5 +60,36 @@ def equalized(x: Signal, units: int, batch: Batch, variance: Callable[[Moments],
     return replace(x, moments=whole), Apart(counts, tuple(variances))
 
 
-def _fits(part: Moments, whole: Moments) -> bool:
-    return (part.field and part.field.sizes) == (whole.field and whole.field.sizes)
+def in_groups(x: Signal, units: int, group: int, batch: Batch) -> Signal:
+    """Return a signal whose parts are groups of so many units; one that several parts share is a mixture of them."""
+    parts = x.unit_parts
+    if parts is None or unit_parts.count(parts) != units:
+        return x
+    parts = tuple(p._replace(moments=_moments(p, x.moments)) for p in parts)
+    found: list[UnitPart] = []
+    for first in range(0, units, group):
+        level, held = unit_parts.within(parts, first, group)
+        held = held or (next(p for start, p in unit_parts.placed(parts) if first < start + p.units),)
+        each = [p.moments for p in held if p.moments is not None]
+        own = each[0] if len(each) == 1 else of_units(each, [p.units for p in held], batch)
+        found.append(UnitPart(group, level, own))
+    return replace(x, unit_parts=_merged(found))
+
+
+def _merged(groups: list[UnitPart]) -> Parts:
+    """Return groups of the same moments, one after the other, as one part."""
+    found: list[UnitPart] = []
+    for part in groups:
+        if found and found[-1].moments is part.moments:
+            found[-1] = part._replace(units=found[-1].units + part.units)
+        else:
+            found.append(part)
+    return tuple(found)
+
+
+def _moments(part: UnitPart, whole: Moments) -> Moments:
+    """Return the moments of a part, where these are not known those of all, as large as it is."""
+    known = part.moments
+    if known is not None and (known.field and known.field.sizes) == (whole.field and whole.field.sizes):
+        return known
+    return scaled(whole, part.level**0.5)

@@ -17,6 +17,7 @@ import torch
 from steadygrad.prediction import hermite
 from steadygrad.prediction.averaged_units import unit_variance
 from steadygrad.prediction.axes import Axis, sizes
+from steadygrad.prediction.chosen import met_by_chance, sent_back
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.gradients import backward
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
@@ -212,9 +213,13 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
     windows = _windows(call, call.out.shape, call.args[0].shape)
     chances = chosen.chances / max(float(chosen.chances @ hermite.tables()[1]), 1e-300)
     share = math.prod(w.out / w.size for w in windows)
-    whole = spread_back(g.moments, windows)
+    whole = sent_back(g.moments, windows)
     level = float(g.moments.q.mean()) / max(float(whole.q.mean()), 1e-300)
-    base = _squeezed(replace(whole, q=whole.q * level, d=whole.d * level, mean=whole.mean * 0))
+    whole = replace(whole, q=whole.q * level, d=whole.d * level, mean=whole.mean * 0)
+    if x.wave.source is not None and x.wave.source.field is not None:
+        field = _full(centred(x.wave.source), tuple(w.size for w in windows))
+        whole = met_by_chance(whole, x.wave.source, field, np.minimum(share * chances, 1.0), windows)
+    base = _squeezed(whole)
     wave = Wave(x.wave.source, np.sqrt(share * chances) * np.ones((len(x.wave.values), 1)))
     moments = backward(base, wave, run.batch, run.noises)
     axes = axes_of(run, _outer(dims, call, call.out), call.out)

@@ -34,6 +34,7 @@ from steadygrad.prediction.data_field import of_data
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Data, Filled
+from steadygrad.prediction.regridded import regridded
 from steadygrad.prediction.sampling import moments_of, moments_of_data
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Concrete, Cropped, Draws, Fill, Moments, Scores, Signal, Value
@@ -148,8 +149,11 @@ def on_a_grid(x: Signal, dims: Dims) -> tuple[Signal, Dims]:
         return replace(x, moments=replace(m, field=field_of(m, whole))), dims
     numbers = iter(range(len(dims)))
     new = tuple(_on_one_axis(dim, axes, next(numbers)) if axes else dim for dim, axes in zip(dims, held, strict=True))
-    within, across = m.field.apart() if m.field else (spread_alone(m),) * 2
-    return replace(x, moments=replace(m, field=fields.white(sizes(new), within, across, apart_here(m)))), new
+    field = m.field and regridded(m.field, sizes(new))
+    if field is None:
+        within, across = m.field.apart() if m.field else (spread_alone(m),) * 2
+        field = fields.white(sizes(new), within, across, apart_here(m))
+    return replace(x, moments=replace(m, field=field)), new
 
 
 def told_apart(x: Signal, dims: Dims) -> tuple[Signal, Dims]:
@@ -244,8 +248,9 @@ def field_of(m: Moments, positions: tuple[int, ...]) -> Field | None:
     """Return how positions differ; where it is not known they are independent."""
     if not positions:
         return None
-    if m.field is not None and m.field.sizes == positions:
-        return m.field
+    field = m.field and regridded(m.field, positions)
+    if field is not None:
+        return field
     alone = spread_alone(m)
     return fields.white(positions, alone, alone, apart_here(m), min(_beyond(m) * math.prod(positions), 1.0))
 
