@@ -193,9 +193,14 @@ class Cropped:
 
 @dataclass(frozen=True, slots=True)
 class ParameterGradient:
-    """A gradient that is summed over the batch: its second moment over entries."""
+    """A gradient that is summed over the batch: its second moment over entries.
+
+    `terms` are the gradients and signals whose products it sums, a pair for each use of the parameter, the signal None
+    where it is one; none where they are not known.
+    """
 
     q: float
+    terms: tuple[tuple[Moments, Moments | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

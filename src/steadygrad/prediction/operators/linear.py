@@ -185,7 +185,9 @@ def _weight_gradient(run: Interpreter, call: Call, a: torch.Tensor, b: torch.Ten
     g, x = laid_out(run, a, (1,)), laid_out(run, b, (0,))
     if g is None or x is None or not run.backward:
         return run.lost(f"{call.name} of {_kind(run.value(a))} and {_kind(run.value(b))}")
-    return ParameterGradient(weight_gradients.of_weight(g[0].moments, x[0].moments, run.batch))
+    m = g[0].moments, x[0].moments
+    terms = (m,) if run.tied and m[0].field is None and m[1].field is None else ()
+    return ParameterGradient(weight_gradients.of_weight(*m, run.batch), terms)
 
 
 def _is_sampled(run: Interpreter, a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from steadygrad.prediction import uses
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.values import Concrete, Draws, Fill, ParameterGradient, Value
 
@@ -27,13 +28,13 @@ def on_from_a_weight(rule: Rule) -> Rule:
         values = [run.value(t) for t in call.tensors]
         if not any(isinstance(v, ParameterGradient) for v in values):
             return rule(run, call)
-        found = _of_gradients(call, values)
+        found = _of_gradients(run, call, values)
         return found if found is not None else run.lost(f"{call.name} of the gradient of a parameter")
 
     return ruled
 
 
-def _of_gradients(call: Call, values: list[Value]) -> ParameterGradient | None:
+def _of_gradients(run: Interpreter, call: Call, values: list[Value]) -> ParameterGradient | None:
     """E[(g w)²] = E[g²] E[w²], and of sums the sum; None for another function."""
     operator, numbers = call.operator.overloadpacket, [x for x in call.args if isinstance(x, int | float)]
     gradients = [v.q for v in values if isinstance(v, ParameterGradient)]
@@ -42,7 +43,9 @@ def _of_gradients(call: Call, values: list[Value]) -> ParameterGradient | None:
         values = [v for v in values if not isinstance(v, Draws)]
     others = [squares(v) for v in values if not isinstance(v, ParameterGradient)]
     if operator in ADDED and not others and not numbers and call.kwargs.get("alpha", 1) == 1:
-        return ParameterGradient(sum(gradients))
+        added = [v for v in values if isinstance(v, ParameterGradient)]
+        known = run.tied and len(added) > 1 and operator in (aten.add, aten.add_) and all(v.terms for v in added)
+        return uses.summed(added, run.kinship, run.batch.size) if known else ParameterGradient(sum(gradients))
     if len(gradients) != 1 or any(square is None for square in others) or operator not in MULTIPLIED + DIVIDED:
         return None
     q = gradients[0]
