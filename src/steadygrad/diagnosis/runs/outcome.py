@@ -19,7 +19,7 @@ LEAST_STEPS = 50
 _TWICE = 2.0
 
 # Less than this part of the loss is nothing that a run has learned.
-_WORTH = 0.01
+WORTH = 0.01
 
 # Steps that a rise must last: a single batch of hard examples is no spike of the run.
 _LASTS = 5
@@ -74,7 +74,7 @@ class Course:
         pairs = self._pairs()
         lower = sum(difference > 0 for difference in pairs)
         sure = 2 * lower - len(pairs) > SURE * math.sqrt(len(pairs))
-        return sure and level(pairs).value > _WORTH * abs(self.reference)
+        return sure and level(pairs).value > WORTH * abs(self.reference)
 
     def _pairs(self) -> list[float]:
         constant = self.constant if self.constant and level(self.constant).value < self.began.value else self.start
@@ -162,7 +162,7 @@ def is_high(course: Course) -> bool:
     True
     """
     noise = math.hypot(course.began.error, course.ended.error)
-    return course.ended.value > course.reference - max(SURE * noise, _WORTH * abs(course.reference))
+    return course.ended.value > course.reference - max(SURE * noise, WORTH * abs(course.reference))
 
 
 def _has_risen(course: Course, to: float) -> bool:
