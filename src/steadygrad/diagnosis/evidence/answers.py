@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,29 +21,26 @@ class Answer:
 
     Attributes:
         output: the model's own, a tensor or several in a mapping or a sequence.
-        targets: a row an example.
+        targets: a row an example, for each of the outputs in turn.
         way: makes an output of the form of another that says what the targets say; None where it cannot.
     """
 
     output: Any
-    targets: torch.Tensor
+    targets: tuple[torch.Tensor, ...]
     way: _Way
 
     @property
     def said(self) -> torch.Tensor:
         """The first output that is made of the targets."""
-        return self._made[0]
+        return next(said for said in self._made if said is not None)
 
     @property
     def several(self) -> bool:
         """Whether several numbers stand for one of a target, other than a class."""
-        many = sum(said.numel() for said in self._made) > self.targets.numel()
-        return many and self.targets.is_floating_point()
-
-    @property
-    def _made(self) -> list[torch.Tensor]:
-        made = (self.way(output, self.targets) for output in tensors_in(self.output).values())
-        return [said for said in made if said is not None]
+        said = Counter[int]()
+        for made, targets in zip(self._made, self.targets, strict=True):
+            said[id(targets)] += 0 if made is None else made.numel()
+        return any(y.is_floating_point() and said[id(y)] > y.numel() for y in self.targets)
 
     def with_(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
         """Return the outputs, those changed that are made of the targets; the others stay as the model gave them.
@@ -52,27 +50,52 @@ class Answer:
         (tensor([[5.],
                 [4.]]), tensor([1., 1., 1.]))
         """
+        made = iter(self._made)
+        return mapped(lambda x: x.detach() if (said := next(made)) is None else change(said), self.output)
 
-        def replaced(output: torch.Tensor) -> torch.Tensor:
-            said = self.way(output, self.targets)
-            return output.detach() if said is None else change(said)
+    @property
+    def _made(self) -> list[torch.Tensor | None]:
+        pairs = zip(tensors_in(self.output).values(), self.targets, strict=True)
+        return [self.way(output, targets) for output, targets in pairs]
 
-        return mapped(replaced, self.output)
 
-
-def answers(output: Any, targets: torch.Tensor) -> Iterator[Answer]:
+def answers(output: Any, targets: Any) -> Iterator[Answer]:
     """Yield outputs that say what the targets say: as log-probabilities, as probabilities, as numbers.
 
     A head may give several numbers for each of a target, as a mean and a deviation, quantiles, or the parts of a
     mixture: then all of them say it. What they say beside, such as how wide a density is, goes from example to example
-    with it, so that its own cost is the same however examples are exchanged.
+    with it, so that its own cost is the same however examples are exchanged. Of several targets each output says the
+    one of its own name, or of its place where names differ, in the first of the ways that it can.
 
     >>> [answer.said.tolist() for answer in answers(torch.zeros(2, 2), torch.tensor([[4.0], [5.0]]))][0]
     [[4.0, 4.0], [5.0, 5.0]]
     """
-    for way in (_log_probabilities, _probabilities, _blocks, _interleaved, _numbers, _within_0_and_1):
-        if any(way(each, targets) is not None for each in tensors_in(output).values()):
-            yield Answer(output=output, targets=targets, way=way)
+    each = _of_each_output(output, targets)
+    ways: list[_Way] = [_log_probabilities, _probabilities, _blocks, _interleaved, _numbers, _within_0_and_1]
+    if not isinstance(targets, torch.Tensor):
+        ways = [_first_of(_log_probabilities, _blocks, _numbers), _first_of(_probabilities, _blocks, _within_0_and_1)]
+    for way in ways if each else ():
+        answer = Answer(output=output, targets=each, way=way)
+        if any(said is not None for said in answer._made):
+            yield answer
+
+
+def _of_each_output(output: Any, targets: Any) -> tuple[torch.Tensor, ...]:
+    """The targets of each output; none where it cannot be told which they are."""
+    ours, theirs = tensors_in(output, ""), tensors_in(targets, "")
+    if len(theirs) == 1:
+        return tuple(theirs.values()) * len(ours)
+    if set(ours) <= set(theirs):
+        return tuple(theirs[name] for name in ours)
+    return tuple(theirs.values()) if len(theirs) == len(ours) else ()
+
+
+def _first_of(*ways: _Way) -> _Way:
+    def way(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
+        made = (each(output, targets) for each in ways)
+        return next((said for said in made if said is not None), None)
+
+    return way
 
 
 def _log_probabilities(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
+from steadygrad.setup import tensors_in
 
 from .answers import Answer, answers
 from .clean_batches import clean_batches
@@ -87,7 +88,8 @@ class LossDirection:
 def _compared(
     output: Any, targets: Any, loss_fn: Callable[[Any, Any], Any], within: tuple[float, float]
 ) -> tuple[float | None, list[float]]:
-    if not isinstance(targets, torch.Tensor) or len(targets) < 2:
+    examples = min((len(y) if y.dim() else 1 for y in tensors_in(targets).values()), default=0)
+    if examples < 2:
         return None, []
     for answer in answers(output, targets):
 
@@ -96,7 +98,7 @@ def _compared(
 
         try:
             right = loss(lambda said: said)
-            shifts = range(1, min(_SHIFTS, len(targets) - 1) + 1)
+            shifts = range(1, min(_SHIFTS, examples - 1) + 1)
             wrong = [loss(functools.partial(torch.roll, shifts=shift, dims=0)) for shift in shifts]
         except Exception:
             continue  # a loss that takes other outputs than these

@@ -48,7 +48,7 @@ class SilentLabels:
         except Unavailable:
             return cls()
         outputs, y, loss_fn = run.outputs, run.targets, collector.setup.loss_fn
-        if not isinstance(outputs, Tensor) or y is None or not outputs.is_floating_point():
+        if not isinstance(outputs, Tensor) or not isinstance(y, Tensor) or not outputs.is_floating_point():
             return cls()
         if outputs.numel() != len(outputs) or y.numel() != len(outputs):
             return cls()
