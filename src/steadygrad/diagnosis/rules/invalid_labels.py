@@ -78,8 +78,8 @@ def _unheard(labels: SilentLabels) -> Finding:
         name="invalid-labels",
         level=Level.ERROR,
         message=f"The loss gives no gradient to the {labels.examples} of {labels.of} examples whose label is {silent}, "
-        f"whatever is predicted: all others are {labels.taught[0]:g}, so one answer to all is right, and there is nothing "
-        "to learn.",
+        f"whatever is predicted: all others are {labels.taught[0]:g}, so one answer to all is right, and there is "
+        "nothing to learn.",
         measured=float(labels.examples),
         expected=0.0,
         count=labels.of,
