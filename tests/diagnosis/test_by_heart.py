@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from steadygrad.diagnosis import check
 from steadygrad.diagnosis.evidence import ByHeart
+from steadygrad.diagnosis.runs.outcome import Course
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +83,22 @@ def test_a_penalty_that_makes_outputs_a_constant_is_all_that_falls(penalty, code
         return loss_fn(outputs, targets) + penalty * sum(p.square().sum() for p in model.parameters())
 
     assert loud(model, penalized, x, y) == codes
+
+
+def test_rare_events_make_the_loss_and_most_batches_have_none_of_them():
+    start, constant = (0.7,) * 32, (0.02,) * 24 + (0.3,) * 8
+
+    def run(none, some):
+        return Course(losses=(0.1,) * 200, start=start, end=(none,) * 24 + (some,) * 8, constant=constant)
+
+    assert run(
+        0.025, 0.2
+    ).is_better()  # the mean falls from 0.09 to 0.07, though in 24 of 32 batches the loss is higher
+    assert not run(0.025, 0.28).is_better()
+
+
+def test_a_run_that_learns_rare_events_is_left_in_peace():
+    x = torch.randn(3200, 8)
+    y = (x[:, :1] + 0.5 * torch.randn(3200, 1) > 2.5).float()
+    assert 0.005 < float(y.mean()) < 0.03
+    assert loud(net(1), F.binary_cross_entropy_with_logits, x, y) == []
