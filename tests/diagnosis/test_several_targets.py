@@ -94,6 +94,16 @@ def test_outputs_that_are_held_against_each_other_alone_have_none():
     assert constant_guess(Views(), pairs, lambda outputs, _: -F.cosine_similarity(*outputs).mean()) == ()
 
 
+def test_an_output_that_a_penalty_alone_takes_leaves_none():
+    pairs = [(torch.randn(300, 6), (torch.arange(300) % 3, torch.randn(300, 2)))]
+
+    def penalized(outputs, targets):
+        return F.cross_entropy(outputs[0], targets[0]) + outputs[1].square().mean()
+
+    assert constant_guess(Heads(named=False), pairs, both)
+    assert constant_guess(Heads(named=False), pairs, penalized) == ()
+
+
 @pytest.mark.parametrize("targets", [(torch.zeros(4), torch.zeros(3)), [1, 2, 3, 4]])
 def test_each_tensor_has_a_row_an_example(targets):
     with pytest.raises(SetupError, match="targets"):

@@ -29,10 +29,10 @@ def constant_guess(model: nn.Module, batches: Iterable[tuple[Any, Any]], loss_fn
     """Return the losses of batches under the one output for all examples whose mean loss is least.
 
     Of several outputs each has a constant of its own. Empty where an output has no entry an example, where too few
-    examples are there to choose it, where the loss takes no constant, or where it has no lower bound. A loss of several
-    outputs must heed the targets, too: one that only holds them against each other, as two views of an image, may be
-    least where they are one and the same, and no model should get there. The model runs as it is; put back what that
-    changes.
+    examples are there to choose it, where the loss takes no constant, or where it has no lower bound. The loss must
+    hold each of several outputs against the targets: terms that hold them against each other alone, as two views of an
+    image or a code and its nearest entry of a book, are least where all is one and the same, and a model that learns
+    does not get there. The model runs as it is; put back what that changes.
 
     Args:
         model: gives the form of an output and where the search begins.
@@ -57,7 +57,7 @@ def constant_guess(model: nn.Module, batches: Iterable[tuple[Any, Any]], loss_fn
     numbers = sum(guess.numel() for guess in guesses)
     if not numbers or sum(sizes) < _EXAMPLES_A_NUMBER * numbers or not all(bool(g.isfinite().all()) for g in guesses):
         return ()
-    if len(guesses) > 1 and not _heeds(loss_fn, outputs[0], targets[0]):
+    if len(guesses) > 1 and not _heed(loss_fn, outputs[0], targets[0]):
         return ()
     return _least([guess.requires_grad_() for guess in guesses], outputs, targets, loss_fn)
 
@@ -66,16 +66,26 @@ def _an_entry_each(output: torch.Tensor, examples: int) -> bool:
     return output.is_floating_point() and output.shape[:1] == (examples,)
 
 
-def _heeds(loss_fn: Loss, output: Any, targets: Any) -> bool:
-    """Whether the loss is another one with the targets of other examples."""
+def _heed(loss_fn: Loss, output: Any, targets: Any) -> bool:
+    """Whether the gradient of each output is another one with the targets of other examples."""
     try:
-        with torch.no_grad():
-            as_they_are, rolled = (
-                float(loss_fn(output, y)) for y in (targets, mapped(lambda y: y.roll(1, 0) if y.dim() else y, targets))
-            )
-    except Exception:  # a loss that is asked for constants will say what it does not take
+        pairs = [_gradients(loss_fn, output, y) for y in (targets, mapped(_rolled, targets))]
+    except Exception:  # a loss without a gradient for one of them, or that takes no other targets
         return False
-    return bool(abs(as_they_are - rolled) > _ROUNDING * max(abs(as_they_are), abs(rolled)))
+    return all(
+        float((right - wrong).norm()) > _ROUNDING * float(right.norm() + wrong.norm())
+        for right, wrong in zip(*pairs, strict=True)
+    )
+
+
+def _rolled(targets: torch.Tensor) -> torch.Tensor:
+    return targets.roll(1, 0) if targets.dim() else targets
+
+
+def _gradients(loss_fn: Loss, output: Any, targets: Any) -> tuple[torch.Tensor, ...]:
+    with torch.enable_grad():
+        leaves = mapped(lambda x: x.clone().requires_grad_(), output)
+        return torch.autograd.grad(loss_fn(leaves, targets), list(tensors_in(leaves).values()))
 
 
 def _least(
