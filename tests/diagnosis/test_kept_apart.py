@@ -131,6 +131,35 @@ def test_a_margin_by_hand_hears_both_signs_and_not_zero(low):
     )
 
 
+def root_apart(a, b):
+    return (a - b).square().sum(1).add(1e-6).sqrt()
+
+
+PAIRS = {
+    "cosine": (lambda o, y: F.cosine_embedding_loss(*o, y, margin=0.3), -1.0),
+    "ranking": (lambda o, y: F.margin_ranking_loss(o[0][:, 0], o[1][:, 0], y, margin=1.0), -1.0),
+    "distance": (lambda o, y: (y * root_apart(*o) ** 2 + (1 - y) * F.relu(0.5 - root_apart(*o)) ** 2).mean(), 0.0),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_loss_of_pairs_hears_its_own_two_labels(name):
+    loss_fn, other = PAIRS[name]
+
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = nn.Linear(4, 8)
+
+        def forward(self, x):
+            return self.f(x[:, 0]), self.f(x[:, 1])
+
+    x, same = torch.randn(256, 2, 4), torch.rand(256) > 0.5
+    for label in (-1.0, 0.0):
+        found = report(Pair(), loss_fn, [(x, torch.where(same, 1.0, label))], select=["DAT005"])
+        assert loud(found) == ([] if label == other or name == "distance" else ["DAT005"])
+
+
 def test_labels_to_be_ignored_leave_the_others_to_learn():
     x, y = torch.randn(256, 4), torch.randint(3, (256,)).float()
     found = report(nn.Linear(4, 1), lambda z, t: ((z[:, 0] - t) ** 2 * (t > 0)).mean(), [(x, y)], select=["DAT005"])

@@ -71,3 +71,28 @@ def test_the_command_line_fails_for_an_error_that_a_warning_explains(tmp_path):
     found = CliRunner().invoke(app, ["check", str(file), "--fail-on", "error"])
     assert found.exit_code == 1, found.output
     assert found.output.startswith("Found 1 warning, explaining 2 further findings, 1 of them an error.")
+
+
+def regression(scale, head):
+    torch.manual_seed(0)
+    x = torch.randn(256, 4)
+    y = x[:, :1].sin() + torch.randn(256, 1)
+    model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+    with torch.no_grad():
+        model[2].weight.mul_(head)
+    data = list(zip((scale * x).split(64), y.split(64), strict=True))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    return {"model": model, "data": data, "loss_fn": nn.MSELoss(), "optimizer": optimizer}
+
+
+def test_a_first_loss_that_only_the_scale_makes_large_hangs_under_it():
+    found = check(regression(3000.0, 1.0), trial=False).findings
+    assert (found[0].code, str(found[0].level)) == ("DAT001", "error")
+    assert "LOS004" in {f.code for f in found[0].consequences}
+    assert not check(regression(1.0, 1.0), trial=False).findings
+
+
+def test_a_loud_head_is_loud_whatever_the_scale_of_the_inputs():
+    found = check(regression(25.0, 300.0), trial=False).findings
+    assert found[0].code == "LOS004"
+    assert not found[0].consequences

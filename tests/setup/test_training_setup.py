@@ -62,7 +62,7 @@ def test_a_batch_is_a_pair_where_there_is_a_loss(batch):
 
 
 def test_the_parts_of_a_batch_are_tensors():
-    refused("the targets of a batch must be a torch.Tensor, got a list of length 3", data=[(torch.ones(3, 2), [1] * 3)])
+    refused("the targets of a batch must be .*, got a list of length 3", data=[(torch.ones(3, 2), [1] * 3)])
 
 
 def test_inputs_alone_are_enough_without_a_loss():

@@ -14,8 +14,10 @@ _HARDLY = ("INI001", "INI004", "INI005", "FWD001", "FWD002", "FWD003", "FWD004",
 # A scale that is off, or a memory that is short, may do no harm.
 _MAY_BE_FINE = ("DAT", "LOS", "BWD001")
 
-# What shows that it does some: what a trial says, and units that inputs out of scale drive to where they are flat.
-_SYMPTOMS = ("RUN", "FWD004")
+# What shows that it does some: what a trial says, and units that inputs out of scale drive to where they are flat. A
+# first loss that is far off shows it of the inputs' scale alone: that it goes with it was tried.
+_SYMPTOMS = ("RUN", "FWD004", "LOS004")
+_TRIED = {"LOS004": ("DAT001",)}
 
 
 def ranked(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> tuple[Finding, ...]:
@@ -63,7 +65,8 @@ def suspected(findings: Iterable[Finding], rules: Mapping[str, Rule]) -> list[Fi
     for symptom in [f for f in given if f.code.startswith(_SYMPTOMS) and f.level != "info"]:
         causes = rules[symptom.code].explained_by
         if not present & {code for code in causes if not code.startswith("RUN")}:
-            level, codes = symptom.level, {code for code in causes if code.startswith(_MAY_BE_FINE)}
+            fine = _TRIED.get(symptom.code, _MAY_BE_FINE)
+            level, codes = symptom.level, {code for code in causes if code.startswith(fine)}
             given = [replace(f, level=level) if f.level == "info" and f.code in codes else f for f in given]
     return given
 

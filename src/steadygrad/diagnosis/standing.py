@@ -14,7 +14,7 @@ from .evidence import Collector, InputScale, Sampled, Unavailable
 _SCALE = "DAT001"
 
 # What one pass shows: a trial is too dear to be made again.
-_OF_A_PASS = ("FWD", "BWD")
+_OF_A_PASS = ("FWD", "BWD", "LOS004")
 
 
 def with_standing(findings: Iterable[Finding], rules: Mapping[str, Rule], collector: Collector) -> dict[str, Rule]:

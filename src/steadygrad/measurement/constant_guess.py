@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from steadygrad.setup.parts import mapped, tensors_in
+
+from .calls import first_tensor
 from .scalar_loss import Loss, outputs_of
 
 # A constant of d numbers fits the targets it was chosen on by d/2n better than those it was not (Akaike 1974, in nats
@@ -18,12 +21,18 @@ _EXAMPLES_A_NUMBER = 10
 # A slope this small, or this part of the first, is a minimum to more digits than a batch's noise leaves.
 _FLAT = 1e-3
 
+# Adding up in another order changes a loss by less.
+_ROUNDING = torch.finfo(torch.float32).eps ** 0.5
+
 
 def constant_guess(model: nn.Module, batches: Iterable[tuple[Any, Any]], loss_fn: Loss) -> tuple[float, ...]:
     """Return the losses of batches under the one output for all examples whose mean loss is least.
 
-    Empty where the output is no tensor with an entry an example, where too few examples are there to choose it, where
-    the loss takes no constant, or where it has no lower bound. The model runs as it is; put back what that changes.
+    Of several outputs each has a constant of its own. Empty where an output has no entry an example, where too few
+    examples are there to choose it, where the loss takes no constant, or where it has no lower bound. The loss must
+    hold each of several outputs against the targets: terms that hold them against each other alone, as two views of an
+    image or a code and its nearest entry of a book, are least where all is one and the same, and a model that learns
+    does not get there. The model runs as it is; put back what that changes.
 
     Args:
         model: gives the form of an output and where the search begins.
@@ -36,33 +45,66 @@ def constant_guess(model: nn.Module, batches: Iterable[tuple[Any, Any]], loss_fn
     """
     batches = list(batches)
     with torch.no_grad():
-        outputs = [outputs_of(model, inputs) for inputs, _ in batches]
-    sizes = [len(targets) for _, targets in batches]
-    if not outputs or not all(_an_entry_each(out, n) for out, n in zip(outputs, sizes, strict=True)):
+        outputs = [mapped(torch.Tensor.detach, outputs_of(model, inputs)) for inputs, _ in batches]
+    targets = [y for _, y in batches]
+    sizes = [len(y if (first := first_tensor(y)) is None else first) for y in targets]
+    places = [list(tensors_in(out).values()) for out in outputs]
+    if not all(parts and all(_an_entry_each(x, n) for x in parts) for parts, n in zip(places, sizes, strict=True)):
         return ()
-    guess = torch.cat([out.detach().double().mean(0, keepdim=True) for out in outputs]).mean(0).requires_grad_()
-    if sum(sizes) < _EXAMPLES_A_NUMBER * guess.numel() or not bool(torch.isfinite(guess).all()):
+    guesses = [
+        torch.cat([x.double().mean(0, keepdim=True) for x in parts]).mean(0) for parts in zip(*places, strict=True)
+    ]
+    numbers = sum(guess.numel() for guess in guesses)
+    if not numbers or sum(sizes) < _EXAMPLES_A_NUMBER * numbers or not all(bool(g.isfinite().all()) for g in guesses):
         return ()
-    return _least(guess, outputs, [targets for _, targets in batches], loss_fn)
+    if len(guesses) > 1 and not _heed(loss_fn, outputs[0], targets[0]):
+        return ()
+    return _least([guess.requires_grad_() for guess in guesses], outputs, targets, loss_fn)
 
 
-def _an_entry_each(output: object, examples: int) -> bool:
-    return isinstance(output, torch.Tensor) and output.is_floating_point() and output.shape[:1] == (examples,)
+def _an_entry_each(output: torch.Tensor, examples: int) -> bool:
+    return output.is_floating_point() and output.shape[:1] == (examples,)
+
+
+def _heed(loss_fn: Loss, output: Any, targets: Any) -> bool:
+    """Whether the gradient of each output is another one with the targets of other examples."""
+    try:
+        pairs = [_gradients(loss_fn, output, y) for y in (targets, mapped(_rolled, targets))]
+    except Exception:  # a loss without a gradient for one of them, or that takes no other targets
+        return False
+    return all(
+        float((right - wrong).norm()) > _ROUNDING * float(right.norm() + wrong.norm())
+        for right, wrong in zip(*pairs, strict=True)
+    )
+
+
+def _rolled(targets: torch.Tensor) -> torch.Tensor:
+    return targets.roll(1, 0) if targets.dim() else targets
+
+
+def _gradients(loss_fn: Loss, output: Any, targets: Any) -> tuple[torch.Tensor, ...]:
+    with torch.enable_grad():
+        leaves = mapped(lambda x: x.clone().requires_grad_(), output)
+        return torch.autograd.grad(loss_fn(leaves, targets), list(tensors_in(leaves).values()))
 
 
 def _least(
-    guess: torch.Tensor, outputs: Sequence[torch.Tensor], targets: Sequence[Any], loss_fn: Loss
+    guesses: list[torch.Tensor], outputs: Sequence[Any], targets: Sequence[Any], loss_fn: Loss
 ) -> tuple[float, ...]:
     seen: list[tuple[float, ...]] = []
     slopes: list[float] = []
-    search = torch.optim.LBFGS([guess], max_iter=30, line_search_fn="strong_wolfe")
+    search = torch.optim.LBFGS(guesses, max_iter=30, line_search_fn="strong_wolfe")
+
+    def constant(output: Any) -> Any:
+        each = iter(guesses)
+        return mapped(lambda x: next(each).to(x.dtype).expand_as(x), output)
 
     def closure() -> torch.Tensor:
         search.zero_grad()
-        losses = [loss_fn(guess.to(o.dtype).expand_as(o), t) for o, t in zip(outputs, targets, strict=True)]
+        losses = [loss_fn(constant(o), t) for o, t in zip(outputs, targets, strict=True)]
         loss = torch.stack([x.double() for x in losses]).mean()
         loss.backward()
-        slopes.append(float(guess.grad.norm()) if guess.grad is not None else 0.0)
+        slopes.append(math.hypot(*(float(g.grad.norm()) for g in guesses if g.grad is not None)))
         seen.append(tuple(float(x.detach()) for x in losses))
         return loss
 

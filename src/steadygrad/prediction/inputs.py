@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from steadygrad.errors import not_allowed
+from steadygrad.setup import joined, mapped
 
 from .batch import Batch, exchangeable, representatives
 
@@ -162,7 +163,7 @@ def _of_sample(batches: Iterable[Any], targets: Any) -> Examples:
     x = torch.cat([p[0] for p in same])
     chosen = _spread_out(x, size)
     if targets is None and same[0][1] is not None:
-        targets = torch.cat([p[1] for p in same])[chosen]
+        targets = mapped(lambda y: y[chosen], joined([p[1] for p in same]))
     return _called_with((_part(x[chosen]),), {}, targets)
 
 

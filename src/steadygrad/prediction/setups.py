@@ -53,7 +53,7 @@ def _examples(setup: Setup, inputs: Sequence[int] | None, run: Interpreter) -> E
     batch = None if inputs is not None else first_batch(setup)
     if batch is not None:
         x = mapped(lambda part: _known(part, run), batch.inputs)
-        y = None if batch.targets is None else _numbers(batch.targets, run)
+        y = mapped(lambda part: _numbers(part, run), batch.targets)
         with outside():
             return examples_of(x, y)
     if inputs is None:

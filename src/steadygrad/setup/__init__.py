@@ -8,6 +8,7 @@ from .bound_step import copied as copied
 from .loading import file_of as file_of
 from .loading import function_of as function_of
 from .loading import load as load
+from .parts import joined as joined
 from .parts import mapped as mapped
 from .parts import tensors_in as tensors_in
 from .training_setup import Setup as Setup

@@ -21,11 +21,12 @@ class Batch:
 
     Attributes:
         inputs: a tensor with examples along the first dimension, or a mapping or sequence that holds some.
-        targets: as many, or as many for each, as labels of tokens in one row are; or None.
+        targets: a tensor with as many rows, or as many for each, as labels of tokens in one row are; a mapping or
+            sequence that holds some, for a loss of several terms; or None.
     """
 
     inputs: Any
-    targets: torch.Tensor | None = None
+    targets: Any = None
 
     @property
     def size(self) -> int:
@@ -43,7 +44,15 @@ class Batch:
         >>> Batch(inputs=torch.zeros(3, 5), targets=torch.zeros(15)).rows
         5
         """
-        return 1 if self.targets is None else len(self.targets) // self.size
+        return 1 if self.target is None else len(self.target) // self.size
+
+    @property
+    def target(self) -> torch.Tensor | None:
+        """The targets where they are one tensor; None where they are several, or there are none.
+
+        >>> Batch(inputs=torch.zeros(3, 2), targets={"box": torch.zeros(3, 4), "kind": torch.zeros(3)}).target
+        """
+        return self.targets if isinstance(self.targets, torch.Tensor) else None
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -115,8 +124,11 @@ def _pair(found: object, *, targets_needed: bool) -> Batch:
         raise SetupError(
             f"the inputs of a batch must be a torch.Tensor, or a mapping or sequence of them, got {_described(inputs)}."
         )
-    if not isinstance(targets, torch.Tensor):
-        raise SetupError(f"the targets of a batch must be a torch.Tensor, got {_described(targets)}.")
+    if not tensors_in(targets, "targets"):
+        raise SetupError(
+            "the targets of a batch must be a torch.Tensor, or a mapping or sequence of them, "
+            f"got {_described(targets)}."
+        )
     return Batch(inputs=inputs, targets=targets)
 
 
@@ -124,11 +136,13 @@ def _sizes_agree(batch: Batch) -> Batch:
     x = next(iter(tensors_in(batch.inputs).values()))
     if x.dim() == 0:
         raise SetupError("the inputs of a batch must have examples along their first dimension, got a scalar.")
-    if batch.targets is not None and not _fit(batch.targets, x):
-        raise SetupError(
-            "a batch must have as many targets as inputs, or a whole multiple of that, "
-            f"got inputs of shape {tuple(x.shape)} and targets of shape {tuple(batch.targets.shape)}."
-        )
+    for targets in tensors_in(batch.targets, "targets").values():
+        if not (_fit(targets, x) if batch.target is targets else targets.shape[:1] == x.shape[:1]):
+            multiple = ", or a whole multiple of that," if batch.target is targets else " in each tensor,"
+            raise SetupError(
+                f"a batch must have as many targets as inputs{multiple} "
+                f"got inputs of shape {tuple(x.shape)} and targets of shape {tuple(targets.shape)}."
+            )
     if len(x) == 0:
         raise SetupError(f"a batch must hold at least one example, got inputs of shape {tuple(x.shape)}.")
     return batch

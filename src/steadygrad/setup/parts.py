@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -48,3 +48,14 @@ def mapped(function: Callable[[torch.Tensor], Any], found: Any) -> Any:
             return type(found)(mapped(function, part) for part in found)
         case _:
             return found
+
+
+def joined(found: Sequence[Any]) -> Any:
+    """Return values of one form as one, the tensors in their places joined along the examples.
+
+    >>> joined([(torch.zeros(2), {"a": torch.ones(1)}), (torch.ones(1), {"a": torch.ones(1)})])
+    (tensor([0., 0., 1.]), {'a': tensor([1., 1.])})
+    """
+    columns = zip(*(tensors_in(x).values() for x in found), strict=True)
+    each = iter([torch.cat(column) for column in columns])
+    return mapped(lambda _: next(each), found[0])

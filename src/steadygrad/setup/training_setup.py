@@ -22,7 +22,7 @@ class Setup:
         model: the network, with at least one parameter.
         data: re-iterable of batches (inputs, targets), such as a DataLoader or a list; None where there is none. Inputs
             that are a mapping or a sequence of tensors are unpacked into the call of the model where its `forward`
-            takes them so, and given whole where it does not.
+            takes them so, and given whole where it does not; targets that are one are given to the loss whole.
         loss_fn: takes (outputs, targets), returns a scalar tensor.
         optimizer: over the model's parameters.
         step: one step of training as the user's loop makes it: it zeroes gradients, runs forward and backward, clips,

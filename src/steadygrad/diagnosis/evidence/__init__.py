@@ -3,6 +3,7 @@
 from .affinity import Affinity as Affinity
 from .batch_gradients import BatchGradients as BatchGradients
 from .batch_gradients import LaterBatch as LaterBatch
+from .by_heart import ByHeart as ByHeart
 from .class_numbering import ClassNumbering as ClassNumbering
 from .collector import Collector as Collector
 from .collector import Evidence as Evidence

@@ -103,9 +103,9 @@ def _numbers(batches: list[Batch]) -> Array | None:
     """One whole number an example."""
     found: list[Array] = []
     for batch in batches:
-        if batch.targets is None or batch.targets.numel() != batch.size:
+        if batch.target is None or batch.target.numel() != batch.size:
             return None
-        y = batch.targets.detach().double().flatten().cpu()
+        y = batch.target.detach().double().flatten().cpu()
         if not bool((y == y.round()).all()):
             return None
         found.append(y.numpy())

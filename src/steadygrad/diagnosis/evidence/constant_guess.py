@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from steadygrad.measurement.constant_guess import constant_guess as measured
+from steadygrad.measurement.untouched import untouched
 from steadygrad.setup import Batch, Setup
 
 from .loss_run import LossPair, LossRun
@@ -18,7 +21,7 @@ _LEAST_SHARE = 1e-4
 
 
 def constant_guess(
-    setup: Setup, run: LossRun, batches: Iterable[Batch], targets: Callable[[Tensor], Tensor] | None = None
+    setup: Setup, run: LossRun, batches: Iterable[Batch], targets: Callable[[Any], Any] | None = None
 ) -> float:
     """Return the mean loss over batches where the model gives one best constant; NaN where that is not known.
 
@@ -33,10 +36,12 @@ def constant_guess(
     """
     assert setup.loss_fn is not None
     few = [b for b, _ in zip(batches, range(_MOST_BATCHES), strict=False) if b.size == run.batch_size]
-    ys = [b.targets if targets is None or b.targets is None else targets(b.targets) for b in few]
-    if not isinstance(run.outputs, Tensor) or not ys or any(y is None for y in ys):
+    if not isinstance(run.outputs, Tensor) or any(b.target is None for b in few):
+        return _of_several(setup, few, targets)
+    ys = [y if targets is None else targets(y) for b in few if (y := b.target) is not None]
+    if not ys:
         return math.nan
-    guess = _guess(run, [y for y in ys if y is not None], rescaled=targets is not None)
+    guess = _guess(run, ys, rescaled=targets is not None)
     if guess is None:
         return math.nan
     try:
@@ -46,6 +51,16 @@ def constant_guess(
         # A loss may want more of the outputs than a constant holds.
         return math.nan
     return sum(losses) / len(losses)
+
+
+def _of_several(setup: Setup, batches: list[Batch], targets: Callable[[Any], Any] | None) -> float:
+    """The same for a loss of several terms, whose constants are searched for together."""
+    loss_fn, modules = setup.loss_fn, [setup.model]
+    assert loss_fn is not None
+    pairs = [(b.inputs, b.targets if targets is None else targets(b.targets)) for b in batches]
+    with untouched(*modules):
+        losses = measured(setup.model, pairs, loss_fn) if pairs else ()
+    return sum(losses) / len(losses) if losses else math.nan
 
 
 def _guess(run: LossRun, ys: list[Tensor], *, rescaled: bool) -> Tensor | None:

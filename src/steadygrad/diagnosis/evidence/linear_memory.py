@@ -36,7 +36,7 @@ def needed(batches: Sequence[Batch], forgotten: int) -> float:
     if not batches or not all(_is_sequence(b, batches[0]) for b in batches):
         return math.nan
     x = torch.cat([b.inputs for b in batches]).double().flatten(2)
-    y = _numbers(torch.cat([b.targets for b in batches]))  # type: ignore[misc]
+    y = _numbers(torch.cat([b.targets for b in batches]))
     if y is None or not 0 < forgotten < x.shape[1] or len(x) < 2 * _EXAMPLES_A_NUMBER * x[0].numel():
         return math.nan
     late, whole = _errors(x[:, forgotten:].flatten(1), y), _errors(x.flatten(1), y)
@@ -47,15 +47,15 @@ def needed(batches: Sequence[Batch], forgotten: int) -> float:
 
 
 def _is_sequence(batch: Batch, first: Batch) -> bool:
-    x, y = batch.inputs, batch.targets
+    x, y = batch.inputs, batch.target
     return (
         isinstance(x, Tensor)
         and x.is_floating_point()
         and x.dim() > 2
         and x.shape[1:] == first.inputs.shape[1:]
         and y is not None
-        and first.targets is not None
-        and y.shape[1:] == first.targets.shape[1:]
+        and first.target is not None
+        and y.shape[1:] == first.target.shape[1:]
     )
 
 

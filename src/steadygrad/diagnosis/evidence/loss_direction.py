@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
+from steadygrad.setup import tensors_in
 
+from .answers import Answer, answers
 from .clean_batches import clean_batches
 from .collector import Collector, Unavailable
 from .head_operator import HeadOperator, head_operator
@@ -25,6 +27,15 @@ _SHIFTS = 4
 # How far past the other of two labels predictions are moved, in the labels' half distance: near, beyond any margin of
 # the labels' size, and far; and, where there is nothing out there, how far they are drawn in.
 _NEAR, _FAR, _SHORT = 10.0, 100.0, -0.1
+
+# How many deviations of the targets densities are asked aside: where an exponential of them is still a number.
+_ASIDE, _FURTHER = 3.0, 10.0
+
+# A loss that does not compare outputs with targets gives both the same, up to what adding up in another order does.
+_ROUNDING = torch.finfo(torch.float32).eps ** 0.5
+
+# What the loss gives for an answer that is changed so.
+_Loss = Callable[[Callable[[torch.Tensor], torch.Tensor]], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,78 +88,85 @@ class LossDirection:
 def _compared(
     output: Any, targets: Any, loss_fn: Callable[[Any, Any], Any], within: tuple[float, float]
 ) -> tuple[float | None, list[float]]:
-    if not isinstance(output, torch.Tensor) or not isinstance(targets, torch.Tensor) or len(targets) < 2:
+    examples = min((len(y) if y.dim() else 1 for y in tensors_in(targets).values()), default=0)
+    if examples < 2:
         return None, []
-    for predictions in _predictions(output, targets):
+    for answer in answers(output, targets):
+
+        def loss(change: Callable[[torch.Tensor], torch.Tensor], answer: Answer = answer) -> float:
+            return float(loss_fn(answer.with_(change), targets))
+
         try:
-            right = float(loss_fn(predictions, targets))
-            shifts = range(1, min(_SHIFTS, len(targets) - 1) + 1)
-            wrong = [float(loss_fn(predictions.roll(shift, 0), targets)) for shift in shifts]
+            right = loss(lambda said: said)
+            shifts = range(1, min(_SHIFTS, examples - 1) + 1)
+            wrong = [loss(functools.partial(torch.roll, shifts=shift, dims=0)) for shift in shifts]
         except Exception:
             continue  # a loss that takes other outputs than these
         if all(torch.isfinite(torch.tensor([right, *wrong]))):
-            mirrors = _rises(right, wrong) is True and _is_least_at_the_other(predictions, targets, loss_fn, within)
-            return (None, []) if mirrors else (right, wrong)
+            if _rises(right, wrong) is True and _is_meant(answer, right, loss, within):
+                return None, []
+            return right, wrong
     return None, []
 
 
-def _is_least_at_the_other(
-    predictions: torch.Tensor, targets: Any, loss_fn: Callable[[Any, Any], Any], within: tuple[float, float]
-) -> bool:
+def _is_meant(answer: Answer, right: float, loss: _Loss, within: tuple[float, float]) -> bool:
+    """Whether a loss that costs more for right predictions may have the right sign all the same."""
+    if answer.several and not _falls_on_and_on(answer.said, right, loss):
+        return True
+    return _is_least_at_the_other(answer.said, loss, within)
+
+
+def _falls_on_and_on(said: torch.Tensor, right: float, loss: _Loss) -> bool:
+    """Whether the loss falls whichever way all numbers that stand for a target are moved away from it, and on.
+
+    A density whose parameters all say its target need not have its mode there: a gamma density of shape and rate y has
+    the mean 1. But far from what was seen, either way, any density is low.
+    """
+    deviation = float(said.std())
+
+    def at(times: float) -> float:
+        return loss(lambda said: said + times * deviation)
+
+    try:
+        return all(right > at(side * _ASIDE) > at(side * _FURTHER) for side in (-1, 1))
+    except Exception:
+        return False
+
+
+def _is_least_at_the_other(said: torch.Tensor, loss: _Loss, within: tuple[float, float]) -> bool:
     """Whether a loss of two labels is least where each is predicted as the other, or past that, and falls no further.
 
     A distance is small where two are said to be the same, a risk where all is well: which label an output stands for is
     then the loss's own choice. A loss with the wrong sign falls on and on.
     """
-    labels = predictions.unique()
+    labels = said.unique()
     if len(labels) != 2:
         return False
-    middle = labels.double().mean().to(predictions.dtype)
-    other = 2 * middle - predictions
+    middle = labels.double().mean().to(said.dtype)
 
-    def loss(times: float) -> float:
-        return float(loss_fn((other + times * (other - middle)).clamp(*within), targets))
+    def at(times: float) -> float:
+        def past(said: torch.Tensor) -> torch.Tensor:
+            other = 2 * middle - said
+            aside: torch.Tensor = other + times * (other - middle)
+            return aside.clamp(*within)
+
+        return loss(past)
 
     try:
         if tuple(labels.tolist()) != within:
-            return loss(_FAR) >= loss(_NEAR)
+            return at(_FAR) >= at(_NEAR)
     except Exception:  # probabilities are not taken outside of 0 and 1
         pass
     try:  # there is no further: what lies short of the ends tells as much
-        return loss(_SHORT) <= loss(0.0)
+        return at(_SHORT) <= at(0.0)
     except Exception:
         return False
-
-
-def _predictions(output: torch.Tensor, targets: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Outputs that say what the targets say, as log-probabilities, as probabilities, or as numbers."""
-    classes = _one_hot(output, targets)
-    if classes is not None:
-        axis, hot = classes
-        yield F.log_softmax(4 * hot, axis)
-        yield F.softmax(4 * hot, axis)
-    if targets.numel() == output.numel():
-        same = targets.reshape(output.shape).to(output.dtype)
-        yield same
-        yield 0.1 + 0.8 * same
-
-
-def _one_hot(output: torch.Tensor, targets: torch.Tensor) -> tuple[int, torch.Tensor] | None:
-    if targets.is_floating_point() or output.dim() < 2:
-        return None
-    for axis in (1, -1):
-        rest = list(output.shape)
-        kinds = rest.pop(axis)
-        if kinds > 1 and list(targets.shape) == rest and int(targets.max()) < kinds:
-            hot = F.one_hot(targets.clamp(min=0).long(), kinds).to(output.dtype)
-            return axis, hot.movedim(-1, axis)
-    return None
 
 
 def _rises(right: float | None, wrong: list[float]) -> bool | None:
     if right is None or not wrong:
         return None
-    margin = 1e-6 * max(abs(right), *map(abs, wrong))
+    margin = _ROUNDING * max(abs(right), *map(abs, wrong))
     if right > max(wrong) + margin:
         return True
     return False if right < min(wrong) - margin else None

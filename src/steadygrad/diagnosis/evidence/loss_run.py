@@ -102,7 +102,7 @@ class LossRun:
     """
 
     outputs: Any
-    targets: Tensor | None
+    targets: Any
     pairs: tuple[LossPair, ...]
     broadcasts: tuple[Broadcast, ...]
     growth: float
@@ -229,12 +229,13 @@ def _later(
     for targets in sampled.targets[1:]:
         if budget.is_over:
             return
-        whole = sampled.first.targets
-        if whole is None or len(targets) > len(whole):
+        whole = next(tensors(sampled.first.targets), None)
+        part = math.inf if whole is None else len(next(tensors(targets))) / len(whole)
+        if part > 1:
             continue
-        shorter = _mapped(outputs, partial(_first_part, part=len(targets) / len(whole)))
+        shorter = _mapped(outputs, partial(_first_part, part=part))
         # What it did until it raises is seen; that it raises is told where the batch is measured.
-        with LossWatch(tensors(shorter), [targets]) as watch, suppress(Exception):
+        with LossWatch(tensors(shorter), tensors(targets)) as watch, suppress(Exception):
             loss_fn(shorter, targets)
         yield watch.pairs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -311,7 +312,21 @@ def _standardised(tensors: list[Tensor], apart: float) -> Change:
 
 
 def _standardised_targets(sampled: Sampled) -> Change:
-    y = torch.cat([t for t in sampled.targets if t.shape[1:] == sampled.targets[0].shape[1:]]).double()
+    """What standardises targets; of several tensors those alone that are out of scale."""
+    if isinstance(sampled.first.targets, Tensor):
+        return _standardised_columns(sampled.targets)
+    places = zip(*(tensors_in(targets).values() for targets in sampled.targets), strict=True)
+    changes = [_standardised_columns(ys) if _is_off(ys[0]) else lambda y: y for ys in places]
+
+    def change(targets: Any) -> Any:
+        next_change = iter(changes)
+        return mapped(lambda y: next(next_change)(y), targets)
+
+    return change
+
+
+def _standardised_columns(ys: Sequence[Tensor]) -> Change:
+    y = torch.cat([t for t in ys if t.shape[1:] == ys[0].shape[1:]]).double()
     mean, deviation = y.mean(0), y.std(0)
     scale = torch.where(deviation > 0, deviation, 1.0)
     return lambda targets: ((targets.double() - mean) / scale).to(

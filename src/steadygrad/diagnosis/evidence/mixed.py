@@ -56,6 +56,6 @@ def _takes_batch_statistics(module: nn.Module) -> bool:
 
 def _may_lie_along_another_axis(batch: Batch, outputs: list[torch.Tensor]) -> bool:
     """Whether inputs, targets and outputs have a second axis in common: sequences may lie along the first one."""
-    targets = [] if batch.targets is None else [batch.targets]
+    targets = tensors_in(batch.targets, "targets").values()
     every = [*tensors_in(batch.inputs).values(), *targets, *outputs]
     return all(x.dim() > 1 for x in every) and len({int(x.shape[1]) for x in every}) == 1 and outputs[0].shape[1] > 1

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 
 from steadygrad.diagnosis.data_position import data_position_kept
-from steadygrad.setup import Batch, mapped, tensors_in
+from steadygrad.setup import Batch, joined
 
 from .collector import Collector, Unavailable
 from .loss_run import is_severed
@@ -78,7 +78,7 @@ class Probe:
         return cls(batches=tuple(found) or (scanned.clean,), compared=_compared(collector))
 
     @property
-    def pairs(self) -> list[tuple[Any, torch.Tensor | None]]:
+    def pairs(self) -> list[tuple[Any, Any]]:
         """As (inputs, targets): what losses are compared on before and after a trial."""
         return [(batch.inputs, batch.targets) for batch in self.batches[: self.compared]]
 
@@ -98,7 +98,7 @@ class Probe:
         batches = self.first_few
         try:
             targets = [b.targets for b in batches if b.targets is not None]
-            return Batch(inputs=_joined([b.inputs for b in batches]), targets=torch.cat(targets))
+            return Batch(inputs=joined([b.inputs for b in batches]), targets=joined(targets))
         except (RuntimeError, ValueError):  # sequences of different lengths do not join
             return batches[0]
 
@@ -107,13 +107,6 @@ def _compared(collector: Collector) -> int:
     forward = collector.pace.whole / PASS
     most = MOST_BATCHES // 2
     return most if forward == 0 else min(max(int(_PROBING / (_LOOKS * forward)), _FEWEST), most)
-
-
-def _joined(inputs: list[Any]) -> Any:
-    """Inputs of one form, the tensors in their places joined along the examples."""
-    columns = zip(*(tensors_in(x).values() for x in inputs), strict=True)
-    joined = iter([torch.cat(column) for column in columns])
-    return mapped(lambda _: next(joined), inputs[0])
 
 
 def _before_its_rate(collector: Collector) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from steadygrad.errors import SteadygradError
-from steadygrad.setup import Batch, checked_batch, user_code
+from steadygrad.setup import Batch, checked_batch, mapped, tensors_in, user_code
 
 from .collector import Collector, Unavailable
 from .part_of_batch import part_of
@@ -36,7 +36,7 @@ class Sampled:
     """
 
     batches: tuple[Batch, ...]
-    targets: tuple[torch.Tensor, ...]
+    targets: tuple[Any, ...]
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -44,7 +44,7 @@ class Sampled:
         if collector.get(Scanned).clean is None:
             raise Unavailable("No batch is free of NaN and infinity, so none was looked at closely.")
         kept: list[Batch] = []
-        targets: list[torch.Tensor] = []
+        targets: list[Any] = []
         room, room_for_targets = _MOST_ENTRIES, _MOST_TARGETS
         few, budget = collector.pace.examples, collector.part("batches to look at", _SECONDS)
         for whole in _finite(collector):
@@ -53,8 +53,8 @@ class Sampled:
             if not kept or room > 0:
                 kept.append(batch)
             if whole.targets is not None:
-                room_for_targets -= whole.targets.numel()
-                targets += whole.targets.split(few * whole.rows) if few else [whole.targets]
+                room_for_targets -= sum(y.numel() for y in tensors_in(whole.targets).values())
+                targets += _parts(whole, few)
             if budget.is_over or (room <= 0 and (room_for_targets <= 0 or len(targets) >= _MOST_LARGE)):
                 break
         return cls(batches=tuple(kept), targets=tuple(targets))
@@ -63,6 +63,19 @@ class Sampled:
     def first(self) -> Batch:
         """The batch that is measured."""
         return self.batches[0]
+
+
+def _parts(batch: Batch, few: int | None) -> list[Any]:
+    """A batch's targets, as those of so many examples each."""
+    if few is None:
+        return [batch.targets]
+    apart = [y.split(few * batch.rows) for y in tensors_in(batch.targets).values()]
+    return [_in_places(batch.targets, row) for row in zip(*apart, strict=True)]
+
+
+def _in_places(targets: Any, tensors: Sequence[torch.Tensor]) -> Any:
+    each = iter(tensors)
+    return mapped(lambda _: next(each), targets)
 
 
 def _finite(collector: Collector) -> Iterator[Batch]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from steadygrad.diagnosis.runs.outcome import Course
-from steadygrad.diagnosis.trainable_depth import log_ratio
+from steadygrad.diagnosis.runs.outcome import Course, is_high
+from steadygrad.diagnosis.trainable_depth import is_lost, log_ratio
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement import Observation, observe
 from steadygrad.measurement.constant_guess import constant_guess
@@ -54,6 +54,8 @@ class Trained:
         examples: examples that the deaths were counted on.
         sign: -1 where the optimizer climbs the loss, else 1.
         told_apart: ln of what differs between examples at the head's output, after over before; NaN where not known.
+        constant_after: losses of the probe under the best constant output, by the weights at the end, which a penalty
+            takes for its own; empty where outputs still tell examples apart.
         rivals: the user's own step drives another optimizer than the setup's: what that does to the loss is not this
             setup's doing, as with two networks against each other, whose losses stand still where neither wins.
     """
@@ -64,6 +66,7 @@ class Trained:
     examples: int
     sign: int = 1
     told_apart: float = math.nan
+    constant_after: tuple[float, ...] = ()
     rivals: bool = False
 
     @classmethod
@@ -79,6 +82,8 @@ class Trained:
             constant = _constant(setup, probe)
             trial = run(setup, probe, steps=STEPS, seconds=min(SECONDS, budget.seconds))
             ended = None if trial.nonfinite else _observed(setup, probe.joined)
+            told_apart = log_ratio(_signal(ended), _signal(began))
+            constant_after = _constant(setup, probe) if is_lost(told_apart) else ()
         if not trial.losses:
             raise Unavailable(f"The trial of training could not begin: {trial.ended}.")
         if trial.ended:
@@ -95,7 +100,8 @@ class Trained:
             deaths=deaths,
             examples=probe.joined.size,
             sign=direction(setup),
-            told_apart=log_ratio(_signal(ended), _signal(began)),
+            told_apart=told_apart,
+            constant_after=constant_after,
             rivals=_has_rivals(setup),
         )
 
@@ -105,6 +111,15 @@ class Trained:
         course = self.course
         below = course.reference > 0 and course.is_better() and not course.nonfinite
         return max(course.ended.value, 0.0) / course.reference if below else math.nan
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether outputs have come to be the same for all examples, and do as a constant does at the same weights."""
+        course = self.course
+        if not is_lost(self.told_apart):
+            return False
+        after = replace(course, start=self.constant_after, constant=())
+        return (is_high(course) and not course.is_better()) or (bool(after.start) and not after.is_better())
 
     @property
     def course(self) -> Course:

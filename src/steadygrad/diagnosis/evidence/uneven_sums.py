@@ -15,7 +15,7 @@ from steadygrad.diagnosis.runs.remedy import PART
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.constant_guess import constant_guess
 from steadygrad.measurement.trial import probed, train
-from steadygrad.setup import Setup, mapped
+from steadygrad.setup import Setup, mapped, tensors_in
 
 from .collector import Collector, Unavailable
 from .loss_run import LossRun
@@ -94,7 +94,9 @@ class UnevenSums:
             averaged=parts[0],
             summed=parts[1],
             batch_size=run.batch_size,
-            entries=max(y.numel() // run.batch_size, 1) if y.is_floating_point() else 1,
+            entries=max(
+                (p.numel() // run.batch_size for p in tensors_in(y).values() if p.is_floating_point()), default=1
+            ),
         )
         return _tried(collector, found)
 
@@ -103,7 +105,7 @@ def _times(x: Any, copies: int) -> Any:
     return mapped(lambda t: torch.cat([t] * copies) if t.dim() else t, x)
 
 
-def _parts(loss_fn: Loss, outputs: Any, y: Tensor) -> tuple[float, float] | None:
+def _parts(loss_fn: Loss, outputs: Any, y: Any) -> tuple[float, float] | None:
     """Averaged and summed part; None where there is something else, or the loss takes no copies."""
     outputs, y = (mapped(lambda t: t.double() if t.is_floating_point() else t, x) for x in (outputs, y))
     try:
@@ -146,7 +148,7 @@ def _evened(loss_fn: Any, entries: int) -> Loss:
 
     def evened(outputs: Any, y: Any) -> Tensor:
         once, twice = loss_fn(outputs, y), loss_fn(_times(outputs, 2), _times(y, 2))
-        loss: Tensor = 2 * once - twice + (twice - once) / (len(y) * entries)
+        loss: Tensor = 2 * once - twice + (twice - once) / (len(next(iter(tensors_in(y).values()))) * entries)
         return loss
 
     return evened

@@ -3,8 +3,10 @@
 `maximize=True` turns every step around. A loss with the wrong sign does the same, as the logarithm of a probability
 that is not negated. Both together are right: a reward is climbed. The rule builds predictions out of the targets, and
 predictions out of other examples' targets, and asks the loss for both. Where right ones cost less, the loss is to be
-descended; where they cost more, climbed. Where the two cannot be told apart nothing is said of the loss, and an
-optimizer that climbs is only worth knowing.
+descended; where they cost more, climbed. Where a head gives several numbers for one of a target, as the mean and the
+deviation of a density, all of them say it; then the loss has to fall on and on, either way from the target, to be one
+of the wrong sign. Where the two cannot be told apart nothing is said of the loss, and an optimizer that climbs is only
+worth knowing.
 
 What to do: leave `maximize` out, or turn the sign of the loss around.
 

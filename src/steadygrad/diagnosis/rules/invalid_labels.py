@@ -6,8 +6,9 @@ targets of `kl_div` must not be negative and must sum to 1, a Poisson count must
 and `soft_margin_loss` want -1 and +1: a label 0 gives no gradient there. A batch whose targets are all ignored has a
 mean of 0/0. Where all examples have one and the same class, a constant is the answer. The rule looks at the tensors as
 they enter the loss, in all batches that were looked at. Of a loss of one number an example, written by hand too, it
-asks the gradient at predictions on both sides of any margin: where the examples of all labels but one get none, such as
-those of 0 in max(0, 1 - y z), a constant is the answer again.
+asks the gradient at predictions on both sides of any margin, and of a loss that holds several outputs of one form
+against each other, as `CosineEmbeddingLoss` does, at outputs near to each other and apart: where the examples of all
+labels but one get none, such as those of 0 in max(0, 1 - y z), one answer to all is right again.
 
 What to do: map the labels to what the loss is defined for; look at how they were read where they are all the same.
 
@@ -77,8 +78,8 @@ def _unheard(labels: SilentLabels) -> Finding:
         name="invalid-labels",
         level=Level.ERROR,
         message=f"The loss gives no gradient to the {labels.examples} of {labels.of} examples whose label is {silent}, "
-        f"whatever is predicted: all others are {labels.taught[0]:g}, so a constant is right, and there is nothing to "
-        "learn.",
+        f"whatever is predicted: all others are {labels.taught[0]:g}, so one answer to all is right, and there is "
+        "nothing to learn.",
         measured=float(labels.examples),
         expected=0.0,
         count=labels.of,

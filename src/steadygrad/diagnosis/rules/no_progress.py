@@ -5,11 +5,14 @@ entropy of the labels, the variance of the targets. The rule fits that constant 
 snapshot, and speaks where the last fifth of the trial is not below it beyond three standard errors and a hundredth of
 it, and the second half shows no fall, by the rank test of Mann and Kendall. A run that is slow and falls is left in
 peace, unless what differs between examples at the last layer has fallen to less than e^-12 of what it was: then it
-falls towards a constant. A loss that falls while a recurrent layer does not reach the steps that the targets ask for is
-that of examples learned by heart, and no progress either. Where there is weight decay enough to tell, the trial is made
-without it as well: if that takes off twice as much of the loss, and a tenth of it or more, the decay is the cause, and
-is named. A step of the user's own that drives a second optimizer is not judged: the loss of two networks against each
-other stands still where neither wins.
+falls towards a constant, as under a penalty that is all that goes. A loss that falls while a recurrent layer does not
+reach the steps that the targets ask for is that of examples learned by heart, and no progress either. Where the data
+come again, and the second half of the first pass, all of it new, does not lie below the constant, the rule trains on
+every other batch: it speaks where these end below their constant and those between them on none of five looks, surely
+not by a tenth. Whatever inputs say about targets would show there. Where there is weight decay enough to tell, the
+trial is made without it as well: if that takes off twice as much of the loss, and a tenth of it or more, the decay is
+the cause, and is named. A step of the user's own that drives a second optimizer is not judged: the loss of two networks
+against each other stands still where neither wins.
 
 What to do: look at what is named above it. Where nothing is, the inputs may not say anything about the targets: look
 whether they are shuffled against each other, whether the labels are right, whether a small part of the data can be
@@ -51,45 +54,74 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Memories, RateTrials, Trained
+from steadygrad.diagnosis.evidence import ByHeart, Memories, RateTrials, Trained
+from steadygrad.diagnosis.runs.level import Level, level
 from steadygrad.diagnosis.runs.outcome import Course, is_high, stands_still
 from steadygrad.diagnosis.runs.remedy import mends
-from steadygrad.diagnosis.trainable_depth import is_lost
-from steadygrad.finding import Finding, Level
+from steadygrad.finding import Finding
+from steadygrad.finding import Level as Grade
 
 _FADED = "and its outputs are the same for all examples"
 _FORGETS = "and what the targets ask for lies further back than the gradient reaches"
 _HELD = "and is held there"
 _STANDS = "and no longer falls"
 _FIX = "Look whether inputs and targets belong together, and whether the model can learn a few examples by heart."
+_FIX_HEART = "Look whether each input still stands beside its own target: shuffle both by the same order."
 _FIX_DECAY = "Lower the weight decay; Adam, which scales all of its step, makes more of it than AdamW."
 _FIX_FADED = "Look for what pulls the weights to nothing, such as a weight decay near the inverse of the rate."
 
 
-def check(trained: Trained, memories: Memories, trials: RateTrials) -> Iterator[Finding]:
+def check(trained: Trained, memories: Memories, trials: RateTrials, heart: ByHeart) -> Iterator[Finding]:
     """Compare the end of the trial with the best constant."""
     course = trained.course
     if trained.rivals:
         return
+    if heart.is_all:
+        yield _by_heart(heart)
+        return
     high = is_high(course) and not course.is_better()
-    faded, forgets = high and is_lost(trained.told_apart), high and any(m.is_needed for m in memories.short)
+    faded, forgets = trained.is_constant, high and any(m.is_needed for m in memories.short)
     decay = _without_decay(trials, course) if high else ""
     if not (faded or forgets or decay or stands_still(course)):
         return
-    reference = course.reference
+    reference = course.reference if high or not faded else level(trained.constant_after).value
     beside = "the start's" if not course.constant else "a constant output's"
-    yield Finding(
-        code="RUN004",
-        name="no-progress",
-        level=Level.WARN,
-        message=f"A trial of {len(course.losses)} steps makes nothing of the inputs: its loss ends at "
+    yield _finding(
+        f"A trial of {len(course.losses)} steps makes nothing of the inputs: its loss ends at "
         f"{course.ended.value:.4g}, no better than {beside} {reference:.4g}, "
         f"{_FADED if faded else _FORGETS if forgets else _HELD if decay else _STANDS}.{decay}",
-        measured=course.ended.value,
-        expected=reference,
-        standard_error=course.ended.error,
-        count=len(course.losses),
-        fix=_FIX_DECAY if decay else _FIX_FADED if faded else _FIX,
+        course.ended,
+        reference,
+        len(course.losses),
+        _FIX_DECAY if decay else _FIX_FADED if faded else _FIX,
+    )
+
+
+def _by_heart(heart: ByHeart) -> Finding:
+    unseen, constant = level(heart.unseen[-1]), level(heart.unseen_constant).value
+    return _finding(
+        f"A trial of {heart.steps} steps on every other batch learns these by heart: their loss ends at "
+        f"{level(heart.seen).value:.4g}, below a constant output's {level(heart.seen_constant).value:.4g}. The batches "
+        f"between them, which it does not see, never get there and end at {unseen.value:.4g}, above {constant:.4g}: "
+        "what it learns of inputs and targets holds for no others.",
+        unseen,
+        constant,
+        heart.steps,
+        _FIX_HEART,
+    )
+
+
+def _finding(message: str, ended: Level, expected: float, steps: int, fix: str) -> Finding:
+    return Finding(
+        code="RUN004",
+        name="no-progress",
+        level=Grade.WARN,
+        message=message,
+        measured=ended.value,
+        expected=expected,
+        standard_error=ended.error,
+        count=steps,
+        fix=fix,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,10 @@ LEAST_STEPS = 50
 _TWICE = 2.0
 
 # Less than this part of the loss is nothing that a run has learned.
-_WORTH = 0.01
+WORTH = 0.01
+
+# A part of the loss that no noise of outputs takes off.
+_TENTH = 0.1
 
 # Steps that a rise must last: a single batch of hard examples is no spike of the run.
 _LASTS = 5
@@ -69,12 +73,17 @@ class Course:
         """Return whether batches end below where they began, and below a constant output if that is lower.
 
         Each batch is compared with itself: by the sign test beyond three standard errors, and by a hundredth of the
-        loss in the median.
+        loss in the median. Where few examples make most of the loss, as rare events do, most batches have none of them
+        and say nothing: a tenth below the constant in the mean is enough, since that is the best in the mean.
         """
         pairs = self._pairs()
         lower = sum(difference > 0 for difference in pairs)
         sure = 2 * lower - len(pairs) > SURE * math.sqrt(len(pairs))
-        return sure and level(pairs).value > _WORTH * abs(self.reference)
+        return (sure and level(pairs).value > WORTH * abs(self.reference)) or self._is_below_the_best_constant()
+
+    def _is_below_the_best_constant(self) -> bool:
+        constant, end = _mean(self.constant), _mean(self.end)
+        return constant - end > _TENTH * abs(constant) and _mean(self.start) > end
 
     def _pairs(self) -> list[float]:
         constant = self.constant if self.constant and level(self.constant).value < self.began.value else self.start
@@ -162,7 +171,11 @@ def is_high(course: Course) -> bool:
     True
     """
     noise = math.hypot(course.began.error, course.ended.error)
-    return course.ended.value > course.reference - max(SURE * noise, _WORTH * abs(course.reference))
+    return course.ended.value > course.reference - max(SURE * noise, WORTH * abs(course.reference))
+
+
+def _mean(losses: Sequence[float]) -> float:
+    return statistics.fmean(losses) if losses else math.nan
 
 
 def _has_risen(course: Course, to: float) -> bool:
