@@ -43,6 +43,7 @@ class ClassNumbering:
         share: of the numberings, how many are fitted as well or better.
         standard_error: of `fitted`.
         count: examples.
+        features: that the numbers were fitted to.
     """
 
     classes: int = 0
@@ -52,6 +53,7 @@ class ClassNumbering:
     share: float = math.nan
     standard_error: float = math.nan
     count: int = 0
+    features: int = 0
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -78,7 +80,18 @@ class ClassNumbering:
             share=float((others >= fitted * (1 - 1e-9)).mean()),
             standard_error=2 * math.sqrt(max(fitted, 0.0)) * (1 - fitted) / math.sqrt(len(y)),
             count=len(y),
+            features=x.shape[1],
         )
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the inputs follow any numbering closer than a fit of so many features follows numbers by chance.
+
+        Of p features that have nothing to do with n numbers, R² is Beta(p/2, (n - 1 - p)/2).
+        """
+        free, p = self.count - 1, self.features
+        spread = math.sqrt(2 * p * max(free - p, 0) / (free + 2)) / free
+        return max(self.fitted, self.best) > p / free + _STANDARD_ERRORS * spread
 
     @property
     def is_unordered(self) -> bool | None:
@@ -86,7 +99,7 @@ class ClassNumbering:
 
         One in twenty numberings, and of three or four classes the best, may fit as well as an order that is real.
         """
-        if math.isnan(self.share):
+        if math.isnan(self.share) or not self.is_seen:
             return None
         few = self.classes < _ALL_OF
         better = self.best - self.fitted > _STANDARD_ERRORS * self.standard_error
