@@ -23,6 +23,8 @@ _TWO_SIDED = (
 )
 _DIFFERENCES = ("sub", "__sub__", "__rsub__", "rsub", "subtract", "__isub__", "sub_")
 _MAGNITUDES = ("pow", "__pow__", "square", "abs", "__abs__", "absolute", "norm", "vector_norm", "mul", "__mul__")
+# What their result holds is their first operand's: the others only say which entries.
+_CHOOSING = ("gather", "take_along_dim", "take", "index_select", "masked_select", "__getitem__", "masked_fill")
 # Losses that broadcast, and may return less than all of the pairs.
 _ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "poisson_nll_loss")
 
@@ -102,7 +104,7 @@ class LossWatch(TorchFunctionMode):
             self._look_at_result(name, tensors, result)
         for made in result if isinstance(result, list | tuple) else (result,):
             if isinstance(made, Tensor):
-                self._derive(made, [*tensors, *nested])
+                self._derive(made, tensors[:1] if name in _CHOOSING else [*tensors, *nested])
         return result
 
     def _derive(self, made: Tensor, operands: list[Tensor]) -> None:

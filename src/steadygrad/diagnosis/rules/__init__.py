@@ -122,7 +122,7 @@ _BY_CAUSE = (
         "BWD003",
         "no-gradient",
         no_gradient,
-        explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "BWD001", "NUM002"),
+        explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "FWD007", "BWD001", "NUM002"),
     ),
     rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("LOS003", "NUM001", "FWD006", "BWD002")),
     # Weights in half precision are the cause of what overflows and of an epsilon that is nothing.
