@@ -111,7 +111,7 @@ _BY_CAUSE = (
         vanishing_gradient,
         explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001"),
     ),
-    rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=(*_BACKWARD, "FWD002")),
+    rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=(*_BACKWARD, "FWD004", "FWD002")),
     rule(
         "NUM002",
         "half-precision-underflow",
