@@ -101,9 +101,13 @@ _BY_CAUSE = (
     rule("FWD002", "exploding-signal", exploding_signal, explained_by=_FORWARD),
     rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002")),
     rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_START, "FWD002")),
-    # NaN in the data explains neither of the two: what is measured is a batch that is finite.
+    # NaN in the data explains neither of the two: what is measured is a batch that is finite. Labels that a loss cannot
+    # take, or passes over, may make it 0 / 0.
     rule(
-        "FWD006", "non-finite-activation", non_finite_activation, explained_by=("LOS003", "INI005", "NUM001", "FWD002")
+        "FWD006",
+        "non-finite-activation",
+        non_finite_activation,
+        explained_by=("DAT005", "LOS003", "INI005", "NUM001", "FWD002"),
     ),
     rule(
         "BWD001",
@@ -122,9 +126,14 @@ _BY_CAUSE = (
         "BWD003",
         "no-gradient",
         no_gradient,
-        explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "FWD007", "BWD001", "NUM002"),
+        explained_by=("DAT005", *_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "FWD007", "BWD001", "NUM002"),
     ),
-    rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("LOS003", "NUM001", "FWD006", "BWD002")),
+    rule(
+        "BWD004",
+        "non-finite-gradient",
+        non_finite_gradient,
+        explained_by=("DAT005", "LOS003", "NUM001", "FWD006", "BWD002"),
+    ),
     # Weights in half precision are the cause of what overflows and of an epsilon that is nothing.
     rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, *_NO_GRADIENT, "NUM001", "NUM002")),
 )
