@@ -102,7 +102,7 @@ def _overflows(origin: NonfiniteOrigin) -> bool:
 
 
 def _largest(measured: Measured, *, overflows: bool) -> tuple[str, float, LayerSignal | None] | None:
-    """Where an output is infinite: there; else what was largest before one that is no number, or what enters the head."""
+    """Where an output is infinite: there; else the largest before one that is no number, or what enters the head."""
     infinite = next((layer for layer, _ in measured.rows if math.isinf(layer.q)), None)
     if infinite is not None and overflows:
         return infinite.path, math.inf, None
