@@ -42,16 +42,9 @@ def test_a_linear_model_of_what_is_linear_lacks_nothing(bend, level):
     assert ("best linear fit" in found.message) == (level == Level.INFO)
 
 
-def waves_of_random_phase(classes):
-    """Of such waves no number, nor its square, tells the frequency."""
-    y = torch.arange(EXAMPLES) % classes
-    phase = 2 * torch.pi * torch.rand(EXAMPLES, 1)
-    return torch.sin(phase + torch.arange(STEPS) * (0.5 + y[:, None]))[..., None], y
-
-
 @pytest.mark.parametrize("classes", [4, 6])
 def test_inputs_that_follow_no_numbering_cannot_tell_whether_the_order_means_anything(classes):
-    x, y = waves_of_random_phase(classes)
+    x, y = torch.randn(EXAMPLES, STEPS, 1), torch.arange(EXAMPLES) % classes
     found = check(setup(LastStep(1, 1), x, y.float()[:, None], nn.MSELoss()), select=["LOS007"], trial=False).findings
     assert [(f.level, "cannot be told" in f.message) for f in found] == [(Level.INFO, True)]
 
@@ -74,3 +67,19 @@ def test_features_of_a_step_are_standardised_each_by_its_own():
     (found,) = check(setup(LastStep(3, 2), x, y, nn.CrossEntropyLoss()), select=["DAT001"]).findings
     assert "each feature by its own" in found.fix
     assert found.level == Level.WARN
+
+
+@pytest.mark.parametrize("classes", [4, 6])
+def test_the_order_of_a_quantity_shows_in_products(classes):
+    x = torch.randn(EXAMPLES, 2)
+    z = x[:, 0] * x[:, 1]
+    ranks = torch.bucketize(z, torch.quantile(z, torch.arange(1, classes) / classes))
+    model = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def told(numbers):
+        made = setup(model, x, numbers.float()[:, None], nn.MSELoss())
+        return [f.level for f in check(made, select=["LOS007"], trial=False).findings]
+
+    assert told(ranks) == []
+    names = torch.tensor([2, 5, 0, 3, 1, 4] if classes == 6 else [2, 0, 3, 1])
+    assert told(names[ranks]) == [Level.WARN]
