@@ -3,10 +3,10 @@
 Class numbers under a squared error say that class 1 lies between 0 and 2. If the classes have no order, no output does
 what is asked: the mean of the neighbours is as good as the class. The rule looks at targets that are few whole numbers
 from 0 or 1 on, about equally frequent, and asks the inputs whether the order means anything: it fits the numbers
-linearly to them, their squares and products, and the same classes numbered in up to 1000 other ways. Counts, ratings and other
-ordered targets stand out by their own order; where more than one in twenty other numberings is fitted as well, the
-order means nothing (`warn`; `info` where the inputs cannot tell; of three or four classes the own order has to be
-beaten by five standard errors). Two classes are in order by themselves.
+linearly to them, their squares and products, and the same classes numbered in up to 1000 other ways. Counts, ratings
+and other ordered targets stand out by their own order; where more than one in twenty other numberings is fitted as
+well, the order means nothing (`warn`; `info` where the inputs cannot tell; of three or four classes the own order has
+to be beaten by five standard errors). Two classes are in order by themselves.
 
 A loss that wants log-probabilities (`nll_loss`, `kl_div`) and is given raw outputs has no lower bound: their
 exponentials do not sum to 1, so it falls for as long as the outputs grow (`error`).
