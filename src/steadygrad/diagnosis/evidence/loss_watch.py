@@ -14,12 +14,12 @@ from torch.overrides import TorchFunctionMode
 
 # torch's own losses by what their first argument is taken for.
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits", "log_softmax", "softmax")
-LOG_PROBABILITIES = ("nll_loss", "kl_div")
+LOG_PROBABILITIES = ("nll_loss", "kl_div", "ctc_loss")
 REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference")
 _TWO_SIDED = (
     *("cross_entropy", "binary_cross_entropy_with_logits", "binary_cross_entropy", "nll_loss", "kl_div"),
     *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "hinge_embedding_loss"),
-    *("poisson_nll_loss", "multilabel_soft_margin_loss", "multi_margin_loss"),
+    *("poisson_nll_loss", "multilabel_soft_margin_loss", "multi_margin_loss", "ctc_loss"),
 )
 _DIFFERENCES = ("sub", "__sub__", "__rsub__", "rsub", "subtract", "__isub__", "sub_")
 _MAGNITUDES = ("pow", "__pow__", "square", "abs", "__abs__", "absolute", "norm", "vector_norm", "mul", "__mul__")
@@ -132,7 +132,8 @@ class LossWatch(TorchFunctionMode):
         bound = inspect.signature(func).bind(*args, **named)
         bound.apply_defaults()
         values = dict(bound.arguments)
-        x, y = values.pop("input", None), values.pop("target", None)
+        names = ("log_probs", "targets") if name == "ctc_loss" else ("input", "target")
+        x, y = (values.pop(key, None) for key in names)
         if self._is_output(y) and not self._is_output(x) and name in REGRESSIONS:
             x, y = y, x
         if self._is_output(x) and isinstance(y, Tensor):
