@@ -8,8 +8,8 @@ and other ordered targets stand out by their own order; where more than one in t
 well, the order means nothing (`warn`; `info` where the inputs cannot tell; of three or four classes the own order has
 to be beaten by five standard errors). Two classes are in order by themselves.
 
-A loss that wants log-probabilities (`nll_loss`, `kl_div`, `ctc_loss`) and is given raw outputs has no lower bound: their
-exponentials do not sum to 1, so it falls for as long as the outputs grow (`error`).
+A loss that wants log-probabilities (`nll_loss`, `kl_div`, `ctc_loss`) and is given raw outputs has no lower bound:
+their exponentials do not sum to 1, so it falls for as long as the outputs grow (`error`).
 
 What to do: an output a class and `cross_entropy`, which applies log_softmax itself.
 
