@@ -1,4 +1,4 @@
-"""A recurrent layer whose gradient dies in time."""
+"""A recurrent layer whose gradient dies or takes off in time."""
 
 import math
 
@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 import steadygrad as sg
+from steadygrad.diagnosis.evidence import Collector, Memories
+from steadygrad.setup import Setup
 
 STEPS = 24
 
@@ -90,3 +92,54 @@ def test_short_memory_explains_a_trial_that_comes_to_nothing() -> None:
     torch.manual_seed(0)
     (found,) = sg.check(setup(Last(0.2)), select=["BWD001", "RUN004"]).findings
     assert (found.code, str(found.level), [f.code for f in found.consequences]) == ("BWD001", "warn", ["RUN004"])
+
+
+KINDS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+
+
+class Read(nn.Module):
+    """What a recurrent layer says at its last step."""
+
+    def __init__(self, kind, gain, hidden=64):
+        super().__init__()
+        self.body, self.head = kind(2, hidden, batch_first=True), nn.Linear(hidden, 2)
+        if gain:
+            nn.init.normal_(self.body.weight_hh_l0, std=gain / hidden**0.5)
+
+    def forward(self, x):
+        return self.head(self.body(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("gain", "told"), [(None, []), (1.0, []), (8.0, ["BWD002"])])
+def test_gradients_that_take_off_over_the_steps_of_a_sequence_are_told(kind, gain, told):
+    torch.manual_seed(0)
+    x = torch.randn(64, 32, 2)
+    model = Read(KINDS[kind], gain)
+    setup = {"model": model, "data": [(x, torch.randint(2, (64,)))], "loss_fn": nn.CrossEntropyLoss()}
+    assert [f.code for f in sg.check(setup, select=["BWD002"]).findings] == told
+
+
+class Ends(nn.Module):
+    """A sequence's end under a layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0][:, -1]
+
+
+def test_the_growth_over_a_linear_recurrence_is_its_power():
+    torch.manual_seed(0)
+    steps, factor = 17, 1.7
+    layer = nn.RNN(1, 1, nonlinearity="relu", batch_first=True)
+    with torch.no_grad():
+        for parameter, value in zip(layer.parameters(), (1.0, factor, 0.0, 0.0), strict=True):
+            parameter.fill_(value)
+    setup = Setup(
+        model=Ends(layer), data=[(torch.rand(8, steps, 1) + 1, torch.zeros(8, 1))], loss_fn=lambda out, y: out.mean()
+    )
+    (memory,) = Collector(setup).get(Memories).wild
+    assert memory.growth == pytest.approx(2 * (steps - 1) * math.log(factor), rel=1e-5)

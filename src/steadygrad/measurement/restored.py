@@ -88,6 +88,24 @@ def _enter_optimizer(stack: ExitStack, optimizer: torch.optim.Optimizer) -> None
     stack.enter_context(attributes_kept(optimizer))
     stack.enter_context(attributes_kept(*(_Entries(d) for d in [*entries, *settings])))
     stack.callback(values_back(tensors))
+    for inner in inner_optimizers(optimizer):
+        _enter_optimizer(stack, inner)
+
+
+def inner_optimizers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    """Return the optimizers that one hands its steps to: those among its attributes, or in their containers.
+
+    >>> first, second = (torch.optim.SGD(nn.Linear(1, 1).parameters()) for _ in range(2))
+    >>> first.others = [second]
+    >>> inner_optimizers(first) == [second]
+    True
+    """
+    values = [v for name, v in vars(optimizer).items() if name not in ("state", "param_groups")]
+    within = [
+        x for v in values if isinstance(v, dict | list | tuple) for x in (v.values() if isinstance(v, dict) else v)
+    ]
+    found = [x for x in (*values, *within) if isinstance(x, torch.optim.Optimizer) and x is not optimizer]
+    return list({id(x): x for x in found}.values())
 
 
 class _Entries:

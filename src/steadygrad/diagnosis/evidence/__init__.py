@@ -56,6 +56,7 @@ from .severed import Gradients as Gradients
 from .severed import Severed as Severed
 from .silent_labels import SilentLabels as SilentLabels
 from .softmaxes import Softmaxes as Softmaxes
+from .step_direction import StepDirection as StepDirection
 from .stepped import Stepped as Stepped
 from .traced import Traced as Traced
 from .trained import Trained as Trained

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -15,6 +15,7 @@ from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 
 from .collector import Collector, Unavailable
+from .linear_fit import unexplained
 from .measured import Measured, is_matrix
 from .part_of_batch import examples
 from .sampled import Sampled
@@ -36,6 +37,8 @@ class Affinity:
         count: numbers that the deviation rests on.
         waits: it bends once gains, slopes, biases and what is all zero are other numbers, as where a branch begins at
             nothing or next to it.
+        unexplained: share of the targets' variance that the best map of that kind leaves; NaN where the model is not
+            affine, or too few examples tell.
     """
 
     layers: tuple[str, ...]
@@ -44,6 +47,7 @@ class Affinity:
     rounding: float
     count: int
     waits: bool = False
+    unexplained: float = math.nan
 
     passes: ClassVar[float] = 1.0
     what: ClassVar[str] = "whether the model is linear"
@@ -68,7 +72,7 @@ class Affinity:
         except Exception as error:
             raise Unavailable(f"Whether the model is linear was not tried: {type(error).__name__}: {error}") from error
         widths = tuple(_widths(call.module) for _, call in summing)
-        return cls(
+        found = cls(
             layers=layers,
             widths=(widths[0][0], *(width for _, width in widths)),
             deviation=deviation,
@@ -76,6 +80,7 @@ class Affinity:
             count=count,
             waits=not elsewhere <= slack,
         )
+        return replace(found, unexplained=unexplained(collector.get(Sampled).batches)) if found.is_affine else found
 
     @property
     def is_affine(self) -> bool:

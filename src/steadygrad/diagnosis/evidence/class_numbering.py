@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class ClassNumbering:
-    """How well a linear fit of inputs and their squares follows the numbers, and the classes numbered otherwise.
+    """How well a linear fit of inputs, squares and products follows the numbers, and the classes numbered otherwise.
 
     Attributes:
         classes: how many numbers there are; 0 where targets are not few whole numbers, evenly spread.
@@ -43,6 +43,7 @@ class ClassNumbering:
         share: of the numberings, how many are fitted as well or better.
         standard_error: of `fitted`.
         count: examples.
+        features: that the numbers were fitted to.
     """
 
     classes: int = 0
@@ -52,6 +53,7 @@ class ClassNumbering:
     share: float = math.nan
     standard_error: float = math.nan
     count: int = 0
+    features: int = 0
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -78,7 +80,18 @@ class ClassNumbering:
             share=float((others >= fitted * (1 - 1e-9)).mean()),
             standard_error=2 * math.sqrt(max(fitted, 0.0)) * (1 - fitted) / math.sqrt(len(y)),
             count=len(y),
+            features=x.shape[1],
         )
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the inputs follow any numbering closer than a fit of so many features follows numbers by chance.
+
+        Of p features that have nothing to do with n numbers, R² is Beta(p/2, (n - 1 - p)/2).
+        """
+        free, p = self.count - 1, self.features
+        spread = math.sqrt(2 * p * max(free - p, 0) / (free + 2)) / free
+        return max(self.fitted, self.best) > p / free + _STANDARD_ERRORS * spread
 
     @property
     def is_unordered(self) -> bool | None:
@@ -86,7 +99,7 @@ class ClassNumbering:
 
         One in twenty numberings, and of three or four classes the best, may fit as well as an order that is real.
         """
-        if math.isnan(self.share):
+        if math.isnan(self.share) or not self.is_seen:
             return None
         few = self.classes < _ALL_OF
         better = self.best - self.fitted > _STANDARD_ERRORS * self.standard_error
@@ -123,7 +136,7 @@ def _classes(y: Array) -> int:
 
 
 def _features(batches: list[Batch]) -> Array | None:
-    """Inputs and their squares, standardised, at most a quarter as many as examples; tokens are counted."""
+    """Inputs, squares and products, standardised, at most a quarter as many as examples; tokens are counted."""
     x = torch.cat([b.inputs.detach().to_dense().reshape(b.size, -1).cpu() for b in batches])[:_MOST_EXAMPLES]
     if not x.is_floating_point() and x.dtype not in (torch.uint8, torch.bool):
         counted = _counted(x)
@@ -131,14 +144,22 @@ def _features(batches: list[Batch]) -> Array | None:
             return None
         x = counted
     x = x.double()
-    # Squares, too: a quantity may show in how strong the inputs are.
-    x = torch.cat([x, x.square()], 1)
-    x = (x - x.mean(0)) / x.std(0).clamp_min(1e-12)
     most = max(1, len(x) // 4)
+    x = torch.cat([x, _bent(x, most - x.shape[1])], 1)
+    x = (x - x.mean(0)) / x.std(0).clamp_min(1e-12)
     if x.shape[1] > most:
         directions = torch.randn(x.shape[1], most, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         x = x @ directions / math.sqrt(x.shape[1])
     return np.asarray(x.numpy(), dtype=np.float64)
+
+
+def _bent(x: Tensor, most: int) -> Tensor:
+    """Squares: a quantity may show in how strong the inputs are; and, of few inputs, products of two of them."""
+    columns = x.shape[1]
+    if columns * (columns + 1) // 2 > most:
+        return x.square()
+    first, second = torch.triu_indices(columns, columns)
+    return x[:, first] * x[:, second]
 
 
 def _counted(tokens: Tensor) -> Tensor | None:

@@ -55,13 +55,13 @@ class Entrance:
         constant = (
             (rows == rows[0]).all(0) & (rows[0] != 0) if len(rows) > 1 else torch.zeros(columns, dtype=torch.bool)
         )
-        constant &= _constant_in_all(collector.get(Sampled), columns, constant)
+        constant &= _constant_in_all(module, collector.get(Sampled), constant)
         return cls(
             path=path,
             rows=rows,
             constants=tuple(constant.nonzero().flatten().tolist()),
             rms=rows.square().mean(0).sqrt(),
-            from_data=_is_table(batch.inputs, columns),
+            from_data=_has_columns(module, batch.inputs, columns),
         )
 
     @property
@@ -157,17 +157,23 @@ def _rows(module: nn.Module, entering: Tensor) -> Tensor:
     return rows.cpu().double()
 
 
-def _is_table(inputs: Any, columns: int) -> bool:
-    """Whether the inputs are one tensor with a row an example and so many columns."""
-    return isinstance(inputs, Tensor) and inputs.dim() == 2 and inputs.shape[1] == columns
+def _has_columns(module: nn.Module, inputs: Any, columns: int) -> bool:
+    """Whether the inputs are one tensor whose last dimension is what the layer sums: a row an example or a step.
+
+    A convolution sums over another one: a feature of a row is then a place, and only a table's columns are features.
+    """
+    if not isinstance(inputs, Tensor) or inputs.dim() < 2 or inputs.shape[-1] != columns:
+        return False
+    return inputs.dim() == 2 or not isinstance(module, _ConvNd)
 
 
-def _constant_in_all(sampled: Sampled, columns: int, constant: Tensor) -> Tensor:
+def _constant_in_all(module: nn.Module, sampled: Sampled, constant: Tensor) -> Tensor:
     """Keep a feature only where every batch agrees; where the layer is given something else, the first must do."""
     first = sampled.first.inputs
-    if not _is_table(first, columns) or first.layout != torch.strided:
+    if not _has_columns(module, first, len(constant)) or first.layout != torch.strided:
         return constant
     for batch in sampled.batches[1:]:
         if batch.inputs.shape[1:] == first.shape[1:]:
-            constant = constant & (batch.inputs == first[0]).all(0).cpu()
+            rows = batch.inputs.reshape(-1, len(constant))
+            constant = constant & (rows == first.reshape(-1, len(constant))[0]).all(0).cpu()
     return constant

@@ -6,15 +6,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from steadygrad.setup import Batch
 
-# Three examples for each number of a fit, as rules of thumb of regression ask for, on half of the examples.
-_EXAMPLES_A_NUMBER = 3
-_MOST_OUTPUTS = 32
-_MOST_CLASSES = 32
+from .linear_fit import EXAMPLES_A_NUMBER, as_columns, fit_errors, is_like
+
 _SURE = 3.0
 
 
@@ -35,11 +31,11 @@ def needed(batches: Sequence[Batch], forgotten: int) -> float:
     """
     if not batches or not all(_is_sequence(b, batches[0]) for b in batches):
         return math.nan
-    x = torch.cat([b.inputs for b in batches]).double().flatten(2)
-    y = _numbers(torch.cat([b.targets for b in batches]))
-    if y is None or not 0 < forgotten < x.shape[1] or len(x) < 2 * _EXAMPLES_A_NUMBER * x[0].numel():
+    x = torch.cat([b.inputs for b in batches]).double().cpu().flatten(2)
+    y = as_columns(torch.cat([b.target for b in batches]))  # type: ignore[misc]
+    if y is None or not 0 < forgotten < x.shape[1] or len(x) < 2 * EXAMPLES_A_NUMBER * x[0].numel():
         return math.nan
-    late, whole = _errors(x[:, forgotten:].flatten(1), y), _errors(x.flatten(1), y)
+    late, whole = fit_errors(x[:, forgotten:].flatten(1), y), fit_errors(x.flatten(1), y)
     gain = late - whole
     sure = float(gain.mean()) > _SURE * float(gain.std()) / math.sqrt(len(gain))
     variance = float((y - y.mean(0)).square().sum(1).mean())
@@ -47,32 +43,4 @@ def needed(batches: Sequence[Batch], forgotten: int) -> float:
 
 
 def _is_sequence(batch: Batch, first: Batch) -> bool:
-    x, y = batch.inputs, batch.target
-    return (
-        isinstance(x, Tensor)
-        and x.is_floating_point()
-        and x.dim() > 2
-        and x.shape[1:] == first.inputs.shape[1:]
-        and y is not None
-        and first.target is not None
-        and y.shape[1:] == first.target.shape[1:]
-    )
-
-
-def _numbers(y: Tensor) -> Tensor | None:
-    """Targets as columns; classes one-hot."""
-    if y.is_floating_point():
-        columns = y.double().reshape(len(y), -1)
-        return columns if columns.shape[1] <= _MOST_OUTPUTS else None
-    if y.dim() > 1 or int(y.min()) < 0 or int(y.max()) >= _MOST_CLASSES:
-        return None
-    return F.one_hot(y.long()).double()
-
-
-def _errors(x: Tensor, y: Tensor) -> Tensor:
-    """Squared errors of every second example under the least-squares fit to the others."""
-    ones = torch.ones(len(x), 1, dtype=x.dtype)
-    design = torch.cat([x, ones], 1)
-    fit = torch.linalg.lstsq(design[::2], y[::2], driver="gelsd").solution
-    errors: Tensor = (design[1::2] @ fit - y[1::2]).square().sum(1)
-    return errors
+    return is_like(batch, first) and batch.inputs.dim() > 2

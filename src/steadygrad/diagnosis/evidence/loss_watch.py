@@ -14,15 +14,17 @@ from torch.overrides import TorchFunctionMode
 
 # torch's own losses by what their first argument is taken for.
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits", "log_softmax", "softmax")
-LOG_PROBABILITIES = ("nll_loss", "kl_div")
+LOG_PROBABILITIES = ("nll_loss", "kl_div", "ctc_loss")
 REGRESSIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "difference")
 _TWO_SIDED = (
     *("cross_entropy", "binary_cross_entropy_with_logits", "binary_cross_entropy", "nll_loss", "kl_div"),
     *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "hinge_embedding_loss"),
-    *("poisson_nll_loss", "multilabel_soft_margin_loss", "multi_margin_loss"),
+    *("poisson_nll_loss", "multilabel_soft_margin_loss", "multi_margin_loss", "ctc_loss"),
 )
 _DIFFERENCES = ("sub", "__sub__", "__rsub__", "rsub", "subtract", "__isub__", "sub_")
 _MAGNITUDES = ("pow", "__pow__", "square", "abs", "__abs__", "absolute", "norm", "vector_norm", "mul", "__mul__")
+# What their result holds is their first operand's: the others only say which entries.
+_CHOOSING = ("gather", "take_along_dim", "take", "index_select", "masked_select", "__getitem__", "masked_fill")
 # Losses that broadcast, and may return less than all of the pairs.
 _ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "poisson_nll_loss")
 
@@ -102,7 +104,7 @@ class LossWatch(TorchFunctionMode):
             self._look_at_result(name, tensors, result)
         for made in result if isinstance(result, list | tuple) else (result,):
             if isinstance(made, Tensor):
-                self._derive(made, [*tensors, *nested])
+                self._derive(made, tensors[:1] if name in _CHOOSING else [*tensors, *nested])
         return result
 
     def _derive(self, made: Tensor, operands: list[Tensor]) -> None:
@@ -130,7 +132,8 @@ class LossWatch(TorchFunctionMode):
         bound = inspect.signature(func).bind(*args, **named)
         bound.apply_defaults()
         values = dict(bound.arguments)
-        x, y = values.pop("input", None), values.pop("target", None)
+        names = ("log_probs", "targets") if name == "ctc_loss" else ("input", "target")
+        x, y = (values.pop(key, None) for key in names)
         if self._is_output(y) and not self._is_output(x) and name in REGRESSIONS:
             x, y = y, x
         if self._is_output(x) and isinstance(y, Tensor):

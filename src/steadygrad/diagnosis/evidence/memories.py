@@ -1,4 +1,4 @@
-"""How far back in time the gradient of a recurrent layer reaches."""
+"""How far back in time the gradient of a recurrent layer reaches, and how it grows on the way."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNROLLED = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """One recurrent layer whose loss hardly depends on how a sequence began.
+    """One recurrent layer, and how much its loss depends on how a sequence began.
 
     Attributes:
         path: the layer's path.
@@ -41,6 +41,8 @@ class Memory:
         examples: in the batch.
         needed: share of the targets' variance that a linear fit explains by the steps that are not reached and not by
             the others; NaN where none was made.
+        growth: ln of the squared gradient at the first step over that at the last step that has one; the median
+            example's.
     """
 
     path: str
@@ -51,6 +53,7 @@ class Memory:
     largest: float
     examples: int
     needed: float = math.nan
+    growth: float = math.nan
 
     @property
     def is_needed(self) -> bool:
@@ -60,13 +63,15 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Memories:
-    """Recurrent layers that forget.
+    """Recurrent layers that forget, and those in which a gradient takes off.
 
     Attributes:
         short: those whose gradient at the first step is below e^-12 of the largest.
+        wild: those whose gradient at the first step is beyond e^12 times that at the last.
     """
 
     short: tuple[Memory, ...]
+    wild: tuple[Memory, ...] = ()
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -87,7 +92,10 @@ class Memories:
             return cls(short=())
         short = [memory for memory in found if memory.logarithm < -LOST]
         batches = collector.get(Sampled).batches if short else ()
-        return cls(short=tuple(replace(m, needed=needed(batches, m.steps - m.reached)) for m in short))
+        return cls(
+            short=tuple(replace(m, needed=needed(batches, m.steps - m.reached)) for m in short),
+            wild=tuple(memory for memory in found if memory.growth > LOST),
+        )
 
 
 def _may_loop(collector: Collector) -> bool:
@@ -161,4 +169,15 @@ def _memory(path: str, gradient: Tensor) -> Memory | None:
         at_first=float(sizes[0]),
         largest=largest,
         examples=len(steps),
+        growth=_growth(steps.square().sum(2)),
     )
+
+
+def _growth(sizes: Tensor) -> float:
+    """From squared gradients [examples, steps], of examples that have one at the first step."""
+    each = sizes[sizes[:, 0] > 0]
+    if not len(each):
+        return math.nan
+    place = torch.arange(each.shape[1], device=each.device)
+    last = torch.where(each > 0, place, 0).amax(1, keepdim=True)
+    return float((each[:, 0] / each.gather(1, last)[:, 0]).log().median())

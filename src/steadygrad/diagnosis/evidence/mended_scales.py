@@ -297,16 +297,22 @@ def _is_off(x: Tensor) -> bool:
 
 
 def _standardised(tensors: list[Tensor], apart: float) -> Change:
-    x = torch.cat([x.to_dense().flatten(1) if x.dim() > 1 else x[:, None] for x in tensors]).double()
     # Features that share a unit, as pixels do, keep their sizes against each other.
-    axes = (0,) if apart > math.sqrt(OUT_OF_SCALE) else (0, 1)
+    each = apart > math.sqrt(OUT_OF_SCALE)
+
+    def rows(x: Tensor) -> Tensor:
+        if x.dim() < 2:
+            return x[:, None]
+        return x.reshape(-1, x.shape[-1]) if each else x.flatten(1)  # the features of a step are its own at every step
+
+    x = torch.cat([rows(x.to_dense()) for x in tensors]).double()
+    axes = (0,) if each else (0, 1)
     mean, deviation = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)
     scale = torch.where(deviation > 0, deviation, 1.0)
 
     def change(inputs: Tensor) -> Tensor:
         kind = inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype()
-        flat = inputs.flatten(1) if inputs.dim() > 1 else inputs[:, None]
-        return ((flat.double() - mean) / scale).to(kind).reshape(inputs.shape)
+        return ((rows(inputs).double() - mean) / scale).to(kind).reshape(inputs.shape)
 
     return change
 
@@ -337,7 +343,7 @@ def _standardised_columns(ys: Sequence[Tensor]) -> Change:
 def _without(columns: tuple[int, ...]) -> Change:
     def change(inputs: Tensor) -> Tensor:
         kept = inputs.clone()
-        kept[:, list(columns)] = 0
+        kept[..., list(columns)] = 0
         return kept
 
     return change

@@ -43,6 +43,12 @@ class Optimized:
         return cls(optimizer=optimizer, names=names, strangers=len(set_up - own), held=frozenset(groups))
 
     def moves(self, name: str) -> bool:
-        """Whether a parameter is held by a group whose rate is not zero, or will not stay so under a schedule."""
+        """Whether a parameter is held by a group whose rate is not zero, or will not stay so under a schedule.
+
+        A group without a rate belongs to an optimizer that chooses its steps itself, or that leaves them to others.
+        """
         group = self.names.get(name)
-        return group is not None and any(float(group.get(key, 0.0)) != 0.0 for key in ("lr", "initial_lr"))
+        if group is None:
+            return False
+        rates = [float(group[key]) for key in ("lr", "initial_lr") if group.get(key) is not None]
+        return not rates or any(rates)

@@ -60,8 +60,8 @@ _DATA = ("DAT006", "DAT005", "DAT004", "DAT001", "DAT002")
 _LOSS = ("LOS006", "LOS002", "LOS001", "LOS005", "LOS003", "LOS007", "LOS008")
 # Weights that start wrong explain whatever comes of them.
 _START = ("INI002", "INI003", "INI004", "INI001", "INI005")
-_FORWARD = ("DAT001", *_START, "INI006", "NUM001")
-_BACKWARD = ("DAT001", "DAT002", *_LOSS, *_START, "INI006", "NUM001")
+_FORWARD = ("DAT004", "DAT001", *_START, "INI006", "NUM001")
+_BACKWARD = ("DAT004", "DAT001", "DAT002", *_LOSS, *_START, "INI006", "NUM001")
 # Whatever leaves hardly any gradient leaves one that an optimizer's epsilon is large against.
 _NO_GRADIENT = ("FWD005", "FWD004", "FWD003", "FWD001", "FWD007", "BWD001")
 
@@ -93,17 +93,21 @@ _BY_CAUSE = (
     rule("OPT009", "gradients-not-zeroed", gradients_not_zeroed),
     rule("OPT008", "misplaced-clipping", misplaced_clipping),
     rule("NUM001", "half-precision-overflow", half_precision_overflow, explained_by=_START),
-    rule("FWD004", "saturated-units", saturated_units, explained_by=("DAT001", *_START)),
+    rule("FWD004", "saturated-units", saturated_units, explained_by=("DAT004", "DAT001", *_START)),
     # A head that ends in a ReLU it should not have may be dead from the start: the ReLU is what is wrong.
     rule("FWD005", "dead-units", dead_units, explained_by=(*_FORWARD, "LOS005")),
-    rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=("DAT004", *_FORWARD, "FWD005")),
+    rule("FWD003", "collapsed-correlation", collapsed_correlation, explained_by=(*_FORWARD, "FWD005")),
     rule("FWD001", "vanishing-signal", vanishing_signal, explained_by=(*_FORWARD, "FWD005", "FWD003")),
     rule("FWD002", "exploding-signal", exploding_signal, explained_by=_FORWARD),
     rule("LOS004", "initial-loss-off", initial_loss_off, explained_by=(*_DATA, *_LOSS, *_START, "FWD002")),
     rule("FWD007", "collapsed-attention", collapsed_attention, explained_by=(*_START, "FWD002")),
-    # NaN in the data explains neither of the two: what is measured is a batch that is finite.
+    # NaN in the data explains neither of the two: what is measured is a batch that is finite. Labels that a loss cannot
+    # take, or passes over, may make it 0 / 0.
     rule(
-        "FWD006", "non-finite-activation", non_finite_activation, explained_by=("LOS003", "INI005", "NUM001", "FWD002")
+        "FWD006",
+        "non-finite-activation",
+        non_finite_activation,
+        explained_by=("DAT005", "LOS003", "INI005", "NUM001", "FWD002"),
     ),
     rule(
         "BWD001",
@@ -111,7 +115,7 @@ _BY_CAUSE = (
         vanishing_gradient,
         explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001"),
     ),
-    rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=(*_BACKWARD, "FWD002")),
+    rule("BWD002", "exploding-gradient", exploding_gradient, explained_by=(*_BACKWARD, "FWD004", "FWD002")),
     rule(
         "NUM002",
         "half-precision-underflow",
@@ -122,9 +126,14 @@ _BY_CAUSE = (
         "BWD003",
         "no-gradient",
         no_gradient,
-        explained_by=(*_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "BWD001", "NUM002"),
+        explained_by=("DAT005", *_BACKWARD, "FWD004", "FWD005", "FWD003", "FWD001", "FWD007", "BWD001", "NUM002"),
     ),
-    rule("BWD004", "non-finite-gradient", non_finite_gradient, explained_by=("LOS003", "NUM001", "FWD006", "BWD002")),
+    rule(
+        "BWD004",
+        "non-finite-gradient",
+        non_finite_gradient,
+        explained_by=("DAT005", "LOS003", "NUM001", "FWD006", "BWD002"),
+    ),
     # Weights in half precision are the cause of what overflows and of an epsilon that is nothing.
     rule("OPT004", "optimizer-epsilon", optimizer_epsilon, explained_by=(*_START, *_NO_GRADIENT, "NUM001", "NUM002")),
 )

@@ -52,6 +52,7 @@ import math
 from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import LossPair, LossRun
+from steadygrad.diagnosis.evidence.loss_watch import LOG_PROBABILITIES
 from steadygrad.diagnosis.runs.remedy import PART
 from steadygrad.finding import Finding, Level
 
@@ -62,7 +63,6 @@ _CUT = 0.05
 _OF_LOGITS = ("cross_entropy", "log_softmax", "softmax")
 _OF_ONE_LOGIT = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
 _RATES = ("Exp", "Softplus")
-_OF_LOG_PROBABILITIES = ("nll_loss", "kl_div")
 _IN_WORDS = {
     "Relu": "ReLU",
     "Hardtanh": "a clamp",
@@ -92,7 +92,7 @@ def _findings(run: LossRun) -> Iterator[Finding]:
             yield from _finding(pair, _floor(pair), math.log(pair.classes))
         elif pair.name in _OF_ONE_LOGIT:
             yield from _finding(pair, _floor_of_one(pair), math.log(2))
-        elif pair.name in _OF_LOG_PROBABILITIES and pair.head.factor == 1 and pair.head.name in ("Softmax", "Sigmoid"):
+        elif pair.name in LOG_PROBABILITIES and pair.head.factor == 1 and pair.head.name in ("Softmax", "Sigmoid"):
             yield _of_probabilities(pair)
         elif pair.name == "poisson_nll_loss" and pair.options.get("log_input") and pair.head.name in _RATES:
             yield _of_rates(pair)

@@ -45,6 +45,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import takewhile
 
 from steadygrad.diagnosis.evidence import Leap, Measured, NonfiniteOrigin
 from steadygrad.diagnosis.levels import level_of
@@ -101,10 +102,15 @@ def _overflows(origin: NonfiniteOrigin) -> bool:
 
 
 def _largest(measured: Measured, *, overflows: bool) -> tuple[str, float, LayerSignal | None] | None:
-    """Where an output is infinite: there; else what enters the head."""
+    """Where an output is infinite: there; else the largest before one that is no number, or what enters the head."""
     infinite = next((layer for layer, _ in measured.rows if math.isinf(layer.q)), None)
     if infinite is not None and overflows:
         return infinite.path, math.inf, None
+    layers = [layer for layer, _ in measured.rows]
+    numbers = list(takewhile(lambda layer: math.isfinite(layer.q), layers))
+    if overflows and numbers and len(numbers) < len(layers):
+        largest = max(numbers, key=lambda layer: layer.q)
+        return largest.path, largest.q, largest
     if measured.head is None or len(measured.weighted) < 2:
         return None
     layer, call = measured.head

@@ -6,9 +6,10 @@ predictions out of other examples' targets, and asks the loss for both. Where ri
 descended; where they cost more, climbed. Where a head gives several numbers for one of a target, as the mean and the
 deviation of a density, all of them say it; then the loss has to fall on and on, either way from the target, to be one
 of the wrong sign. Where the two cannot be told apart nothing is said of the loss, and an optimizer that climbs is only
-worth knowing.
+worth knowing. Of an optimizer that is not torch's own, a rate below zero or gradients that hooks have a hand in, it
+tries a first step: a batch's loss should fall a little along it and rise against it.
 
-What to do: leave `maximize` out, or turn the sign of the loss around.
+What to do: leave `maximize` out, step against the gradient, or turn the sign of the loss around.
 
 Bad:
 
@@ -45,28 +46,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import LossDirection
+from steadygrad.diagnosis.evidence import LossDirection, StepDirection
 from steadygrad.finding import Finding, Level
 
 
-def check(direction: LossDirection) -> Iterator[Finding]:
+def check(direction: LossDirection, step: StepDirection) -> Iterator[Finding]:
     """Compare where the optimizer goes with where the loss gets better."""
-    climbs = direction.maximize > 0
+    flagged = direction.maximize > 0
+    climbs = flagged if step.climbs is None else step.climbs
+    how = "`maximize` is set" if flagged else f"{step.ahead:.4g} a little along its step, {step.behind:.4g} against it"
     if direction.rises is None:
         if climbs:
-            yield _finding(direction, Level.INFO, "The optimizer climbs the loss: `maximize` is set.")
+            yield _finding(direction, Level.INFO, f"The optimizer climbs the loss: {how}.", climbs=climbs)
         return
     if climbs == direction.rises:
         return
     said = f"{direction.right:.3g} for predictions made of the targets, {direction.wrong:.3g} for those of others"
     if climbs:
-        yield _finding(direction, Level.ERROR, f"The optimizer climbs a loss that is to be descended: it is {said}.")
+        seen = "" if flagged else f" ({how})"
+        message = f"The optimizer climbs{seen} a loss that is to be descended: it is {said}."
     else:
-        yield _finding(direction, Level.ERROR, f"The optimizer descends a loss that rewards wrong predictions: {said}.")
+        message = f"The optimizer descends a loss that rewards wrong predictions: {said}."
+    yield _finding(direction, Level.ERROR, message, climbs=climbs)
 
 
-def _finding(direction: LossDirection, level: Level, message: str) -> Finding:
-    climbs = direction.maximize > 0
+def _finding(direction: LossDirection, level: Level, message: str, *, climbs: bool) -> Finding:
+    flagged = direction.maximize > 0
+    turned = (
+        "Leave `maximize` out." if flagged else "Step against the gradient: look for its sign in the step and in hooks."
+    )
     return Finding(
         code="OPT006",
         name="gradient-ascent",
@@ -75,6 +83,6 @@ def _finding(direction: LossDirection, level: Level, message: str) -> Finding:
         measured=direction.right if direction.right is not None else float(direction.maximize),
         expected=direction.wrong if direction.wrong is not None else 0.0,
         count=direction.groups,
-        fix="Leave `maximize` out." if climbs else "Turn the sign of the loss around.",
-        fix_code='for group in optimizer.param_groups:\n    group["maximize"] = False' if climbs else "",
+        fix=turned if climbs else "Turn the sign of the loss around.",
+        fix_code='for group in optimizer.param_groups:\n    group["maximize"] = False' if climbs and flagged else "",
     )

@@ -4,11 +4,12 @@ A binary cross-entropy is a loss for labels within [0, 1]: for y = -1 it has no 
 while the loss falls. A class number must be one of 0 to K - 1 or the one that is ignored; class probabilities and the
 targets of `kl_div` must not be negative and must sum to 1, a Poisson count must not be negative, and the hinge losses
 and `soft_margin_loss` want -1 and +1: a label 0 gives no gradient there. A batch whose targets are all ignored has a
-mean of 0/0. Where all examples have one and the same class, a constant is the answer. The rule looks at the tensors as
-they enter the loss, in all batches that were looked at. Of a loss of one number an example, written by hand too, it
-asks the gradient at predictions on both sides of any margin, and of a loss that holds several outputs of one form
-against each other, as `CosineEmbeddingLoss` does, at outputs near to each other and apart: where the examples of all
-labels but one get none, such as those of 0 in max(0, 1 - y z), one answer to all is right again.
+mean of 0/0. No label of an alignment (`ctc_loss`) may be the blank. Where all examples have one and the same class, a
+constant is the answer. The rule looks at the tensors as they enter the loss, in all batches that were looked at. Of a
+loss of one number an example, written by hand too, it asks the gradient at predictions on both sides of any margin, and
+of a loss that holds several outputs of one form against each other, as `CosineEmbeddingLoss` does, at outputs near to
+each other and apart: where the examples of all labels but one get none, such as those of 0 in max(0, 1 - y z), one
+answer to all is right again.
 
 What to do: map the labels to what the loss is defined for; look at how they were read where they are all the same.
 
@@ -113,6 +114,8 @@ def _wrong(pair: LossPair) -> Iterator[Finding]:
         yield from _class_numbers(pair, y)
     elif pair.name == "cross_entropy" or (pair.name == "kl_div" and not pair.options.get("log_target")):
         yield from _shares(pair)
+    elif pair.name == "ctc_loss":
+        yield from _sequences(pair)
     elif pair.name == "poisson_nll_loss":
         yield from _outside(pair, y, 0.0, float("inf"))
     elif pair.name in _SIGNS:
@@ -153,6 +156,20 @@ def _class_numbers(pair: LossPair, y: Tensor) -> Iterator[Finding]:
         what = f"are to be ignored, all of them in {empty} of {len(pair.targets)} batches, whose mean loss is 0/0"
         yield _finding(pair, what, int((y == ignored).sum()), y)
     yield from _of_one_kind(pair, known, alone=pair.classes > 1)
+
+
+def _sequences(pair: LossPair) -> Iterator[Finding]:
+    """Labels of an alignment, as far as each sequence goes: the blank stands for none."""
+    y, lengths, blank = pair.target, pair.options["target_lengths"], pair.options["blank"]
+    assert y is not None
+    if y.dim() > 1:
+        y = y[torch.arange(y.shape[1], device=y.device) < torch.as_tensor(lengths, device=y.device)[:, None]]
+    blanks, classes = int((y == blank).sum()), pair.input.shape[-1]
+    if blanks:
+        yield _finding(pair, f"are {blank}, the blank, which no label may be", blanks, y)
+    outside = int(((y < 0) | (y >= classes)).sum())
+    if outside:
+        yield _finding(pair, f"are class numbers outside of 0 to {classes - 1}", outside, y)
 
 
 def _shares(pair: LossPair) -> Iterator[Finding]:

@@ -3,13 +3,13 @@
 Class numbers under a squared error say that class 1 lies between 0 and 2. If the classes have no order, no output does
 what is asked: the mean of the neighbours is as good as the class. The rule looks at targets that are few whole numbers
 from 0 or 1 on, about equally frequent, and asks the inputs whether the order means anything: it fits the numbers
-linearly to them and their squares, and the same classes numbered in up to 1000 other ways. Counts, ratings and other
-ordered targets stand out by their own order; where more than one in twenty other numberings is fitted as well, the
-order means nothing (`warn`; `info` where the inputs cannot tell; of three or four classes the own order has to be
-beaten by five standard errors). Two classes are in order by themselves.
+linearly to them, their squares and products, and the same classes numbered in up to 1000 other ways. Counts, ratings
+and other ordered targets stand out by their own order; where more than one in twenty other numberings is fitted as
+well, the order means nothing (`warn`; `info` where the inputs cannot tell; of three or four classes the own order has
+to be beaten by five standard errors). Two classes are in order by themselves.
 
-A loss that wants log-probabilities (`nll_loss`, `kl_div`) and is given raw outputs has no lower bound: their
-exponentials do not sum to 1, so it falls for as long as the outputs grow (`error`).
+A loss that wants log-probabilities (`nll_loss`, `kl_div`, `ctc_loss`) and is given raw outputs has no lower bound:
+their exponentials do not sum to 1, so it falls for as long as the outputs grow (`error`).
 
 What to do: an output a class and `cross_entropy`, which applies log_softmax itself.
 
@@ -54,6 +54,7 @@ from collections.abc import Iterator
 import torch
 
 from steadygrad.diagnosis.evidence import ClassNumbering, LossPair, LossRun
+from steadygrad.diagnosis.evidence.loss_watch import LOG_PROBABILITIES
 from steadygrad.finding import Finding, Level
 
 # Log-probabilities of half precision sum to 1 within this.
@@ -62,7 +63,7 @@ _NORMALISED = 0.02
 
 def check(run: LossRun, numbering: ClassNumbering) -> Iterator[Finding]:
     """Class numbers under a difference, and raw outputs where log-probabilities are wanted."""
-    for pair in run.named("nll_loss", "kl_div"):
+    for pair in run.named(*LOG_PROBABILITIES):
         if pair.head.name not in ("Softmax", "Sigmoid") and (total := _distance_from_one(pair)) > _NORMALISED:
             yield _raw_outputs(pair, total)
     if numbering.classes and numbering.is_unordered is not False:
@@ -74,7 +75,7 @@ def _distance_from_one(pair: LossPair) -> float:
     if pair.input.dim() < 2:
         return 0.0
     x = pair.input.double()
-    axes = (1,) if pair.name == "nll_loss" else range(1, x.dim())
+    axes = {"nll_loss": (1,), "ctc_loss": (-1,)}.get(pair.name, range(1, x.dim()))
     return min(float(torch.logsumexp(x, axis).abs().median()) for axis in axes)
 
 
@@ -88,7 +89,9 @@ def _raw_outputs(pair: LossPair, total: float) -> Finding:
         measured=total,
         expected=0.0,
         count=pair.input.numel(),
-        fix="End the model in nn.LogSoftmax(dim=1), or use cross_entropy, which applies it.",
+        fix="Give it the log_softmax of the outputs over the classes."
+        if pair.name == "ctc_loss"
+        else "End the model in nn.LogSoftmax(dim=1), or use cross_entropy, which applies it.",
     )
 
 

@@ -4,7 +4,9 @@ The rule tries it: f(x + y) - f(x) - f(y) + f(0), where f runs from the input (o
 last layer with a weight in evaluation mode, is zero for an affine f and for no other. Two or more layers that sum whose
 product is affine fit no more than one of them could. A layer in between that is narrower than both ends is left
 alone: such a product is a factorisation of low rank, and meant. A gain that is zero or small may hide a bend, so
-the map has to stay affine with other numbers in the place of gains, slopes, biases and whatever is all zero.
+the map has to stay affine with other numbers in the place of gains, slopes, biases and whatever is all zero. Where the
+best linear fit leaves less than a tenth of the targets' variance on other examples, there is little that a bend could
+add (`info`).
 
 A network of ReLUs is linear between its kinks: where a model or a loss takes the derivative of a derivative, as a
 differential equation asks for, that is zero everywhere, and no weight can change it. The rule watches the calls of
@@ -48,6 +50,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import Affinity, SecondDerivatives
+from steadygrad.diagnosis.runs.remedy import PART
 from steadygrad.finding import Finding, Level
 
 
@@ -58,12 +61,15 @@ def check(affinity: Affinity, derivatives: SecondDerivatives) -> Iterator[Findin
         return
     if len(affinity.layers) < 2 or not affinity.is_affine or affinity.waits or _is_factorised(affinity.widths):
         return
+    suffices = affinity.unexplained < PART
+    line = f"; the best linear fit leaves {affinity.unexplained:.1%} of the targets' variance" if suffices else ""
     yield Finding(
         code="NET001",
         name="missing-nonlinearity",
-        level=Level.WARN,
+        level=Level.INFO if suffices else Level.WARN,
         message=f"Nothing between the {len(affinity.layers)} layers {affinity.layers[0]!r} to {affinity.layers[-1]!r} "
-        "bends the signal: together they are one linear layer, f(x + y) - f(x) - f(y) + f(0) being zero to rounding.",
+        "bends the signal: together they are one linear layer, f(x + y) - f(x) - f(y) + f(0) being zero to rounding"
+        f"{line}.",
         module=affinity.layers[0],
         measured=affinity.deviation,
         expected=1.0,

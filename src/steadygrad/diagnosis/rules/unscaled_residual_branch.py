@@ -73,6 +73,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import takewhile
 
 from steadygrad.diagnosis.evidence import ResidualStreams
 from steadygrad.diagnosis.levels import level_of
@@ -83,10 +84,16 @@ from steadygrad.measurement import Operation
 
 def check(residual: ResidualStreams) -> Iterator[Finding]:
     """Compare the last sum of each stream with its first; the one that grows most is told."""
-    grown = [(log_ratio(s[-1].q, s[0].q), s) for s in residual.streams if len(s) > 1]
+    streams = [_numbers(stream) for stream in residual.streams]
+    grown = [(log_ratio(s[-1].q, s[0].q), s) for s in streams if len(s) > 1]
     worst = max((found for found in grown if found[0] > LOST), key=lambda found: found[0], default=None)
     if worst is not None:
         yield _finding(*worst)
+
+
+def _numbers(stream: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """The sums up to the first that is no number: a branch that overflows may subtract infinities."""
+    return tuple(takewhile(lambda made: not math.isnan(made.q), stream))
 
 
 def _finding(logarithm: float, stream: tuple[Operation, ...]) -> Finding:
