@@ -11,9 +11,9 @@ from rich.text import Text
 from steadygrad.finding import Finding, Level
 from steadygrad.profile import Profile
 from steadygrad.report.headline import headline
-from steadygrad.report.layer_table import layer_table
+from steadygrad.report.layer_table import layer_table, legend
 from steadygrad.report.pairing import paired
-from steadygrad.terminal import to_text
+from steadygrad.terminal import Code, to_text
 
 STYLE = {Level.ERROR: "bold red", Level.WARN: "bold yellow", Level.INFO: "bold blue"}
 
@@ -48,7 +48,7 @@ def render(
     parts += [part for finding in findings for part in ("", _finding(finding))]
     pairs = paired(predicted, measured, every_module=every_row)
     if pairs:
-        parts += ["", layer_table(pairs, every_row=every_row, width=width)]
+        parts += ["", layer_table(pairs, every_row=every_row, width=width), Text(legend(pairs), style="dim")]
     unknown = () if predicted is None else [words for words in predicted.unknown if not any(words in n for n in notes)]
     parts += [Text(f"Not known: {words}", style="dim") for words in unknown]
     parts += [Text(f"Note: {words}", style="dim") for words in notes]
@@ -61,7 +61,7 @@ def _finding(finding: Finding) -> RenderableType:
     if finding.fix:
         parts.append(Padding(Text.assemble(("Fix: ", "bold"), finding.fix), (0, 0, 0, 2)))
     if finding.fix_code:
-        parts.append(Padding(Text(finding.fix_code.strip("\n"), style="green"), (1, 0, 0, 6)))
+        parts += ["", Code(finding.fix_code, indent=6)]
     return Group(*parts)
 
 
