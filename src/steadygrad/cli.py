@@ -300,29 +300,13 @@ def _color() -> bool:
 def _as_text(report: Report, *, every_row: bool) -> str:
     from steadygrad.report import text
 
-    return text.render(
-        report.findings,
-        predicted=report.predicted,
-        measured=report.measured,
-        checked=report.checked,
-        notes=report.notes,
-        width=_columns(),
-        color=_color(),
-        every_row=every_row,
-    )
+    return text.render(report.findings, **report.parts(), width=_columns(), color=_color(), every_row=every_row)
 
 
 def _as_page(report: Report, *, title: str) -> str:
     from steadygrad.report import page
 
-    return page.render(
-        report.findings,
-        predicted=report.predicted,
-        measured=report.measured,
-        checked=report.checked,
-        notes=report.notes,
-        title=title,
-    )
+    return page.render(report.findings, **report.parts(), title=title)
 
 
 def _write(path: Path, text: str) -> None:

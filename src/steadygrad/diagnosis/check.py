@@ -73,8 +73,11 @@ def check(
     suppressions = (*allowances(collector.setup.model), *settled.suppressions)
     with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings: list[Finding] = []
+        looked = []
         for rule in rules.values():
-            findings += _look(rule, collector, findings)
+            found = _look(rule, collector, findings)
+            looked += [rule.code] if found is not None else []
+            findings += found or []
             _spare(collector, suppressed(findings, suppressions, codes)[0])
         rules = with_standing(findings, RULES, collector)
         measured = collector.peek(Measured)
@@ -86,6 +89,7 @@ def check(
         collector,
         settled,
         codes,
+        looked=looked,
         predicted=predicted.profile if predicted else None,
         measured=measured.observation.profile if measured else None,
         rules=rules,
@@ -98,6 +102,7 @@ def reported(
     settled: Configuration,
     codes: tuple[str, ...],
     *,
+    looked: Collection[str],
     predicted: Profile | None,
     measured: Profile | None,
     rules: Mapping[str, Rule] = RULES,
@@ -114,7 +119,8 @@ def reported(
         findings=tuple(located(finding, model) for finding in ranked(levelled, rules)),
         predicted=predicted,
         measured=measured,
-        checked=codes,
+        checked=tuple(code for code in codes if code in looked),
+        skipped=tuple(code for code in codes if code not in looked),
         notes=tuple(collector.notes),
     )
 
@@ -151,20 +157,20 @@ def _modules(setup: Setup) -> list[nn.Module]:
     return [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
 
 
-def _look(rule: Rule, collector: Collector, before: list[Finding]) -> list[Finding]:
-    """What a rule finds; nothing where the setup does not give the evidence, which a note says.
+def _look(rule: Rule, collector: Collector, before: list[Finding]) -> list[Finding] | None:
+    """What a rule finds; None where the setup does not give the evidence, which a note says.
 
     The user's code may raise for what a rule before this one has found an error in: then that says more.
     """
     try:
         return rule(*(collector.get(kind) for kind in rule.needs))
     except Unavailable:
-        return []
+        return None
     except UserCodeError as error:
         if all(found.level != Level.ERROR for found in before):
             raise
         collector.note(f"Nothing behind it was looked at: {error}.".replace("..", "."))
-        return []
+        return None
 
 
 def _predicted(collector: Collector) -> Predicted | None:

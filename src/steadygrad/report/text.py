@@ -24,6 +24,7 @@ def render(
     predicted: Profile | None = None,
     measured: Profile | None = None,
     checked: Sequence[str] = (),
+    skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
     width: int = 100,
     color: bool = False,
@@ -36,6 +37,7 @@ def render(
         predicted: the predicted profile, for the table by layer.
         measured: the measured one.
         checked: codes of the rules that looked.
+        skipped: codes of those that had nothing to look at.
         notes: what could not be looked at, in words.
         width: columns of the terminal, at least 40.
         color: whether to write ANSI colours.
@@ -44,7 +46,7 @@ def render(
     >>> print(render([], checked=["INI001"]))
     Clean: 1 rule found nothing.
     """
-    parts: list[RenderableType] = [Text(headline(findings, checked, measured=measured), style="bold")]
+    parts: list[RenderableType] = [Text(headline(findings, checked, skipped, measured=measured), style="bold")]
     parts += [part for finding in findings for part in ("", _finding(finding))]
     pairs = paired(predicted, measured, every_module=every_row)
     if pairs:
