@@ -11,7 +11,7 @@ from rich.text import Text
 from steadygrad.finding import Finding, Level
 from steadygrad.profile import Profile
 from steadygrad.report.headline import headline
-from steadygrad.report.layer_table import layer_table, legend
+from steadygrad.report.layer_table import known, layer_table, legend
 from steadygrad.report.pairing import paired
 from steadygrad.terminal import Code, to_text
 
@@ -49,7 +49,7 @@ def render(
     parts: list[RenderableType] = [Text(headline(findings, checked, skipped, measured=measured), style="bold")]
     parts += [part for finding in findings for part in ("", _finding(finding))]
     pairs = paired(predicted, measured, every_module=every_row)
-    if pairs:
+    if known(pairs):
         parts += ["", layer_table(pairs, every_row=every_row, width=width), Text(legend(pairs), style="dim")]
     unknown = () if predicted is None else [words for words in predicted.unknown if not any(words in n for n in notes)]
     parts += [Text(f"Not known: {words}", style="dim") for words in unknown]
