@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from steadygrad.errors import SteadygradError, not_allowed, unknown_name
 from steadygrad.finding import Level
+from steadygrad.streams import writable_streams
 
 if TYPE_CHECKING:
     from steadygrad.diagnosis import Report
@@ -221,6 +222,7 @@ def study(
 
 def main() -> None:
     """Run the command line; every error is one line on stderr and exit status 2, with `--debug` its traceback too."""
+    writable_streams()
     try:
         status = (
             _command()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
@@ -276,7 +278,9 @@ def _in_one_line(error: Exception) -> str:
     words = " ".join(str(error).split())
     if isinstance(error, SteadygradError | ValueError) and words:
         return words
-    return f"internal error: {type(error).__name__}: {words} Run again with --debug for the traceback."
+    if isinstance(error, OSError) and error.strerror:
+        return f"could not write or read {error.filename or 'standard output'}: {error.strerror}."
+    return f"internal error: {type(error).__name__}: {words.rstrip('.')}. Run again with --debug for the traceback."
 
 
 def _level(name: str) -> Level:
