@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from steadygrad.errors import SetupError, UserCodeError
+from steadygrad.errors import SetupError, SteadygradError, UserCodeError
 from steadygrad.finding import Finding, Level, Rule
 from steadygrad.measurement.untouched import untouched
 from steadygrad.profile import Profile
@@ -20,6 +20,7 @@ from .configuration import Configuration
 from .data_position import data_position_kept
 from .definitions import located
 from .evidence import Collector, Measured, Predicted, Trained, Unavailable
+from .evidence import fault as faults
 from .ranking import contradicted, ranked, suspected
 from .report import Report
 from .rules import OF_STEPS, RULES
@@ -160,7 +161,8 @@ def _modules(setup: Setup) -> list[nn.Module]:
 def _look(rule: Rule, collector: Collector, before: list[Finding]) -> list[Finding] | None:
     """What a rule finds; None where the setup does not give the evidence, which a note says.
 
-    The user's code may raise for what a rule before this one has found an error in: then that says more.
+    An error of this package's own costs what it was met in, and the rest is looked at all the same. The user's code
+    may raise for what a rule before this one has found an error in: then that says more.
     """
     try:
         return rule(*(collector.get(kind) for kind in rule.needs))
@@ -170,6 +172,11 @@ def _look(rule: Rule, collector: Collector, before: list[Finding]) -> list[Findi
         if all(found.level != Level.ERROR for found in before):
             raise
         collector.note(f"Nothing behind it was looked at: {error}.".replace("..", "."))
+        return None
+    except SteadygradError:
+        raise
+    except faults.TOLERATED as error:
+        collector.note(faults.fault(error))
         return None
 
 

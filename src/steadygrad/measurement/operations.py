@@ -207,6 +207,8 @@ class _Trace:
         handles = []
         try:
             for path, module in model.named_modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # it takes no hooks: what runs in it counts to what calls it
                 handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._leave))
             yield

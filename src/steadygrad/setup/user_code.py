@@ -16,7 +16,12 @@ _NOT_THE_USERS = tuple(
 )
 
 
-def _is_the_users(file: str) -> bool:
+def is_the_users(file: str) -> bool:
+    """Whether a file lies outside of the standard library, the installed packages and this one.
+
+    >>> is_the_users(__file__), is_the_users("train.py")
+    (False, True)
+    """
     return not file.startswith("<") and not str(Path(file).resolve()).startswith(_NOT_THE_USERS)
 
 
@@ -28,9 +33,9 @@ def place(error: BaseException) -> str | None:
     >>> place(ValueError("never raised")) is None
     True
     """
-    if isinstance(error, SyntaxError) and error.filename and _is_the_users(error.filename):
+    if isinstance(error, SyntaxError) and error.filename and is_the_users(error.filename):
         return f"{error.filename}:{error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_users(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_the_users(frame.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 

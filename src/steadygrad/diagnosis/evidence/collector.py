@@ -9,6 +9,7 @@ from steadygrad.errors import SteadygradError
 from steadygrad.measurement.budget import Budget
 from steadygrad.setup import Setup
 
+from . import fault as faults
 from .machine_limit import machine_limit
 from .pace import Pace
 
@@ -83,7 +84,7 @@ class Collector:
             Unavailable: the setup does not give it.
         """
         if kind not in self._found:
-            self._found[kind] = self._collected(kind)
+            self._found[kind] = self._unless_broken(kind)
         if isinstance(self._found[kind], Unavailable):
             raise self._found[kind]
         return cast(EvidenceT, self._found[kind])
@@ -153,3 +154,12 @@ class Collector:
             found = error if limit is None else Limited(f"Not all could be looked at: {limit}.")
             self.note(str(found))
             return found
+
+    def _unless_broken(self, kind: type[Evidence]) -> Any:
+        try:
+            return self._collected(kind)
+        except SteadygradError:
+            raise
+        except faults.TOLERATED as error:
+            self.note(found := faults.fault(error))
+            return Unavailable(found)

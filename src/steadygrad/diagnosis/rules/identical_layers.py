@@ -105,8 +105,8 @@ def _copies(stepped: Stepped) -> list[list[str]]:
 
 def _is_random(weight: torch.Tensor) -> bool:
     """Many distinct values: neither a constant nor an identity nor a kernel of a few taps."""
-    distinct = len(weight.unique())
-    return distinct > min(weight.numel() - 1, max(2.0, math.sqrt(weight.numel())))
+    w = torch.view_as_real(weight) if weight.is_complex() else weight
+    return len(w.unique()) > min(weight.numel() - 1, max(2.0, math.sqrt(weight.numel())))
 
 
 def _key(weight: torch.Tensor) -> tuple[object, ...]:
