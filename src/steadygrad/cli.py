@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from steadygrad.errors import SteadygradError, not_allowed, unknown_name
+from steadygrad.errors import SteadygradError, did_you_mean, not_allowed, unknown_name
 from steadygrad.finding import Level
 from steadygrad.streams import writable_streams
 
@@ -105,12 +105,13 @@ def check(
     level = _level(fail_on)
     if as_json and as_sarif:
         raise ValueError("`--json` and `--sarif` both write to standard output: choose one.")
-    outputs = [Path(out) for out in (html, write_baseline, write_init) if out is not None]
-    if outputs:
+    outputs = {"--html": html, "--write-baseline": write_baseline, "--write-init": write_init}
+    if any(outputs.values()):
         from steadygrad.report import saving
 
-        for out in outputs:
-            saving.check_writable(out)
+        for option, out in outputs.items():
+            if out is not None:
+                saving.check_writable(out, option)
     from steadygrad import diagnosis
     from steadygrad.report.headline import flattened
     from steadygrad.setup import file_of
@@ -193,7 +194,8 @@ def rule(
     known = {name: found for found in RULES.values() for name in (found.code, found.name)}
     wanted = code.upper() if code.upper() in RULES else code.lower()
     if wanted not in known:
-        raise ValueError(unknown_name("rule", code.upper(), RULES))
+        near = did_you_mean(code, known) or " `steadygrad rule` lists them."
+        raise ValueError(not_allowed("rule", "must be a rule's code or name", code) + near)
     typer.echo(rule_page.render(known[wanted]))
 
 

@@ -151,6 +151,17 @@ def _shaped(setup: Setup) -> Setup:
             "`model` must have been called once on a batch where it has lazy parameters, "
             f"got {lazy[0]!r} without shape."
         )
+    parameters = [p for module in _modules(setup) for p in module.parameters()]
+    if setup.loss_fn is not None and not any(p.requires_grad for p in parameters):
+        raise SetupError(
+            "`model` must have a parameter that requires a gradient, for there to be something to train, got "
+            f"{len(parameters)}, none of which does."
+        )
+    if setup.data is not None and any(p.is_meta for p in parameters):
+        raise SetupError(
+            "`model` must hold its weights to run on data, got parameters on the meta device. "
+            "`steadygrad check --static` and `sg.predict` need none."
+        )
     return setup
 
 

@@ -11,4 +11,5 @@ from .loading import load as load
 from .parts import mapped as mapped
 from .parts import tensors_in as tensors_in
 from .training_setup import Setup as Setup
+from .user_code import raised as raised
 from .user_code import user_code as user_code

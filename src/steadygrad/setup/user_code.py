@@ -71,6 +71,14 @@ def user_code(what: str) -> Iterator[None]:
     except SteadygradError:
         raise
     except (Exception, SystemExit) as error:
-        location = place(error)
-        where = f" ({_shown(location)})" if location else ""
-        raise UserCodeError(f"{what} raised {_in_one_line(error)}{where}") from error
+        raise UserCodeError(f"{what} raised {raised(error)}") from error
+
+
+def raised(error: BaseException) -> str:
+    """Return what the user's code raised, in one line, with the user's file and line where there is one.
+
+    >>> raised(ValueError("no such file"))
+    'ValueError: no such file'
+    """
+    location = place(error)
+    return _in_one_line(error) + (f" ({_shown(location)})" if location else "")
