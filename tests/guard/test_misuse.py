@@ -25,6 +25,9 @@ def other_scheduler():
         ({"clip": clip.ByNorm}, TypeError, "`clip` must be a clipping policy"),
         ({"ladder": 3}, TypeError, "`ladder` must be a Ladder"),
         ({"scheduler": other_scheduler()}, ValueError, "`scheduler` must schedule the optimizer of the guard"),
+        ({"scheduler": "cosine"}, TypeError, "`scheduler` must have a method `step`"),
+        ({"scaler": 1}, TypeError, r"`scaler` must be a torch\.amp\.GradScaler"),
+        ({"sink": "log.txt"}, TypeError, "`sink` must be called with a Finding"),
         ({"name": "lbfgs", "on_spike": "skip"}, ValueError, "`on_spike` must be 'ignore' for LBFGS"),
     ],
 )
