@@ -10,7 +10,7 @@ from steadygrad.finding import Finding
 from steadygrad.profile import Profile
 from steadygrad.report.finding_card import finding_card
 from steadygrad.report.headline import headline
-from steadygrad.report.layer_table import known
+from steadygrad.report.layer_table import known, legend
 from steadygrad.report.pairing import Pair, paired
 from steadygrad.report.signal_chart import signal_chart
 
@@ -136,7 +136,7 @@ def _table(pairs: Sequence[Pair]) -> str:
     body = "\n".join(rows)
     return (
         f'<h2>Layer by layer</h2>\n<div class="scroll"><table><thead><tr>{titles}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table></div>"
+        f"<tbody>\n{body}\n</tbody></table></div>\n<p>{escape(legend(pairs))}</p>"
     )
 
 
