@@ -29,6 +29,7 @@ def mended(code, targets):
         (lambda n: 1 + torch.arange(n) % 10, nn.CrossEntropyLoss(), 10),
         (lambda n: torch.randint(0, 10, (n,)).float(), nn.CrossEntropyLoss(), 10),
         (lambda n: torch.randint(0, 10, (n, 1)), nn.CrossEntropyLoss(), 10),
+        (lambda n: torch.nn.functional.one_hot(torch.arange(n) % 10), nn.CrossEntropyLoss(), 10),
         (lambda n: 255.0 * torch.randint(2, (n, 1)), nn.BCEWithLogitsLoss(), 1),
         (lambda n: 2.0 * torch.randint(2, (n, 1)) - 1, nn.BCEWithLogitsLoss(), 1),
     ],

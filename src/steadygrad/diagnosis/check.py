@@ -122,8 +122,25 @@ def reported(
         measured=measured,
         checked=tuple(code for code in codes if code in looked),
         skipped=tuple(code for code in codes if code not in looked),
-        notes=tuple(collector.notes),
+        notes=told_once(collector.notes),
     )
+
+
+_BEHIND = "Nothing behind it was looked at: "
+
+
+def told_once(notes: Collection[str]) -> tuple[str, ...]:
+    """Return the notes, without those on a part that is behind what another says nothing behind it was looked at for.
+
+    >>> told_once(["No step: KeyError: 'a'", "Other: x.", f"{_BEHIND}the loss raised KeyError: 'a'."])
+    ('Other: x.', "Nothing behind it was looked at: the loss raised KeyError: 'a'.")
+    """
+
+    def reason(note: str) -> str:
+        return note.rstrip(".").rpartition(": ")[2]
+
+    known = {reason(note) for note in notes if note.startswith(_BEHIND)}
+    return tuple(note for note in notes if note.startswith(_BEHIND) or reason(note) not in known)
 
 
 def _spare(collector: Collector, findings: list[Finding]) -> None:
@@ -182,7 +199,7 @@ def _look(rule: Rule, collector: Collector, before: list[Finding]) -> list[Findi
     except UserCodeError as error:
         if all(found.level != Level.ERROR for found in before):
             raise
-        collector.note(f"Nothing behind it was looked at: {error}.".replace("..", "."))
+        collector.note(f"{_BEHIND}{error}.".replace("..", "."))
         return None
     except SteadygradError:
         raise

@@ -130,6 +130,9 @@ def _misfit(pair: LossPair) -> tuple[str, str, str] | None:
     if not y.is_floating_point() and y.dim() == x.dim() > 1 and y.shape[1] == 1 and x.shape[1] > 1:
         what = "have a dimension of size 1 too many for class numbers"
         return what, "Take that dimension out.", "targets = targets.squeeze(1)"
+    if pair.name == "cross_entropy" and not y.is_floating_point() and y.shape == x.shape and x.dim() > 1:
+        what = "are integers of the outputs' shape, where class probabilities are floating-point numbers"
+        return what, "Make them floating-point numbers, or class numbers by `argmax(1)`.", "targets = targets.float()"
     return None
 
 
