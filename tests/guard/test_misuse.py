@@ -89,6 +89,11 @@ def test_a_model_that_does_not_train_has_no_threshold():
         clip.recommend(nn.ReLU(), [], nn.functional.mse_loss)
 
 
+def test_batches_that_are_no_pairs_are_named():
+    with pytest.raises(ValueError, match=r"`data` must give pairs \(inputs, targets\), got 'Tensor'"):
+        clip.recommend(nn.Linear(2, 2), [torch.ones(2, 2)], nn.functional.mse_loss)
+
+
 @pytest.mark.parametrize(
     ("closure", "message"),
     [
