@@ -63,8 +63,8 @@ def revive_(
 
     Args:
         model: whose forward pass can be traced; linear layers and convolutions, also into each other.
-        batches: inputs of the model, tuples or lists for several; what follows them is not looked at. Together they decide
-            who is dead.
+        batches: inputs of the model, tuples or lists for several; what follows them is not looked at. Together they
+            decide who is dead.
         optimizer: whose state for the units is set.
         generator: for the draws.
 
