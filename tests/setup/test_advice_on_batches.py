@@ -26,6 +26,21 @@ def test_how_it_becomes_one_is_told(data, advice):
         check({"model": nn.Linear(8, 3), "data": data, "loss_fn": nn.CrossEntropyLoss()})
 
 
+class Files(torch.utils.data.Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        raise OSError("no such file")
+
+
+def test_what_a_worker_raises_is_one_line_with_its_place():
+    loader = torch.utils.data.DataLoader(Files(), 4, num_workers=1)
+    words = r"^`data` raised OSError: no such file, in a worker of the DataLoader \(.*test_advice_on_batches\.py:\d+\)$"
+    with pytest.raises(UserCodeError, match=words):
+        check({"model": nn.Linear(8, 3), "data": loader, "loss_fn": nn.CrossEntropyLoss()})
+
+
 def test_weights_on_meta_are_told_what_looks_at_them():
     with torch.device("meta"):
         model = nn.Linear(8, 3)

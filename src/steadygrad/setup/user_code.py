@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ _NOT_THE_USERS = tuple(
     str(Path(folder).resolve())
     for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), Path(__file__).parents[1])
 )
+
+_OF_WORKER = "Original Traceback (most recent call last)"  # torch quotes what a worker raised as text
 
 
 def is_the_users(file: str) -> bool:
@@ -35,11 +38,16 @@ def place(error: BaseException) -> str | None:
     """
     if isinstance(error, SyntaxError) and error.filename and is_the_users(error.filename):
         return f"{error.filename}:{error.lineno}"
+    if _OF_WORKER in str(error):
+        lines = re.findall(r'File "(.+)", line (\d+)', str(error).partition(_OF_WORKER)[2])
+        return next((f"{file}:{number}" for file, number in reversed(lines) if is_the_users(file)), None)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_the_users(frame.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
 def _in_one_line(error: BaseException) -> str:
+    if _OF_WORKER in str(error):
+        return f"{str(error).strip().splitlines()[-1]}, in a worker of the DataLoader"
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     words = " ".join(text.split())
     return f"{type(error).__name__}: {words}" if words else type(error).__name__

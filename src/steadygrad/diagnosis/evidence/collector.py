@@ -20,6 +20,8 @@ LONGEST = 15.0
 # back.
 SECONDS = 13.0
 
+_LONGEST_NOTE = 400
+
 
 class Unavailable(SteadygradError):
     """Evidence that a setup does not give; the message says why."""
@@ -135,7 +137,9 @@ class Collector:
         raise OutOfTime(what)
 
     def note(self, words: str) -> None:
-        """Say once what could not be looked at."""
+        """Say once what could not be looked at, in a line: errors that are quoted may run over hundreds."""
+        words = words.strip().partition("\n")[0]
+        words = words if len(words) <= _LONGEST_NOTE else f"{words[:_LONGEST_NOTE]}..."
         if words not in self.notes:
             self.notes.append(words)
 

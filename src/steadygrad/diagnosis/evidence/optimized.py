@@ -43,6 +43,12 @@ class Optimized:
         return cls(optimizer=optimizer, names=names, strangers=len(set_up - own), held=frozenset(groups))
 
     def moves(self, name: str) -> bool:
-        """Whether a parameter is held by a group whose rate is not zero, or will not stay so under a schedule."""
+        """Whether a parameter is held by a group whose rate is not zero, or will not stay so under a schedule.
+
+        An optimizer of the user's own may know no rate, or call it otherwise: it moves what it holds.
+        """
         group = self.names.get(name)
-        return group is not None and any(float(group.get(key, 0.0)) != 0.0 for key in ("lr", "initial_lr"))
+        if group is None:
+            return False
+        rates = [float(group[key]) for key in ("lr", "initial_lr") if key in group]
+        return not rates or any(rates)
