@@ -58,6 +58,7 @@ def explain(
 ) -> None:
     """Say from theory alone what becomes of the signal and the gradient of an MLP."""
     from steadygrad import theory
+    from steadygrad.numbers import count
     from steadygrad.report import explanation
 
     layers, units = _whole("--depth", depth), _whole("--width", width)
@@ -66,7 +67,7 @@ def explain(
     already = abs(used.sigma_w(units, units) - better.sigma_w) + abs(used.sigma_b(units) - better.sigma_b) < 1e-9
     text = explanation.render(
         profile,
-        title=f"{activation} MLP, {layers} hidden layers of {units} units, {init}",
+        title=f"{activation} MLP, {count(layers, 'hidden layer')} of {count(units, 'unit')}, {init}",
         advice="nothing, this is it." if already else better.words,
         code="" if already else better.code,
         width=_columns(),

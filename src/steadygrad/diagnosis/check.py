@@ -28,6 +28,7 @@ from .selection import selected
 from .standing import with_standing
 from .suppression import allowances, suppressed
 from .used_up_data import without_used_up_data
+from .warned_once import warned_once
 
 
 def check(
@@ -72,7 +73,7 @@ def check(
         _shaped(Setup.of(given)), no_trial="" if trial else ", as asked", notes=[note] if note else []
     )
     suppressions = (*allowances(collector.setup.model), *settled.suppressions)
-    with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
+    with warned_once(), untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings: list[Finding] = []
         looked = []
         for rule in rules.values():
