@@ -49,6 +49,7 @@ def render(
         _table(weighted(profile), every_row=every_row, width=width),
         "",
     ]
+    parts += [Text(f"Not known: {words}.", style="dim") for words in profile.unknown]
     parts += [_verdict(verdict) for verdict in verdicts(profile)]
     if advice:
         parts += ["", Text.assemble(("Use instead: ", "bold"), advice)]
