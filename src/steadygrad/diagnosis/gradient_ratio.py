@@ -19,13 +19,13 @@ class GradientRatio:
         first: path of the first layer of the trunk.
         last: path of its last layer.
         logarithm: of the first layer's over the last one's, each with respect to the layer's output.
-        standard_error: of that ratio, from the first layer's over examples.
+        standard_error: of that ratio, from the first layer's over examples; None where its squares underflow.
     """
 
     first: str
     last: str
     logarithm: float
-    standard_error: float
+    standard_error: float | None
 
     @property
     def factor(self) -> float:
@@ -56,7 +56,7 @@ def gradient_ratio(measured: Measured) -> GradientRatio | None:
         first=layer.path,
         last=last[0].path,
         logarithm=logarithm,
-        standard_error=(layer.grad_q_high - layer.grad_q) * call.entries / at_last,
+        standard_error=(layer.grad_q_high - layer.grad_q) * call.entries / at_last or None,
     )
 
 
