@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from steadygrad.errors import SteadygradError, not_allowed, unknown_name
+from steadygrad.errors import SteadygradError, did_you_mean, not_allowed, unknown_name
 from steadygrad.finding import Level
+from steadygrad.streams import writable_streams
 
 if TYPE_CHECKING:
     from steadygrad.diagnosis import Report
@@ -57,6 +58,7 @@ def explain(
 ) -> None:
     """Say from theory alone what becomes of the signal and the gradient of an MLP."""
     from steadygrad import theory
+    from steadygrad.numbers import count
     from steadygrad.report import explanation
 
     layers, units = _whole("--depth", depth), _whole("--width", width)
@@ -65,7 +67,7 @@ def explain(
     already = abs(used.sigma_w(units, units) - better.sigma_w) + abs(used.sigma_b(units) - better.sigma_b) < 1e-9
     text = explanation.render(
         profile,
-        title=f"{activation} MLP, {layers} hidden layers of {units} units, {init}",
+        title=f"{activation} MLP, {count(layers, 'hidden layer')} of {count(units, 'unit')}, {init}",
         advice="nothing, this is it." if already else better.words,
         code="" if already else better.code,
         width=_columns(),
@@ -104,12 +106,13 @@ def check(
     level = _level(fail_on)
     if as_json and as_sarif:
         raise ValueError("`--json` and `--sarif` both write to standard output: choose one.")
-    outputs = [Path(out) for out in (html, write_baseline, write_init) if out is not None]
-    if outputs:
+    outputs = {"--html": html, "--write-baseline": write_baseline, "--write-init": write_init}
+    if any(outputs.values()):
         from steadygrad.report import saving
 
-        for out in outputs:
-            saving.check_writable(out)
+        for option, out in outputs.items():
+            if out is not None:
+                saving.check_writable(out, option)
     from steadygrad import diagnosis
     from steadygrad.report.headline import flattened
     from steadygrad.setup import file_of
@@ -192,7 +195,8 @@ def rule(
     known = {name: found for found in RULES.values() for name in (found.code, found.name)}
     wanted = code.upper() if code.upper() in RULES else code.lower()
     if wanted not in known:
-        raise ValueError(unknown_name("rule", code.upper(), RULES))
+        near = did_you_mean(code, known) or " `steadygrad rule` lists them."
+        raise ValueError(not_allowed("rule", "must be a rule's code or name", code) + near)
     typer.echo(rule_page.render(known[wanted]))
 
 
@@ -221,6 +225,7 @@ def study(
 
 def main() -> None:
     """Run the command line; every error is one line on stderr and exit status 2, with `--debug` its traceback too."""
+    writable_streams()
     try:
         status = (
             _command()(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
@@ -276,7 +281,9 @@ def _in_one_line(error: Exception) -> str:
     words = " ".join(str(error).split())
     if isinstance(error, SteadygradError | ValueError) and words:
         return words
-    return f"internal error: {type(error).__name__}: {words} Run again with --debug for the traceback."
+    if isinstance(error, OSError) and error.strerror:
+        return f"could not write or read {error.filename or 'standard output'}: {error.strerror}."
+    return f"internal error: {type(error).__name__}: {words.rstrip('.')}. Run again with --debug for the traceback."
 
 
 def _level(name: str) -> Level:
@@ -300,29 +307,13 @@ def _color() -> bool:
 def _as_text(report: Report, *, every_row: bool) -> str:
     from steadygrad.report import text
 
-    return text.render(
-        report.findings,
-        predicted=report.predicted,
-        measured=report.measured,
-        checked=report.checked,
-        notes=report.notes,
-        width=_columns(),
-        color=_color(),
-        every_row=every_row,
-    )
+    return text.render(report.findings, **report.parts(), width=_columns(), color=_color(), every_row=every_row)
 
 
 def _as_page(report: Report, *, title: str) -> str:
     from steadygrad.report import page
 
-    return page.render(
-        report.findings,
-        predicted=report.predicted,
-        measured=report.measured,
-        checked=report.checked,
-        notes=report.notes,
-        title=title,
-    )
+    return page.render(report.findings, **report.parts(), title=title)
 
 
 def _write(path: Path, text: str) -> None:

@@ -53,13 +53,22 @@ def unknown_name(subject: str, name: object, known: Iterable[str]) -> str:
     """
     names = list(known)
     listing = ", ".join(repr(n) for n in names)
-    message = f"`{subject}` must be one of {listing}, got {name!r}."
+    return f"`{subject}` must be one of {listing}, got {name!r}.{did_you_mean(name, names)}"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return the end of a message on a name that is not known: the nearest that is, "" where none is near.
+
+    >>> did_you_mean("rellu", ["relu", "tanh"]), did_you_mean("x", ["relu"])
+    (" Did you mean 'relu'?", '')
+    """
+    names = list(known)
     if not isinstance(name, str):
-        return message
+        return ""
     # Case is no difference that a user sees; a prefix in the wrong one is nearest to the first that begins so.
     low = name.lower()
     near = [n for n in names if low and n.lower().startswith(low)] or difflib.get_close_matches(name, names, n=1)
-    return message + (f" Did you mean {near[0]!r}?" if near else "")
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 # As much as a note bears; some messages of torch list every backend that there is.

@@ -69,6 +69,16 @@ class Finding:
     step: int | None = None
     consequences: tuple[Finding, ...] = ()
 
+    def __str__(self) -> str:
+        """Return the finding in one line, as a log takes it.
+
+        >>> print(Finding(code="GRD002", name="skipped-step", level=Level.WARN, message="The loss is nan."))
+        warn GRD002 skipped-step: The loss is nan.
+        """
+        where = f" in {self.module}" if self.module else ""
+        line = f" ({self.line})" if self.line else ""
+        return f"{self.level} {self.code} {self.name}{where}{line}: {self.message}{f' {self.fix}' if self.fix else ''}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:

@@ -29,6 +29,12 @@ def run(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.parametrize("init", ["orthogonal", "xavier-normal"])
+def test_bands_that_are_not_of_orthogonal_weights_say_so(run, init):
+    shown = " ".join(run(*arguments(init=init))[1].split())
+    assert ("Not known: how little orthogonal weights vary over draws" in shown) == (init == "orthogonal")
+
+
 def test_a_row_a_layer_the_verdict_and_what_to_use_instead(run):
     status, out, err = run(*arguments())
     assert (status, err) == (0, "")

@@ -137,7 +137,7 @@ def test_select_and_ignore_take_codes_and_prefixes():
     assert check(bad, select=["BWD"]).checked == ("BWD001", "BWD002", "BWD003", "BWD004")
     assert codes(check(bad, select=["BWD"])) == ["BWD001"]
     assert "INI001" not in check(bad, ignore=["INI"]).checked
-    with pytest.raises(ValueError, match=r"`select` must be one of .* Did you mean 'INI001'"):
+    with pytest.raises(ValueError, match=r"`select` must be a rule's code .* Did you mean 'INI001'"):
         check(bad, select=["INI01"])
     with pytest.raises(ValueError, match=r"Did you mean 'BWD001'"):
         check(bad, select=["bwd"])
@@ -163,10 +163,23 @@ def test_nan_in_a_batch_is_a_finding_and_the_rest_is_measured_on_a_clean_one():
 def test_a_model_without_data_is_said_not_to_be_measured():
     report = check(mlp(2))
     assert report.findings == ()
+    assert {"INI001", "FWD001", "BWD001", "LOS001", "OPT001", "RUN002"} <= set(report.skipped)
+    assert str(report).startswith(f"Clean as far as was looked: {len(report.checked)} rules found nothing, ")
     assert report.notes == (
-        "There are no data, so nothing was measured.",
+        "There are no data, so nothing was measured: a setup has `data` and `loss_fn` beside its `model`.",
         "There is no optimizer, so none was looked at.",
     )
+
+
+@pytest.mark.parametrize("missing", ["optimizer", "loss_fn", "data", "nothing"])
+def test_each_rule_looked_or_had_nothing_to_look_at(missing):
+    gone = {"nothing": (), "data": ("data", "loss_fn")}.get(missing, (missing,))
+    model = mlp(1)
+    given = {**setup(model), "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+    report = check({key: part for key, part in given.items() if key not in gone}, trial=False)
+    assert sorted((*report.checked, *report.skipped)) == sorted(RULES)
+    assert ("OPT005" in report.skipped) == (missing in ("optimizer", "data"))
+    assert report.to_dict()["skipped"] == list(report.skipped)
 
 
 def test_user_errors_come_as_one_line():

@@ -37,7 +37,7 @@ def test_the_bad_example_yields_the_code(code):
 def test_the_good_example_is_clean(code):
     report = report_on(code, "Good")
     assert [f for f in report.findings if f.level != "info"] == []
-    assert report.checked == tuple(RULES)
+    assert code in report.checked
 
 
 @pytest.mark.parametrize("code", RULES)

@@ -25,6 +25,9 @@ def other_scheduler():
         ({"clip": clip.ByNorm}, TypeError, "`clip` must be a clipping policy"),
         ({"ladder": 3}, TypeError, "`ladder` must be a Ladder"),
         ({"scheduler": other_scheduler()}, ValueError, "`scheduler` must schedule the optimizer of the guard"),
+        ({"scheduler": "cosine"}, TypeError, "`scheduler` must have a method `step`"),
+        ({"scaler": 1}, TypeError, r"`scaler` must be a torch\.amp\.GradScaler"),
+        ({"sink": "log.txt"}, TypeError, "`sink` must be called with a Finding"),
         ({"name": "lbfgs", "on_spike": "skip"}, ValueError, "`on_spike` must be 'ignore' for LBFGS"),
     ],
 )
@@ -84,6 +87,11 @@ def test_a_chain_is_of_policies():
 def test_a_model_that_does_not_train_has_no_threshold():
     with pytest.raises(ValueError, match="`model` must have parameters that train"):
         clip.recommend(nn.ReLU(), [], nn.functional.mse_loss)
+
+
+def test_batches_that_are_no_pairs_are_named():
+    with pytest.raises(ValueError, match=r"`data` must give pairs \(inputs, targets\), got 'Tensor'"):
+        clip.recommend(nn.Linear(2, 2), [torch.ones(2, 2)], nn.functional.mse_loss)
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,7 @@ def test_a_threshold_is_recommended_above_the_bulk_and_below_the_tail():
     assert advice.max_norm == pytest.approx(expected, rel=1e-5)
     assert advice.clipped == pytest.approx(2 / 22)
     assert any("tail" in reason and "heavy" in reason for reason in advice.reasons)
+    assert str(advice).splitlines() == [f"Proposed: clip.ByNorm({advice.max_norm:.3g})", *advice.reasons]
     assert (model.weight.grad.item(), model.seen.item()) == (7.0, 0.0)
     assert torch.equal(torch.get_rng_state(), state)
 

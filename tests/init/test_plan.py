@@ -275,7 +275,7 @@ BAD = {
     "no branch": (mlp, {"scheme": "fixup"}, "is for residual networks"),
     "too shallow": (mlp, {"scheme": "tailored"}, "what ReLU reaches at this depth"),
     "lazy": (lazy, {}, "must be materialized first"),
-    "integers": (integers, {}, "`2.weight` must be of a floating point type, got torch.int8"),
+    "integers": (integers, {"only": ["2"]}, "`2.weight` must be of a floating point type, got torch.int8"),
     "nothing": (nn.ReLU, {}, "must have parameters to initialize"),
 }
 
@@ -349,3 +349,18 @@ def test_the_written_code_runs_without_this_package_and_draws_the_same_distribut
 def test_what_code_cannot_say_is_said():
     with pytest.raises(SteadygradError, match='got "lsuv"'):
         planned(mlp(), "lsuv").code()
+
+
+def test_what_is_frozen_stays_unless_it_is_named():
+    model = mlp()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    made = plan(model, (4, 8))
+    made.apply_(seed=0)
+    assert torch.equal(model[0].weight, before)
+    assert {"0.weight", "0.bias"} <= set(made.kept)
+    assert "2 frozen parameters stay" in str(made)
+    plan(model, (4, 8), only=["0"]).apply_(seed=0)
+    assert not torch.equal(model[0].weight, before)
+    with pytest.raises(ValueError, match="frozen ones are named in `only`"):
+        plan(mlp().requires_grad_(False), (4, 8))

@@ -161,3 +161,8 @@ def test_what_runs_inside_a_function_transform_has_no_row_and_the_rest_is_measur
     (row,) = measure(model, x)
     assert row.path == "head"
     assert row.q == pytest.approx(model(x).detach().square().mean().item(), rel=1e-5)
+
+
+def test_targets_without_a_loss_are_not_passed_over():
+    with pytest.raises(ValueError, match="`targets` must come with `loss_fn`"):
+        measure(nn.Linear(2, 2), torch.ones(4, 2), torch.zeros(4))

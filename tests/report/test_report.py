@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -78,14 +80,43 @@ def test_a_long_table_shows_both_ends_and_says_what_it_leaves_out():
     assert re.findall(r"^(?:fc|relu)(\d+)", long, re.M) == [str(i) for i in range(40) for _ in range(2)]
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 160])
+WIDTHS = [40, 60, 80, 100, 160]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_no_line_is_wider_than_the_terminal(width):
     assert max(len(line) for line in text.render([CAUSE, OTHER], **GIVEN, width=width).splitlines()) <= width
 
 
-@pytest.mark.parametrize("width", [96, 120])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_no_number_of_the_table_is_cut(width):
     assert "…" not in text.render([CAUSE], **GIVEN, width=width)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("paths", [["encoder.layers.10.self_attn.out_proj", "head"], ["0", "2"]])
+def test_each_layer_has_its_whole_path_broken_at_dots_alone(paths, width):
+    rows = tuple(replace(row, path=path) for row, path in zip(GIVEN["measured"].layers[::2], paths, strict=False))
+    shown = text.render([], measured=Profile(layers=rows, source="measured"), width=width).splitlines()
+    below = next(i for i, line in enumerate(shown) if line.startswith("─")) + 1
+    cells = [line.split(" ")[0] for line in shown[below:]]
+    pieces = cells[: next(i for i, cell in enumerate(cells) if cell == "q:")]
+    assert "".join(pieces) == "".join(paths)
+    assert all(piece.endswith(".") or paths[0].endswith(piece) or piece in paths for piece in pieces)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_line_of_code_is_broken(width):
+    code = f"for path in {[f'encoder.layers.{i}.self_attn.out_proj' for i in range(4)]}:\n    draw(path)"
+    shown = text.render([replace(CAUSE, fix_code=code)], width=width)
+    assert textwrap.indent(code, " " * 6) in shown
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_the_columns_are_is_told_below_the_table(width):
+    shown = " ".join(text.render([], **GIVEN, width=width).split())
+    for title in ("q", "signal", "grad_q", "95% band"):
+        assert f"{title}: " in shown
 
 
 def test_colours_only_where_they_are_asked_for():

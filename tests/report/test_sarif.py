@@ -48,6 +48,11 @@ def test_the_place_is_the_line_then_the_class_then_the_file(parts, place):
     assert location["logicalLocations"] == [{"fullyQualifiedName": "fc", "kind": "object"}]
 
 
+def test_a_file_s_name_is_a_uri():
+    (location,) = one_result(finding(), file="my nets/modèle.py")["locations"]
+    assert location["physicalLocation"]["artifactLocation"]["uri"] == "my%20nets/mod%C3%A8le.py"
+
+
 def test_consequences_are_related_and_do_not_stand_beside_their_cause():
     inner = finding(code="BWD001", module="0")
     outer = finding(consequences=(finding(code="FWD001", consequences=(inner,)),))

@@ -107,6 +107,7 @@ def test_the_same_arguments_give_the_same_object():
         (3, {}, "is a name, an Activation"),
         (lambda u: np.sum(u), {}, "must return an array of the shape"),
         (lambda u: 1 / np.maximum(u, 0), {}, "must be finite on"),
+        (nn.LeakyReLU(0.2), {}, "must be a name or a function of NumPy arrays, got LeakyReLU"),
     ],
 )
 def test_bad_activations_are_refused(spec, parameters, message):

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from steadygrad.errors import SetupError, UserCodeError
+from steadygrad.errors import SetupError, SteadygradError, UserCodeError
 from steadygrad.finding import Finding, Level, Rule
 from steadygrad.measurement.untouched import untouched
 from steadygrad.profile import Profile
@@ -20,6 +20,7 @@ from .configuration import Configuration
 from .data_position import data_position_kept
 from .definitions import located
 from .evidence import Collector, Measured, Predicted, Trained, Unavailable
+from .evidence import fault as faults
 from .ranking import contradicted, ranked, suspected
 from .report import Report
 from .rules import OF_STEPS, RULES
@@ -27,6 +28,7 @@ from .selection import selected
 from .standing import with_standing
 from .suppression import allowances, suppressed
 from .used_up_data import without_used_up_data
+from .warned_once import warned_once
 
 
 def check(
@@ -71,10 +73,13 @@ def check(
         _shaped(Setup.of(given)), no_trial="" if trial else ", as asked", notes=[note] if note else []
     )
     suppressions = (*allowances(collector.setup.model), *settled.suppressions)
-    with untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
+    with warned_once(), untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
         findings: list[Finding] = []
+        looked = []
         for rule in rules.values():
-            findings += _look(rule, collector, findings)
+            found = _look(rule, collector, findings)
+            looked += [rule.code] if found is not None else []
+            findings += found or []
             _spare(collector, suppressed(findings, suppressions, codes)[0])
         rules = with_standing(findings, RULES, collector)
         measured = collector.peek(Measured)
@@ -86,6 +91,7 @@ def check(
         collector,
         settled,
         codes,
+        looked=looked,
         predicted=predicted.profile if predicted else None,
         measured=measured.observation.profile if measured else None,
         rules=rules,
@@ -98,6 +104,7 @@ def reported(
     settled: Configuration,
     codes: tuple[str, ...],
     *,
+    looked: Collection[str],
     predicted: Profile | None,
     measured: Profile | None,
     rules: Mapping[str, Rule] = RULES,
@@ -114,9 +121,27 @@ def reported(
         findings=tuple(located(finding, model) for finding in ranked(levelled, rules)),
         predicted=predicted,
         measured=measured,
-        checked=codes,
-        notes=tuple(collector.notes),
+        checked=tuple(code for code in codes if code in looked),
+        skipped=tuple(code for code in codes if code not in looked),
+        notes=told_once(collector.notes),
     )
+
+
+_BEHIND = "Nothing behind it was looked at: "
+
+
+def told_once(notes: Collection[str]) -> tuple[str, ...]:
+    """Return the notes, without those on a part that is behind what another says nothing behind it was looked at for.
+
+    >>> told_once(["No step: KeyError: 'a'", "Other: x.", f"{_BEHIND}the loss raised KeyError: 'a'."])
+    ('Other: x.', "Nothing behind it was looked at: the loss raised KeyError: 'a'.")
+    """
+
+    def reason(note: str) -> str:
+        return note.rstrip(".").rpartition(": ")[2]
+
+    known = {reason(note) for note in notes if note.startswith(_BEHIND)}
+    return tuple(note for note in notes if note.startswith(_BEHIND) or reason(note) not in known)
 
 
 def _spare(collector: Collector, findings: list[Finding]) -> None:
@@ -144,6 +169,17 @@ def _shaped(setup: Setup) -> Setup:
             "`model` must have been called once on a batch where it has lazy parameters, "
             f"got {lazy[0]!r} without shape."
         )
+    parameters = [p for module in _modules(setup) for p in module.parameters()]
+    if setup.loss_fn is not None and not any(p.requires_grad for p in parameters):
+        raise SetupError(
+            "`model` must have a parameter that requires a gradient, for there to be something to train, got "
+            f"{len(parameters)}, none of which does."
+        )
+    if setup.data is not None and any(p.is_meta for p in parameters):
+        raise SetupError(
+            "`model` must hold its weights to run on data, got parameters on the meta device. "
+            "`steadygrad check --static` and `sg.predict` need none."
+        )
     return setup
 
 
@@ -151,20 +187,26 @@ def _modules(setup: Setup) -> list[nn.Module]:
     return [setup.model, *([setup.loss_fn] if isinstance(setup.loss_fn, nn.Module) else [])]
 
 
-def _look(rule: Rule, collector: Collector, before: list[Finding]) -> list[Finding]:
-    """What a rule finds; nothing where the setup does not give the evidence, which a note says.
+def _look(rule: Rule, collector: Collector, before: list[Finding]) -> list[Finding] | None:
+    """What a rule finds; None where the setup does not give the evidence, which a note says.
 
-    The user's code may raise for what a rule before this one has found an error in: then that says more.
+    An error of this package's own costs what it was met in, and the rest is looked at all the same. The user's code
+    may raise for what a rule before this one has found an error in: then that says more.
     """
     try:
         return rule(*(collector.get(kind) for kind in rule.needs))
     except Unavailable:
-        return []
+        return None
     except UserCodeError as error:
         if all(found.level != Level.ERROR for found in before):
             raise
-        collector.note(f"Nothing behind it was looked at: {error}.".replace("..", "."))
-        return []
+        collector.note(f"{_BEHIND}{error}.".replace("..", "."))
+        return None
+    except SteadygradError:
+        raise
+    except faults.TOLERATED as error:
+        collector.note(faults.fault(error))
+        return None
 
 
 def _predicted(collector: Collector) -> Predicted | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 from .evidence import Measured
@@ -17,18 +18,23 @@ class GradientRatio:
     Attributes:
         first: path of the first layer of the trunk.
         last: path of its last layer.
-        at_first: squared norm with respect to the first layer's output.
-        at_last: the same of the last.
-        standard_error: of `at_first`.
-        logarithm: ln(at_first / at_last).
+        logarithm: of the first layer's over the last one's, each with respect to the layer's output.
+        standard_error: of that ratio, from the first layer's over examples; None where its squares underflow.
     """
 
     first: str
     last: str
-    at_first: float
-    at_last: float
-    standard_error: float
     logarithm: float
+    standard_error: float | None
+
+    @property
+    def factor(self) -> float:
+        """By how much the squared gradient is multiplied on its way back.
+
+        >>> GradientRatio(first="0", last="2", logarithm=math.inf, standard_error=0.0).factor
+        inf
+        """
+        return math.exp(self.logarithm) if self.logarithm < math.log(sys.float_info.max) else math.inf
 
 
 def gradient_ratio(measured: Measured) -> GradientRatio | None:
@@ -49,10 +55,8 @@ def gradient_ratio(measured: Measured) -> GradientRatio | None:
     return GradientRatio(
         first=layer.path,
         last=last[0].path,
-        at_first=at_first,
-        at_last=at_last,
-        standard_error=(layer.grad_q_high - layer.grad_q) * call.entries,
         logarithm=logarithm,
+        standard_error=(layer.grad_q_high - layer.grad_q) * call.entries / at_last or None,
     )
 
 

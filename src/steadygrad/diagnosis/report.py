@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class Report:
         predicted: the profile from theory; None where it was not made.
         measured: the profile of one batch; None where there was none.
         checked: codes of the rules that looked.
+        skipped: codes of the rules that had nothing to look at, as without data; notes say why.
         notes: what could not be looked at, in words.
 
     >>> Report().findings
@@ -30,22 +31,27 @@ class Report:
     predicted: Profile | None = None
     measured: Profile | None = None
     checked: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         from steadygrad.report import text
 
-        return text.render(
-            self.findings, predicted=self.predicted, measured=self.measured, checked=self.checked, notes=self.notes
-        )
+        return text.render(self.findings, **self.parts())
+
+    def parts(self) -> dict[str, Any]:
+        """Return what is told beside the findings, under the names that the forms of a report take it by.
+
+        >>> list(Report().parts())
+        ['predicted', 'measured', 'checked', 'skipped', 'notes']
+        """
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "findings"}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as what JSON can hold, with its `schema_version`."""
         from steadygrad.report import document
 
-        return document.to_dict(
-            self.findings, predicted=self.predicted, measured=self.measured, checked=self.checked, notes=self.notes
-        )
+        return document.to_dict(self.findings, **self.parts())
 
     def to_sarif(self, *, file: str | None = None) -> str:
         """Return the report as SARIF 2.1.0 text.
@@ -78,21 +84,9 @@ class Report:
 
         match suffix:
             case ".html":
-                return page.render(
-                    self.findings,
-                    predicted=self.predicted,
-                    measured=self.measured,
-                    checked=self.checked,
-                    notes=self.notes,
-                )
+                return page.render(self.findings, **self.parts())
             case ".json":
-                return document.to_json(
-                    self.findings,
-                    predicted=self.predicted,
-                    measured=self.measured,
-                    checked=self.checked,
-                    notes=self.notes,
-                )
+                return document.to_json(self.findings, **self.parts())
             case ".sarif":
                 return self.to_sarif()
             case ".txt":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from steadygrad.errors import not_allowed, unknown_name
+from steadygrad.errors import did_you_mean, not_allowed
 
 
 def selected(codes: Iterable[str], select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[str, ...]:
@@ -34,6 +34,18 @@ def _written(prefixes: Iterable[str]) -> str:
     return prefixes if isinstance(prefixes, str) else ", ".join(prefixes)
 
 
+def unknown_code(argument: str, got: object, known: Iterable[str]) -> str:
+    """Return the message for what no rule's code begins with.
+
+    >>> unknown_code("select", "INI01", ["INI001"])
+    "`select` must be a rule's code or its beginning, as FWD001 or FWD, got 'INI01'. Did you mean 'INI001'?"
+    >>> unknown_code("select", "XYZ", ["INI001"])
+    "`select` must be a rule's code or its beginning, as FWD001 or FWD, got 'XYZ'. `steadygrad rule` lists them."
+    """
+    near = did_you_mean(got, known) or " `steadygrad rule` lists them."
+    return not_allowed(argument, "must be a rule's code or its beginning, as FWD001 or FWD", got) + near
+
+
 def beginning_with(codes: Iterable[str], argument: str, prefixes: Iterable[str]) -> set[str]:
     """Return the codes that begin with one of the prefixes.
 
@@ -52,6 +64,6 @@ def beginning_with(codes: Iterable[str], argument: str, prefixes: Iterable[str])
     for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
         matching = {code for code in known if prefix and code.startswith(prefix)}
         if not matching:
-            raise ValueError(unknown_name(argument, prefix, known))
+            raise ValueError(unknown_code(argument, prefix, known))
         found |= matching
     return found

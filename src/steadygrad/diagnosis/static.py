@@ -66,7 +66,7 @@ def check_static(
     }
     collector = Collector(Setup(model=setup.model), _found=evidence)  # no data: nothing else can be collected
     findings = [finding for code in codes for finding in RULES[code](*map(collector.get, RULES[code].needs))]
-    return reported(findings, collector, settled, codes, predicted=found.profile, measured=None)
+    return reported(findings, collector, settled, codes, looked=codes, predicted=found.profile, measured=None)
 
 
 def _observation(found: Interpretation) -> Observation:

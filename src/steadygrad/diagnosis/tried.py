@@ -36,11 +36,14 @@ def words_of_comparison(comparison: Comparison | None, mended: str) -> str:
     if comparison is None:
         return ""
     was, now = comparison.as_it_is.tail[0], comparison.mended.tail[0]
-    return (
-        f"; after {len(comparison.mended.losses)} steps on a copy the loss is {_times(was)} that of a constant guess "
-        f"as it is, {_times(now)} {mended}"
-    )
+    guess = " that of a constant guess"
+    first = f"{_times(was)}{guess}" if math.isfinite(was) else _ENDLESS
+    second = f"{_times(now)}{'' if math.isfinite(was) else guess}" if math.isfinite(now) else _ENDLESS
+    return f"; after {len(comparison.mended.losses)} steps on a copy the loss is {first} as it is, {second} {mended}"
+
+
+_ENDLESS = "no longer finite"
 
 
 def _times(loss: float) -> str:
-    return f"{loss:.2g} times" if math.isfinite(loss) else "beyond all numbers next to"
+    return f"{loss:.2g} times"

@@ -20,7 +20,9 @@ Decide = Literal["auto", "host", "device"]
 _DEFAULT_SNAPSHOT_EVERY = 100
 
 
-def check_parts(model: object, optimizer: object, clip: object, ladder: object) -> None:
+def check_parts(
+    model: object, optimizer: object, clip: object, ladder: object, scaler: object = None, sink: object = None
+) -> None:
     """Raise unless everything is what it should be.
 
     >>> check_parts(nn.Linear(1, 1), None, None, None)
@@ -35,6 +37,10 @@ def check_parts(model: object, optimizer: object, clip: object, ladder: object) 
         check_policy("clip", clip)
     if not isinstance(ladder, Ladder | None):
         raise TypeError(not_allowed("ladder", "must be a Ladder, or None", ladder))
+    if scaler is not None and not callable(getattr(scaler, "is_enabled", None)):
+        raise TypeError(not_allowed("scaler", "must be a torch.amp.GradScaler, or None", scaler))
+    if sink is not None and not callable(sink):
+        raise TypeError(not_allowed("sink", "must be called with a Finding, as print can be, or be None", sink))
 
 
 def group_sizes(optimizer: torch.optim.Optimizer) -> list[int]:
@@ -113,6 +119,8 @@ def usable_scheduler(scheduler: Any, optimizer: torch.optim.Optimizer) -> Any:
         raise ValueError(not_allowed("scheduler", "must step without a metric; step it yourself", scheduler))
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
         raise ValueError(not_allowed("scheduler", "must schedule the optimizer of the guard", scheduler))
+    if scheduler is not None and not callable(getattr(scheduler, "step", None)):
+        raise TypeError(not_allowed("scheduler", "must have a method `step`, or be None", scheduler))
     return scheduler
 
 

@@ -32,7 +32,8 @@ def cause(outcome: Outcome, names: Sequence[str]) -> str:
     """
     match outcome.verdict:
         case Verdict.ACCEPTED:
-            return f"the norm {outcome.norm:.4g} exceeded the limit, most of it in {_name(outcome, names)}"
+            kept = outcome.norm * outcome.factor
+            return f"its norm of {outcome.norm:.4g} was cut to {kept:.4g}; most of it was in {_name(outcome, names)}"
         case Verdict.NONFINITE if outcome.nonfinite:
             first = f"in the order of the backward pass first that of {_name(outcome, names)}"
             return f"{outcome.nonfinite} of {len(names)} gradients are not finite, {first}"

@@ -103,7 +103,7 @@ class Guard:
         revive: Callable[[int], Iterable[Finding]] | None = None,
         decide: Decide = "auto",
     ) -> None:
-        check_parts(model, optimizer, clip, ladder)
+        check_parts(model, optimizer, clip, ladder, scaler, sink)
         check_choices(on_nonfinite, on_spike, decide)
         self._actions = {Verdict.NONFINITE: on_nonfinite, Verdict.SPIKE: on_spike}
         self._model, self._optimizer, self._clip = model, optimizer, clip

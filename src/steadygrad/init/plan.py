@@ -14,6 +14,7 @@ from torch import nn
 from steadygrad.errors import SteadygradError, not_allowed, unknown_name
 from steadygrad.fans import Layout
 from steadygrad.measurement.untouched import untouched
+from steadygrad.numbers import count
 from steadygrad.prediction import predict
 from steadygrad.profile import Profile
 
@@ -260,7 +261,8 @@ def plan(
         loss_fn: tells binary targets from numbers, and adds the loss to the predicted profile.
         distribution: of weights: of "critical", "fixup", "mup" and "tailored".
         base: for "mup": the same architecture, at the width whose learning rate is known.
-        only: names of parameters or modules, or patterns with *, to plan for; all where it is empty.
+        only: names of parameters or modules, or patterns with *, to plan for; where it is empty all that require a
+            gradient, as those that were frozen are meant to stay.
         skip: the same, for what stays as it is: pretrained parts.
 
     Raises:
@@ -278,9 +280,12 @@ def plan(
     if scheme not in SCHEMES:
         raise ValueError(unknown_name("scheme", scheme, SCHEMES))
     recipe_of(distribution)
-    parameters = parameters_of(model, selection(model, only, skip))
+    frozen = {} if only else {n: p for n, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    wanted = selection(model, only, skip)
+    parameters = parameters_of(model, lambda name: wanted(name) and name not in frozen)
     if not parameters:
-        raise ValueError(not_allowed("model", "must have parameters to initialize", type(model).__name__))
+        rule = "must have parameters to initialize, of which frozen ones are named in `only`"
+        raise ValueError(not_allowed("model", rule, type(model).__name__))
     asked = Request(model=model, inputs=inputs, parameters=parameters, distribution=distribution, base=base)
     chosen = SCHEMES[scheme](asked)
     if targets is not None:
@@ -291,7 +296,7 @@ def plan(
         scheme=scheme,
         rows=rows,
         kept=tuple(name for name, _ in model.named_parameters() if name not in planned),
-        notes=chosen.notes,
+        notes=(*chosen.notes, *([f"{count(len(set(frozen.values())), 'frozen parameter')} stay"] if frozen else [])),
         model=model,
         _inputs=inputs,
         _targets=targets,

@@ -18,6 +18,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from steadygrad.fans import Fans, weight_fans
+from steadygrad.leaves import is_leaf, weight_makers
 
 from .batch_moments import Moments
 from .norms import SMALL
@@ -112,10 +113,11 @@ class Calls:
     def watching(self) -> Iterator[None]:
         """Hook every module; unhook at the end, also after an error."""
         handles, hooked, key = [], [], object()
+        inner = weight_makers(self.parts)
         try:
             for module, path in self.parts.items():
-                if isinstance(module, torch.jit.ScriptModule):
-                    continue  # torch lets no hook on it that Python could see
+                if isinstance(module, torch.jit.ScriptModule) or module in inner:
+                    continue  # torch lets no hook on it that Python could see, or what it gives is a weight
                 if vars(module).get("inplace") or getattr(type(module), "inplace", False):
                     handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
                 watched = _Watched(path=path, module=module)
@@ -145,7 +147,7 @@ class Calls:
         y = output if isinstance(output, torch.Tensor) else first_tensor(output)
         if y is None or _is_transformed(y):  # many in one inside `torch.vmap` and its like: no numbers to be read
             return
-        if not (module._modules and any(child is not None for child in module._modules.values())):
+        if is_leaf(module):
             self._record(watched, _given(args, kwargs), y)
         elif y.is_floating_point() and ((known := self._unwritten(y)) is None or known[3] is None):
             # A sum in double precision is finite where every single precision number in it is.

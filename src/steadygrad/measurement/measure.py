@@ -47,4 +47,6 @@ def measure(
     >>> [layer.kind for layer in profile], profile.batch_size
     (['Linear', 'ReLU', 'Linear'], 32)
     """
+    if targets is not None and loss_fn is None:
+        raise ValueError("`targets` must come with `loss_fn`, which takes them, got none.")
     return profile_of(model, inputs, targets, loss_fn)

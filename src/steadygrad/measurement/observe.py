@@ -13,6 +13,7 @@ from torch import nn
 
 from steadygrad.errors import SteadygradError, UserCodeError, not_allowed
 from steadygrad.profile import Profile
+from steadygrad.setup import raised
 
 from .as_written import as_written
 from .calls import Calls, first_tensor
@@ -99,4 +100,4 @@ def _said(where: Callable[[Exception], str]) -> Iterator[None]:
     except (SteadygradError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise UserCodeError(f"{where(error)} raised {type(error).__name__}: {error}") from error
+        raise UserCodeError(f"{where(error)} raised {raised(error)}") from error

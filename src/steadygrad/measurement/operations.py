@@ -15,6 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from steadygrad.leaves import is_leaf
 from steadygrad.tracing import SourceLine, source_line
 
 from .attention_rows import AttentionRows, attention_rows
@@ -207,6 +208,8 @@ class _Trace:
         handles = []
         try:
             for path, module in model.named_modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # it takes no hooks: what runs in it counts to what calls it
                 handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._leave))
             yield
@@ -216,7 +219,7 @@ class _Trace:
 
     def _enter(self, path: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            leaf = next(module.children(), None) is None
+            leaf = is_leaf(module)
             self._running.append((path, len(self.calls) if leaf else None))
             if leaf:
                 given = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 import torch
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from steadygrad.profile import LayerSignal, Profile
 
@@ -100,7 +101,7 @@ def _layer(row: Running, moments: list[BatchMoments], weight_norm: float, health
     return LayerSignal.whole(
         {
             "path": row.path,
-            "kind": type(row.module).__name__,
+            "kind": type_before_parametrizations(row.module).__name__,
             "shape": tuple(row.shape),
             "fan_in": fan_in,
             "fan_out": fan_out,

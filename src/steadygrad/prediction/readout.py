@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.special import ndtri
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from steadygrad.fans import fans
 from steadygrad.profile import LayerSignal
@@ -40,7 +41,7 @@ def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSig
     back = _typical(gradient, _backward, "grad_q", row, run)
     return LayerSignal(
         path=row.path,
-        kind=type(row.module).__name__,
+        kind=type_before_parametrizations(row.module).__name__,
         shape=row.shape,
         fan_in=fan_in,
         fan_out=fan_out,
@@ -158,7 +159,7 @@ def _bent(m: Moments, cumulants: tuple[float, float, float], batch: Batch, share
 
 
 def _norm(gradient: Value, module: nn.Module) -> float:
-    weight = getattr(module, "weight", None)
+    weight = None if is_parametrized(module) else getattr(module, "weight", None)  # else it would be computed here
     return gradient_norm(gradient, weight.numel()) if isinstance(weight, torch.Tensor) else math.nan
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from steadygrad.errors import SetupError
+from steadygrad.leaves import is_leaf, weight_makers
 from steadygrad.profile import Profile
 
 from .demands import UnknownNumber
@@ -62,7 +63,8 @@ class Rows:
 
     def name(self, model: nn.Module) -> None:
         """Learn the paths of a model's modules."""
-        self.paths = {id(module): path for path, module in reversed(list(model.named_modules()))}
+        inner = weight_makers(model.modules())
+        self.paths = {id(m): path for path, m in reversed(list(model.named_modules())) if m not in inner}
         for path in _scripted(model):
             which = f"module {path!r} is" if path else "the model is"
             self.run.note(
@@ -100,7 +102,7 @@ class Rows:
                 return self._gone_on(
                     module, [t for t in (*args, *kwargs.values()) if isinstance(t, torch.Tensor)], error
                 )
-            if not depth or next(module.children(), None) is not None:
+            if not depth or not is_leaf(module):
                 self.look_for_chance()
             self._leave(module, output)
             return output
@@ -159,7 +161,7 @@ class Rows:
     def _leave(self, module: nn.Module, output: Any) -> None:
         _, x, entering = self.stack.pop()
         tensor = first_tensor(output)
-        if tensor is not None and id(module) in self.paths and next(module.children(), None) is None:
+        if tensor is not None and id(module) in self.paths and is_leaf(module):
             self._record(module, tensor, x, entering)
 
     def _record(self, module: nn.Module, tensor: torch.Tensor, x: torch.Tensor | None, entering: Value) -> None:
@@ -183,7 +185,7 @@ class Rows:
         """Return a row for each module without children that was not called before the model stopped."""
         reached = {row.path for row in self.rows}
         why = Unknown(self.stopped or "")
-        leaves = ((path, m) for path, m in model.named_modules() if next(m.children(), None) is None)
+        leaves = ((path, m) for path, m in model.named_modules() if id(m) in self.paths and is_leaf(m))
         return [Row(path, m, why) for path, m in leaves if path not in reached and self.stopped]
 
 

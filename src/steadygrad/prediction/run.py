@@ -22,6 +22,7 @@ from steadygrad.profile import Profile
 from . import linear_map
 from .alongside import Alongside
 from .batch import Batch
+from .bilinear import BilinearAsLinear
 from .circular import CircularPads
 from .construction import Built, constructed
 from .conversions import convertible
@@ -69,6 +70,7 @@ def interpreting(batch: Batch) -> Iterator[Interpreter]:
         run = stack.enter_context(Interpreter(batch, TABLE, fake))
         stack.enter_context(unfused())
         stack.enter_context(CircularPads())
+        stack.enter_context(BilinearAsLinear())
         stack.enter_context(recorded(run))
         stack.enter_context(fake_lazy_parameters())
         stack.enter_context(convertible(fake))

@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from steadygrad.numbers import band, count, short
-from steadygrad.terminal import shortened, to_text
+from steadygrad.terminal import GAPS, KIND, PATH, table, to_text
 
 if TYPE_CHECKING:
     from .profile import LayerSignal, Profile
@@ -26,6 +25,8 @@ COLUMNS: tuple[tuple[str, str, Callable[[LayerSignal], str]], ...] = (
     ("band", "grad_q_low", lambda row: band(row.grad_q_low, row.grad_q_high)),
     ("dead", "dead_fraction", lambda row: short(row.dead_fraction)),
 )
+# What a narrow terminal does without, after the class; the first to go first.
+_LESS = ("dead_fraction", "c", "signal", "grad_q_low", "q_low")
 _OWN = ("exact", "measured")  # marks that need no word
 _SIGNS = {"approximate": "≈"}  # for the rest a word
 
@@ -43,33 +44,30 @@ def render(profile: Profile, *, width: int = 100, color: bool = False, every_row
     loss = "" if math.isnan(profile.loss) else f", loss {short(profile.loss)}"
     head = f"{profile.source.capitalize()} profile: {count(len(profile), 'row')}{examples}{loss}"
     parts: list[RenderableType] = [Text(head, style="bold")]
-    parts += ["", _table(profile, every_row)] if len(profile) else []
+    parts += ["", _table(profile, every_row, width)] if len(profile) else []
     marks = {row.mark for row in profile}
     parts += [Text(f"{sign} {word}", style="dim") for word, sign in _SIGNS.items() if word in marks]
     unknown = [Text(f"Not known: {words}", style="dim") for words in profile.unknown]
     return to_text(Group(*parts, *unknown), width=width, color=color)
 
 
-def _table(profile: Profile, every_row: bool) -> Table:
+def _table(profile: Profile, every_row: bool, width: int) -> Table:
     """95% of draws lie in a prediction's band; a measurement's is its standard error."""
     known = [column for column in COLUMNS if any(not math.isnan(getattr(row, column[1])) for row in profile)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), collapse_padding=True)
-    table.add_column("layer", overflow="fold")
-    table.add_column("kind", overflow="fold")
     kind = "± error" if profile.source == "measured" else "95% band"
-    for title, _, _ in known:
-        table.add_column(kind if title == "band" else title, justify="right", no_wrap=True)
-    if any(row.mark not in _OWN for row in profile):
-        table.add_column("", no_wrap=True)
-    head, tail = shortened(profile.layers, every_row=every_row)
-    for row in head:
-        table.add_row(*_cells(row, known))
-    if tail:
-        left = len(profile) - len(head) - len(tail)
-        table.add_row("⋮", f"{left} more", *("⋮" for _ in known), style="dim")
-    for row in tail:
-        table.add_row(*_cells(row, known))
-    return table
+    marked = any(row.mark not in _OWN for row in profile)
+    titles = ["layer", "kind", *(kind if title == "band" else title for title, _, _ in known), *[""] * marked]
+    at = {attribute: i for i, (_, attribute, _) in enumerate(known, start=2)}
+    rows = [[*_cells(row, known), *[""] * (marked and row.mark in _OWN)] for row in profile]
+    return table(
+        titles,
+        rows,
+        width=width,
+        left={0: PATH, 1: KIND} | ({len(titles) - 1: len("unknown")} if marked else {}),
+        optional=[1, *(at[name] for name in _LESS if name in at)],
+        every_row=every_row,
+        gaps=GAPS[1:],
+    )
 
 
 def _cells(row: LayerSignal, known: list[tuple[str, str, Callable[[LayerSignal], str]]]) -> list[str]:

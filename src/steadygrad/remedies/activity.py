@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from steadygrad.errors import not_allowed
+from steadygrad.errors import UserCodeError, not_allowed
 
 from .traced import is_activation, is_affine_norm, is_layer
 from .units import Units
@@ -115,7 +115,7 @@ def activity_on(graph: fx.GraphModule, batches: Iterable[Any]) -> Activity:
 
     Args:
         graph: a traced model.
-        batches: inputs, or tuples of them.
+        batches: inputs, or tuples or lists of them.
 
     Raises:
         ValueError: there is no batch, or one is empty.
@@ -129,10 +129,14 @@ def activity_on(graph: fx.GraphModule, batches: Iterable[Any]) -> Activity:
     activity, seen = Activity(), 0
     with torch.no_grad(), _left_alone(graph):
         for batch in batches:
-            inputs = batch if isinstance(batch, tuple) else (batch,)
+            inputs = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
             if any(isinstance(x, Tensor) and not x.numel() for x in inputs):
                 raise ValueError(not_allowed("batches", "must hold no empty batch", [tuple(x.shape) for x in inputs]))
-            _Watcher(graph, activity).run(*inputs)
+            try:
+                _Watcher(graph, activity).run(*inputs)
+            except Exception as error:
+                words = str(error).partition("\n\nWhile executing")[0]
+                raise UserCodeError(f"the model raised {type(error).__name__}: {' '.join(words.split())}") from error
             seen += 1
     if not seen:
         raise ValueError(not_allowed("batches", "must hold a batch", batches))

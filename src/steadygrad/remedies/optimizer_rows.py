@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+
+from steadygrad.errors import not_allowed
 
 # State that points in a direction: none is known for a new unit. All other state is a size, such as second moments.
 _DIRECTIONS = frozenset({"exp_avg", "momentum_buffer", "prev", "grad_avg"})
@@ -50,3 +54,14 @@ def _reset_(name: str, value: Tensor, parameter: Tensor, dim: int, positions: Te
             others = value.index_select(dim, live.nonzero().flatten())
             fill = others.mean(dim, keepdim=True) if len(positions) < len(live) else torch.zeros_like(value[:1])
             value.index_copy_(dim, positions, fill.expand_as(value.index_select(dim, positions)))
+
+
+def check_optimizer(optimizer: object) -> None:
+    """Raise, before anything is changed, unless it is an optimizer or None.
+
+    >>> check_optimizer("adam")
+    Traceback (most recent call last):
+    TypeError: `optimizer` must be a torch.optim.Optimizer, or None, got 'adam'.
+    """
+    if optimizer is not None and not isinstance(getattr(optimizer, "state", None), Mapping):
+        raise TypeError(not_allowed("optimizer", "must be a torch.optim.Optimizer, or None", optimizer))

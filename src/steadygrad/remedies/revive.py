@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .activity import Activity, activity_on
-from .optimizer_rows import reset_rows_
+from .optimizer_rows import check_optimizer, reset_rows_
 from .traced import is_affine_norm, traced
 from .units import Units, units_of
 from .walk import Reader
@@ -63,7 +63,8 @@ def revive_(
 
     Args:
         model: whose forward pass can be traced; linear layers and convolutions, also into each other.
-        batches: inputs of the model (tuples for several); together they decide who is dead.
+        batches: inputs of the model, tuples or lists for several; what follows them is not looked at. Together they
+            decide who is dead.
         optimizer: whose state for the units is set.
         generator: for the draws.
 
@@ -71,7 +72,8 @@ def revive_(
         One entry for each layer with dead units.
 
     Raises:
-        SetupError: the model cannot be traced.
+        SetupError: the model cannot be traced, or raises on a batch.
+        TypeError: the model or the optimizer is of another kind.
         ValueError: there is no batch, or one is empty.
 
     Reference: Sokar, Agarwal, Castro, Evci 2023, The dormant neuron phenomenon in deep reinforcement learning,
@@ -84,6 +86,7 @@ def revive_(
     >>> torch.equal(model(x), before)
     True
     """
+    check_optimizer(optimizer)
     graph = traced(model)
     activity = activity_on(graph, batches)
     found = ((units, activity.dead(units)) for units in units_of(graph))

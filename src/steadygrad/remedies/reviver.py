@@ -13,6 +13,7 @@ from steadygrad.errors import not_allowed
 from steadygrad.finding import Finding, Level
 from steadygrad.guard import WeakHook
 
+from .optimizer_rows import check_optimizer
 from .revive import Revival, revive_
 
 
@@ -50,6 +51,7 @@ class Reviver:
         for name, value in (("every", every), ("window", window)):
             if value < 1:
                 raise ValueError(not_allowed(name, "must be >= 1", value))
+        check_optimizer(optimizer)
         self._model, self._optimizer, self._every, self._generator = model, optimizer, every, generator
         self._batches: deque[tuple[Any, ...]] = deque(maxlen=window)
         self._hook = model.register_forward_pre_hook(WeakHook(self._remember))

@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from steadygrad.errors import SetupError
+from steadygrad.errors import SetupError, not_allowed
 from steadygrad.tracing import source_line
 
 _POINTWISE = (
@@ -41,6 +41,8 @@ def traced(model: nn.Module) -> fx.GraphModule:
     >>> len(traced(nn.Sequential(nn.Linear(1, 1), nn.ReLU())).graph.nodes)
     4
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(not_allowed("model", "must be a torch.nn.Module", model))
     try:
         return fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:

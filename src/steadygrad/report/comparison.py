@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,10 +11,12 @@ from rich.text import Text
 from steadygrad.numbers import band, short
 from steadygrad.profile import Comparison, Deviation
 from steadygrad.profile.comparison import BEYOND
-from steadygrad.terminal import shortened, to_text
+from steadygrad.terminal import KIND, PATH, shortened, table, to_text
 
 _NUMBERS = ("95% band", "measured", "sigma")
 COLUMNS = ("\nlayer", "\nkind", *(f"{of}\n{what}" for of in ("q", "grad_q") for what in _NUMBERS))
+
+_LESS = (1, 5, 2, 6, 3)  # what a narrow terminal does without: the class, the bands, what was measured
 
 
 def render(comparison: Comparison, *, width: int = 100, color: bool = False, every_row: bool = False) -> str:
@@ -32,22 +33,20 @@ def render(comparison: Comparison, *, width: int = 100, color: bool = False, eve
     """
     parts: list[RenderableType] = [Text(str(comparison), style="bold")]
     if comparison.rows:
-        parts += ["", _table(comparison, every_row=every_row)]
+        parts += ["", _table(comparison, every_row=every_row, width=width)]
     if comparison.unmatched:
         parts.append(Text(f"Not in both profiles: {', '.join(map(repr, comparison.unmatched))}", style="dim"))
     return to_text(Group(*parts), width=width, color=color)
 
 
-def _table(comparison: Comparison, *, every_row: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-    for i, title in enumerate(COLUMNS):
-        table.add_column(title, justify="left" if i < 2 else "right", no_wrap=i >= 2, overflow="fold")
+def _table(comparison: Comparison, *, every_row: bool, width: int) -> Table:
     shown = _shown(comparison.rows, every_row=every_row)
-    for row in shown:
-        table.add_row(row.path or "(model)", row.measured.kind, *_cells(row, "q"), *_cells(row, "grad_q"))
+    rows: list[list[str | Text]] = [
+        [row.path or "(model)", row.measured.kind, *_cells(row, "q"), *_cells(row, "grad_q")] for row in shown
+    ]
     if hidden := len(comparison.rows) - len(shown):
-        table.add_row("⋮", f"{hidden} more", *("⋮" for _ in COLUMNS[2:]), style="dim")
-    return table
+        rows.append([Text(words, "dim") for words in ("⋮", f"{hidden} more", *"⋮" * (len(COLUMNS) - 2))])
+    return table(COLUMNS, rows, width=width, left={0: PATH, 1: KIND}, optional=_LESS, every_row=True)
 
 
 def _shown(rows: Sequence[Deviation], *, every_row: bool) -> list[Deviation]:

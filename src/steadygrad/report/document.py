@@ -87,6 +87,7 @@ class Document(_Record):
     predicted: ProfileRecord | None
     measured: ProfileRecord | None
     checked: tuple[str, ...]
+    skipped: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -114,6 +115,7 @@ def to_document(
     predicted: Profile | None = None,
     measured: Profile | None = None,
     checked: Sequence[str] = (),
+    skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Document:
     """Return the report as a validated `Document`.
@@ -123,11 +125,12 @@ def to_document(
     """
     return Document.model_validate(
         {
-            "headline": headline(findings, checked, measured=measured),
+            "headline": headline(findings, checked, skipped, measured=measured),
             "findings": _record(tuple(findings)),
             "predicted": _record(predicted),
             "measured": _record(measured),
             "checked": tuple(checked),
+            "skipped": tuple(skipped),
             "notes": tuple(notes),
         }
     )
@@ -139,6 +142,7 @@ def to_dict(
     predicted: Profile | None = None,
     measured: Profile | None = None,
     checked: Sequence[str] = (),
+    skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the report as what `json.dumps` takes; NaN is None.
@@ -146,7 +150,9 @@ def to_dict(
     >>> to_dict([])["schema_version"]
     1
     """
-    document = to_document(findings, predicted=predicted, measured=measured, checked=checked, notes=notes)
+    document = to_document(
+        findings, predicted=predicted, measured=measured, checked=checked, skipped=skipped, notes=notes
+    )
     return document.model_dump(mode="json")
 
 
@@ -156,6 +162,7 @@ def to_json(
     predicted: Profile | None = None,
     measured: Profile | None = None,
     checked: Sequence[str] = (),
+    skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> str:
     """Return the report as JSON text.
@@ -163,5 +170,7 @@ def to_json(
     >>> to_json([]).startswith("{")
     True
     """
-    document = to_document(findings, predicted=predicted, measured=measured, checked=checked, notes=notes)
+    document = to_document(
+        findings, predicted=predicted, measured=measured, checked=checked, skipped=skipped, notes=notes
+    )
     return document.model_dump_json(indent=2)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from steadygrad.numbers import band, short
 from steadygrad.profile import LayerSignal, Profile
 from steadygrad.report.verdict import Verdict, verdicts, weighted
-from steadygrad.terminal import shortened, to_text
+from steadygrad.terminal import Code, table, to_text
 
 TITLES = ("layer", "q", "95% band", "c", "signal", "grad_q", "95% band")
+_LESS = (3, 6, 2, 4)  # what a narrow terminal does without: c, the bands, the signal
 
 
 def render(
@@ -44,12 +43,18 @@ def render(
     >>> text.splitlines()[0]
     'one layer'
     """
-    parts: list[RenderableType] = [Text(title, style="bold"), "", _table(weighted(profile), every_row=every_row), ""]
+    parts: list[RenderableType] = [
+        Text(title, style="bold"),
+        "",
+        _table(weighted(profile), every_row=every_row, width=width),
+        "",
+    ]
+    parts += [Text(f"Not known: {words}.", style="dim") for words in profile.unknown]
     parts += [_verdict(verdict) for verdict in verdicts(profile)]
     if advice:
         parts += ["", Text.assemble(("Use instead: ", "bold"), advice)]
     if code:
-        parts.append(Padding(Text(code, style="green"), (1, 0, 0, 4)))
+        parts += ["", Code(code, indent=4)]
     return to_text(Group(*parts), width=width, color=color)
 
 
@@ -57,19 +62,9 @@ def _verdict(verdict: Verdict) -> Text:
     return Text(str(verdict), style="bold green" if verdict.survives else "bold red")
 
 
-def _table(rows: Sequence[LayerSignal], *, every_row: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in TITLES:
-        table.add_column(title, justify="right", no_wrap=True)
+def _table(rows: Sequence[LayerSignal], *, every_row: bool, width: int) -> Table:
     cells = [_cells(position, row) for position, row in enumerate(rows, start=1)]
-    head, tail = shortened(cells, every_row=every_row)
-    for one in head:
-        table.add_row(*one)
-    if tail:
-        table.add_row(*("⋮" for _ in TITLES), style="dim")
-    for one in tail:
-        table.add_row(*one)
-    return table
+    return table(TITLES, cells, width=width, left={}, optional=_LESS, every_row=every_row)
 
 
 def _cells(position: int, row: LayerSignal) -> tuple[str, ...]:

@@ -23,14 +23,23 @@ def flattened(findings: Iterable[Finding]) -> list[Finding]:
     return [one for finding in findings for one in (finding, *flattened(finding.consequences))]
 
 
-def headline(findings: Sequence[Finding], checked: Sequence[str] = (), *, measured: Profile | None = None) -> str:
+def headline(
+    findings: Sequence[Finding],
+    checked: Sequence[str] = (),
+    skipped: Sequence[str] = (),
+    *,
+    measured: Profile | None = None,
+) -> str:
     """Return the number of root causes by level, or that there are none, or that no layer could be looked at.
 
-    Errors that warnings explain are told too. A model whose layers are no modules leaves an empty measured profile:
-    that nothing was found says nothing then.
+    Rules that had nothing to look at, as where there are no data, have found nothing to be wrong and nothing to be
+    right: they do not count among those that make a setup clean. Errors that warnings explain are told too. A model
+    whose layers are no modules leaves an empty measured profile: that nothing was found says nothing then.
 
     >>> headline([], checked=["INI001", "FWD001"])
     'Clean: 2 rules found nothing.'
+    >>> headline([], checked=["INI001"], skipped=["FWD001", "OPT001"])
+    'Clean as far as was looked: 1 rule found nothing, 2 had nothing to look at.'
     >>> headline([Finding(code="INI001", name="init", level=Level.ERROR, message="gain")])
     'Found 1 error.'
     >>> faint = Finding(code="FWD001", name="vanishing-signal", level=Level.ERROR, message="small")
@@ -42,6 +51,8 @@ def headline(findings: Sequence[Finding], checked: Sequence[str] = (), *, measur
     rules = count(len(checked), "rule")
     if not findings and measured is not None and not measured.layers:
         return "Not known: no layer could be looked at."
+    if not findings and skipped:
+        return f"Clean as far as was looked: {rules} found nothing, {len(skipped)} had nothing to look at."
     if not findings:
         return f"Clean: {rules} found nothing." if checked else "Clean."
     levels = Counter(finding.level for finding in findings)

@@ -6,15 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from steadygrad.numbers import band, short
 from steadygrad.report.pairing import Pair
-from steadygrad.terminal import shortened
-
-WIDE = 96  # columns of a terminal that all of the table fits into
+from steadygrad.terminal import KIND, PATH, table
 
 
 @dataclass(frozen=True)
@@ -61,23 +58,52 @@ def known(pairs: Sequence[Pair]) -> list[Column]:
     return [column for column in COLUMNS if any(not math.isnan(column.value(pair)) for pair in pairs)]
 
 
+# What a narrow terminal does without, the first to go first: how the signal compares is told by q beside it.
+LESS = ("signal\npredicted", "\nkind", "signal\nmeasured", "grad_q\n95% band", "q\n95% band")
+
+
 def layer_table(pairs: Sequence[Pair], *, every_row: bool = False, width: int = 100) -> Table:
     """Return the table by layer, without columns that hold nothing, the middle of a long one left out.
 
     >>> layer_table([]).row_count
     0
     """
-    columns = [column for column in known(pairs) if width >= WIDE or column.title != "signal\npredicted"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-    table.add_column("\nlayer", overflow="fold")
-    table.add_column("\nkind", overflow="fold")
-    for column in columns:
-        table.add_column(column.title, justify="right", no_wrap=True)
-    head, tail = shortened(pairs, every_row=every_row)
-    for pair in head:
-        table.add_row(pair.path or "(model)", pair.kind, *(column.text(pair) for column in columns))
-    if tail:
-        table.add_row("⋮", f"{len(pairs) - len(head) - len(tail)} more", *("⋮" for _ in columns), style="dim")
-    for pair in tail:
-        table.add_row(pair.path or "(model)", pair.kind, *(column.text(pair) for column in columns))
-    return table
+    columns = known(pairs)
+    titles = ["\nlayer", "\nkind", *(column.title for column in columns)]
+    optional = [titles.index(title) for title in LESS if title in titles]
+    rows: list[list[str | Text]] = [
+        [pair.path or "(model)", pair.kind, *(column.text(pair) for column in columns)] for pair in pairs
+    ]
+    return table(
+        titles,
+        rows,
+        width=width,
+        left={0: PATH, 1: KIND},
+        optional=optional[: max(len(titles) - 3, 0)],
+        every_row=every_row,
+    )
+
+
+LEGEND = {
+    "q\n": "q: mean square of a layer's output",
+    "signal\n": "signal: the part of q that differs between examples",
+    "grad_q\n": "grad_q: mean square of the gradient there",
+    "95% band": "95% band: where theory expects it, over draws of the weights",
+}
+
+
+def legend(pairs: Sequence[Pair]) -> str:
+    """Return what the table's columns are, in words.
+
+    >>> from steadygrad.profile import LayerSignal
+    >>> row, nothing = LayerSignal(path="fc", kind="Linear", q=1.0), LayerSignal(path="", kind="")
+    >>> legend([Pair(position=1, path="fc", kind="Linear", predicted=nothing, measured=row)])
+    "q: mean square of a layer's output."
+    """
+    titles = [column.title for column in known(pairs)]
+    words = [
+        words
+        for part, words in LEGEND.items()
+        if any(title.startswith(part) or title.endswith(part) for title in titles)
+    ]
+    return f"{'; '.join(words)}." if words else ""

@@ -10,7 +10,7 @@ from steadygrad.finding import Finding
 from steadygrad.profile import Profile
 from steadygrad.report.finding_card import finding_card
 from steadygrad.report.headline import headline
-from steadygrad.report.layer_table import known
+from steadygrad.report.layer_table import known, legend
 from steadygrad.report.pairing import Pair, paired
 from steadygrad.report.signal_chart import signal_chart
 
@@ -62,6 +62,7 @@ def render(
     predicted: Profile | None = None,
     measured: Profile | None = None,
     checked: Sequence[str] = (),
+    skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
     title: str = "steadygrad",
 ) -> str:
@@ -72,6 +73,7 @@ def render(
         predicted: the predicted profile, for the charts and the table.
         measured: the measured one.
         checked: codes of the rules that looked.
+        skipped: codes of those that had nothing to look at.
         notes: what could not be looked at, in words.
         title: what was checked, such as the file's name.
 
@@ -79,14 +81,14 @@ def render(
     True
     """
     pairs = paired(predicted, measured)
-    head = headline(findings, checked, measured=measured)
+    head = headline(findings, checked, skipped, measured=measured)
     parts = [
         f'<header><p>steadygrad check · {escape(title)}</p><h1 class="{"" if findings else "clean"}">{head}</h1>'
         f"<p>{escape(_measured_on(measured))}</p></header>",
         *map(finding_card, findings),
         _charts(pairs, [name for name, of in (("predicted", predicted), ("measured", measured)) if of]),
         _table(pairs),
-        _footer(checked, [*(predicted.unknown if predicted else ()), *notes]),
+        _footer(checked, skipped, [*(predicted.unknown if predicted else ()), *notes]),
     ]
     style = files("steadygrad.report").joinpath("page.css").read_text(encoding="utf-8")
     return _PAGE.format(title=escape(f"{title} · {head}"), style=style, body="\n".join(filter(None, parts)))
@@ -134,13 +136,15 @@ def _table(pairs: Sequence[Pair]) -> str:
     body = "\n".join(rows)
     return (
         f'<h2>Layer by layer</h2>\n<div class="scroll"><table><thead><tr>{titles}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table></div>"
+        f"<tbody>\n{body}\n</tbody></table></div>\n<p>{escape(legend(pairs))}</p>"
     )
 
 
-def _footer(checked: Sequence[str], notes: Sequence[str]) -> str:
+def _footer(checked: Sequence[str], skipped: Sequence[str], notes: Sequence[str]) -> str:
     lines = [f"Note: {note}" for note in notes]
     if checked:
-        lines.append(f"Rules that looked: {', '.join(checked)}.")
+        lines.append(f"Rules that looked: {', '.join(sorted(checked))}.")
+    if skipped:
+        lines.append(f"Rules that had nothing to look at: {', '.join(sorted(skipped))}.")
     lines.append("A value in bold red lies outside of the band that 95% of draws of these weights fall into.")
     return f"<footer>{''.join(f'<p>{escape(line)}</p>' for line in lines)}</footer>"

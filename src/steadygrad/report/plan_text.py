@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from steadygrad.numbers import band, count, short
 from steadygrad.profile import LayerSignal, Profile
-from steadygrad.terminal import shortened, to_text
+from steadygrad.terminal import KIND, PATH, table, to_text
+
+_WORDS = 18  # columns of an initializer, such as "normal, std 0.0382", and of a reason, before others give way
 
 Row = tuple[str, tuple[int, ...], float, str, str]
 
@@ -50,31 +51,23 @@ def render(
     """
     head = f'Plan "{scheme}": {count(len(rows), "parameter")} to initialize'
     head += f", {len(kept)} kept." if kept else "."
-    parts: list[RenderableType] = [Text(head, style="bold"), "", _parameters(rows, every_row)]
+    parts: list[RenderableType] = [Text(head, style="bold"), "", _parameters(rows, every_row, width)]
     if after is not None:
-        parts += ["", _profile(before, after, every_row)]
+        parts += ["", _profile(before, after, every_row, width)]
         parts += [Text(f"Not known: {words}", style="dim") for words in after.unknown]
     parts += [Text(f"Note: {words}.", style="dim") for words in notes]
     return to_text(Group(*parts), width=width, color=color)
 
 
-def _table(titles: Sequence[str], right: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-    for title in titles:
-        table.add_column(title, justify="right" if title in right else "left", overflow="fold")
-    return table
-
-
-def _parameters(rows: Sequence[Row], every_row: bool) -> Table:
-    table = _table(("parameter", "shape", "rms now", "becomes", "because"), ("rms now",))
-    first, last = shortened(rows, every_row=every_row)
-    for row in first:
-        table.add_row(*_words(row))
-    if last:
-        table.add_row("⋮", f"{len(rows) - len(first) - len(last)} more", "⋮", "⋮", "⋮", style="dim")
-    for row in last:
-        table.add_row(*_words(row))
-    return table
+def _parameters(rows: Sequence[Row], every_row: bool, width: int) -> Table:
+    return table(
+        ("parameter", "shape", "rms now", "becomes", "because"),
+        [_words(row) for row in rows],
+        width=width,
+        left={0: PATH, 1: KIND, 3: _WORDS, 4: _WORDS},
+        optional=(1, 2),
+        every_row=every_row,
+    )
 
 
 def _words(row: Row) -> tuple[str, ...]:
@@ -82,20 +75,18 @@ def _words(row: Row) -> tuple[str, ...]:
     return name, "x".join(map(str, shape)) or "1", short(present), becomes, because
 
 
-def _profile(before: Profile | None, after: Profile, every_row: bool) -> Table:
+def _profile(before: Profile | None, after: Profile, every_row: bool, width: int) -> Table:
     """The layers with weights, both profiles side by side."""
-    titles = ("layer", "kind", "q\nnow", "q\nplanned, 95%", "grad_q\nnow", "grad_q\nplanned, 95%")
-    table = _table(titles, titles[2:])
-    layers = [layer for layer in after if layer.fan_in is not None]
-    first, last = shortened(layers, every_row=every_row)
     known = {} if before is None else {layer.path: layer for layer in reversed(before.layers)}
-    for layer in first:
-        table.add_row(*_both(known.get(layer.path), layer))
-    if last:
-        table.add_row("⋮", f"{len(layers) - len(first) - len(last)} more", *"⋮" * 4, style="dim")
-    for layer in last:
-        table.add_row(*_both(known.get(layer.path), layer))
-    return table
+    rows = [_both(known.get(layer.path), layer) for layer in after if layer.fan_in is not None]
+    return table(
+        ("\nlayer", "\nkind", "q\nnow", "q\nplanned, 95%", "grad_q\nnow", "grad_q\nplanned, 95%"),
+        rows,
+        width=width,
+        left={0: PATH, 1: KIND},
+        optional=(1, 4, 2),
+        every_row=every_row,
+    )
 
 
 def _both(now: LayerSignal | None, planned: LayerSignal) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
+from urllib.parse import quote
 
 from steadygrad.finding import Finding, Level, Rule
 from steadygrad.report.headline import flattened
@@ -107,7 +108,7 @@ def _location(finding: Finding, file: str | None) -> dict[str, Any]:
     location: dict[str, Any] = {}
     if place := _place(finding, file):
         uri, line = place
-        location["physicalLocation"] = {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}
+        location["physicalLocation"] = {"artifactLocation": {"uri": quote(uri)}, "region": {"startLine": line}}
     if finding.module is not None:
         location["logicalLocations"] = [{"fullyQualifiedName": finding.module or "model", "kind": "object"}]
     return location

@@ -27,8 +27,12 @@ def save(path: str | os.PathLike[str], text: str) -> Path:
     return target
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | os.PathLike[str], argument: str = "path") -> None:
     """Raise, before a long computation, where `save` would fail after it.
+
+    Args:
+        path: where a file is to be written.
+        argument: what to call it in an error.
 
     Raises:
         SetupError: the folder does not exist or cannot be written to, or the path is a folder.
@@ -39,9 +43,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     if target.is_dir() or not target.parent.is_dir():
-        raise SetupError(f"`path` must be a file in an existing folder, got {str(target)!r}.")
+        got = f"the folder {str(path)!r}" if target.is_dir() else repr(str(target))
+        raise SetupError(f"`{argument}` must be a file in an existing folder, got {got}.")
     if not os.access(target.parent, os.W_OK):
-        raise SetupError(f"`path` must be in a folder that can be written to, got {str(target)!r}.")
+        raise SetupError(f"`{argument}` must be in a folder that can be written to, got {str(target)!r}.")
 
 
 def _replace(target: Path, text: str) -> None:

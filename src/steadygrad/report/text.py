@@ -11,9 +11,9 @@ from rich.text import Text
 from steadygrad.finding import Finding, Level
 from steadygrad.profile import Profile
 from steadygrad.report.headline import headline
-from steadygrad.report.layer_table import layer_table
+from steadygrad.report.layer_table import known, layer_table, legend
 from steadygrad.report.pairing import paired
-from steadygrad.terminal import to_text
+from steadygrad.terminal import Code, to_text
 
 STYLE = {Level.ERROR: "bold red", Level.WARN: "bold yellow", Level.INFO: "bold blue"}
 
@@ -24,6 +24,7 @@ def render(
     predicted: Profile | None = None,
     measured: Profile | None = None,
     checked: Sequence[str] = (),
+    skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
     width: int = 100,
     color: bool = False,
@@ -36,6 +37,7 @@ def render(
         predicted: the predicted profile, for the table by layer.
         measured: the measured one.
         checked: codes of the rules that looked.
+        skipped: codes of those that had nothing to look at.
         notes: what could not be looked at, in words.
         width: columns of the terminal, at least 40.
         color: whether to write ANSI colours.
@@ -44,11 +46,11 @@ def render(
     >>> print(render([], checked=["INI001"]))
     Clean: 1 rule found nothing.
     """
-    parts: list[RenderableType] = [Text(headline(findings, checked, measured=measured), style="bold")]
+    parts: list[RenderableType] = [Text(headline(findings, checked, skipped, measured=measured), style="bold")]
     parts += [part for finding in findings for part in ("", _finding(finding))]
     pairs = paired(predicted, measured, every_module=every_row)
-    if pairs:
-        parts += ["", layer_table(pairs, every_row=every_row, width=width)]
+    if known(pairs):
+        parts += ["", layer_table(pairs, every_row=every_row, width=width), Text(legend(pairs), style="dim")]
     unknown = () if predicted is None else [words for words in predicted.unknown if not any(words in n for n in notes)]
     parts += [Text(f"Not known: {words}", style="dim") for words in unknown]
     parts += [Text(f"Note: {words}", style="dim") for words in notes]
@@ -61,7 +63,7 @@ def _finding(finding: Finding) -> RenderableType:
     if finding.fix:
         parts.append(Padding(Text.assemble(("Fix: ", "bold"), finding.fix), (0, 0, 0, 2)))
     if finding.fix_code:
-        parts.append(Padding(Text(finding.fix_code.strip("\n"), style="green"), (1, 0, 0, 6)))
+        parts += ["", Code(finding.fix_code, indent=6)]
     return Group(*parts)
 
 

@@ -12,4 +12,5 @@ from .parts import joined as joined
 from .parts import mapped as mapped
 from .parts import tensors_in as tensors_in
 from .training_setup import Setup as Setup
+from .user_code import raised as raised
 from .user_code import user_code as user_code

@@ -118,7 +118,9 @@ def _pair(found: object, *, targets_needed: bool) -> Batch:
     if isinstance(found, torch.Tensor | Mapping) and tensors_in(found) and not targets_needed:
         return Batch(inputs=found)
     if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != 2:
-        raise SetupError(f"a batch of `data` must be a pair (inputs, targets), got {_described(found)}.")
+        raise SetupError(
+            f"a batch of `data` must be a pair (inputs, targets), got {_described(found)}.{_as_pair(found)}"
+        )
     inputs, targets = found
     if not tensors_in(inputs):
         raise SetupError(
@@ -132,16 +134,31 @@ def _pair(found: object, *, targets_needed: bool) -> Batch:
     return Batch(inputs=inputs, targets=targets)
 
 
+def _as_pair(found: object) -> str:
+    """How what was given becomes a pair, where that is known."""
+    match found:
+        case Mapping():
+            return " Let the loader's collate_fn take the targets out: (the rest, the targets)."
+        case torch.Tensor():
+            return " A single batch is [(inputs, targets)]; inputs that are their own targets are (inputs, inputs)."
+        case tuple() | list() if len(found) > 2:
+            return " Several inputs go together: ((a, b), targets)."
+        case _:
+            return ""
+
+
 def _sizes_agree(batch: Batch) -> Batch:
     x = next(iter(tensors_in(batch.inputs).values()))
     if x.dim() == 0:
         raise SetupError("the inputs of a batch must have examples along their first dimension, got a scalar.")
     for targets in tensors_in(batch.targets, "targets").values():
-        if not (_fit(targets, x) if batch.target is targets else targets.shape[:1] == x.shape[:1]):
-            multiple = ", or a whole multiple of that," if batch.target is targets else " in each tensor,"
+        alone = batch.target is targets
+        if not (_fit(targets, x) if alone else targets.shape[:1] == x.shape[:1]):
+            multiple = ", or a whole multiple of that," if alone else " in each tensor,"
             raise SetupError(
                 f"a batch must have as many targets as inputs{multiple} "
                 f"got inputs of shape {tuple(x.shape)} and targets of shape {tuple(targets.shape)}."
+                + (" A Dataset of single examples goes into a DataLoader." if targets.dim() == 0 else "")
             )
     if len(x) == 0:
         raise SetupError(f"a batch must hold at least one example, got inputs of shape {tuple(x.shape)}.")

@@ -55,6 +55,11 @@ class _Layer:
     out_law: LogLaw = ZERO
 
 
+_OF_ORTHOGONAL = (
+    "how little orthogonal weights vary over draws; medians and bands are those of independent weights of this variance"
+)
+
+
 def mlp(
     *,
     depth: int,
@@ -105,7 +110,8 @@ def mlp(
     sizes = [inputs or widths[0], *widths, *([outputs] if outputs else [])]
     layers = _forward(entry, made, sizes, len(widths), q, 1 - c)
     mark: Mark = "exact" if entry.name in ("relu", "identity") and made.gaussian else "approximate"
-    return Profile(layers=tuple(_rows(entry, layers, mark)), source="theory")
+    unknown = (_OF_ORTHOGONAL,) if made.name.startswith("orthogonal") else ()
+    return Profile(layers=tuple(_rows(entry, layers, mark)), source="theory", unknown=unknown)
 
 
 def _widths(depth: int, width: int | Sequence[int]) -> list[int]:

@@ -14,6 +14,8 @@ from .part_of_batch import part_of
 
 _LOOKED_AT = 100
 
+NO_DATA = "There are no data, so nothing was measured: a setup has `data` and `loss_fn` beside its `model`."
+
 
 def clean_batches(collector: Collector, most: int) -> list[Batch]:
     """Return up to so many batches without NaN and infinity, of each the examples that there is time for.
@@ -32,7 +34,7 @@ def clean_batches(collector: Collector, most: int) -> list[Batch]:
     """
     setup = collector.setup
     if setup.data is None:
-        raise Unavailable("There are no data, so nothing was measured.")
+        raise Unavailable(NO_DATA)
     found: list[Batch] = []
     with user_code("`data`"):
         for index, batch in enumerate(islice(setup.data, _LOOKED_AT)):

@@ -9,6 +9,7 @@ from steadygrad.errors import SteadygradError
 from steadygrad.measurement.budget import Budget
 from steadygrad.setup import Setup
 
+from . import fault as faults
 from .machine_limit import machine_limit
 from .pace import Pace
 
@@ -18,6 +19,8 @@ LONGEST = 15.0
 # What its parts may use of that: the rest is for the pass that runs when time is over, and for what a part then puts
 # back.
 SECONDS = 13.0
+
+_LONGEST_NOTE = 400
 
 
 class Unavailable(SteadygradError):
@@ -83,7 +86,7 @@ class Collector:
             Unavailable: the setup does not give it.
         """
         if kind not in self._found:
-            self._found[kind] = self._collected(kind)
+            self._found[kind] = self._unless_broken(kind)
         if isinstance(self._found[kind], Unavailable):
             raise self._found[kind]
         return cast(EvidenceT, self._found[kind])
@@ -134,7 +137,9 @@ class Collector:
         raise OutOfTime(what)
 
     def note(self, words: str) -> None:
-        """Say once what could not be looked at."""
+        """Say once what could not be looked at, in a line: errors that are quoted may run over hundreds."""
+        words = words.strip().partition("\n")[0]
+        words = words if len(words) <= _LONGEST_NOTE else f"{words[:_LONGEST_NOTE]}..."
         if words not in self.notes:
             self.notes.append(words)
 
@@ -153,3 +158,12 @@ class Collector:
             found = error if limit is None else Limited(f"Not all could be looked at: {limit}.")
             self.note(str(found))
             return found
+
+    def _unless_broken(self, kind: type[Evidence]) -> Any:
+        try:
+            return self._collected(kind)
+        except SteadygradError:
+            raise
+        except faults.TOLERATED as error:
+            self.note(found := faults.fault(error))
+            return Unavailable(found)

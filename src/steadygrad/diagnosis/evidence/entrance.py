@@ -108,7 +108,8 @@ def _first(model: nn.Module, inputs: Any) -> tuple[str, nn.Module, Tensor]:
     layers = [
         (path, m)
         for path, m in model.named_modules()
-        if has_matrix(m) or (isinstance(m, (*_SEQUENCES, _ConvNd)) and _sums(m))
+        if (has_matrix(m) or (isinstance(m, (*_SEQUENCES, _ConvNd)) and _sums(m)))
+        and not isinstance(m, torch.jit.ScriptModule)  # nothing can look into it
     ]
     handles = [hook(path, m) for path, m in layers]
     try:

@@ -48,7 +48,7 @@ def _in_single(collector: Collector) -> Any:
     (batch,), setup = clean_batches(collector, 1), collector.setup
     try:
         model = copy.deepcopy(setup.model).float()
-        targets = mapped(_single, batch.targets)
+        targets = mapped(_single, batch.targets) if setup.loss_fn is not None else None
         return measure(model, mapped(_single, batch.inputs), targets, setup.loss_fn)
     except Exception as error:
         raise Unavailable(f"The model could not be run in single precision: {error}".splitlines()[0]) from error

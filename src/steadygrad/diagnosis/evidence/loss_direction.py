@@ -73,6 +73,8 @@ class LossDirection:
         modules = [setup.model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
         with untouched(*modules), torch.enable_grad():
             output = outputs_of(setup.model, batch.inputs)
+            if isinstance(output, torch.Tensor) and output.is_complex():
+                raise Unavailable("The outputs are complex numbers, so the loss's direction was not looked at.")
             head = head_operator(output) if isinstance(output, torch.Tensor) else HeadOperator()
         with untouched(*modules), torch.no_grad():
             right, wrong = _compared(output, batch.targets, loss_fn, (head.low, head.high))

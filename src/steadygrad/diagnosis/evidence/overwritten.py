@@ -72,8 +72,8 @@ class Overwritten:
 
 
 def _change(was: Tensor, now: Tensor) -> float:
-    size = float(was.double().square().mean())
-    moved = float((now.double() - was.double()).square().mean())
+    before, after = (x.to(torch.complex128 if x.is_complex() else torch.double) for x in (was, now))
+    size, moved = float(before.abs().square().mean()), float((after - before).abs().square().mean())
     return math.sqrt(moved / size) if size > 0 else math.inf if moved else 0.0
 
 

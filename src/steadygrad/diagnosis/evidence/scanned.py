@@ -13,6 +13,7 @@ from steadygrad.diagnosis.own_copies import OwnCopies
 from steadygrad.errors import UserCodeError
 from steadygrad.setup import Batch, checked_batch, copied, first_batch, user_code
 
+from .clean_batches import NO_DATA
 from .collector import SECONDS, Collector, Unavailable
 from .pace import Pace
 from .part_of_batch import part_of
@@ -64,7 +65,7 @@ class Scanned:
         """Pass once over the data."""
         first = first_batch(collector.setup)
         if first is None or collector.setup.data is None:
-            raise Unavailable("There are no data, so nothing was measured.")
+            raise Unavailable(NO_DATA)
         found: list[NonfiniteBatch] = []
         clean, count, entries = None, 0, 0
         for index, batch in enumerate(_batches(collector)):

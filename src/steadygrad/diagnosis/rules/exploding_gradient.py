@@ -76,8 +76,8 @@ def check(measured: Measured, memories: Memories) -> Iterator[Finding]:
         message=f"On its way back from {found.last!r} to {found.first!r} the squared gradient is multiplied by "
         f"{written(found.logarithm)}: no step size suits both ends.",
         module=found.first,
-        measured=found.at_first,
-        expected=found.at_last * math.exp(LOST),
+        measured=found.factor,
+        expected=math.exp(LOST),
         standard_error=found.standard_error,
         count=measured.batch_size,
         fix="Lower the gain of the weights, put residual connections in, or clip the gradient's norm.",

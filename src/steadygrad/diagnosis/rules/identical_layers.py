@@ -67,9 +67,11 @@ import math
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from steadygrad.diagnosis.evidence import Stepped
 from steadygrad.diagnosis.paths import listed
+from steadygrad.diagnosis.redraw import redraw
 from steadygrad.fans import weight_fans
 from steadygrad.finding import Finding, Level
 
@@ -84,9 +86,9 @@ def check(stepped: Stepped) -> Iterator[Finding]:
     staying = [group for group in groups if _stay_equal(stepped, group)]
     separating = [group for group in groups if group not in staying]
     if staying:
-        yield _finding(staying, stay=True)
+        yield _finding(stepped.model, staying, stay=True)
     if separating:
-        yield _finding(separating, stay=False)
+        yield _finding(stepped.model, separating, stay=False)
 
 
 def _copies(stepped: Stepped) -> list[list[str]]:
@@ -103,8 +105,8 @@ def _copies(stepped: Stepped) -> list[list[str]]:
 
 def _is_random(weight: torch.Tensor) -> bool:
     """Many distinct values: neither a constant nor an identity nor a kernel of a few taps."""
-    distinct = len(weight.unique())
-    return distinct > min(weight.numel() - 1, max(2.0, math.sqrt(weight.numel())))
+    w = torch.view_as_real(weight) if weight.is_complex() else weight
+    return len(w.unique()) > min(weight.numel() - 1, max(2.0, math.sqrt(weight.numel())))
 
 
 def _key(weight: torch.Tensor) -> tuple[object, ...]:
@@ -118,7 +120,7 @@ def _stay_equal(stepped: Stepped, group: list[str]) -> bool:
     return all(float((x - after[0]).abs().max()) <= _ROUNDING * size for x in after)
 
 
-def _finding(groups: list[list[str]], *, stay: bool) -> Finding:
+def _finding(model: nn.Module, groups: list[list[str]], *, stay: bool) -> Finding:
     largest = max(groups, key=len)
     paths = [name.rpartition(".")[0] for name in largest]
     more = f", and {len(groups) - 1} more such groups" if len(groups) > 1 else ""
@@ -133,6 +135,5 @@ def _finding(groups: list[list[str]], *, stay: bool) -> Finding:
         expected=1.0,
         count=sum(map(len, groups)),
         fix="Build each layer by calling its class anew, or draw the weights of the copies again.",
-        fix_code=f"for path in {[n.rpartition('.')[0] for group in groups for n in group[1:]]}:\n"
-        "    model.get_submodule(path).reset_parameters()",
+        fix_code=redraw(model, dict.fromkeys(n.rpartition(".")[0] for group in groups for n in group[1:])),
     )

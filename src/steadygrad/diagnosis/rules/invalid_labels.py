@@ -108,8 +108,7 @@ def _wrong(pair: LossPair) -> Iterator[Finding]:
         yield from _outside(pair, y, 0.0, 1.0)
         yield from _of_one_kind(pair, y, tuple(pair.input.shape[1:]) in ((), (1,)))
     elif pair.name in ("cross_entropy", "nll_loss") and (misfit := _misfit(pair)) is not None:
-        what, code = misfit
-        yield replace(_finding(pair, what, len(y), y), fix_code=code)
+        yield _finding(pair, misfit[0], len(y), y, mend=misfit[1:])
     elif pair.name in ("cross_entropy", "nll_loss") and not pair.target.is_floating_point():  # type: ignore[union-attr]
         yield from _class_numbers(pair, y)
     elif pair.name == "cross_entropy" or (pair.name == "kl_div" and not pair.options.get("log_target")):
@@ -121,17 +120,23 @@ def _wrong(pair: LossPair) -> Iterator[Finding]:
     elif pair.name in _SIGNS:
         wrong = y.abs() != 1
         if bool(wrong.any()):
-            yield _finding(pair, "are neither -1 nor +1, the labels of this loss", int(wrong.sum()), y)
+            what = "are neither -1 nor +1, the labels of this loss"
+            yield _finding(pair, what, int(wrong.sum()), y, mend=("Map the two labels to -1 and +1.", ""))
 
 
-def _misfit(pair: LossPair) -> tuple[str, str] | None:
-    """What keeps class numbers from being any, and the code that mends it: another type, or a dimension too many."""
+def _misfit(pair: LossPair) -> tuple[str, str, str] | None:
+    """What keeps class numbers from being any, and what mends it: another type, or a dimension too many."""
     x, y = pair.input, pair.target
     assert y is not None
     if y.is_floating_point() and y.dim() == x.dim() - 1:
-        return "are floating-point numbers, where class numbers are integers", "targets = targets.long()"
+        what = "are floating-point numbers, where class numbers are integers"
+        return what, "Make them integers.", "targets = targets.long()"
     if not y.is_floating_point() and y.dim() == x.dim() > 1 and y.shape[1] == 1 and x.shape[1] > 1:
-        return "have a dimension of size 1 too many for class numbers", "targets = targets.squeeze(1)"
+        what = "have a dimension of size 1 too many for class numbers"
+        return what, "Take that dimension out.", "targets = targets.squeeze(1)"
+    if pair.name == "cross_entropy" and not y.is_floating_point() and y.shape == x.shape and x.dim() > 1:
+        what = "are integers of the outputs' shape, where class probabilities are floating-point numbers"
+        return what, "Make them floating-point numbers, or class numbers by `argmax(1)`.", "targets = targets.float()"
     return None
 
 
@@ -142,7 +147,17 @@ def _outside(pair: LossPair, y: Tensor, low: float, high: float) -> Iterator[Fin
         what = (
             f"lie between {float(y.min()):.3g} and {float(y.max()):.3g}, where {pair.name} is defined for labels {span}"
         )
-        yield _finding(pair, f"{what}: the loss has no lower bound", outside, y)
+        yield _finding(pair, f"{what}: the loss has no lower bound", outside, y, mend=_brought(y, span))
+
+
+def _brought(y: Tensor, span: str) -> tuple[str, str]:
+    """What brings labels to where a loss is defined, and the code for it where two of them leave no doubt."""
+    values = sorted(set(y.unique().tolist()))
+    if values == [-1.0, 1.0]:
+        return "Map -1 and +1 to 0 and 1.", "targets = (targets + 1) / 2"
+    if len(values) == 2 and values[0] == 0:
+        return f"Map {values[1]:g} to 1.", f"targets = targets / {values[1]:g}"
+    return f"Bring the targets {span}, or take a loss that is defined for them.", ""
 
 
 def _class_numbers(pair: LossPair, y: Tensor) -> Iterator[Finding]:
@@ -150,11 +165,13 @@ def _class_numbers(pair: LossPair, y: Tensor) -> Iterator[Finding]:
     known = y[y != ignored]
     outside = int(((known < 0) | (known >= pair.classes)).sum())
     if outside:
-        yield _finding(pair, f"are class numbers outside of 0 to {pair.classes - 1}", outside, y)
+        what = f"are class numbers outside of 0 to {pair.classes - 1}: they go from {known.min():d} to {known.max():d}"
+        yield _finding(pair, what, outside, y, mend=_numbered(pair.classes, known))
     empty = sum(not bool((t != ignored).any()) for t in pair.targets)
     if empty and pair.options.get("reduction", "mean") == "mean":
         what = f"are to be ignored, all of them in {empty} of {len(pair.targets)} batches, whose mean loss is 0/0"
-        yield _finding(pair, what, int((y == ignored).sum()), y)
+        mend = "Leave such batches out, or divide a summed loss by the number of targets that count, at least 1.", ""
+        yield _finding(pair, what, int((y == ignored).sum()), y, mend=mend)
     yield from _of_one_kind(pair, known, alone=pair.classes > 1)
 
 
@@ -166,10 +183,12 @@ def _sequences(pair: LossPair) -> Iterator[Finding]:
         y = y[torch.arange(y.shape[1], device=y.device) < torch.as_tensor(lengths, device=y.device)[:, None]]
     blanks, classes = int((y == blank).sum()), pair.input.shape[-1]
     if blanks:
-        yield _finding(pair, f"are {blank}, the blank, which no label may be", blanks, y)
+        mend = "Leave its number out when labels are numbered, or give the loss a `blank` that no label has.", ""
+        yield _finding(pair, f"are {blank}, the blank, which no label may be", blanks, y, mend=mend)
     outside = int(((y < 0) | (y >= classes)).sum())
     if outside:
-        yield _finding(pair, f"are class numbers outside of 0 to {classes - 1}", outside, y)
+        mend = "Give the model an output for each label and one for the blank, or look at how the targets are read.", ""
+        yield _finding(pair, f"are class numbers outside of 0 to {classes - 1}", outside, y, mend=mend)
 
 
 def _shares(pair: LossPair) -> Iterator[Finding]:
@@ -178,14 +197,22 @@ def _shares(pair: LossPair) -> Iterator[Finding]:
     negative = sum(int((t < 0).sum()) for t in rows)
     if negative:
         yield _finding(
-            pair, "are negative, where probabilities are expected", negative, torch.cat([t.flatten() for t in rows])
+            pair,
+            "are negative, where probabilities are expected",
+            negative,
+            torch.cat([t.flatten() for t in rows]),
+            mend=("Give it probabilities, as `softmax` makes them of scores.", ""),
         )
     sums = [t.sum(axis).flatten() for t in rows]
     off = sum(int(((s - 1).abs() > _SUMS_TO_ONE).sum()) for s in sums)
     if off and pair.name == "cross_entropy":
         totals = torch.cat(sums)
         what = f"do not sum to 1 over the classes but to {float(totals.min()):.3g} to {float(totals.max()):.3g}"
-        yield _finding(pair, what, off, totals, level=Level.WARN)
+        mend = (
+            "Divide the probabilities of each example by their sum.",
+            f"targets = targets / targets.sum({axis}, True)",
+        )
+        yield _finding(pair, what, off, totals, level=Level.WARN, mend=mend)
 
 
 def _is_constant(pair: LossPair) -> bool:
@@ -197,11 +224,27 @@ def _of_one_kind(pair: LossPair, y: Tensor, alone: bool) -> Iterator[Finding]:
     """One and the same label for all examples: nothing to tell apart."""
     if alone and len(y) >= _FEWEST and bool((y == y[0]).all()):
         what = f"are all {float(y[0]):g}: a constant is right, and there is nothing to learn"
-        yield _finding(pair, what, len(y), y, level=Level.WARN)
+        mend = "Look at how the targets are read, and whether the batches hold all classes.", ""
+        yield _finding(pair, what, len(y), y, level=Level.WARN, mend=mend)
 
 
-def _finding(pair: LossPair, what: str, wrong: int, y: Tensor, level: Level = Level.ERROR) -> Finding:
-    signs = pair.name in _BINARY and set(y.unique().tolist()) == {-1.0, 1.0}
+def _numbered(classes: int, known: Tensor) -> tuple[str, str]:
+    """What mends class numbers that lie outside, and the code for it: of K classes counted from 1 alone it is known."""
+    if int(known.min()) == 1 and int(known.max()) == classes:
+        return "Count the classes from 0.", "targets = targets - 1"
+    if int(known.min()) < 0:
+        low = int(known.min())
+        return f"Count the classes from 0, or say `ignore_index={low}` where {low} marks what is to be left out.", ""
+    return (
+        f"Give the model {int(known.max()) + 1} outputs, one for each class, or look at how the targets are read.",
+        "",
+    )
+
+
+def _finding(
+    pair: LossPair, what: str, wrong: int, y: Tensor, *, mend: tuple[str, ...], level: Level = Level.ERROR
+) -> Finding:
+    fix, code = mend
     return Finding(
         code="DAT005",
         name="invalid-labels",
@@ -210,6 +253,6 @@ def _finding(pair: LossPair, what: str, wrong: int, y: Tensor, level: Level = Le
         measured=float(wrong),
         expected=0.0,
         count=len(y),
-        fix="Map -1 and +1 to 0 and 1." if signs else f"Give {pair.name} the targets that it is defined for.",
-        fix_code="targets = (targets + 1) / 2" if signs else "",
+        fix=fix,
+        fix_code=code,
     )

@@ -89,7 +89,7 @@ def _limit(rates: Rates) -> str:
     share = rates.against_limit
     if share is None:
         return ""
-    return f" The rate is {share:.2g} times 2(1 + β)/λ, beyond which a quadratic as sharp as the loss diverges."
+    return f" The rate is {share:.2g} times 2(1 + momentum)/sharpness, beyond which a quadratic diverges."
 
 
 def _by_trial(rates: Rates, course: Course, better: Retrial) -> Finding:

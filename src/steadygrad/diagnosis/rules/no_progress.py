@@ -68,7 +68,10 @@ _STANDS = "and no longer falls"
 _FIX = "Look whether inputs and targets belong together, and whether the model can learn a few examples by heart."
 _FIX_HEART = "Look whether each input still stands beside its own target: shuffle both by the same order."
 _FIX_DECAY = "Lower the weight decay; Adam, which scales all of its step, makes more of it than AdamW."
-_FIX_FADED = "Look for what pulls the weights to nothing, such as a weight decay near the inverse of the rate."
+_FIX_FADED = (
+    "Look for what makes all outputs the same: units that died or saturated, which a lower learning rate may keep "
+    "alive, or a weight decay that pulls the weights to nothing."
+)
 
 
 def check(trained: Trained, memories: Memories, trials: RateTrials, heart: ByHeart) -> Iterator[Finding]:

@@ -68,6 +68,11 @@ _FIX = (
     "roots and quotients away from zero."
 )
 
+_FIX_WEIGHTS = (
+    "Draw these weights anew, or load a checkpoint from before they broke: what divided by zero as they were drawn, or "
+    "a training step on a gradient that was not finite, would break them again."
+)
+
 
 def check(measured: Measured, origin: NonfiniteOrigin, later: LaterBatch) -> Iterator[Finding]:
     """Name the first output that is not finite, or the loss; of a later batch where the first is well."""
@@ -89,7 +94,7 @@ def check(measured: Measured, origin: NonfiniteOrigin, later: LaterBatch) -> Ite
         measured=float(max(len(bad), 1)),
         expected=0.0,
         count=len(measured.rows) + 1,
-        fix=mended(origin.forward, _FIX),
+        fix=_FIX_WEIGHTS if _broken(measured, first.path) else mended(origin.forward, _FIX),
         line=str(origin.forward[0].line) if origin.forward and origin.forward[0].line else None,
     )
 

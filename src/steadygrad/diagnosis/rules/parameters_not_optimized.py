@@ -117,7 +117,8 @@ def _hidden(stepped: Stepped, unregistered: Unregistered) -> Finding:
 def _finding(stepped: Stepped, optimized: Optimized, left: list[str]) -> Finding:
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in left))
     idle = [name for name in left if name in optimized.names]
-    why = "the rate of their group is 0" if len(idle) == len(left) else "no group of the optimizer holds them"
+    at_rest = len(idle) == len(left)
+    why = "the learning rate of their group is 0" if at_rest else "no group of the optimizer holds them"
     if optimized.strangers and not optimized.names:
         why = "the optimizer holds the parameters of another model"
     share = stepped.share(left)
@@ -131,11 +132,13 @@ def _finding(stepped: Stepped, optimized: Optimized, left: list[str]) -> Finding
         measured=float(len(left)),
         expected=0.0,
         count=len(stepped.steps.reached),
-        fix="Give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.",
+        fix=f"{_RATE if at_rest else _ALL}, or set `requires_grad_(False)` on what is meant to stay.",
         fix_code="" if idle else _CODE,
     )
 
 
+_ALL = "Give the optimizer all of `model.parameters()`"
+_RATE = "Give that group of the optimizer a learning rate above 0"
 _CODE = """held = {id(p) for group in optimizer.param_groups for p in group["params"]}
 left = [p for p in model.parameters() if p.requires_grad and id(p) not in held]
 optimizer.add_param_group({"params": left})"""

@@ -56,6 +56,7 @@ from torch import nn
 
 from steadygrad.diagnosis.evidence import Stepped
 from steadygrad.diagnosis.paths import listed
+from steadygrad.diagnosis.redraw import redraw
 from steadygrad.diagnosis.unit_rows import UnitRows, unit_rows
 from steadygrad.finding import Finding, Level
 
@@ -81,7 +82,7 @@ def check(stepped: Stepped) -> Iterator[Finding]:
     """One finding for all such layers, at the first."""
     found = [layer for path, module in stepped.weighted() if (layer := _symmetric(stepped, path, module))]
     if found:
-        yield _finding(found)
+        yield _finding(stepped.model, found)
 
 
 def _symmetric(stepped: Stepped, path: str, module: nn.Module) -> _Layer | None:
@@ -129,7 +130,7 @@ def _most_alike(rows: torch.Tensor, eps: float) -> torch.Tensor:
     return close.nonzero().flatten()
 
 
-def _finding(found: list[_Layer]) -> Finding:
+def _finding(model: nn.Module, found: list[_Layer]) -> Finding:
     first = found[0]
     whole = all(layer.equal == layer.units and layer.biases_equal for layer in found)
     biases = "" if first.biases_equal else " but for their biases"
@@ -146,5 +147,5 @@ def _finding(found: list[_Layer]) -> Finding:
         count=first.units,
         fix="Draw the weights at random with the gain that the activation asks for; only biases, norms and last layers "
         "may start at a constant.",
-        fix_code=f"for path in {[layer.path for layer in found]}:\n    model.get_submodule(path).reset_parameters()",
+        fix_code=redraw(model, [layer.path for layer in found]),
     )

@@ -74,8 +74,8 @@ def check(measured: Measured, memories: Memories) -> Iterator[Finding]:
         message=f"On its way back from {found.last!r} to {found.first!r} the squared gradient is multiplied by "
         f"{written(found.logarithm)}: the first layers hardly learn.",
         module=found.first,
-        measured=found.at_first,
-        expected=found.at_last * math.exp(-LOST),
+        measured=found.factor,
+        expected=math.exp(-LOST),
         standard_error=found.standard_error,
         count=measured.batch_size,
         fix="Use an activation of slope near one with the gain it asks for, or put norms or residual connections in.",

@@ -47,6 +47,11 @@ class Recommendation:
     clipped: float
     reasons: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """Return the policy that is proposed, and why."""
+        proposed = f"ByNorm({self.max_norm:.3g})" if isinstance(self.policy, ByNorm) else f"ZScore({_Z:g})"
+        return "\n".join([f"Proposed: clip.{proposed}", *self.reasons])
+
 
 def recommend(
     model: nn.Module,
@@ -144,6 +149,8 @@ def _norm_of(
 ) -> float:
     for parameter in parameters:
         parameter.grad = None
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise ValueError(not_allowed("data", "must give pairs (inputs, targets)", type(batch).__name__))
     inputs, targets = batch
     loss_fn(model(inputs), targets).backward()
     return Gradients(parameters).total().item()

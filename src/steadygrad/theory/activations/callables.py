@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from steadygrad.errors import not_allowed
+from steadygrad.errors import in_short, not_allowed
 
 from .activation import Activation, Array, Pointwise
 
@@ -79,7 +79,11 @@ def _as_pointwise(given: Callable[..., Any]) -> Pointwise:
         return np.asarray(given(u), dtype=np.float64)
 
     with np.errstate(all="ignore"):
-        probe = pointwise(np.linspace(-8, 8, 65))
+        try:
+            probe = pointwise(np.linspace(-8, 8, 65))
+        except Exception as error:
+            rule = "must be a name or a function of NumPy arrays"
+            raise ValueError(f"{not_allowed('activation', rule, given)[:-1]}: {in_short(error)}.") from error
     if probe.shape != (65,):
         raise ValueError(not_allowed("activation", "must return an array of the shape it is given, (65,)", probe.shape))
     if not np.isfinite(probe).all():
