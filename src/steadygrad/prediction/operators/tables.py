@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from steadygrad.prediction import weight_gradients
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis
 from steadygrad.prediction.field import Field, white
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
@@ -20,9 +21,9 @@ from steadygrad.prediction.kinship import Given
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Concrete, Fill, ParameterGradient, Signal, Value
+from steadygrad.prediction.values import Concrete, Fill, Moments, ParameterGradient, Signal, Value
 
-from .positions import as_signal, parameter
+from .positions import as_signal, field_of, parameter
 
 aten = torch.ops.aten
 MOST_LAGS = 256
@@ -112,14 +113,34 @@ def _coincidences(tokens: NDArray[np.int64], here: float) -> Field:
 
 
 def embedding_backward(run: Interpreter, call: Call) -> Value:
-    """The gradient of the table: each entry of the gradient lands in one row."""
+    """The gradient of the table: each entry of the gradient lands in one row, where those of one index add up."""
     g = as_signal(run, run.value(call.args[0]))
     if isinstance(known := run.value(call.args[0]), ParameterGradient):
         return known
     if g is None:
         return run.lost(f"{call.name} of something that is no gradient")
+    indices = run.value(call.args[1])
+    if isinstance(indices, Concrete) and indices.leads(run.batch.size) and len(indices.tensor) == run.batch.size:
+        return ParameterGradient(_over_rows(run, g.moments, indices.tensor, call.args[3]) / call.out.shape[0])
     entries = call.args[0].numel() / call.out.numel()
     return ParameterGradient(entries * float(g.moments.q.mean()))
+
+
+def _over_rows(run: Interpreter, g: Moments, indices: torch.Tensor, padding: int) -> float:
+    """Return the sum over rows of the second moment of what lands in each: places meet where they hold one index.
+
+    What stands at the index that is padding lands nowhere: it meets none, and is taken off.
+    """
+    tokens = indices.reshape(run.batch.size, -1).numpy().copy()
+    none = tokens == padding
+    tokens[none] = -1 - np.arange(none.sum())
+    chosen = tokens[run.batch.chosen]
+    same = (chosen[:, None] == chosen).mean(2)
+    places, ones = tokens.shape[1], np.ones(len(same))
+    field = _coincidences(tokens, run.batch.distinct_mean(same)) if places > 1 else None
+    g = replace(g, along=0.0, field=field_of(g, (places,)) if places > 1 else None)
+    whole = weight_gradients.of_weight(g, Moments(0 * ones, ones, 1 - same, CERTAIN, field=field), run.batch)
+    return max(whole - float(none.sum()) * float(g.q.mean()), 0.0)
 
 
 RULES: dict[Any, Rule] = {aten.embedding: embedding, aten.embedding_dense_backward: embedding_backward}
