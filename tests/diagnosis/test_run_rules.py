@@ -64,6 +64,13 @@ def hooked() -> dict:
     return setup(model, classes(), CE(), SGD, lr=0.1)
 
 
+def on_a_plateau() -> dict:
+    """The parity of twelve signs: no rate gets anywhere within a trial."""
+    x = torch.randn(512, 12, generator=torch.Generator().manual_seed(0)).sign()
+    y = (x.prod(1) > 0).long()
+    return setup(network(12, 2, nn.Tanh), list(zip(x.split(32), y.split(32), strict=True)), CE(), SGD, lr=3e-6)
+
+
 def rmsprop_at_one_half() -> dict:
     return setup(network(12, 3), classes(), CE(), torch.optim.RMSprop, lr=0.5)
 
@@ -73,6 +80,7 @@ BROKEN = {
     "rmsprop at one half": (rmsprop_at_one_half, "OPT001"),
     "adamw at a billionth": (lambda: setup(network(12, 3), classes(), CE(), ADAM, lr=1e-9), "OPT002"),
     "plain descent at 3e-6": (lambda: setup(network(10, 1, nn.Tanh), regression(), MSE(), SGD, lr=3e-6), "OPT002"),
+    "plain descent at 3e-6 on a plateau": (on_a_plateau, "OPT002"),
     "wild rows": (lambda: setup(network(10, 1), with_wild_rows(regression()), MSE(), SGD, lr=0.05), "OPT003"),
     "clipped to nothing": (lambda: setup(network(12, 3), classes(), CE(), ClippedToNothing, lr=0.1), "OPT007"),
     "clipped by hooks": (hooked, "OPT007"),

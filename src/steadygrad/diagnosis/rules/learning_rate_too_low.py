@@ -6,10 +6,10 @@ run: it speaks where less than a tenth of the loss went, and the same trial, at 
 weights as is usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or
 more. A slow run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the
 weights, a hundredth of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a
-thousand steps; that says it, too, where the trial had no time left to try larger rates. It also speaks where three
-steps move more than half of what is trained by less than 2^-24 of its size, where single precision rounds a step away,
-while the rest moves and their gradients have not vanished: a group of its own at a rate far too small. A rate that a
-schedule has yet to raise is not judged.
+thousand steps; that says it, too, where the trial had no time left to try larger rates, or where in its few steps none
+of them got anywhere, as on a plateau. It also speaks where three steps move more than half of what is trained by less
+than 2^-24 of its size, where single precision rounds a step away, while the rest moves and their gradients have not
+vanished: a group of its own at a rate far too small. A rate that a schedule has yet to raise is not judged.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
@@ -51,7 +51,7 @@ Reference: Goh 2017 (momentum, section 2); Ghorbani et al. 2019 (the spread of e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial
 from steadygrad.diagnosis.paths import listed
@@ -92,8 +92,13 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     better = [r for r in trials.retrials.faster if mends(r.course, trained.course, steps=r.trial.steps, more=_MORE)]
     if better:
         yield _by_trial(rates, trained.course, max(better, key=lambda r: r.course.gain()))
-    elif _hardly_moves(rates) and trials.retrials.unfinished:
+    elif _hardly_moves(rates) and (trials.retrials.unfinished or not _gets_anywhere(trials.retrials.faster)):
         yield _by_steps(rates)
+
+
+def _gets_anywhere(faster: Sequence[Retrial]) -> bool:
+    """Whether a larger rate took off what a run that learns does: where none did, the trial tells nothing."""
+    return any(r.course.gain() > PART * r.course.scale for r in faster)
 
 
 def _hardly_moves(rates: Rates) -> bool:
