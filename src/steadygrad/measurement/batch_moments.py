@@ -196,7 +196,7 @@ class _Sums:
         if not self._smallest <= total <= self._largest:
             self._exact[place] = BatchMoments(*_exact(x.detach(), self._examples).tolist())
             return math.nan
-        squares_left, common_left = self._left(x, common)
+        squares_left, common_left = self._left(x, common, total)
         if not self._smallest <= squares_left <= self._largest:
             return _about_mean(x.detach().double()).item()
         return squares_left - common_left / self._examples
@@ -207,7 +207,7 @@ class _Sums:
         np.square(row_norms(x).numpy(), out=squares, dtype=np.float64)
         common[:] = x.sum(0).numpy()
 
-    def _left(self, x: torch.Tensor, common: Numbers) -> tuple[float, float]:
+    def _left(self, x: torch.Tensor, common: Numbers, _total: float) -> tuple[float, float]:
         """Of what is left when the means are taken off: the squares, and those of the sum of the examples."""
         total, rest, sums_D = 0.0, np.zeros(self._entries), torch.from_numpy(common).to(x.dtype)
         squares, sums = np.empty(len(self._room)), np.empty(self._entries)
@@ -256,6 +256,9 @@ class _SmallSums(_Sums):
     def __init__(self, examples: int, entries: int, dtype: torch.dtype) -> None:
         super().__init__(examples, entries, dtype)
         self._share = self._ones.dtype.type(1 / examples)
+        # A sum of B examples is off by B u of what it adds up at most, so a mean as rounded takes at most (B u)² of the
+        # squares too much off: less than rounding does where as much as B² u of them is left.
+        self._plenty = examples**2 * torch.finfo(dtype).eps / 2
         # Where means are taken off, as tensors and as arrays.
         self._room = torch.empty(examples, entries, dtype=dtype, device="cpu")
         self._means = torch.empty(entries, dtype=dtype, device="cpu")
@@ -272,12 +275,15 @@ class _SmallSums(_Sums):
         np.vecdot(rows, rows, squares)
         self._ones.dot(rows, common)
 
-    def _left(self, x: torch.Tensor, common: Numbers) -> tuple[float, float]:
+    def _left(self, x: torch.Tensor, common: Numbers, total: float) -> tuple[float, float]:
         ones, rows, rest = self._ones, self._room_numbers, self._rest
         np.multiply(common, self._share, self._means_numbers)
         torch.sub(x.detach(), self._means, out=self._room)  # twice as fast as NumPy's
+        squares = float(ones.dot(np.vecdot(rows, rows, self._apart)))
+        if squares >= self._plenty * total:
+            return squares, 0.0
         ones.dot(rows, rest)
-        return float(ones.dot(np.vecdot(rows, rows, self._apart))), float(rest.dot(rest))
+        return squares, float(rest.dot(rest))
 
 
 def _are_small(examples: int, entries: int) -> bool:
