@@ -1,7 +1,8 @@
-"""Units that stand side by side and are not alike: what was joined along the features, until something mixes them.
+"""Units that stand side by side and are not alike: what was joined along the features, behind sums, slices and norms.
 
 A norm of each unit divides by that unit's own deviation, so what goes back through it is multiplied by 1/s² of each
-part, whose mean is not that of the mean s²; and a slice takes of a signal the parts that it covers.
+part, whose mean is not that of the mean s²; and a slice takes of a signal the parts that it covers. Behind a function,
+a factor or a dropout parts are taken for one: approximate.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def convolution(run: Interpreter, call: Call) -> Value:
 
 
 def _flat(m: Moments, dims: Any, places: tuple[int, ...]) -> Moments:
-    """Positions that are no grid of the input's dimensions count as independent."""
+    """Positions of one axis are laid out on the input's; where there are not as many they count as independent."""
     known = m.field is not None and math.prod(sizes(dims)) == math.prod(places)
     return replace(m, field=regridded(m.field, places) if known and m.field else None)
 
