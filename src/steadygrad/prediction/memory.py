@@ -204,7 +204,17 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
         root = value.wave.source.root if value.wave and value.wave.source else None
         wave.source.root = root and replace(root, origin=replace(origin, whole=root))
     base = moments if is_base else value.base
-    return replace(value, moments=moments, base=base, wave=wave, mark="approximate", axes=axes, parts=None)
+    whole_units = all(_size(dims, r) == _size((whole,), r) for r in {a.role for a in whole} - {FEATURE})
+    return replace(
+        value,
+        moments=moments,
+        base=base,
+        wave=wave,
+        mark="approximate",
+        axes=axes,
+        parts=None,
+        balanced=value.balanced and whole_units,
+    )
 
 
 def _which(axes: Axes, dims: tuple[Dimension, ...], offset: int) -> tuple[Hashable, tuple[int, ...]]:

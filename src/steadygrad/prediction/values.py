@@ -137,7 +137,8 @@ class Signal:
     the fill that it is linear in, None if there is none. `axes` says which axes of the memory are examples, positions
     and features; None where examples stand one after the other and all else is features. `parts` are the signals that
     this one is a sum of, with their mean factors, None where it is its own: what two sums have in common is counted.
-    `unit_parts` are units side by side that are not alike; None where all are.
+    `unit_parts` are units side by side that are not alike; None where all are. `balanced` says that the entries of each
+    unit add up to zero over the batch and its positions, as what a batch norm sends back does.
     """
 
     moments: Moments
@@ -149,6 +150,7 @@ class Signal:
     axes: Axes | None = None
     parts: tuple[tuple[Signal, float], ...] | None = None
     unit_parts: Parts | None = None
+    balanced: bool = False
 
     def marked(self, mark: Exactness) -> Signal:
         """Return the signal with a mark."""

@@ -166,7 +166,7 @@ def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, .
     into = _into(run, g, weight, how, (outs, inputs, kernel))
     near = _flat(g[0].moments, g[1], tuple(outs[2:])), _flat(x[0].moments, x[1], tuple(inputs[2:]))
     of_weight = ParameterGradient(_of_taps(run, near, (outs, inputs, kernel), how))
-    of_bias = ParameterGradient(weight_gradients.of_bias(_over(near[0], outs), run.batch))
+    of_bias = ParameterGradient(0.0 if g[0].balanced else weight_gradients.of_bias(_over(near[0], outs), run.batch))
     if call.out[0] is None:
         return Signal(near[0], base=near[0]), of_weight, of_bias
     return replace(into, axes=axes_of(run, _dims_of(x[1][0], call.out[0]), call.out[0])), of_weight, of_bias

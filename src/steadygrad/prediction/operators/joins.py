@@ -128,8 +128,7 @@ def _steps(
     for lag in range(count):
         starts = range(0, count - lag, -(-(count - lag) // MOST_PAIRS))
         pairs = [(run.kinship.of(moments[i], moments[i + lag]), (sized[i] * sized[i + lag]) ** 0.5) for i in starts]
-        size = float(np.mean([s for _, s in pairs])) / q
-        within[lag], across[lag] = (1 - size * float(np.mean([k[i] for k, _ in pairs])) for i in (0, 1))
+        within[lag], across[lag] = (1 - float(np.mean([s * k[i] for k, s in pairs])) / q for i in (0, 1))
     within[0] = 0.0
     field = Field(np.array(sized) / q, np.clip(within, 0.0, 2.0), np.clip(across, 0.0, 2.0))
     varied = float(np.mean([s * s * run.coherence.of_entries(m) for m, s in zip(moments, sized, strict=True)])) / q**2

@@ -346,11 +346,13 @@ def _backward(
     removed: tuple[float, float] = (0.0, 0.0),
     rows: float = math.inf,
     over_batch: bool = False,
+    alone: bool = False,
 ) -> Value:
     """The gradient over the deviation, without what the norm takes out: `removed` of it positions had in common.
 
     First what is their mean, then what lies along the output. What all examples have in common leaves their differences
-    as they are. Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance.
+    as they are. Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance. A
+    unit's own mean is gone `over_batch`, and where the norm takes each unit `alone`.
     """
     g, known, affine = as_signal(run, run.value(call.args[0])), run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
@@ -363,7 +365,7 @@ def _backward(
     m = g.moments
     field = m.field if known.places is None else field_of(m, known.places.shape) if m.field is None else m.field
     if field is not None and 0 < sum(removed) < 1:
-        field = _without(field, removed, known.source.field if known.source and over_batch else None)
+        field = _without(field, removed, known.source.field if known.source and over_batch else None, over_batch)
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
@@ -377,7 +379,7 @@ def _backward(
     if known.in_common is not None:
         left = known.in_common + (1 - known.in_common) * m.taken
         moments = place_lengths.thinned(moments, left, run.batch)
-    whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate", unit_parts=parts)
+    whole = Signal(moments, None, moments, g.ancestors, None, "approximate", None, None, parts, over_batch or alone)
     return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
 
 
@@ -393,17 +395,19 @@ def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
         beyond = 0.0 if g.moments.taken else max(g.moments.along, -1 / n)
         removed = sum(_removed(g, lambda m: 1 / n, n)) * (1 - g.moments.taken) + beyond
     whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
-    return whole, *scale_and_shift(run, call, call.args[4])
+    rows = tuple(range(call.args[0].dim() - len(call.args[2])))
+    return whole, *scale_and_shift(run, call, call.args[4], rows)
 
 
 def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """The mean over the batch is taken out, and one direction more of as many as there are entries a unit."""
-    found = laid_out(run, call.args[0], (0, *range(2, call.args[0].dim())))
+    places = (0, *range(2, call.args[0].dim()))
+    found = laid_out(run, call.args[0], places)
     if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
     if not call.args[7]:
-        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6])
+        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6], places)
     batch = run.batch
     entries = batch.size * math.prod(sizes(dims))
     mean, met, along = _removed(
@@ -413,7 +417,7 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     if EXAMPLE in roles(run.dims(call.args[0])[1]):
         return _by_group_backward(run, call, call.args[6], call.args[2], 1)
     whole = _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), (mean, met), over_batch=True)
-    return whole, *scale_and_shift(run, call, call.args[6], over_batch=True)
+    return whole, *scale_and_shift(run, call, call.args[6], places, over_batch=True)
 
 
 def _running_backward(run: Interpreter, call: Call, g: Signal) -> Value:
@@ -433,7 +437,8 @@ def group_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
 def _by_group_backward(
     run: Interpreter, call: Call, statistic: torch.Tensor, weight: torch.Tensor | None, group: int
 ) -> Value | tuple[Value, ...]:
-    found = laid_out(run, call.args[0], tuple(range(2, call.args[0].dim())))
+    places = tuple(range(2, call.args[0].dim()))
+    found = laid_out(run, call.args[0], places)
     if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
@@ -444,17 +449,23 @@ def _by_group_backward(
 
     mean, met, along = _removed(g, common, group * math.prod(sizes(dims)))
     kept = 1 - mean - met - along
-    return _backward(run, call, statistic, weight, max(kept, 0.0), (mean, met)), *scale_and_shift(run, call, statistic)
+    whole = _backward(run, call, statistic, weight, max(kept, 0.0), (mean, met), alone=group == 1)
+    return whole, *scale_and_shift(run, call, statistic, places)
 
 
-def _without(field: Field, removed: tuple[float, float], output: Field | None) -> Field:
-    """Return the field of a gradient without its mean, and without what lies along the output, of mean zero."""
+def _without(field: Field, removed: tuple[float, float], output: Field | None, over_batch: bool) -> Field:
+    """Return the field of a gradient without its mean, and without what lies along the output, of mean zero.
+
+    What two examples have in common goes with the mean `over_batch`, and in its own share where each has its own mean.
+    """
     (mean, met), left = removed, 1 - sum(removed)
+    own, common = (1 - gap for gap in field.mean())
+    other = mean if over_batch else mean * common / own if own > 0 else 0.0
     known = output is not None and output.sizes == field.sizes
     alike = (output.within, output.across) if output is not None and known else (np.zeros(1), np.zeros(1))
     within, across = (
-        np.clip(1 - (1 - gap - mean - met * (1 - far)) / left, 0.0, 2.0)
-        for gap, far in zip((field.within, field.across), alike, strict=True)
+        np.clip(1 - (1 - gap - gone - met * (1 - far)) / left, 0.0, 2.0)
+        for gap, far, gone in zip((field.within, field.across), alike, (mean, other), strict=True)
     )
     return replace(field, within=within, across=across)
 

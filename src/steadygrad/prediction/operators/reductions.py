@@ -85,6 +85,8 @@ def _of_parameter(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: lis
     field = field_of(m, sizes(dims))
     field = field.kept(tuple(r for r in range(len(sizes(dims))) if r not in kept)) if field else None
     features = math.prod(a.size for i in gone for a in dims[i] if a.role == FEATURE)
+    if x.balanced and not kept:
+        return ParameterGradient(0.0)
     terms = ((m, None),) if run.tied and field is None and features == 1 else ()
     return ParameterGradient(features * weight_gradients.of_bias(replace(m, field=field), run.batch), terms)
 
