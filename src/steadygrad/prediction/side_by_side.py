@@ -33,7 +33,7 @@ def folded(x: Wave, y: Wave, sign: float, m: Moments, units: float, batch: Batch
     The field of the moments is that which one of the units is drawn with.
     """
     first, second, w = x.values.mean(0), sign * y.values.mean(0), tables()[1]
-    found = _distributed(_quantiles(first[:, None] + second, np.outer(w, w)), m, units, batch)
+    found = distributed(_quantiles(first[:, None] + second, np.outer(w, w)), m, units, batch)
     if found is None:
         return None
     wave, values, factor = found
@@ -48,11 +48,11 @@ def multiplied(x: Wave, numbers: Array, weights: Array, m: Moments, units: float
     reached = np.cumsum(weights[order := np.argsort(numbers)]) - weights[order] / 2
     known = np.interp((np.arange(NUMBERS) + 0.5) / NUMBERS, reached, numbers[order])
     both = _quantiles(known[:, None] * x.values.mean(0), np.outer(np.full(NUMBERS, 1 / NUMBERS), tables()[1]))
-    found = _distributed(both, m, units, batch)
+    found = distributed(both, m, units, batch)
     return found[0] if found else None
 
 
-def _distributed(values: Array, m: Moments, units: float, batch: Batch) -> tuple[Wave, Array, float] | None:
+def distributed(values: Array, m: Moments, units: float, batch: Batch) -> tuple[Wave, Array, float] | None:
     """Return the function of one Gaussian that has these values on its nodes, times a factor, and these moments.
 
     With the values and the factor; None where the function has no slope.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .field import Field
     from .kinship import Origin
     from .law import Law
+    from .operators.normalized_functions import Normalized
     from .parting import Parting
     from .probabilities import Probabilities
     from .source import Source, Wave
@@ -211,7 +212,8 @@ class Statistic:
 
     `places`: [*positions], what each position's own is of that, where they differ. `in_common`: [2, *lags], by how much
     less is left of what gradients of two places have in common than of their squares, of an example and of two.
-    `each` says that every example has its own. `source` is what the norm gave, where it is a Gaussian of its own.
+    `each` says that every example has its own. `source` is the Gaussian that the norm's outcome is a function of, and
+    `function` that function, None where it is the Gaussian itself.
     `unit_parts` are units whose inverse variances are not alike.
     """
 
@@ -222,6 +224,7 @@ class Statistic:
     source: Source | None = None
     in_common: Array | None = None
     unit_parts: Parts | None = None
+    function: Normalized | None = None
 
 
 @dataclass(frozen=True, slots=True)

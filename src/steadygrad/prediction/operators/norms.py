@@ -39,6 +39,7 @@ from steadygrad.prediction.values import (
 from . import place_lengths
 from .levels import own_share
 from .likeness import like_its_input
+from .normalized_functions import Normalized, met_again, normalized
 from .norms_of_parts import equalized, in_groups
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 from .scale_and_shift import scale_and_shift
@@ -68,10 +69,12 @@ def _normalized(
     field: Field | None,
     sphere: float,
     lopsided: float = 0.0,
-) -> Signal:
+    common: float = 0.0,
+) -> tuple[Signal, Normalized | None]:
     """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift.
 
-    What a norm takes together lies on a sphere of so many dimensions.
+    What a norm takes together lies on a sphere of so many dimensions. Of a function of a Gaussian `common` is the share
+    that goes with a unit's own mean.
     """
     r, (scale, shift) = run.batch.followed, affine
     std = np.broadcast_to(std, (r,)) * abs(scale)
@@ -93,7 +96,17 @@ def _normalized(
     )
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
-    return Signal(moments, wave, ancestors=x.ancestors, mark="approximate")
+    found = normalized(x.wave, wave, moments, units, common, run.batch) if shift == 0 else None
+    wave, function = found or (wave, None)
+    return Signal(moments, wave, ancestors=x.ancestors, mark="approximate"), function
+
+
+def _in_common(x: Signal, differs: Callable[[Field], float], batch: Batch) -> float:
+    """Return which share of the variance of the Gaussian behind a signal all that a unit's norm takes has in common."""
+    source = x.wave.source if x.wave is not None else None
+    if source is None:
+        return 0.0
+    return 1 - (differs(source.field) if source.field is not None else batch.pair_mean(source.gap))
 
 
 def _damped(affine: tuple[float, float], variance: float, eps: float) -> tuple[float, float]:
@@ -134,14 +147,14 @@ def layer_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     field = field and field.of_one(units, run.batch.size)
     n = int(np.prod(call.args[1]))
     affine = _damped(affine, float(variance.mean()), call.args[4])
-    whole = _normalized(run, x, np.ones(1), gap, affine, units, field, n - 1)
+    whole, function = _normalized(run, x, np.ones(1), gap, affine, units, field, n - 1)
     whole = replace(_of_one_length(whole), axes=axes_of(run, dims, call.out[0]))
     if not sizes(dims):
         beside_mean = (1 - 1 / n) / float((1 / variance).mean())
-        return _with_statistics(run, whole, beside_mean, call.args[4], m.spread, each=True)
+        return _with_statistics(run, (whole, function), beside_mean, call.args[4], m.spread, each=True)
     uneven = field_of(m, sizes(dims))
     least = float(variance.mean()) * place_lengths.inverse(x, uneven, n)
-    made, mean, inverse = _with_statistics(run, whole, least, call.args[4], m.spread)
+    made, mean, inverse = _with_statistics(run, (whole, function), least, call.args[4], m.spread)
     if uneven is None or whole.moments.field is None or n < 3:
         return made, mean, inverse
     inverse = replace(inverse, in_common=place_lengths.in_common(uneven, whole.moments.field, n))
@@ -196,11 +209,12 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
     eps = call.args[7]
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
-    whole = _normalized(run, x, own, m.d / variance, affine, units, field, free, lopsided)
+    common = _in_common(x, lambda lags: lags.gap(batch.size), batch)
+    whole, function = _normalized(run, x, own, m.d / variance, affine, units, field, free, lopsided, common)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     share = max(1 - 2 * field.overlap_of_all(batch.size), LEAST) if field else _inverse_share(run, x)
     spread = _spread(run, x, field, units) if field else m.spread
-    made, mean, inverse = _with_statistics(run, whole, variance * share, eps, spread)
+    made, mean, inverse = _with_statistics(run, (whole, function), variance * share, eps, spread)
     return made, mean, apart.inverse(inverse, share, eps) if apart else inverse
 
 
@@ -286,7 +300,8 @@ def _by_group(
         field = replace(own, across=np.clip(far, 0, 2))
     free = group / max(field.overlap_of_all(1), 1e-12) if field else group - 1
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
-    whole = _normalized(run, x, np.ones(1), gap, affine, units, field, free)
+    common = _in_common(x, lambda lags: lags.mean()[0], run.batch) if group == 1 else 0.0
+    whole, function = _normalized(run, x, np.ones(1), gap, affine, units, field, free, common=common)
     whole = replace(whole, axes=axes_of(run, dims, out))
     each = np.maximum(m.q - m.mean**2, 1e-300)  # an example is divided by its own
     uneven = 1 / float((each.mean() / each).mean())
@@ -294,7 +309,7 @@ def _by_group(
     if field is not None:  # else of what a group's variance varies by, that of all units is in the examples' own
         share, spread = max(1 - 2 * field.overlap_of_all(1) / group, LEAST), _spread(run, x, field, units)
     share *= uneven
-    made, mean, inverse = _with_statistics(run, whole, variance * share, eps, spread, each=field is None)
+    made, mean, inverse = _with_statistics(run, (whole, function), variance * share, eps, spread, each=field is None)
     return made, mean, apart.inverse(inverse, share, eps) if apart else inverse
 
 
@@ -328,12 +343,17 @@ def _inverse_share(run: Interpreter, x: Signal) -> float:
 
 
 def _with_statistics(
-    run: Interpreter, whole: Signal, variance: float, eps: float, spread: Spread, each: bool = False
+    run: Interpreter,
+    found: tuple[Signal, Normalized | None],
+    variance: float,
+    eps: float,
+    spread: Spread,
+    each: bool = False,
 ) -> tuple[Signal, Fill, Statistic]:
     """Return the output with mean and inverse deviation; the latter remembers what was divided by, for the backward."""
-    mean = Fill(0.0, 0.0, run.new_fill())
+    (whole, function), mean = found, Fill(0.0, 0.0, run.new_fill())
     source = whole.wave.source if whole.wave is not None else None
-    inverse = Statistic(1 / (variance + eps), spread, each=each, source=source)
+    inverse = Statistic(1 / (variance + eps), spread, each=each, source=source, function=function)
     return whole, mean, inverse
 
 
@@ -380,6 +400,7 @@ def _backward(
         left = known.in_common + (1 - known.in_common) * m.taken
         moments = place_lengths.thinned(moments, left, run.batch)
     whole = Signal(moments, None, moments, g.ancestors, None, "approximate", None, None, parts, over_batch or alone)
+    whole = met_again(whole, g, known, run.value(call.args[1]))
     return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
 
 

@@ -35,7 +35,8 @@ def scale_and_shift(
     known = run.value(statistic)
     source = known.source if isinstance(known, Statistic) else None
     if source is not None and g.base is not None and g.wave is not None and g.wave.source is source:
-        met = gradients.backward(g.base, Wave(source, g.wave.values * hermite.tables()[0]), run.batch, run.noises)
+        out = known.function.values if isinstance(known, Statistic) and known.function else hermite.tables()[0]
+        met = gradients.backward(g.base, Wave(source, g.wave.values * out), run.batch, run.noises)
         return ParameterGradient(
             weight_gradients.of_bias(_over_places(run, met, call.args[0], shared), run.batch)
         ), shift
