@@ -9,7 +9,7 @@ from torch import nn
 
 from steadygrad.measurement import measure
 from steadygrad.prediction import predict
-from steadygrad.prediction.unit_parts import UnitPart, combined, multiplied, relative, within
+from steadygrad.prediction.unit_parts import UnitPart, multiplied, pieces, relative, within
 
 DRAWS = 60
 # Of logs: 5% for each norm that a gradient goes back through, whose variances are inverted to first order.
@@ -114,9 +114,6 @@ def test_levels_are_relative_to_the_mean_of_all_units():
     assert [p.level * level for p in factors] == pytest.approx([0.25, 6.25])
 
 
-def test_parts_of_a_sum_meet_where_either_ends():
+def test_pieces_end_where_a_part_of_any_does():
     x, y = (UnitPart(1, 0.5), UnitPart(3, 7 / 6)), (UnitPart(2, 1.5), UnitPart(2, 0.5))
-    found = combined(x, y, (0.25, 0.75), 4)
-    assert [p.units for p in found] == [1, 1, 2]
-    assert [p.level for p in found] == pytest.approx([1.25, 7 / 24 + 9 / 8, 7 / 24 + 3 / 8])
-    assert combined(x, None, (1.0, 0.0), 5) is None
+    assert list(pieces(x, None, y)) == [(0, 1, (x[0], None, y[0])), (1, 1, (x[1], None, y[0])), (2, 2, (x[1], None, y[1]))]

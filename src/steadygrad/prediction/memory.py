@@ -6,8 +6,9 @@ entry stands, without keeping the memory itself.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -34,6 +35,7 @@ class Memory:
         self._entries: dict[int, tuple[StorageWeakRef, Value | Patchwork]] = {}
         self._firsts: dict[int, int] = {}
         self._full = 4096
+        self._for_now: dict[int, Signal] = {}
         self._parts: dict[int, tuple[StorageWeakRef, dict[Place, Signal]]] = {}
         self._views: dict[int, tuple[StorageWeakRef, Value | Patchwork, dict[Hashable, Value]]] = {}
 
@@ -61,8 +63,19 @@ class Memory:
         parts.pop(place, None)  # the latest stands last
         parts[place] = value
 
+    @contextlib.contextmanager
+    def knowing(self, values: dict[int, Signal]) -> Iterator[None]:
+        """Know tensors, by their ids, by these values for a moment."""
+        self._for_now, before = values, self._for_now
+        try:
+            yield
+        finally:
+            self._for_now = before
+
     def get(self, tensor: torch.Tensor) -> Value:
         """Return what is known of a tensor; of a part of a storage at most approximately."""
+        if self._for_now and id(tensor) in self._for_now:
+            return self._for_now[id(tensor)]
         key = tensor.untyped_storage()._cdata
         entry = self._entries.get(key)
         if key in self._parts:
@@ -191,8 +204,9 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
     if _size(dims, EXAMPLE) < examples:
         return SOME
     known, whole, offset = value.moments, axes, int(tensor.storage_offset())
-    is_base = value.base is known
-    value, axes = _positions(_units(value, axes, dims, offset), axes, dims, offset)
+    value = _units(value, axes, dims, offset)
+    is_base = value.base is value.moments
+    value, axes = _positions(value, axes, dims, offset)
     origin = Part(known, *_which(whole, dims, offset))
     moments = replace(value.moments, origin=origin)  # of its own: what is known by its moments is another signal
     wave, field = value.wave, moments.field
@@ -220,15 +234,22 @@ def _size(dims: tuple[Dimension, ...], role: int) -> int:
 
 
 def _units(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: int) -> Signal:
-    """Return a gradient of those units that the dimensions run over, where units are not alike."""
-    held = [a for a in axes if a.role == FEATURE]
+    """Return a gradient of those units that the dimensions run over, where units are not alike.
+
+    Of several parts it is one of its own, of one part what that is: a function of the part's own source.
+    """
     parts, m = value.unit_parts, value.moments
-    if parts is None or value.base is not m or len(held) != 1 or unit_parts.count(parts) != held[0].size:
+    held = [a for a in axes if a.role == FEATURE and parts and a.size == unit_parts.count(parts)]
+    if parts is None or value.base is None or len(held) != 1:
         return replace(value, unit_parts=None)
-    first = offset // held[0].stride % held[0].size
-    level, left = unit_parts.within(parts, first, _size(dims, FEATURE))
+    others = math.prod(a.size for a in axes if a.role == FEATURE) // held[0].size
+    first, size = offset // held[0].stride % held[0].size, _size(dims, FEATURE) // others
+    level, left = unit_parts.within(parts, first, size)
+    own = unit_parts.at(parts, first).signal
+    if left is None and own is not None:
+        return replace(value, moments=own.moments, wave=own.wave, base=own.base)
     m = replace(m, mean=m.mean * level**0.5, q=m.q * level, d=m.d * level)
-    return replace(value, moments=m, unit_parts=left)
+    return replace(value, moments=m, wave=None, base=m, unit_parts=left)
 
 
 def _positions(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: int) -> tuple[Signal, Axes]:

@@ -22,7 +22,7 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers
 from steadygrad.prediction.kinship import Beside
 from steadygrad.prediction.memory import IN_PARTS
 from steadygrad.prediction.normal import gaussian
-from steadygrad.prediction.propagation import blur_of
+from steadygrad.prediction.propagation import blur_of, scaled
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.unit_parts import Parts, UnitPart
@@ -97,18 +97,32 @@ def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: 
     if roles(whole[dim]) != {FEATURE} or sum(counts) != features(call.out, whole, run.batch.size):
         return _mixture(run, call.out, signals, (moments, shares), whole)
     joined = _mixture(run, call.out, signals, (moments, shares), whole, of=of_units(moments, counts, run.batch))
-    return replace(joined, unit_parts=_unit_parts(counts, signals, moments))
+    return replace(joined, unit_parts=_unit_parts(joined, counts, signals, moments))
 
 
-def _unit_parts(counts: list[int], signals: list[Signal], moments: list[Moments]) -> Parts | None:
+def _unit_parts(joined: Signal, counts: list[int], signals: list[Signal], moments: list[Moments]) -> Parts | None:
     """Return units side by side; of a join that was joined again those that it was joined of."""
-    found: list[tuple[int, float, Moments | None]] = []
+    found: list[tuple[int, float, Signal | None]] = []
     for n, x, m in zip(counts, signals, moments, strict=True):
         q, held = float(m.q.mean()), x.unit_parts
         if held is None or unit_parts.count(held) != n:
-            held = (UnitPart(n, 1.0, m),)
-        found.extend((part.units, q * part.level, part.moments) for part in held)
+            held = (UnitPart(n, 1.0, x),)
+        found.extend((part.units, q * part.level, _laid_as(joined, part, m)) for part in held)
     return unit_parts.relative(found)
+
+
+def _laid_as(joined: Signal, part: UnitPart, m: Moments) -> Signal:
+    """Return a part over the positions of what it was joined to; where it has others, as all that it came with is."""
+    x, gradient = part.signal, joined.base is not None
+    if x is None or _positions(x.moments) != _positions(joined.moments):
+        m = scaled(m, part.level**0.5)
+        return Signal(m, None, m if gradient else None, joined.ancestors, None, "approximate", joined.axes)
+    base = x.base if x.base is not None or not gradient else x.moments
+    return replace(x, base=base, axes=joined.axes, parts=None, unit_parts=None)
+
+
+def _positions(m: Moments) -> tuple[int, ...]:
+    return m.field.sizes if m.field else ()
 
 
 def _on_samples(run: Interpreter, call: Call) -> Value:

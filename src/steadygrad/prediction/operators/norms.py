@@ -39,7 +39,7 @@ from steadygrad.prediction.values import (
 from . import place_lengths
 from .levels import own_share
 from .likeness import like_its_input
-from .norms_of_parts import equalized, in_groups
+from .norms_of_parts import equalized, in_groups, sized
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 from .scale_and_shift import scale_and_shift
 
@@ -377,8 +377,9 @@ def _backward(
     if known.in_common is not None:
         left = known.in_common + (1 - known.in_common) * m.taken
         moments = place_lengths.thinned(moments, left, run.batch)
-    whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate", unit_parts=parts)
-    return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
+    whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate")
+    whole = placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
+    return replace(whole, unit_parts=parts and sized(parts, whole))
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
