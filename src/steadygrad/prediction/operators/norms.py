@@ -340,6 +340,7 @@ def _with_statistics(
 def _backward(
     run: Interpreter,
     call: Call,
+    g: Signal | None,
     statistic: torch.Tensor,
     weight: torch.Tensor | None,
     kept: float,
@@ -352,7 +353,7 @@ def _backward(
     First what is their mean, then what lies along the output. What all examples have in common leaves their differences
     as they are. Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance.
     """
-    g, known, affine = as_signal(run, run.value(call.args[0])), run.value(statistic), _affine(run, weight, None)
+    known, affine = run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
         return run.lost(f"{call.name} of something that is no gradient")
     factor = affine[0] ** 2 * known.inverse * kept
@@ -363,7 +364,7 @@ def _backward(
     m = g.moments
     field = m.field if known.places is None else field_of(m, known.places.shape) if m.field is None else m.field
     if field is not None and 0 < sum(removed) < 1:
-        field = _without(field, removed, known.source.field if known.source and over_batch else None)
+        field = _without(field, removed, known.source.field if known.source else None, over_batch)
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
@@ -393,8 +394,9 @@ def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     if g is not None:
         beyond = 0.0 if g.moments.taken else max(g.moments.along, -1 / n)
         removed = sum(_removed(g, lambda m: 1 / n, n)) * (1 - g.moments.taken) + beyond
-    whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
-    return whole, *scale_and_shift(run, call, call.args[4])
+    whole = _backward(run, call, g, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
+    rows = tuple(range(call.args[0].dim() - len(call.args[2])))
+    return whole, *scale_and_shift(run, call, call.args[4], rows)
 
 
 def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -404,7 +406,7 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
     if not call.args[7]:
-        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6])
+        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6], _places(call))
     batch = run.batch
     entries = batch.size * math.prod(sizes(dims))
     mean, met, along = _removed(
@@ -413,8 +415,13 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     kept = 1 - mean - met - along
     if EXAMPLE in roles(run.dims(call.args[0])[1]):
         return _by_group_backward(run, call, call.args[6], call.args[2], 1)
-    whole = _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), (mean, met), over_batch=True)
-    return whole, *scale_and_shift(run, call, call.args[6], over_batch=True)
+    whole = _backward(run, call, g, call.args[6], call.args[2], max(kept, 0.0), (mean, met), over_batch=True)
+    return whole, *scale_and_shift(run, call, call.args[6], _places(call), over_batch=True)
+
+
+def _places(call: Call) -> tuple[int, ...]:
+    """Return the dimensions that are not those of the units."""
+    return (0, *range(2, call.args[0].dim()))
 
 
 def _running_backward(run: Interpreter, call: Call, g: Signal) -> Value:
@@ -445,17 +452,23 @@ def _by_group_backward(
 
     mean, met, along = _removed(g, common, group * math.prod(sizes(dims)))
     kept = 1 - mean - met - along
-    return _backward(run, call, statistic, weight, max(kept, 0.0), (mean, met)), *scale_and_shift(run, call, statistic)
+    whole = _backward(run, call, g, statistic, weight, max(kept, 0.0), (mean, met))
+    return whole, *scale_and_shift(run, call, statistic, _places(call))
 
 
-def _without(field: Field, removed: tuple[float, float], output: Field | None) -> Field:
-    """Return the field of a gradient without its mean, and without what lies along the output, of mean zero."""
+def _without(field: Field, removed: tuple[float, float], output: Field | None, over_batch: bool) -> Field:
+    """Return the field of a gradient without its mean, and without what lies along the output, of mean zero.
+
+    Where each example has a mean of its own, of two there goes what their means have in common.
+    """
     (mean, met), left = removed, 1 - sum(removed)
     known = output is not None and output.sizes == field.sizes
     alike = (output.within, output.across) if output is not None and known else (np.zeros(1), np.zeros(1))
+    own, other = (1 - gap for gap in field.mean())
+    common = 1.0, 1.0 if over_batch or not own > 0 else other / own
     within, across = (
-        np.clip(1 - (1 - gap - mean - met * (1 - far)) / left, 0.0, 2.0)
-        for gap, far in zip((field.within, field.across), alike, strict=True)
+        np.clip(1 - (1 - gap - share * (mean + met * (1 - far))) / left, 0.0, 2.0)
+        for gap, share, far in zip((field.within, field.across), common, alike, strict=True)
     )
     return replace(field, within=within, across=across)
 

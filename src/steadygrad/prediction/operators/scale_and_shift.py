@@ -18,31 +18,39 @@ from steadygrad.prediction.interpreter import Call, Interpreter
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Moments, ParameterGradient, Statistic, Unknown, Value
 
-from .positions import as_signal, field_of
+from .positions import as_signal, field_of, laid_out
 
 
 def scale_and_shift(
-    run: Interpreter, call: Call, statistic: torch.Tensor, *, over_batch: bool = False
+    run: Interpreter, call: Call, statistic: torch.Tensor, places: tuple[int, ...], *, over_batch: bool = False
 ) -> tuple[Value, Value]:
-    """Return the gradients of scale and shift; `over_batch` says that what was taken out is the mean over the batch."""
+    """Return the gradients of scale and shift, which are met at all `places`: dimensions, the examples' among them.
+
+    `over_batch` says that what was taken out is the mean over the batch.
+    """
     g, x = (as_signal(run, run.value(t)) for t in call.args[:2])
     if g is None:
         return run.lost(f"{call.name} of something that is no gradient"), Unknown("no gradient")
-    shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0]), run.batch))
+    shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0], places), run.batch))
     known = run.value(statistic)
     source = known.source if isinstance(known, Statistic) else None
     if source is not None and g.base is not None and g.wave is not None and g.wave.source is source:
         met = gradients.backward(g.base, Wave(source, g.wave.values * hermite.tables()[0]), run.batch, run.noises)
-        return ParameterGradient(weight_gradients.of_bias(_over_places(run, met, call.args[0]), run.batch)), shift
+        return ParameterGradient(
+            weight_gradients.of_bias(_over_places(run, met, call.args[0], places), run.batch)
+        ), shift
     if x is None:
         return run.lost(f"{call.name} of something that is no signal"), shift
-    normal = _normalized(_over_places(run, x.moments, call.args[1]), run.batch, over_batch=over_batch)
-    scale = weight_gradients.of_weight(_over_places(run, g.moments, call.args[0]), normal, run.batch)
+    normal = _normalized(_over_places(run, x.moments, call.args[1], places), run.batch, over_batch=over_batch)
+    scale = weight_gradients.of_weight(_over_places(run, g.moments, call.args[0], places), normal, run.batch)
     return ParameterGradient(scale), shift
 
 
-def _over_places(run: Interpreter, m: Moments, tensor: torch.Tensor) -> Moments:
-    return replace(m, field=field_of(m, sizes(run.dims(tensor))))
+def _over_places(run: Interpreter, m: Moments, tensor: torch.Tensor, places: tuple[int, ...]) -> Moments:
+    """Return moments over the positions of a tensor; features that stand there are independent ones."""
+    field = field_of(m, sizes(run.dims(tensor)))
+    found = laid_out(run, tensor, places) if field is None else None
+    return replace(m, field=found[0].moments.field if found else field)
 
 
 def _normalized(x: Moments, batch: Batch, *, over_batch: bool) -> Moments:
