@@ -9,14 +9,13 @@ and Hinton 2016). Scale and shift are followed where one number fills them, as a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from steadygrad.prediction import each_pair, hermite, unit_parts
+from steadygrad.prediction import each_pair, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
@@ -42,6 +41,7 @@ from .likeness import like_its_input
 from .norms_of_parts import equalized, in_groups, sized
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 from .scale_and_shift import scale_and_shift
+from .taken_out import removed_of, without
 
 aten = torch.ops.aten
 LEAST = 0.1  # of 1/(E[s²] E[1/s²]): where fewer than about two directions vary a unit's variance has no inverse mean
@@ -364,7 +364,7 @@ def _backward(
     m = g.moments
     field = m.field if known.places is None else field_of(m, known.places.shape) if m.field is None else m.field
     if field is not None and 0 < sum(removed) < 1:
-        field = _without(field, removed, known.source.field if known.source else None, over_batch)
+        field = without(field, removed, known.source.field if known.source else None, over_batch)
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
@@ -393,7 +393,8 @@ def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     g, removed = as_signal(run, run.value(call.args[0])), 0.0
     if g is not None:
         beyond = 0.0 if g.moments.taken else max(g.moments.along, -1 / n)
-        removed = sum(_removed(g, lambda m: 1 / n, n)) * (1 - g.moments.taken) + beyond
+        parts = removed_of(run, g, call.args[4], lambda m: 1 / n, n)
+        removed = sum(parts) * (1 - g.moments.taken) + beyond
     whole = _backward(run, call, g, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
     rows = tuple(range(call.args[0].dim() - len(call.args[2])))
     return whole, *scale_and_shift(run, call, call.args[4], rows)
@@ -409,8 +410,8 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
         return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6], _places(call))
     batch = run.batch
     entries = batch.size * math.prod(sizes(dims))
-    mean, met, along = _removed(
-        g, lambda m: 1 - _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300), entries
+    mean, met, along = removed_of(
+        run, g, call.args[6], lambda m: 1 - _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300), entries
     )
     kept = 1 - mean - met - along
     if EXAMPLE in roles(run.dims(call.args[0])[1]):
@@ -450,43 +451,10 @@ def _by_group_backward(
         field = field_of(m, sizes(dims))
         return (1 - field.mean()[0]) / group if field else 1 / group
 
-    mean, met, along = _removed(g, common, group * math.prod(sizes(dims)))
+    mean, met, along = removed_of(run, g, statistic, common, group * math.prod(sizes(dims)))
     kept = 1 - mean - met - along
     whole = _backward(run, call, g, statistic, weight, max(kept, 0.0), (mean, met))
     return whole, *scale_and_shift(run, call, statistic, _places(call))
-
-
-def _without(field: Field, removed: tuple[float, float], output: Field | None, over_batch: bool) -> Field:
-    """Return the field of a gradient without its mean, and without what lies along the output, of mean zero.
-
-    Where each example has a mean of its own, of two there goes what their means have in common.
-    """
-    (mean, met), left = removed, 1 - sum(removed)
-    known = output is not None and output.sizes == field.sizes
-    alike = (output.within, output.across) if output is not None and known else (np.zeros(1), np.zeros(1))
-    own, other = (1 - gap for gap in field.mean())
-    common = 1.0, 1.0 if over_batch or not own > 0 else other / own
-    within, across = (
-        np.clip(1 - (1 - gap - share * (mean + met * (1 - far))) / left, 0.0, 2.0)
-        for gap, share, far in zip((field.within, field.across), common, alike, strict=True)
-    )
-    return replace(field, within=within, across=across)
-
-
-def _removed(g: Signal, common: Callable[[Moments], float], entries: int) -> tuple[float, float, float]:
-    """Return what of a gradient goes: what entries share, and what lies along the output z, and does so by chance.
-
-    Of g h(z) with one g for all that a norm takes together, E[h]² lies along the mean and E[h z]² along z; with a g of
-    its own for each entry, E[h² z²] of `entries` lies along z: less where h is small where z is large.
-    """
-    mean = common(g.moments)
-    if g.wave is None or g.wave.source is None or g.base is None:
-        return mean, 0.0, 1 / entries
-    z, w = hermite.tables()[:2]
-    h, square = g.wave.values.mean(0), (g.wave.values**2).mean(0)
-    size = max(float(square @ w), 1e-300)
-    shared = max(common(g.base) - 1 / entries, 0.0) * float(h @ (w * z)) ** 2 / size
-    return mean, shared, float(square @ (w * z * z)) / size / entries
 
 
 RULES: dict[Any, Rule] = {

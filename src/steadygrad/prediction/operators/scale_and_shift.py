@@ -1,7 +1,8 @@
 """Gradients of a norm's scale and shift: sums over examples and positions of the gradient, alone or times what it gave.
 
 Where a function of the norm's output z follows, the gradient g h(z) meets z again: g h(z) z is summed, whose mean over
-units is none where E[h z] is none. Else gradient and output are taken as independent. Approximate.
+units is none where E[h z] is none. So it is where z is a term of a sum that a function follows (`met_as_term.py`). Else
+gradient and output are taken as independent. Approximate.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from steadygrad.prediction import gradients, hermite, weight_gradients
 from steadygrad.prediction.axes import sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.interpreter import Call, Interpreter
+from steadygrad.prediction.met_as_term import along_term
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.values import Moments, ParameterGradient, Statistic, Unknown, Value
 
@@ -43,6 +45,9 @@ def scale_and_shift(
         return run.lost(f"{call.name} of something that is no signal"), shift
     normal = _normalized(_over_places(run, x.moments, call.args[1], places), run.batch, over_batch=over_batch)
     scale = weight_gradients.of_weight(_over_places(run, g.moments, call.args[0], places), normal, run.batch)
+    if source is not None and g.base is not None and g.wave is not None:
+        whole = weight_gradients.of_bias(_over_places(run, g.base, call.args[0], places), run.batch)
+        scale += along_term(g.wave, source, run.kinship) ** 2 * whole
     return ParameterGradient(scale), shift
 
 
