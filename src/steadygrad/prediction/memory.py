@@ -12,10 +12,11 @@ from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from . import unit_parts
+from . import each_pair, unit_parts
 from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entries
 from .field import Field
 from .kinship import Part
@@ -262,7 +263,8 @@ def _positions(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: i
         return value, left
     here = [_slice(axes, role, _size(dims, role), offset) for role in range(len(field.sizes))]
     share, level = _cut(field, here, present)
-    moments = replace(value.moments, q=value.moments.q * level, d=value.moments.d * level, field=share)
+    apart = level * _apart(field, here)
+    moments = replace(value.moments, q=value.moments.q * level, d=value.moments.d * apart, field=share)
     return replace(value, moments=moments), left
 
 
@@ -270,6 +272,15 @@ def _slice(axes: Axes, role: int, size: int, offset: int) -> slice:
     """Return which places of a positions' axis a view takes, from where it starts; every other one counts as near."""
     first = next((offset // a.stride % a.size for a in axes if a.role == role), 0)
     return slice(first, first + size)
+
+
+def _apart(field: Field, here: list[slice]) -> float:
+    """Return how far examples are apart at some places, relative to their size, as a part of what all places are."""
+    if field.products is None:
+        return 1.0
+    own, other = np.diagonal(field.products, axis1=1, axis2=2)
+    whole, left = 1 - other.sum() / max(own.sum(), 1e-300), 1 - other[here[0]].sum() / max(own[here[0]].sum(), 1e-300)
+    return max(float(left / whole), 0.0) if whole > 0 else 1.0
 
 
 def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | None, float]:
@@ -283,6 +294,8 @@ def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | N
     if share.size == field.count:
         return field.kept(tuple(present)), 1.0
     cut = Field(share / level, field.within[lags], field.across[lags], field.varying[lags], given=field.given)
+    if field.products is not None:
+        cut = each_pair.told(cut, field.products[:, here[0], here[0]] / level)
     return cut.kept(tuple(present)), level
 
 

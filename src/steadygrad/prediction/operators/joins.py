@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import of_mean, unit_parts
+from steadygrad.prediction import each_pair, of_mean, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field, white
@@ -187,8 +187,14 @@ def _more_positions(
         whole = white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments), beyond)
         here = np.zeros(positions)  # a part has all that it has at places of its own
         here[..., start : start + t.shape[dim]] = 1 / share
+        whole = replace(whole, share=here)
+        if others == 1:
+            here = (t.shape[dim],)
+            own = field if field and field.sizes == here else white(here, within, across, apart_here(x.moments), beyond)
+            products = each_pair.at_places(own, slice(start, start + t.shape[dim], 1), positions[0])
+            whole = whole if products is None else each_pair.told(whole, products)
         start += t.shape[dim]
-        moments.append(replace(x.moments, field=replace(whole, share=here)))
+        moments.append(replace(x.moments, field=whole))
     new = [tuple(a for a in d if a.role < 0) for d in dims]
     if others > 1:
         first = next(i for i, d in enumerate(dims) if i != dim and any(a.role >= 0 for a in d))

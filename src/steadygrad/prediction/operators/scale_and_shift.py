@@ -17,7 +17,7 @@ from steadygrad.prediction.axes import sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.interpreter import Call, Interpreter
 from steadygrad.prediction.met_as_term import along_term
-from steadygrad.prediction.source import Wave
+from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.values import Moments, ParameterGradient, Statistic, Unknown, Value
 
 from .positions import as_signal, field_of, laid_out
@@ -44,6 +44,8 @@ def scale_and_shift(
     if x is None:
         return run.lost(f"{call.name} of something that is no signal"), shift
     normal = _normalized(_over_places(run, x.moments, call.args[1], places), run.batch, over_batch=over_batch)
+    if isinstance(known, Statistic) and known.places is not None:
+        normal = _of_equal_places(normal, source)
     scale = weight_gradients.of_weight(_over_places(run, g.moments, call.args[0], places), normal, run.batch)
     if source is not None and g.base is not None and g.wave is not None:
         whole = weight_gradients.of_bias(_over_places(run, g.base, call.args[0], places), run.batch)
@@ -56,6 +58,14 @@ def _over_places(run: Interpreter, m: Moments, tensor: torch.Tensor, places: tup
     field = field_of(m, sizes(run.dims(tensor)))
     found = laid_out(run, tensor, places) if field is None else None
     return replace(m, field=found[0].moments.field if found else field)
+
+
+def _of_equal_places(normal: Moments, source: Source | None) -> Moments:
+    """Return what a norm of each place makes of places that are not of one size."""
+    field = source.field if source else None
+    if source is None or field is None or normal.field is None or field.sizes != normal.field.sizes:
+        return normal
+    return replace(normal, d=source.gap, field=field)
 
 
 def _normalized(x: Moments, batch: Batch, *, over_batch: bool) -> Moments:
