@@ -42,8 +42,9 @@ def known(field: Field) -> Array | None:
     places = np.arange(field.count)
     lags = abs(places[:, None] - places)
     products = np.stack([1 - field.within, 1 - field.across])[:, lags]
-    if field.common is not None:
-        laid = np.sqrt(np.outer(field.common, field.common))
+    common = field.share if field.common is None else field.common
+    if np.ptp(common) > 0:
+        laid = np.sqrt(np.outer(common, common))
         products = (
             products * laid / np.array([max(float(np.diagonal(laid, lag).mean()), 1e-300) for lag in places])[lags]
         )

@@ -1,8 +1,8 @@
 """Joins and their reverse: tensors side by side, padded, or put back into a larger one of zeros.
 
-The joined tensor has the mean of the parts' moments, by their sizes, and is taken as Gaussian with them: exact for the
-moments themselves, approximate for a nonlinear function of parts whose second moments differ. What two parts have in
-common is not followed; a stacked dimension counts as features, which become positions where a weight is shared over it.
+The joined tensor has the mean of the parts' moments, by their sizes, and is taken as Gaussian with them; what takes
+unit by unit, as a function, a factor, a sum or a norm, is followed part by part. What two parts have in common is not
+followed; a stacked dimension counts as features, which become positions where a weight is shared over it.
 """
 
 from __future__ import annotations
