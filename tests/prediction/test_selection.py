@@ -112,6 +112,26 @@ def test_the_gradient_of_a_selected_position(name):
         assert row.mark == "approximate"
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_class_token_is_the_same_in_all_examples(place):
+    """And patches are not: 1 - c behind a head is that of the place that is read."""
+
+    class Read(Normed):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(64, 64, bias=False)
+
+        def forward(self, x):
+            return self.head(super().forward(x)[:, place])
+
+    x = torch.randn(8, 16, 32, generator=torch.Generator().manual_seed(0))
+    found, draws = sg.predict(Read, x)["head"].c, []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        draws.append(sg.measure(Read(), x)["head"].c)
+    assert abs(found - np.median(draws)) < 5 * 1.2533 * np.std(draws) / math.sqrt(DRAWS) + 0.01
+
+
 def test_a_norm_divides_the_gradient_of_each_position_by_its_own_deviation():
     """Of patches of one length beside a small token, a gradient that is alike; within five errors and .02."""
     x = F.rms_norm(torch.randn(8, 16, 32, generator=torch.Generator().manual_seed(0)), (32,))

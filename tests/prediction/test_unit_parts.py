@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from steadygrad.measurement import measure
 from steadygrad.prediction import predict
-from steadygrad.prediction.unit_parts import UnitPart, combined, multiplied, relative, within
+from steadygrad.prediction.unit_parts import UnitPart, multiplied, pieces, relative, within
 
 DRAWS = 60
 # Of logs: 5% for each norm that a gradient goes back through, whose variances are inverted to first order.
@@ -27,6 +28,18 @@ class Joined(nn.Module):
     def forward(self, x):
         joined = torch.cat([self.first(x), self.scale * self.second(x)], 1)
         return self.head(torch.tanh(self.norm(joined)).flatten(2).mean(2) if x.dim() > 2 else self.norm(joined))
+
+
+class Through(Joined):
+    """The same with something between the join and the norm, that takes unit by unit, and all places read."""
+
+    def __init__(self, layer, norm, scale, between):
+        super().__init__(layer, norm, scale)
+        self.between = between
+
+    def forward(self, x):
+        joined = torch.cat([self.first(x), self.scale * self.second(x)], 1)
+        return self.head(self.norm(self.between(joined)).flatten(1))
 
 
 class Dense(nn.Module):
@@ -66,6 +79,11 @@ CASES = {
     "groups that share": (lambda: Joined(conv, lambda units: nn.GroupNorm(8, units), 0.1), (8, 3, 8, 8), 1),
     "groups of vectors": (lambda: Joined(linear, lambda units: nn.GroupNorm(6, units), 0.1), (32, 24), 1),
     "instances": (lambda: Joined(conv, nn.InstanceNorm2d, 0.1), (8, 3, 8, 8), 1),
+    "a function": (lambda: Through(linear, nn.BatchNorm1d, 0.1, F.gelu), (32, 24), 1),
+    "a product of functions": (lambda: Through(linear, nn.BatchNorm1d, 0.1, lambda h: h * h.sigmoid()), (32, 24), 1),
+    "dropout": (lambda: Through(linear, nn.BatchNorm1d, 0.1, nn.Dropout(0.2)), (32, 24), 1),
+    "a function, images": (lambda: Through(conv, nn.BatchNorm2d, 0.1, torch.tanh), (8, 3, 8, 8), 1),
+    "a function, instances": (lambda: Through(conv, nn.InstanceNorm2d, 0.1, F.gelu), (8, 3, 8, 8), 1),
     "dense": (lambda: Dense(one_by_one=False), (8, 3, 8, 8), 4),
     "dense, joined again": (lambda: Dense(one_by_one=True), (8, 3, 8, 8), 4),
 }
@@ -91,16 +109,28 @@ def test_gradients_of_parts_are_those_of_draws(case):
 class Cut(nn.Module):
     """A norm of two layers side by side, the second ten times as large."""
 
-    def __init__(self):
+    def __init__(self, between):
         super().__init__()
         self.first, self.second, self.norm = linear(24), linear(24), nn.BatchNorm1d(48, eps=1e-30)
+        self.between = between
 
     def forward(self, x):
-        return self.norm(torch.cat([self.first(x), 10 * self.second(x)], 1))
+        return self.norm(self.between(torch.cat([self.first(x), 10 * self.second(x)], 1)))
 
 
-def test_what_a_part_is_multiplied_by_before_a_norm_does_not_reach_its_gradient():
-    first, second, _ = predict(Cut, (32, 24))
+HOMOGENEOUS = {
+    "nothing": lambda h: h,
+    "a rectifier": torch.relu,
+    "a factor": lambda h: 3 * h,
+    "dropout": lambda h: F.dropout(h, 0.3),
+    "a sum": lambda h: h + torch.relu(h),
+}
+
+
+@pytest.mark.parametrize("between", HOMOGENEOUS)
+def test_what_a_part_is_multiplied_by_before_a_norm_does_not_reach_its_gradient(between):
+    """Nor behind what grows as its argument does."""
+    first, second, _ = predict(lambda: Cut(HOMOGENEOUS[between]), (32, 24))
     assert second.grad_q == pytest.approx(first.grad_q, rel=0.01)  # the differences are those of a typical draw in one
 
 
@@ -114,9 +144,10 @@ def test_levels_are_relative_to_the_mean_of_all_units():
     assert [p.level * level for p in factors] == pytest.approx([0.25, 6.25])
 
 
-def test_parts_of_a_sum_meet_where_either_ends():
+def test_pieces_end_where_a_part_of_any_does():
     x, y = (UnitPart(1, 0.5), UnitPart(3, 7 / 6)), (UnitPart(2, 1.5), UnitPart(2, 0.5))
-    found = combined(x, y, (0.25, 0.75), 4)
-    assert [p.units for p in found] == [1, 1, 2]
-    assert [p.level for p in found] == pytest.approx([1.25, 7 / 24 + 9 / 8, 7 / 24 + 3 / 8])
-    assert combined(x, None, (1.0, 0.0), 5) is None
+    assert list(pieces(x, None, y)) == [
+        (0, 1, (x[0], None, y[0])),
+        (1, 1, (x[1], None, y[0])),
+        (2, 2, (x[1], None, y[1])),
+    ]

@@ -90,6 +90,43 @@ def dilated():
     )  # fmt: skip
 
 
+class Summed(nn.Module):
+    """A normed branch added to a rectified stream, and rectified again; `first` joins as another norm's output does."""
+
+    def __init__(self, norm, width=32):
+        super().__init__()
+        self.stem, self.first, self.branch = nn.Conv2d(3, width, 3, padding=1), norm(width), norm(width)
+        self.conv, self.last, self.head = nn.Conv2d(width, width, 3, padding=1), norm(width), nn.Linear(width, 10)
+        self.other = nn.Conv2d(width, width, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.first(self.stem(x)))
+        x = torch.relu(x + self.branch(self.conv(x)))
+        return self.head(torch.relu(self.last(self.other(x)) + self.conv(x)).mean((2, 3)))
+
+
+def normed_last(norm):
+    return lambda: nn.Sequential(nn.Conv2d(3, 24, 3, padding=1), norm, nn.Flatten(), nn.LazyLinear(10))
+
+
+class WithToken(nn.Module):
+    """Patches and a class token, which is all that is read."""
+
+    def __init__(self, width=32):
+        super().__init__()
+        self.patch, self.token = nn.Conv2d(3, width, 4, 4), nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.first, self.second, self.last = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mix = nn.MultiheadAttention(width, 4, batch_first=True)
+        self.wide, self.narrow, self.head = nn.Linear(width, 64), nn.Linear(64, width), nn.Linear(width, 10)
+
+    def forward(self, x):
+        x = torch.cat([self.token.expand(len(x), -1, -1), self.patch(x).flatten(2).transpose(1, 2)], 1)
+        h = self.first(x)
+        x = x + self.mix(h, h, h, need_weights=False)[0]
+        x = x + self.narrow(F.gelu(self.wide(self.second(x))))
+        return self.head(self.last(x)[:, 0])
+
+
 def vectors():
     return nn.Sequential(
         nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(),
@@ -108,6 +145,11 @@ CASES = {
     "largest, overlapping": (largest(3, 2), WHITE, LABELS, F.cross_entropy),
     "largest, images alike": (largest(2, 2), IMAGES, LABELS, F.cross_entropy),
     "largest, averaged": (largest_averaged, WHITE, LABELS, F.cross_entropy),
+    "sums, batch norm": (lambda: Summed(nn.BatchNorm2d), IMAGES, LABELS, F.cross_entropy),
+    "sums, group norm": (lambda: Summed(lambda c: nn.GroupNorm(4, c)), IMAGES, LABELS, F.cross_entropy),
+    "batch norm, flattened": (normed_last(nn.BatchNorm2d(24)), IMAGES, LABELS, F.cross_entropy),
+    "group norm, flattened": (normed_last(nn.GroupNorm(4, 24)), IMAGES, LABELS, F.cross_entropy),
+    "class token": (WithToken, WHITE, LABELS, F.cross_entropy),
     "dilated": (dilated, STEPS, LABELS, F.cross_entropy),
 }
 

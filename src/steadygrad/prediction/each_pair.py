@@ -42,8 +42,9 @@ def known(field: Field) -> Array | None:
     places = np.arange(field.count)
     lags = abs(places[:, None] - places)
     products = np.stack([1 - field.within, 1 - field.across])[:, lags]
-    if field.common is not None:
-        laid = np.sqrt(np.outer(field.common, field.common))
+    common = field.share if field.common is None else field.common
+    if np.ptp(common) > 0:
+        laid = np.sqrt(np.outer(common, common))
         products = (
             products * laid / np.array([max(float(np.diagonal(laid, lag).mean()), 1e-300) for lag in places])[lags]
         )
@@ -65,6 +66,21 @@ def of_data(field: Field, values: Array) -> Field:
     return replace(field, products=np.stack([own, two]) / size)
 
 
+def at_places(field: Field, places: slice, size: int) -> Array | None:
+    """Return the products of places that are put at these of a longer axis, zeros at the others, relative to the new q.
+
+    >>> from .field import white
+    >>> at_places(white((1,), 0.0, 0.0, 0.5), slice(1, 2, 1), 2)[0].tolist()
+    [[0.0, 0.0], [0.0, 2.0]]
+    """
+    found = known(field) if len(field.sizes) == 1 and size <= MOST else None
+    if found is None:
+        return None
+    whole, at = np.zeros((2, size, size)), np.arange(size)[places][: field.count]
+    whole[np.ix_((0, 1), at, at)] = found * size / field.count
+    return whole
+
+
 def mixed(weight: float, one: Field, rest: float, other: Field) -> Array | None:
     """Return the products of a sum of two independent terms; None where lags tell those of both."""
     if one.products is None and other.products is None:
@@ -73,14 +89,18 @@ def mixed(weight: float, one: Field, rest: float, other: Field) -> Array | None:
     return None if a is None or b is None or a.shape != b.shape else weight * a + rest * b
 
 
-def met(one: Field, other: Field) -> Array | None:
-    """Return the products of a product of two independent factors; None where lags tell those of both."""
+def met_by(one: Field, other: Field) -> Array | None:
+    """Return the products of a product of two factors, relative to both q; None where lags tell those of both."""
     if one.products is None and other.products is None:
         return None
     a, b = known(one), known(other)
-    if a is None or b is None or a.shape != b.shape:
-        return None
-    return np.asarray(a * b / max(float(np.diagonal(a[0] * b[0]).mean()), 1e-300))
+    return None if a is None or b is None or a.shape != b.shape else a * b
+
+
+def met(one: Field, other: Field) -> Array | None:
+    """Return the products of a product of two independent factors; None where lags tell those of both."""
+    found = met_by(one, other)
+    return None if found is None else np.asarray(found / max(float(np.diagonal(found[0]).mean()), 1e-300))
 
 
 def times(field: Field, squares: Array, level: float) -> Field:

@@ -256,7 +256,11 @@ class Field:
 
         share = put(self.share, places.start + near, np.full(count, size / count))
         within, across = (1 - put(1 - gap, near, met) for gap in (self.within, self.across))
-        return Field(share, within, across, put(self.varying, near, met), of_mean=self.of_mean)
+        found, products = (
+            Field(share, within, across, put(self.varying, near, met), of_mean=self.of_mean),
+            each_pair.at_places(self, places, size),
+        )
+        return found if products is None else each_pair.told(found, products)
 
     @property
     def deviations(self) -> Array:

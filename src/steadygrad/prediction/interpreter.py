@@ -89,6 +89,12 @@ class Call:
         kwargs = {key: _replaced(arg, replace) for key, arg in self.kwargs.items()}
         return self.operator(*args, **kwargs)
 
+    def of(self, tensors: dict[int, torch.Tensor], out: torch.Tensor) -> Call:
+        """Return the call as one of other tensors, by the ids of those at hand, with another outcome."""
+        args = tuple(_replaced(arg, lambda t: tensors.get(id(t), t)) for arg in self.args)
+        kwargs = {key: _replaced(arg, lambda t: tensors.get(id(t), t)) for key, arg in self.kwargs.items()}
+        return Call(self.operator, args, kwargs, out)
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

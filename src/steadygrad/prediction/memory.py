@@ -6,15 +6,17 @@ entry stands, without keeping the memory itself.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from . import unit_parts
+from . import each_pair, unit_parts
 from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entries
 from .field import Field
 from .kinship import Part
@@ -34,6 +36,7 @@ class Memory:
         self._entries: dict[int, tuple[StorageWeakRef, Value | Patchwork]] = {}
         self._firsts: dict[int, int] = {}
         self._full = 4096
+        self._for_now: dict[int, Signal] = {}
         self._parts: dict[int, tuple[StorageWeakRef, dict[Place, Signal]]] = {}
         self._views: dict[int, tuple[StorageWeakRef, Value | Patchwork, dict[Hashable, Value]]] = {}
 
@@ -61,8 +64,19 @@ class Memory:
         parts.pop(place, None)  # the latest stands last
         parts[place] = value
 
+    @contextlib.contextmanager
+    def knowing(self, values: dict[int, Signal]) -> Iterator[None]:
+        """Know tensors, by their ids, by these values for a moment."""
+        self._for_now, before = values, self._for_now
+        try:
+            yield
+        finally:
+            self._for_now = before
+
     def get(self, tensor: torch.Tensor) -> Value:
         """Return what is known of a tensor; of a part of a storage at most approximately."""
+        if self._for_now and id(tensor) in self._for_now:
+            return self._for_now[id(tensor)]
         key = tensor.untyped_storage()._cdata
         entry = self._entries.get(key)
         if key in self._parts:
@@ -191,8 +205,9 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
     if _size(dims, EXAMPLE) < examples:
         return SOME
     known, whole, offset = value.moments, axes, int(tensor.storage_offset())
-    is_base = value.base is known
-    value, axes = _positions(_units(value, axes, dims, offset), axes, dims, offset)
+    value = _units(value, axes, dims, offset)
+    is_base = value.base is value.moments
+    value, axes = _positions(value, axes, dims, offset)
     origin = Part(known, *_which(whole, dims, offset))
     moments = replace(value.moments, origin=origin)  # of its own: what is known by its moments is another signal
     wave, field = value.wave, moments.field
@@ -230,15 +245,22 @@ def _size(dims: tuple[Dimension, ...], role: int) -> int:
 
 
 def _units(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: int) -> Signal:
-    """Return a gradient of those units that the dimensions run over, where units are not alike."""
-    held = [a for a in axes if a.role == FEATURE]
+    """Return a gradient of those units that the dimensions run over, where units are not alike.
+
+    Of several parts it is one of its own, of one part what that is: a function of the part's own source.
+    """
     parts, m = value.unit_parts, value.moments
-    if parts is None or value.base is not m or len(held) != 1 or unit_parts.count(parts) != held[0].size:
+    held = [a for a in axes if a.role == FEATURE and parts and a.size == unit_parts.count(parts)]
+    if parts is None or value.base is None or len(held) != 1:
         return replace(value, unit_parts=None)
-    first = offset // held[0].stride % held[0].size
-    level, left = unit_parts.within(parts, first, _size(dims, FEATURE))
+    others = math.prod(a.size for a in axes if a.role == FEATURE) // held[0].size
+    first, size = offset // held[0].stride % held[0].size, _size(dims, FEATURE) // others
+    level, left = unit_parts.within(parts, first, size)
+    own = unit_parts.at(parts, first).signal
+    if left is None and own is not None:
+        return replace(value, moments=own.moments, wave=own.wave, base=own.base)
     m = replace(m, mean=m.mean * level**0.5, q=m.q * level, d=m.d * level)
-    return replace(value, moments=m, unit_parts=left)
+    return replace(value, moments=m, wave=None, base=m, unit_parts=left)
 
 
 def _positions(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: int) -> tuple[Signal, Axes]:
@@ -251,7 +273,8 @@ def _positions(value: Signal, axes: Axes, dims: tuple[Dimension, ...], offset: i
         return value, left
     here = [_slice(axes, role, _size(dims, role), offset) for role in range(len(field.sizes))]
     share, level = _cut(field, here, present)
-    moments = replace(value.moments, q=value.moments.q * level, d=value.moments.d * level, field=share)
+    apart = level * _apart(field, here)
+    moments = replace(value.moments, q=value.moments.q * level, d=value.moments.d * apart, field=share)
     return replace(value, moments=moments), left
 
 
@@ -259,6 +282,15 @@ def _slice(axes: Axes, role: int, size: int, offset: int) -> slice:
     """Return which places of a positions' axis a view takes, from where it starts; every other one counts as near."""
     first = next((offset // a.stride % a.size for a in axes if a.role == role), 0)
     return slice(first, first + size)
+
+
+def _apart(field: Field, here: list[slice]) -> float:
+    """Return how far examples are apart at some places, relative to their size, as a part of what all places are."""
+    if field.products is None:
+        return 1.0
+    own, other = np.diagonal(field.products, axis1=1, axis2=2)
+    whole, left = 1 - other.sum() / max(own.sum(), 1e-300), 1 - other[here[0]].sum() / max(own[here[0]].sum(), 1e-300)
+    return max(float(left / whole), 0.0) if whole > 0 else 1.0
 
 
 def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | None, float]:
@@ -272,6 +304,8 @@ def _cut(field: Field, here: list[slice], present: list[int]) -> tuple[Field | N
     if share.size == field.count:
         return field.kept(tuple(present)), 1.0
     cut = Field(share / level, field.within[lags], field.across[lags], field.varying[lags], given=field.given)
+    if field.products is not None:
+        cut = each_pair.told(cut, field.products[:, here[0], here[0]] / level)
     return cut.kept(tuple(present)), level
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from . import each_pair
 from .batch import Batch
 from .field import Field, white
 from .regridded import regridded
@@ -27,6 +28,11 @@ def of_weight(g: Moments, x: Moments, batch: Batch, *, met: float = 1.0) -> floa
     varying = batch.off_diagonal(0.0) if x.field else batch.bounded(x.excess, x.product, x.q)
     along = min(max(g.along, 0.0), 1.0) * float(g.q.mean()) * float(x.q.mean()) * varying
     at_one = batch.size**2 * max(batch.pair_mean(g.product * x.product + along), 0.0)  # a mean of products of estimates
+    products = each_pair.met_by(g.field, x.field) if g.field and x.field else None
+    if products is not None and g.field is not None and x.field is not None:
+        n, size = batch.size, float(g.q.mean()) * float(x.q.mean()) * batch.size
+        further = n * min(max(g.along, 0.0), 1.0) * x.field.varied * (g.field.count - 1) * g.field.count
+        return met * size * max(float(products[0].sum() + (n - 1) * products[1].sum()) + further, 0.0)
     field = g.field or x.field
     if field is None or field.count == 1:
         return at_one * met

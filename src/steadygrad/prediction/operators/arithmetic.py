@@ -25,7 +25,6 @@ from steadygrad.prediction.propagation import blur_of, squares_vary
 from steadygrad.prediction.side_by_side import as_met, folded
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import Noises
-from steadygrad.prediction.unit_parts import combined
 from steadygrad.prediction.values import (
     Array,
     Concrete,
@@ -39,6 +38,7 @@ from steadygrad.prediction.values import (
     worst,
 )
 
+from .by_parts import by_parts
 from .factors import by_factors
 from .levels import levelled
 from .pointwise import on_draws, pointwise
@@ -88,25 +88,7 @@ def add(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if call.kwargs.get("alpha", 1) not in (1, -1):
         return run.lost(f"{call.name} with a factor")
     sign = -1.0 if call.operator.overloadpacket in (aten.sub, aten.sub_) else 1.0
-    found = _sum(run, x, y, sign, call)
-    return found if x.unit_parts is y.unit_parts is None else _with_parts(run, found, (x, y), sign, call.out)
-
-
-def _with_parts(
-    run: Interpreter, found: Signal, terms: tuple[Signal, Signal], sign: float, out: torch.Tensor
-) -> Signal:
-    """Return a sum with its units as large as those of both terms make them, side by side."""
-    x, y = (t.moments for t in terms)
-    a, b = float(x.q.mean()), float(y.q.mean())
-    units = features(out, run.dims(out, found), run.batch.size)
-    shares = a / max(a + b, 1e-300), b / max(a + b, 1e-300)
-
-    def added(one: Moments | None, other: Moments | None, count: int) -> Moments | None:
-        one, other = one or x, other or y
-        same = (one.field and one.field.sizes) == (other.field and other.field.sizes)
-        return _sum_moments(run, one, other, sign, count) if same and found.base is None else None
-
-    return replace(found, unit_parts=combined(terms[0].unit_parts, terms[1].unit_parts, shares, units, added))
+    return _sum(run, x, y, sign, call)
 
 
 def _is_residual(run: Interpreter, values: list[Value]) -> bool:
@@ -421,6 +403,10 @@ def _product(run: Interpreter, call: Call, x: Signal, y: Signal) -> Signal:
 
 
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys((aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), on_from_a_weight(levelled(_of_losses(add)))),
-    **dict.fromkeys((aten.mul, aten.mul_, aten.div, aten.div_), on_from_a_weight(levelled(_of_losses(multiply)))),
+    **dict.fromkeys(
+        (aten.add, aten.add_, aten.sub, aten.sub_, aten.rsub), by_parts(on_from_a_weight(levelled(_of_losses(add))))
+    ),
+    **dict.fromkeys(
+        (aten.mul, aten.mul_, aten.div, aten.div_), by_parts(on_from_a_weight(levelled(_of_losses(multiply))))
+    ),
 }

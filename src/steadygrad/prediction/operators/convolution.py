@@ -21,6 +21,7 @@ from steadygrad.prediction.borders import lost
 from steadygrad.prediction.field import Array, Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.measured_weights import as_weight
+from steadygrad.prediction.met_as_term import along_term
 from steadygrad.prediction.propagation import forward
 from steadygrad.prediction.regridded import regridded
 from steadygrad.prediction.source import Wave
@@ -165,7 +166,10 @@ def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, .
     how, outs, inputs, kernel = _geometry(call, 4), call.args[0].shape, call.args[1].shape, call.args[2].shape
     into = _into(run, g, weight, how, (outs, inputs, kernel))
     near = _flat(g[0].moments, g[1], tuple(outs[2:])), _flat(x[0].moments, x[1], tuple(inputs[2:]))
-    of_weight = ParameterGradient(_of_taps(run, near, (outs, inputs, kernel), how))
+    of_weight = ParameterGradient(
+        _of_taps(run, near, (outs, inputs, kernel), how)
+        + _along_outcome(run, g[0], weight, near[1], (outs, kernel), how)
+    )
     of_bias = ParameterGradient(0.0 if g[0].balanced else weight_gradients.of_bias(_over(near[0], outs), run.batch))
     if call.out[0] is None:
         return Signal(near[0], base=near[0]), of_weight, of_bias
@@ -191,6 +195,24 @@ def _of_taps(
     else:
         x = _pairs(x, how["stride"], tuple(few[2:]))
     return weight_gradients.of_weight(g, x, run.batch, met=share)
+
+
+def _along_outcome(
+    run: Interpreter, g: Signal, weight: Fill, x: Moments, shapes: tuple[torch.Size, torch.Size], how: Geometry
+) -> float:
+    """Return what a function h of the outcome z adds where windows have more or less in common than on average.
+
+    Of two places with a product c of their windows g h(z) has E[h z]² c in common, beside the mean: so the variance of
+    c is met, at one tap.
+    """
+    (outs, kernel), source = shapes, run.sources.get(weight.source)
+    if source is None or g.base is None or g.wave is None or g.wave.source is not source or how["transposed"]:
+        return 0.0
+    if x.field is None:
+        return 0.0
+    varied = x.field.varied * _of_one_tap(x.field, kernel, how["dilation"]) * source.of_signal
+    whole = weight_gradients.of_bias(_over(g.base, outs), run.batch)
+    return along_term(g.wave, source, run.kinship) ** 2 * whole * varied * float(x.q.mean())
 
 
 def _of_one_tap(field: Field, kernel: torch.Size, dilation: list[int]) -> float:

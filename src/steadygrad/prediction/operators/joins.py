@@ -1,8 +1,8 @@
 """Joins and their reverse: tensors side by side, padded, or put back into a larger one of zeros.
 
-The joined tensor has the mean of the parts' moments, by their sizes, and is taken as Gaussian with them: exact for the
-moments themselves, approximate for a nonlinear function of parts whose second moments differ. What two parts have in
-common is not followed; a stacked dimension counts as features, which become positions where a weight is shared over it.
+The joined tensor has the mean of the parts' moments, by their sizes, and is taken as Gaussian with them; what takes
+unit by unit, as a function, a factor, a sum or a norm, is followed part by part. What two parts have in common is not
+followed; a stacked dimension counts as features, which become positions where a weight is shared over it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import of_mean, unit_parts
+from steadygrad.prediction import each_pair, of_mean, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, FEATURE, Axis, entries, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field, white
@@ -22,7 +22,7 @@ from steadygrad.prediction.interpreter import Call, Interpreter, Rule, numbers
 from steadygrad.prediction.kinship import Beside
 from steadygrad.prediction.memory import IN_PARTS
 from steadygrad.prediction.normal import gaussian
-from steadygrad.prediction.propagation import blur_of
+from steadygrad.prediction.propagation import blur_of, scaled
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.unit_parts import Parts, UnitPart
@@ -97,18 +97,32 @@ def _joined(run: Interpreter, call: Call, tensors: list[torch.Tensor], signals: 
     if roles(whole[dim]) != {FEATURE} or sum(counts) != features(call.out, whole, run.batch.size):
         return _mixture(run, call.out, signals, (moments, shares), whole)
     joined = _mixture(run, call.out, signals, (moments, shares), whole, of=of_units(moments, counts, run.batch))
-    return replace(joined, unit_parts=_unit_parts(counts, signals, moments))
+    return replace(joined, unit_parts=_unit_parts(joined, counts, signals, moments))
 
 
-def _unit_parts(counts: list[int], signals: list[Signal], moments: list[Moments]) -> Parts | None:
+def _unit_parts(joined: Signal, counts: list[int], signals: list[Signal], moments: list[Moments]) -> Parts | None:
     """Return units side by side; of a join that was joined again those that it was joined of."""
-    found: list[tuple[int, float, Moments | None]] = []
+    found: list[tuple[int, float, Signal | None]] = []
     for n, x, m in zip(counts, signals, moments, strict=True):
         q, held = float(m.q.mean()), x.unit_parts
         if held is None or unit_parts.count(held) != n:
-            held = (UnitPart(n, 1.0, m),)
-        found.extend((part.units, q * part.level, part.moments) for part in held)
+            held = (UnitPart(n, 1.0, x),)
+        found.extend((part.units, q * part.level, _laid_as(joined, part, m)) for part in held)
     return unit_parts.relative(found)
+
+
+def _laid_as(joined: Signal, part: UnitPart, m: Moments) -> Signal:
+    """Return a part over the positions of what it was joined to; where it has others, as all that it came with is."""
+    x, gradient = part.signal, joined.base is not None
+    if x is None or _positions(x.moments) != _positions(joined.moments):
+        m = scaled(m, part.level**0.5)
+        return Signal(m, None, m if gradient else None, joined.ancestors, None, "approximate", joined.axes)
+    base = x.base if x.base is not None or not gradient else x.moments
+    return replace(x, base=base, axes=joined.axes, parts=None, unit_parts=None)
+
+
+def _positions(m: Moments) -> tuple[int, ...]:
+    return m.field.sizes if m.field else ()
 
 
 def _on_samples(run: Interpreter, call: Call) -> Value:
@@ -172,8 +186,14 @@ def _more_positions(
         whole = white(positions, 1 - share * (1 - within), 1 - share * (1 - across), apart_here(x.moments), beyond)
         here = np.zeros(positions)  # a part has all that it has at places of its own
         here[..., start : start + t.shape[dim]] = 1 / share
+        whole = replace(whole, share=here)
+        if others == 1:
+            here = (t.shape[dim],)
+            own = field if field and field.sizes == here else white(here, within, across, apart_here(x.moments), beyond)
+            products = each_pair.at_places(own, slice(start, start + t.shape[dim], 1), positions[0])
+            whole = whole if products is None else each_pair.told(whole, products)
         start += t.shape[dim]
-        moments.append(replace(x.moments, field=replace(whole, share=here)))
+        moments.append(replace(x.moments, field=whole))
     new = [tuple(a for a in d if a.role < 0) for d in dims]
     if others > 1:
         first = next(i for i, d in enumerate(dims) if i != dim and any(a.role >= 0 for a in d))

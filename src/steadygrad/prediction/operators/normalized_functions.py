@@ -9,12 +9,14 @@ goes on is, on average over that, a function of what differs. Approximate.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from steadygrad.prediction import hermite
 from steadygrad.prediction.batch import Batch
+from steadygrad.prediction.field import Field
 from steadygrad.prediction.propagation import scaled
 from steadygrad.prediction.side_by_side import distributed
 from steadygrad.prediction.source import Wave
@@ -63,6 +65,14 @@ def normalized(
     source.own_variance, source.settled = 0.0, known.settled
     source.sphere, source.lopsided = known.sphere, known.lopsided
     return found[0], function
+
+
+def in_common(x: Signal, differs: Callable[[Field], float], batch: Batch) -> float:
+    """Return which share of the variance of the Gaussian behind a signal all that a unit's norm takes has in common."""
+    source = x.wave.source if x.wave is not None else None
+    if source is None:
+        return 0.0
+    return 1 - (differs(source.field) if source.field is not None else batch.pair_mean(source.gap))
 
 
 def met_again(back: Signal, g: Signal, known: Statistic, x: Value) -> Signal:

@@ -9,14 +9,13 @@ and Hinton 2016). Scale and shift are followed where one number fills them, as a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from steadygrad.prediction import each_pair, hermite, unit_parts
+from steadygrad.prediction import each_pair, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
@@ -39,10 +38,11 @@ from steadygrad.prediction.values import (
 from . import place_lengths
 from .levels import own_share
 from .likeness import like_its_input
-from .normalized_functions import Normalized, met_again, normalized
-from .norms_of_parts import equalized, in_groups
+from .normalized_functions import Normalized, in_common, met_again, normalized
+from .norms_of_parts import equalized, in_groups, sized
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 from .scale_and_shift import scale_and_shift
+from .taken_out import removed_of, without
 
 aten = torch.ops.aten
 LEAST = 0.1  # of 1/(E[s²] E[1/s²]): where fewer than about two directions vary a unit's variance has no inverse mean
@@ -74,7 +74,7 @@ def _normalized(
     """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift.
 
     What a norm takes together lies on a sphere of so many dimensions. Of a function of a Gaussian `common` is the share
-    that goes with a unit's own mean.
+    that goes with a unit's own mean; the function that is left stands beside the signal.
     """
     r, (scale, shift) = run.batch.followed, affine
     std = np.broadcast_to(std, (r,)) * abs(scale)
@@ -99,14 +99,6 @@ def _normalized(
     found = normalized(x.wave, wave, moments, units, common, run.batch) if shift == 0 else None
     wave, function = found or (wave, None)
     return Signal(moments, wave, ancestors=x.ancestors, mark="approximate"), function
-
-
-def _in_common(x: Signal, differs: Callable[[Field], float], batch: Batch) -> float:
-    """Return which share of the variance of the Gaussian behind a signal all that a unit's norm takes has in common."""
-    source = x.wave.source if x.wave is not None else None
-    if source is None:
-        return 0.0
-    return 1 - (differs(source.field) if source.field is not None else batch.pair_mean(source.gap))
 
 
 def _damped(affine: tuple[float, float], variance: float, eps: float) -> tuple[float, float]:
@@ -209,7 +201,7 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
     eps = call.args[7]
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
-    common = _in_common(x, lambda lags: lags.gap(batch.size), batch)
+    common = in_common(x, lambda lags: lags.gap(batch.size), batch)
     whole, function = _normalized(run, x, own, m.d / variance, affine, units, field, free, lopsided, common)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     share = max(1 - 2 * field.overlap_of_all(batch.size), LEAST) if field else _inverse_share(run, x)
@@ -300,7 +292,7 @@ def _by_group(
         field = replace(own, across=np.clip(far, 0, 2))
     free = group / max(field.overlap_of_all(1), 1e-12) if field else group - 1
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
-    common = _in_common(x, lambda lags: lags.mean()[0], run.batch) if group == 1 else 0.0
+    common = in_common(x, lambda lags: lags.mean()[0], run.batch) if group == 1 else 0.0
     whole, function = _normalized(run, x, np.ones(1), gap, affine, units, field, free, common=common)
     whole = replace(whole, axes=axes_of(run, dims, out))
     each = np.maximum(m.q - m.mean**2, 1e-300)  # an example is divided by its own
@@ -360,6 +352,7 @@ def _with_statistics(
 def _backward(
     run: Interpreter,
     call: Call,
+    g: Signal | None,
     statistic: torch.Tensor,
     weight: torch.Tensor | None,
     kept: float,
@@ -374,7 +367,7 @@ def _backward(
     as they are. Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance. A
     unit's own mean is gone `over_batch`, and where the norm takes each unit `alone`.
     """
-    g, known, affine = as_signal(run, run.value(call.args[0])), run.value(statistic), _affine(run, weight, None)
+    known, affine = run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
         return run.lost(f"{call.name} of something that is no gradient")
     factor = affine[0] ** 2 * known.inverse * kept
@@ -385,7 +378,7 @@ def _backward(
     m = g.moments
     field = m.field if known.places is None else field_of(m, known.places.shape) if m.field is None else m.field
     if field is not None and 0 < sum(removed) < 1:
-        field = _without(field, removed, known.source.field if known.source and over_batch else None, over_batch)
+        field = without(field, removed, known.source.field if known.source else None, over_batch)
     if known.places is not None and field is not None and field.sizes == known.places.shape:
         field, level = field.times(known.places)
         factor *= level
@@ -399,9 +392,11 @@ def _backward(
     if known.in_common is not None:
         left = known.in_common + (1 - known.in_common) * m.taken
         moments = place_lengths.thinned(moments, left, run.batch)
-    whole = Signal(moments, None, moments, g.ancestors, None, "approximate", None, None, parts, over_batch or alone)
+    balanced = over_batch or alone
+    whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate", balanced=balanced)
     whole = met_again(whole, g, known, run.value(call.args[1]))
-    return placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
+    whole = placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
+    return replace(whole, unit_parts=parts and sized(parts, whole))
 
 
 def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -414,31 +409,36 @@ def layer_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
     g, removed = as_signal(run, run.value(call.args[0])), 0.0
     if g is not None:
         beyond = 0.0 if g.moments.taken else max(g.moments.along, -1 / n)
-        removed = sum(_removed(g, lambda m: 1 / n, n)) * (1 - g.moments.taken) + beyond
-    whole = _backward(run, call, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
+        parts = removed_of(run, g, call.args[4], lambda m: 1 / n, n)
+        removed = sum(parts) * (1 - g.moments.taken) + beyond
+    whole = _backward(run, call, g, call.args[4], call.args[5], max(1 - removed, 0.0), rows=n)
     rows = tuple(range(call.args[0].dim() - len(call.args[2])))
     return whole, *scale_and_shift(run, call, call.args[4], rows)
 
 
 def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     """The mean over the batch is taken out, and one direction more of as many as there are entries a unit."""
-    places = (0, *range(2, call.args[0].dim()))
-    found = laid_out(run, call.args[0], places)
+    found = laid_out(run, call.args[0], (0, *range(2, call.args[0].dim())))
     if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
     if not call.args[7]:
-        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6], places)
+        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6], _places(call))
     batch = run.batch
     entries = batch.size * math.prod(sizes(dims))
-    mean, met, along = _removed(
-        g, lambda m: 1 - _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300), entries
+    mean, met, along = removed_of(
+        run, g, call.args[6], lambda m: 1 - _batch_variance(m, dims, batch) / max(float(m.q.mean()), 1e-300), entries
     )
     kept = 1 - mean - met - along
     if EXAMPLE in roles(run.dims(call.args[0])[1]):
         return _by_group_backward(run, call, call.args[6], call.args[2], 1)
-    whole = _backward(run, call, call.args[6], call.args[2], max(kept, 0.0), (mean, met), over_batch=True)
-    return whole, *scale_and_shift(run, call, call.args[6], places, over_batch=True)
+    whole = _backward(run, call, g, call.args[6], call.args[2], max(kept, 0.0), (mean, met), over_batch=True)
+    return whole, *scale_and_shift(run, call, call.args[6], _places(call), over_batch=True)
+
+
+def _places(call: Call) -> tuple[int, ...]:
+    """Return the dimensions that are not those of the units."""
+    return (0, *range(2, call.args[0].dim()))
 
 
 def _running_backward(run: Interpreter, call: Call, g: Signal) -> Value:
@@ -458,8 +458,7 @@ def group_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
 def _by_group_backward(
     run: Interpreter, call: Call, statistic: torch.Tensor, weight: torch.Tensor | None, group: int
 ) -> Value | tuple[Value, ...]:
-    places = tuple(range(2, call.args[0].dim()))
-    found = laid_out(run, call.args[0], places)
+    found = laid_out(run, call.args[0], tuple(range(2, call.args[0].dim())))
     if found is None:
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
@@ -468,43 +467,10 @@ def _by_group_backward(
         field = field_of(m, sizes(dims))
         return (1 - field.mean()[0]) / group if field else 1 / group
 
-    mean, met, along = _removed(g, common, group * math.prod(sizes(dims)))
+    mean, met, along = removed_of(run, g, statistic, common, group * math.prod(sizes(dims)))
     kept = 1 - mean - met - along
-    whole = _backward(run, call, statistic, weight, max(kept, 0.0), (mean, met), alone=group == 1)
-    return whole, *scale_and_shift(run, call, statistic, places)
-
-
-def _without(field: Field, removed: tuple[float, float], output: Field | None, over_batch: bool) -> Field:
-    """Return the field of a gradient without its mean, and without what lies along the output, of mean zero.
-
-    What two examples have in common goes with the mean `over_batch`, and in its own share where each has its own mean.
-    """
-    (mean, met), left = removed, 1 - sum(removed)
-    own, common = (1 - gap for gap in field.mean())
-    other = mean if over_batch else mean * common / own if own > 0 else 0.0
-    known = output is not None and output.sizes == field.sizes
-    alike = (output.within, output.across) if output is not None and known else (np.zeros(1), np.zeros(1))
-    within, across = (
-        np.clip(1 - (1 - gap - gone - met * (1 - far)) / left, 0.0, 2.0)
-        for gap, far, gone in zip((field.within, field.across), alike, (mean, other), strict=True)
-    )
-    return replace(field, within=within, across=across)
-
-
-def _removed(g: Signal, common: Callable[[Moments], float], entries: int) -> tuple[float, float, float]:
-    """Return what of a gradient goes: what entries share, and what lies along the output z, and does so by chance.
-
-    Of g h(z) with one g for all that a norm takes together, E[h]² lies along the mean and E[h z]² along z; with a g of
-    its own for each entry, E[h² z²] of `entries` lies along z: less where h is small where z is large.
-    """
-    mean = common(g.moments)
-    if g.wave is None or g.wave.source is None or g.base is None:
-        return mean, 0.0, 1 / entries
-    z, w = hermite.tables()[:2]
-    h, square = g.wave.values.mean(0), (g.wave.values**2).mean(0)
-    size = max(float(square @ w), 1e-300)
-    shared = max(common(g.base) - 1 / entries, 0.0) * float(h @ (w * z)) ** 2 / size
-    return mean, shared, float(square @ (w * z * z)) / size / entries
+    whole = _backward(run, call, g, statistic, weight, max(kept, 0.0), (mean, met), alone=group == 1)
+    return whole, *scale_and_shift(run, call, statistic, _places(call))
 
 
 RULES: dict[Any, Rule] = {

@@ -65,14 +65,15 @@ def in_groups(x: Signal, units: int, group: int, batch: Batch) -> Signal:
     parts = x.unit_parts
     if parts is None or unit_parts.count(parts) != units:
         return x
-    parts = tuple(p._replace(moments=_moments(p, x.moments)) for p in parts)
+    parts = sized(parts, x)
     found: list[UnitPart] = []
     for first in range(0, units, group):
         level, held = unit_parts.within(parts, first, group)
         held = held or (next(p for start, p in unit_parts.placed(parts) if first < start + p.units),)
-        each = [p.moments for p in held if p.moments is not None]
-        own = each[0] if len(each) == 1 else of_units(each, [p.units for p in held], batch)
-        found.append(UnitPart(group, level, own))
+        each = [p.signal for p in held if p.signal is not None]
+        if len(each) > 1:
+            each = [replace(x, moments=of_units([s.moments for s in each], [p.units for p in held], batch))]
+        found.append(UnitPart(group, level, each[0]))
     return replace(x, unit_parts=_merged(found))
 
 
@@ -80,16 +81,26 @@ def _merged(groups: list[UnitPart]) -> Parts:
     """Return groups of the same moments, one after the other, as one part."""
     found: list[UnitPart] = []
     for part in groups:
-        if found and found[-1].moments is part.moments:
+        if found and found[-1].signal is part.signal:
             found[-1] = part._replace(units=found[-1].units + part.units)
         else:
             found.append(part)
     return tuple(found)
 
 
+def sized(parts: Parts, x: Signal) -> Parts:
+    """Return the parts of a signal; one of which its size alone is known is as the whole is, as large as it is."""
+    return tuple(p if p.signal else p._replace(signal=_as_large(x, p.level)) for p in parts)
+
+
+def _as_large(x: Signal, level: float) -> Signal:
+    m = scaled(x.moments, level**0.5)
+    return replace(x, moments=m, wave=None, base=None if x.base is None else m, parts=None, unit_parts=None)
+
+
 def _moments(part: UnitPart, whole: Moments) -> Moments:
     """Return the moments of a part, where these are not known those of all, as large as it is."""
-    known = part.moments
+    known = part.signal.moments if part.signal else None
     if known is not None and (known.field and known.field.sizes) == (whole.field and whole.field.sizes):
         return known
     return scaled(whole, part.level**0.5)

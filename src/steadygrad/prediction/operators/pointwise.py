@@ -45,6 +45,7 @@ from steadygrad.prediction.values import (
     worst,
 )
 
+from .by_parts import by_parts
 from .crops import on_crops
 from .levels import levelled
 from .parameters import are_fills, of_fills
@@ -354,5 +355,5 @@ def _stacked(like: Draws, outs: list[torch.Tensor]) -> Draws:
     return replace(like, values=torch.stack(outs))
 
 
-RULE = on_from_a_weight(levelled(pointwise))
+RULE = by_parts(on_from_a_weight(levelled(pointwise)))
 RULES: dict[Any, Rule] = dict.fromkeys((*FORWARD, *BACKWARD), RULE)

@@ -1,7 +1,8 @@
 """Gradients of a norm's scale and shift: sums over examples and positions of the gradient, alone or times what it gave.
 
 Where a function of the norm's output z follows, the gradient g h(z) meets z again: g h(z) z is summed, whose mean over
-units is none where E[h z] is none. Else gradient and output are taken as independent. Approximate.
+units is none where E[h z] is none. So it is where z is a term of a sum that a function follows (`met_as_term.py`). Else
+gradient and output are taken as independent. Approximate.
 """
 
 from __future__ import annotations
@@ -15,41 +16,57 @@ from steadygrad.prediction import gradients, hermite, weight_gradients
 from steadygrad.prediction.axes import sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.interpreter import Call, Interpreter
-from steadygrad.prediction.source import Wave
+from steadygrad.prediction.met_as_term import along_term
+from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.values import Moments, ParameterGradient, Statistic, Unknown, Value
 
 from .positions import as_signal, field_of, laid_out
 
 
 def scale_and_shift(
-    run: Interpreter, call: Call, statistic: torch.Tensor, shared: tuple[int, ...], *, over_batch: bool = False
+    run: Interpreter, call: Call, statistic: torch.Tensor, places: tuple[int, ...], *, over_batch: bool = False
 ) -> tuple[Value, Value]:
-    """Return the gradients of scale and shift, each of which is met along the dimensions that it is `shared` by.
+    """Return the gradients of scale and shift, which are met at all `places`: dimensions, the examples' among them.
 
     `over_batch` says that what was taken out is the mean over the batch.
     """
     g, x = (as_signal(run, run.value(t)) for t in call.args[:2])
     if g is None:
         return run.lost(f"{call.name} of something that is no gradient"), Unknown("no gradient")
-    shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0], shared), run.batch))
+    shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0], places), run.batch))
     known = run.value(statistic)
     source = known.source if isinstance(known, Statistic) else None
     if source is not None and g.base is not None and g.wave is not None and g.wave.source is source:
         out = known.function.values if isinstance(known, Statistic) and known.function else hermite.tables()[0]
         met = gradients.backward(g.base, Wave(source, g.wave.values * out), run.batch, run.noises)
         return ParameterGradient(
-            weight_gradients.of_bias(_over_places(run, met, call.args[0], shared), run.batch)
+            weight_gradients.of_bias(_over_places(run, met, call.args[0], places), run.batch)
         ), shift
     if x is None:
         return run.lost(f"{call.name} of something that is no signal"), shift
-    normal = _normalized(_over_places(run, x.moments, call.args[1], shared), run.batch, over_batch=over_batch)
-    scale = weight_gradients.of_weight(_over_places(run, g.moments, call.args[0], shared), normal, run.batch)
+    normal = _normalized(_over_places(run, x.moments, call.args[1], places), run.batch, over_batch=over_batch)
+    if isinstance(known, Statistic) and known.places is not None:
+        normal = _of_equal_places(normal, source)
+    scale = weight_gradients.of_weight(_over_places(run, g.moments, call.args[0], places), normal, run.batch)
+    if source is not None and g.base is not None and g.wave is not None:
+        whole = weight_gradients.of_bias(_over_places(run, g.base, call.args[0], places), run.batch)
+        scale += along_term(g.wave, source, run.kinship) ** 2 * whole
     return ParameterGradient(scale), shift
 
 
-def _over_places(run: Interpreter, m: Moments, tensor: torch.Tensor, shared: tuple[int, ...]) -> Moments:
-    found = laid_out(run, tensor, shared)
-    return replace(m, field=field_of(m, sizes(found[1] if found else run.dims(tensor))))
+def _over_places(run: Interpreter, m: Moments, tensor: torch.Tensor, places: tuple[int, ...]) -> Moments:
+    """Return moments over the positions of a tensor; features that stand there are independent ones."""
+    field = field_of(m, sizes(run.dims(tensor)))
+    found = laid_out(run, tensor, places) if field is None else None
+    return replace(m, field=found[0].moments.field if found else field)
+
+
+def _of_equal_places(normal: Moments, source: Source | None) -> Moments:
+    """Return what a norm of each place makes of places that are not of one size."""
+    field = source.field if source else None
+    if source is None or field is None or normal.field is None or field.sizes != normal.field.sizes:
+        return normal
+    return replace(normal, d=source.gap, field=field)
 
 
 def _normalized(x: Moments, batch: Batch, *, over_batch: bool) -> Moments:
