@@ -77,8 +77,14 @@ def at_places(field: Field, places: slice, size: int) -> Array | None:
     if found is None:
         return None
     whole, at = np.zeros((2, size, size)), np.arange(size)[places][: field.count]
-    whole[np.ix_((0, 1), at, at)] = found * size / field.count
+    whole[:, at[:, None], at] = found * size / field.count
     return whole
+
+
+def told_at(whole: Field, part: Field, first: int) -> Field:
+    """Return the field of a part among zeros from some place on with its products, where these are not too many."""
+    products = at_places(part, slice(first, first + part.count, 1), whole.count)
+    return whole if products is None else told(whole, products)
 
 
 def mixed(weight: float, one: Field, rest: float, other: Field) -> Array | None:

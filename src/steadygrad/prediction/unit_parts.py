@@ -93,7 +93,7 @@ def pieces(*of: Parts | None) -> Iterator[tuple[int, int, tuple[UnitPart | None,
     """
     edges = sorted({start + at for parts in of if parts for start, part in placed(parts) for at in (0, part.units)})
     for start, stop in itertools.pairwise(edges):
-        yield start, stop - start, tuple(parts and at(parts, start) for parts in of)
+        yield start, stop - start, tuple(at(parts, start) if parts else None for parts in of)
 
 
 def placed(parts: Parts) -> Iterator[tuple[int, UnitPart]]:

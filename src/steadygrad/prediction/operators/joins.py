@@ -174,7 +174,10 @@ def _side_by_side(
 def _more_positions(
     run: Interpreter, pairs: list[tuple[torch.Tensor, Signal]], dim: int, dims: Dims, out: torch.Tensor
 ) -> tuple[list[Moments], Dims]:
-    """Return the parts over one axis of positions, of the sizes of the outcome's dimensions, all lags alike."""
+    """Return the parts over one axis of positions, of the sizes of the outcome's dimensions, all lags alike.
+
+    Where that is the only one, every two places are told apart: a token from the patches that it stands beside.
+    """
     others = math.prod(a.size for i, d in enumerate(dims) if i != dim for a in d if a.role >= 0)
     positions = (others, out.shape[dim]) if others > 1 else (out.shape[dim],)
     moments, start = [], 0
@@ -188,10 +191,9 @@ def _more_positions(
         here[..., start : start + t.shape[dim]] = 1 / share
         whole = replace(whole, share=here)
         if others == 1:
-            here = (t.shape[dim],)
-            own = field if field and field.sizes == here else white(here, within, across, apart_here(x.moments), beyond)
-            products = each_pair.at_places(own, slice(start, start + t.shape[dim], 1), positions[0])
-            whole = whole if products is None else each_pair.told(whole, products)
+            size = (t.shape[dim],)
+            own = field if field and field.sizes == size else white(size, within, across, apart_here(x.moments), beyond)
+            whole = each_pair.told_at(whole, own, start)
         start += t.shape[dim]
         moments.append(replace(x.moments, field=whole))
     new = [tuple(a for a in d if a.role < 0) for d in dims]
