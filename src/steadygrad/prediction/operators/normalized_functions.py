@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from steadygrad.prediction import hermite
+from steadygrad.prediction import gradients, hermite, weight_gradients
 from steadygrad.prediction.batch import Batch
-from steadygrad.prediction.field import Field
+from steadygrad.prediction.field import Field, white
+from steadygrad.prediction.interpreter import Interpreter
 from steadygrad.prediction.propagation import scaled
 from steadygrad.prediction.side_by_side import distributed
 from steadygrad.prediction.source import Wave
+from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Array, Moments, Signal, Statistic, Value
 
 NEARLY = 1e-6  # of a variance: less beside a line is a line
@@ -75,7 +77,7 @@ def in_common(x: Signal, differs: Callable[[Field], float], batch: Batch) -> flo
     return 1 - (differs(source.field) if source.field is not None else batch.pair_mean(source.gap))
 
 
-def met_again(back: Signal, g: Signal, known: Statistic, x: Value) -> Signal:
+def met_again(run: Interpreter, back: Signal, g: Signal, known: Statistic, x: Value, *, over_batch: bool) -> Signal:
     """Return what a norm sends back as a function of the Gaussian that went into it, where a function of it came in.
 
     A rectifier in front lets a gradient through where one behind the norm did: both are on where units are large. Given
@@ -97,8 +99,48 @@ def met_again(back: Signal, g: Signal, known: Statistic, x: Value) -> Signal:
     m = scaled(back.moments, level**0.5)
     size = float(m.q.mean()) / max(float(g.moments.q.mean()) * level, 1e-300)
     wave = Wave(x.wave.source, np.sqrt(factor) * np.ones((len(x.wave.values), 1)))
-    base = scaled(back.moments, (size * float(g.base.q.mean()) / max(float(back.moments.q.mean()), 1e-300)) ** 0.5)
+    slope = np.gradient(x.wave.values.mean(0), z)
+    base = _balanced(run, scaled(g.base, size**0.5), wave, slope, over_batch=over_batch)
     return replace(back, moments=m, wave=wave, base=base)
+
+
+def _balanced(run: Interpreter, base: Moments, wave: Wave, slope: Array, *, over_batch: bool) -> Moments:
+    """Return a gradient of which, times h and a slope, a unit's sum is what it is without the mean that a norm takes.
+
+    Of n entries G h the sum of (G h - their mean) f' is that of G h (f' - E[f']), to first order in 1/n: what entries
+    have in common goes with E[h (f' - E[f'])], and what each has of its own as if any two had a little less in common.
+    """
+    h, w = wave.values.mean(0), hermite.tables()[1]
+    n = (run.batch.size if over_batch else 1) * (base.field.count if base.field else 1)
+    met, left = float((h * slope) @ w), slope - float(slope @ w)
+    if n < 2 or not abs(met) > NEARLY * float(np.abs(h * slope) @ w):
+        return base
+    kept = (float((h * left) @ w) / met) ** 2
+    own = float((h * slope) ** 2 @ w)
+    of_two = max(_of_two(run, base, Wave(wave.source, (h * slope)[None]), own), met**2)
+    less = (own - float((h * left) ** 2 @ w)) / of_two / (n - 1)
+    other = less if over_batch else 0.0
+    q = (base.q[:, None] + base.q) / 2
+    d = q - (base.product * kept - other * q)
+    np.fill_diagonal(d, 0.0)
+    field = base.field
+    if field is not None:
+        within, across = (
+            np.clip(1 - (1 - gap) * kept + off, 0.0, 2.0) for gap, off in ((field.within, less), (field.across, other))
+        )
+        within.flat[0] = 0.0
+        field = replace(field, within=within, across=across)
+    return replace(base, mean=base.mean * 0.0, d=d, field=field)
+
+
+def _of_two(run: Interpreter, base: Moments, wave: Wave, own: float) -> float:
+    """Return the mean product of a function, whose mean square is `own`, at two entries of the batch."""
+    r = run.batch.followed
+    field = base.field and white(base.field.sizes, 0.0, 0.0, 0.0)
+    ones = Moments(np.ones(r), np.ones(r), np.zeros((r, r)), CERTAIN, field=field)
+    n = run.batch.size * (field.count if field else 1)
+    whole = weight_gradients.of_bias(gradients.backward(ones, wave, run.batch, run.noises), run.batch)
+    return (whole - n * own) / (n * (n - 1))
 
 
 def _of_what_differs(values: Array, common: float, units: float) -> Normalized | None:

@@ -394,7 +394,7 @@ def _backward(
         moments = place_lengths.thinned(moments, left, run.batch)
     balanced = over_batch or alone
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate", balanced=balanced)
-    whole = met_again(whole, g, known, run.value(call.args[1]))
+    whole = met_again(run, whole, g, known, run.value(call.args[1]), over_batch=over_batch)
     whole = placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
     return replace(whole, unit_parts=parts and sized(parts, whole))
 
