@@ -2,7 +2,8 @@
 
 The rule is asked once more for each part, of views of those units alone. So a function of parts that differ in size is
 the function of each, and what goes back through it has what each part's own slopes make of it. Approximate: how much
-the second moment of all varies over draws stays that of parts taken for one.
+the second moment of all varies over draws stays that of parts taken for one, as all is of more than `MOST` parts, whose
+rules would take as many times as long.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from steadygrad.prediction.outside import inside
 from steadygrad.prediction.unit_parts import UnitPart
 from steadygrad.prediction.values import Signal, Value
 
+MOST = 8  # parts that an operator is followed through one by one
 Met: TypeAlias = list[tuple[torch.Tensor, Signal]]
 """The signals among the arguments, and their tensors."""
 
@@ -46,9 +48,11 @@ def by_parts(rule: Rule) -> Rule:
 
 
 def _along(run: Interpreter, met: Met) -> int | None:
-    """Return the dimension, from the last, that runs over all units; None where no argument has parts along one."""
-    held = [_of_units(run, t, x, unit_parts.count(x.unit_parts)) for t, x in met if x.unit_parts is not None]
-    found = set.intersection(*held) if held else set()
+    """Return the dimension, from the last, that runs over all units; None where no argument has parts, or too many."""
+    parts = [x.unit_parts for _, x in met if x.unit_parts is not None]
+    if not parts or max(map(len, parts)) > MOST:
+        return None
+    found = set.intersection(*(_of_units(run, t, x, unit_parts.count(parts[0])) for t, x in met if x.unit_parts))
     return found.pop() if len(found) == 1 else None
 
 
