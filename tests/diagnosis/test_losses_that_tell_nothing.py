@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from steadygrad.diagnosis import check
+from steadygrad.measurement.loss_draws import draws_by_outputs
 from steadygrad.measurement.loss_slope import loss_slope
 
 
@@ -70,16 +71,42 @@ def test_where_nothing_moves_the_slope_is_unknown(loss):
     assert math.isnan(loss_slope(loss, torch.randn(8, 4), None))
 
 
+def sampled(z, y):
+    """A policy gradient of actions that are drawn in the loss, against those that are likeliest."""
+    action = torch.distributions.Categorical(logits=z.detach()).sample()
+    reward = (action == y).float() - (z.argmax(1) == y).float()
+    return -(reward * z.log_softmax(1).gather(1, action[:, None]).squeeze(1)).mean()
+
+
+def noise_contrast(z, y):
+    """Negatives drawn by how frequent they are, whatever the model says."""
+    drawn = torch.ones(4).expand(len(z), 4).multinomial(1)
+    return -(F.logsigmoid(z.gather(1, y[:, None])) + F.logsigmoid(-z.gather(1, drawn))).mean()
+
+
+def normal_draw(z, y):
+    value = torch.distributions.Normal(z[:, 0], 1.0).sample()
+    return -(torch.distributions.Normal(z[:, 0], 1.0).log_prob(value) * (value - y)).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "draws"),
+    [(sampled, True), (normal_draw, True), (noise_contrast, False), (LOSSES["noisy"], False), (honest, False)],
+)
+def test_a_loss_draws_by_what_the_model_says(loss, draws):
+    assert draws_by_outputs(loss, torch.zeros(64, 4), torch.randint(4, (64,))) == draws
+
+
 def judged(loss, y):
     x, model = torch.randn(len(y), 8), net()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     data = list(zip(x.split(64), y.split(64), strict=True))
     setup = {"model": model, "data": data, "loss_fn": loss, "optimizer": optimizer}
     report = check(setup, select=["RUN004"])
-    return [f.code for f in report.findings], any("as fast as the gradient says" in note for note in report.notes)
+    return [f.code for f in report.findings], any("does not tell what is learned" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("loss", [over_its_size, by_ratio])
+@pytest.mark.parametrize("loss", [over_its_size, by_ratio, sampled])
 def test_a_run_is_not_judged_by_a_loss_that_does_not_tell(loss):
     assert judged(loss, torch.randint(4, (512,))) == ([], True)
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from steadygrad.diagnosis.data_position import data_position_kept
+from steadygrad.measurement.loss_draws import draws_by_outputs
 from steadygrad.measurement.loss_slope import loss_slope
 from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
@@ -36,6 +37,8 @@ _FEWEST = 10
 
 # A loss that falls by less than this part of what its gradient says is not the function that training descends.
 _HALF = 0.5
+
+_UNTOLD = "its size does not tell what is learned, so no step of training was looked at."
 
 # What the probe may hold at most of the data, so that it fits beside the model.
 _MOST_NUMBERS = 2**24
@@ -130,6 +133,8 @@ def _falls_otherwise(collector: Collector, batch: Batch) -> str:
         with untouched(*modules):
             with torch.no_grad():
                 outputs = outputs_of(setup.model, batch.inputs)
+            if draws_by_outputs(loss_fn, outputs, batch.targets):
+                return f"The loss draws at random by what the model says: {_UNTOLD}"
             slope = loss_slope(loss_fn, outputs, batch.targets)
     except (OutOfTime, RuntimeError, TypeError, ValueError, AttributeError):  # then other rules say what is wrong
         return ""
@@ -137,7 +142,7 @@ def _falls_otherwise(collector: Collector, batch: Batch) -> str:
         return ""
     return (
         f"Against its gradient the loss falls {slope:.2g} times as fast as the gradient says, as where outputs cut "
-        "from the graph weigh it: its size does not tell what is learned, so no step of training was looked at."
+        f"from the graph weigh it: {_UNTOLD}"
     )
 
 
