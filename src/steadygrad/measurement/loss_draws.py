@@ -37,7 +37,8 @@ def draws_by_outputs(loss_fn: Callable[[Any, Any], Any], outputs: Any, targets: 
     def drawn_by(noise: float) -> list[torch.Tensor]:
         torch.manual_seed(0)
         moved = mapped(lambda x: x + noise * torch.randn_like(x) if x.is_floating_point() else x, outputs)
-        with torch.no_grad(), _Draws() as seen:
+        seen = _Draws()
+        with torch.no_grad(), seen:
             loss_fn(moved, targets)
         return seen.by
 
