@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any, Self
@@ -13,6 +14,7 @@ from torch import nn
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.errors import SteadygradError
 from steadygrad.measurement.budget import Budget
+from steadygrad.measurement.gradient_life import is_empty
 from steadygrad.measurement.gradient_watch import GradientLog, GradientWatch
 from steadygrad.measurement.reached import Reached
 from steadygrad.setup import Setup, bound_step, checked_batch, user_code
@@ -37,10 +39,12 @@ class OwnStep:
     Attributes:
         log: None where the setup has no step of its own, or none of its calls came to its end.
         moved: whether a parameter was another afterwards.
+        idle: steps of the setup's optimizer, none of which found a gradient or moved what it holds; 0 where one did.
     """
 
     log: GradientLog | None
     moved: bool = False
+    idle: int = 0
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -54,16 +58,40 @@ class OwnStep:
         held = list(_parameters(setup))
         with trial_of(setup):
             before = [p.detach().clone() for p in held]
-            with GradientWatch.over(held) as watch:
+            with GradientWatch.over(held) as watch, _gradients_found(setup) as found:
                 failure = _called(setup, watch, budget)
-            moved = not all(map(torch.equal, before, held))
+            changed = {id(p) for p, was in zip(held, before, strict=True) if not torch.equal(was, p)}
+            moves_its_own = any(id(p) in changed for p in _stepped(setup))
         if failure and watch.call <= 0:
             collector.setup = replace(setup, step=None)
             collector.note(f"{failure}. A plain loop takes its place in what is tried.")
             return cls(log=None)
         if failure:
             collector.note(f"{failure}, in its call {watch.call + 1}; what it did before was looked at.")
-        return cls(log=watch.log(), moved=moved)
+        return cls(log=watch.log(), moved=bool(changed), idle=0 if any(found) or moves_its_own else len(found))
+
+
+@contextmanager
+def _gradients_found(setup: Setup) -> Iterator[list[bool]]:
+    """Whether each step of the setup's optimizer finds a gradient that is not zero, as they are made in a block."""
+    found: list[bool] = []
+    if setup.optimizer is None:
+        yield found
+        return
+
+    def look(_: Any, args: Any, kwargs: Any) -> None:
+        given_a_closure = any(map(callable, (*args, *kwargs.values())))  # which makes the gradients
+        found.append(given_a_closure or not all(is_empty(p.grad) for p in _stepped(setup)))
+
+    hook = setup.optimizer.register_step_pre_hook(look)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def _stepped(setup: Setup) -> list[torch.Tensor]:
+    return [p for group in setup.optimizer.param_groups for p in group["params"]] if setup.optimizer else []
 
 
 def _called(setup: Setup, watch: GradientWatch, budget: Budget) -> str:

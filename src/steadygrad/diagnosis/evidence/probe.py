@@ -7,11 +7,16 @@ from itertools import islice
 from typing import Any, Self
 
 import torch
+from torch import nn
 
 from steadygrad.diagnosis.data_position import data_position_kept
+from steadygrad.measurement.loss_draws import draws_by_outputs
+from steadygrad.measurement.loss_slope import loss_slope
+from steadygrad.measurement.scalar_loss import outputs_of
+from steadygrad.measurement.untouched import untouched
 from steadygrad.setup import Batch, joined
 
-from .collector import Collector, Unavailable
+from .collector import Collector, OutOfTime, Unavailable
 from .loss_run import is_severed
 from .measured import Measured
 from .own_step import OwnStep
@@ -29,6 +34,11 @@ _SECONDS = 1.0
 _PROBING = 2.0
 _LOOKS = 3
 _FEWEST = 10
+
+# A loss that falls by less than this part of what its gradient says is not the function that training descends.
+_HALF = 0.5
+
+_UNTOLD = "its size does not tell what is learned, so no step of training was looked at."
 
 # What the probe may hold at most of the data, so that it fits beside the model.
 _MOST_NUMBERS = 2**24
@@ -75,7 +85,10 @@ class Probe:
                     numbers += sum(x.numel() for x in kept.tensors.values())
                 if numbers > _MOST_NUMBERS or (found and budget.is_over):
                     break
-        return cls(batches=tuple(found) or (scanned.clean,), compared=_compared(collector))
+        batches = tuple(found) or (scanned.clean,)
+        if weighed := _falls_otherwise(collector, batches[0]):
+            raise Unavailable(weighed)
+        return cls(batches=batches, compared=_compared(collector))
 
     @property
     def pairs(self) -> list[tuple[Any, Any]]:
@@ -107,6 +120,30 @@ def _compared(collector: Collector) -> int:
     forward = collector.pace.whole / PASS
     most = MOST_BATCHES // 2
     return most if forward == 0 else min(max(int(_PROBING / (_LOOKS * forward)), _FEWEST), most)
+
+
+def _falls_otherwise(collector: Collector, batch: Batch) -> str:
+    """Why the loss says nothing of what is learned: it is not what its gradient descends."""
+    setup = collector.setup
+    loss_fn = setup.loss_fn
+    assert loss_fn is not None
+    modules = [setup.model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
+    try:
+        collector.part("how the loss falls against its gradient", _SECONDS, passes=1.0)
+        with untouched(*modules):
+            with torch.no_grad():
+                outputs = outputs_of(setup.model, batch.inputs)
+            if draws_by_outputs(loss_fn, outputs, batch.targets):
+                return f"The loss draws at random by what the model says: {_UNTOLD}"
+            slope = loss_slope(loss_fn, outputs, batch.targets)
+    except (OutOfTime, RuntimeError, TypeError, ValueError, AttributeError):  # then other rules say what is wrong
+        return ""
+    if not slope < _HALF:
+        return ""
+    return (
+        f"Against its gradient the loss falls {slope:.2g} times as fast as the gradient says, as where outputs cut "
+        f"from the graph weigh it: {_UNTOLD}"
+    )
 
 
 def _before_its_rate(collector: Collector) -> str:

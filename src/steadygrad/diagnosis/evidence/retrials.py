@@ -79,6 +79,14 @@ class Retrials:
     undecayed: Retrial | None = None
     unfinished: bool = False
 
+    @property
+    def both_ways(self) -> bool:
+        """Whether a smaller rate and a larger one both mend the run: then it is neither too high nor too low."""
+        course = self.trained.course
+        return all(
+            any(mends(r.course, course, steps=r.trial.steps) for r in found) for found in (self.slower, self.faster)
+        )
+
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Try what the record of the trial gives reason to."""

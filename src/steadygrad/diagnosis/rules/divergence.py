@@ -3,6 +3,8 @@
 The rule trains on a snapshot with the setup's own optimizer and puts everything back. It speaks where the loss, a
 gradient or a weight stops being finite, or where the loss stands at more than twice its start, above that of every
 batch there, and still rises: by the rank test of Mann and Kendall over the second half, beyond three standard errors.
+Of a step of the user's own that drives a second optimizer only numbers that are not finite are judged: the loss of one
+of two networks against each other rises as the other learns.
 
 What to do: this is what happens, not why. Look at what is named above it; where nothing is, lower the learning rate,
 clip, and look at the batch of the step that is named.
@@ -35,7 +37,7 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 setup = {"model": model, "data": data, "loss_fn": nn.MSELoss(), "optimizer": optimizer}
 ```
 
-When to ignore: the loss is one of two that play against each other.
+When to ignore: the loss is one of two that play against each other in one optimizer.
 
 Reference: Mann 1945 (the test); Cohen et al. 2021, section 2.
 """
@@ -55,7 +57,7 @@ _WHAT = {"loss": "the loss is", "gradient": "the gradient is", "weights": "the w
 def check(trained: Trained) -> Iterator[Finding]:
     """Look at how the trial ended."""
     course, steps = trained.course, trained.trial.steps
-    if not diverges(course):
+    if not diverges(course) or (trained.rivals and not course.nonfinite):
         return
     first = course.began.value
     ended = math.inf if course.nonfinite else course.ended.value

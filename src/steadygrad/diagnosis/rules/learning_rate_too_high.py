@@ -5,11 +5,11 @@ with every step; with momentum β above 2(1 + β). Networks are not quadratics: 
 weights to where the loss is flatter, up to about six times the limit for ReLU networks, and healthy runs hover at the
 limit by themselves. So the rule does not judge by sharpness alone. In the trial it asks what mends the run: it speaks
 where the same trial at a tenth of the rate, a hundredth or a thousandth takes more than twice as much off the loss in
-as many steps, from the start or from what a constant output reaches, and that is a tenth of it or more. Without the
-trial it tries three steps on one batch, and speaks where each leaves the loss of that very batch above its start, the
-last at twice its size or more. The sharpness stands in the message where the optimizer is plain gradient descent; an
-adaptive one divides by numbers that the first steps only begin to know, and its preconditioned sharpness at the start
-is far above the limit in healthy runs too.
+as many steps, from the start or from what a constant output reaches, and that is a tenth of it or more; where a larger
+rate does so too, the rate is not what is wrong. Without the trial it tries three steps on one batch, and speaks where
+each leaves the loss of that very batch above its start, the last at twice its size or more. The sharpness stands in the
+message where the optimizer is plain gradient descent; an adaptive one divides by numbers that the first steps only
+begin to know, and its preconditioned sharpness at the start is far above the limit in healthy runs too.
 
 What to do: lower the rate to the one that the finding names; warm up; where the loss is a sum or data or targets are
 not scaled, mend that first.
@@ -70,6 +70,8 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     if trials.retrials is None:
         if rates.raised_by >= _RAISED:
             yield _by_steps(rates)
+        return
+    if trials.retrials.both_ways:
         return
     course = trials.retrials.trained.course
     better = [r for r in trials.retrials.slower if _mends(r, course)]

@@ -4,12 +4,13 @@ Along the direction of curvature λ gradient descent takes about 1/ηλ steps to
 sharpest direction is the fastest, and most lie orders of magnitude below it. In the trial the rule asks what mends the
 run: it speaks where less than a tenth of the loss went, and the same trial, at a rate that gives steps of 1e-3 of the
 weights as is usual, or of 1e-2 or a tenth, takes at least five times as much off it, and that is a tenth of the loss or
-more. A slow run that learns is left in peace. Without the trial it speaks where a step is less than 1e-5 of the
-weights, a hundredth of the 1e-3 that is usual, and, for plain gradient descent, the sharpest direction too needs over a
-thousand steps; that says it, too, where the trial had no time left to try larger rates, or where in its few steps none
-of them got anywhere, as on a plateau. It also speaks where three steps move more than half of what is trained by less
-than 2^-24 of its size, where single precision rounds a step away, while the rest moves and their gradients have not
-vanished: a group of its own at a rate far too small. A rate that a schedule has yet to raise is not judged.
+more. A slow run that learns is left in peace, and one that a smaller rate mends as well. Without the trial it speaks
+where a step is less than 1e-5 of the weights, a hundredth of the 1e-3 that is usual, and, for plain gradient descent,
+the sharpest direction too needs over a thousand steps; that says it, too, where the trial had no time left to try
+larger rates, or where in its few steps none of them got anywhere, as on a plateau. It also speaks where three steps
+move more than half of what is trained by less than 2^-24 of its size, where single precision rounds a step away, while
+the rest moves and their gradients have not vanished: a group of its own at a rate far too small. A rate that a schedule
+has yet to raise is not judged.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
@@ -83,6 +84,8 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     if trials.retrials is None:
         if _hardly_moves(rates):
             yield _by_steps(rates)
+        return
+    if trials.retrials.both_ways:
         return
     trained = trials.retrials.trained
     if trained.constant and trained.course.began.value < _LEARNED * level(trained.constant).value:

@@ -8,7 +8,8 @@ more than nine times their gradients, and what is left of the rate is below 0.00
 with: a rate that was raised to make up for a large eps is left in peace. Weights in half precision are another matter:
 there 1e-8 is 0, and so is the square of a gradient below 1e-4, so that steps are quotients of zeros.
 
-What to do: set eps well below the gradients, as 1e-8 is.
+What to do: set eps well below the gradients, as 1e-8 is; where it is as small as that, look for what makes gradients
+smaller, such as a gate or a softmax that is shut.
 
 Bad:
 
@@ -58,6 +59,7 @@ _SHRUNK = 0.1
 
 # Kingma and Ba 2015, algorithm 1: "good default settings for the tested machine learning problems".
 _PUBLISHED_RATE = 1e-3
+_PUBLISHED_EPS = 1e-8
 
 # Their steps are g / (sqrt(v) + eps), or the like with a maximum in v's place.
 _DIVIDE = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "SparseAdam", "Lamb", "LAMB", "Adan"}
@@ -113,6 +115,7 @@ def _row(stepped: Stepped, name: str, group: dict[str, Any]) -> tuple[float, flo
 def _finding(optimized: Optimized, row: tuple[float, float, float, float, str, int], total: int) -> Finding:
     left, rate, eps, size, name, _ = row
     kind = type(optimized.optimizer).__name__
+    fix, code = _mended(eps, size)
     return Finding(
         code="OPT004",
         name="optimizer-epsilon",
@@ -123,6 +126,17 @@ def _finding(optimized: Optimized, row: tuple[float, float, float, float, str, i
         measured=eps,
         expected=size * (1 / (1 - _SHRUNK) - 1),
         count=total,
-        fix="Set eps well below the gradients, such as 1e-8.",
-        fix_code='for group in optimizer.param_groups:\n    group["eps"] = 1e-8',
+        fix=fix,
+        fix_code=code,
     )
+
+
+def _mended(eps: float, size: float) -> tuple[str, str]:
+    """What mends it, and the code: of gradients below what is usual, the eps is not to blame alone."""
+    if size**2 < torch.finfo(torch.float32).smallest_normal:
+        return "Look for what makes gradients so small: in single precision their squares are 0, whatever eps is.", ""
+    below = min(_PUBLISHED_EPS, 10.0 ** math.floor(math.log10(size * _SHRUNK)))
+    code = f'for group in optimizer.param_groups:\n    group["eps"] = {below:g}'
+    if eps > _PUBLISHED_EPS:
+        return f"Set eps well below the gradients, such as {below:g}.", code
+    return f"Look for what makes gradients so small, or set eps well below them, such as {below:g}.", code

@@ -6,8 +6,9 @@ parameters that get a gradient with the optimizer's groups. Weights that are lef
 than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate
 zero under a schedule that raises it is left in peace. Layers that are kept in a plain list or dictionary are no part
 of the model: `parameters()` does not give them, so no optimizer gets them; the rule finds them as leaves of the graph
-of the model's output. Of a setup's own `step` it also says where no weight
-moves, because no optimizer steps in 32 calls, or because gradients are zeroed between the backward pass and every step.
+of the model's output. Of a setup's own `step` it also says where no weight moves, because no optimizer steps in 32
+calls, or because gradients are zeroed between the backward pass and every step, and where all steps of the setup's
+optimizer find no gradient while another network learns, as a generator whose loss is taken of detached outputs.
 
 What to do: give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -55,6 +56,10 @@ from steadygrad.finding import Finding, Level
 # Where more than half of what is trainable is not trained, the network that is trained is another one.
 _HALF = 0.5
 
+# One step without a gradient may be the first of a loop that turns to another network first.
+_SURE = 2
+_IDLE = "its steps find no gradient there, though what is beside it moves"
+
 # They take matrices alone: another optimizer beside them moves what is left.
 _MATRICES_ALONE = {"Muon"}
 
@@ -74,8 +79,10 @@ def check(stepped: Stepped, optimized: Optimized, unregistered: Unregistered, ow
 def _still(own: OwnStep) -> str:
     """Why no call of the user's step moves a weight; "" where one does, or may yet."""
     log = own.log
-    if log is None or own.moved:
+    if log is None:
         return ""
+    if own.moved:
+        return _IDLE if own.idle >= _SURE else ""
     if log.steps:
         return "gradients are zeroed between the backward pass and the step" if log.empty_steps == log.steps else ""
     return f"no optimizer steps in {log.calls} calls of it" if log.calls >= CALLS else ""
@@ -87,12 +94,14 @@ def _of_the_loop(stepped: Stepped, reason: str, own: OwnStep) -> Finding:
         code="OPT005",
         name="parameters-not-optimized",
         level=Level.ERROR,
-        message=f"`step` leaves every weight as it is: {reason}.",
+        message=f"`step` leaves every weight{' of the optimizer' * own.moved} as it is: {reason}.",
         module="",
         measured=float(len(stepped.steps.reached)),
         expected=0.0,
         count=own.log.calls,
-        fix="Zero the gradients before the backward pass, and call `optimizer.step()` after it.",
+        fix="Take its loss of the model's outputs without `detach`, and zero the gradients before the backward pass."
+        if own.moved
+        else "Zero the gradients before the backward pass, and call `optimizer.step()` after it.",
     )
 
 
