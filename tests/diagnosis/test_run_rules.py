@@ -185,7 +185,7 @@ class Turns:
         return Retrial(factor=factor, trial=trial)
 
 
-@pytest.mark.parametrize("factors, steps", [([0.1, 0.01], [200, 100]), ([0.01, 0.001], [100, 100])])
+@pytest.mark.parametrize(("factors", "steps"), [([0.1, 0.01], [200, 100]), ([0.01, 0.001], [100, 100])])
 def test_a_smaller_rate_whose_loss_still_falls_is_given_as_many_steps_as_the_trial(factors, steps):
     tried = tuple(Turns().take(factor, steps=100) for factor in factors)
     assert [r.trial.steps for r in _with_more_steps(Turns(), tried, 200)] == steps

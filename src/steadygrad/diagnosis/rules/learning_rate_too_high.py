@@ -8,9 +8,9 @@ where the same trial at a tenth of the rate, a hundredth or a thousandth takes m
 as many steps, from the start or from what a constant output reaches, and that is a tenth of it or more. Without the
 trial it tries three steps on one batch, and speaks where each leaves the loss of that very batch above its start, the
 last at twice its size or more; that says it, too, where the trial comes to nothing and so do all smaller rates in it,
-as on a plateau, or where the rate is further off than a thousand times. The sharpness stands in the message where the optimizer is plain gradient descent; an
-adaptive one divides by numbers that the first steps only begin to know, and its preconditioned sharpness at the start
-is far above the limit in healthy runs too.
+as on a plateau, or where the rate is further off than a thousand times. The sharpness stands in the message where the
+optimizer is plain gradient descent; an adaptive one divides by numbers that the first steps only begin to know, and its
+preconditioned sharpness at the start is far above the limit in healthy runs too.
 
 What to do: lower the rate to the one that the finding names; warm up; where the loss is a sum or data or targets are
 not scaled, mend that first.
