@@ -53,3 +53,21 @@ def test_class_numbers_outside_are_said_with_what_they_are(labels, said, advice)
     (found,) = on_labels(setup(labels, nn.CrossEntropyLoss()))
     assert said in found.message
     assert advice in found.fix
+
+
+def weighted(*weights):
+    """What is said of labels 0 to 2 that count by so much."""
+    bad = setup(lambda n: torch.arange(n) % 3, nn.CrossEntropyLoss(weight=torch.tensor(weights)), 3)
+    return [f.level for f in check(bad, select=["DAT005"]).findings]
+
+
+def test_a_class_without_weight_is_told_and_is_wrong_where_one_class_is_left():
+    assert weighted(1.0, 0.5, 2.0) == []
+    assert weighted(1.0, 0.0, 2.0) == ["info"]
+    assert weighted(1.0, 0.0, 0.0) == ["warn"]
+
+
+@pytest.mark.parametrize(("smoothing", "errors"), [(0.1, 0), (0.9, 0), (1.0, 1)])
+def test_labels_that_are_smoothed_away_leave_nothing_to_learn(smoothing, errors):
+    loss_fn = nn.CrossEntropyLoss(label_smoothing=smoothing)
+    assert len(on_labels(setup(lambda n: torch.arange(n) % 10, loss_fn))) == errors

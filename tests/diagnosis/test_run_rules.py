@@ -1,4 +1,4 @@
-"""Sixteen setups that are no page's example: eight broken in how they step, eight sound ones that look a little so."""
+"""Setups that are no page's example: some broken in how they step, sound ones that look a little so."""
 
 import math
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from steadygrad.diagnosis import check
+from steadygrad.diagnosis.evidence.retrials import Retrial, _with_more_steps
 from steadygrad.diagnosis.runs.outcome import Course, diverges, oscillates, spike, stands_still
 from steadygrad.diagnosis.runs.trend import trend
+from steadygrad.measurement.trial import Trial
 
 
 def regression(examples: int = 480, features: int = 10, size: int = 24, noise: float = 0.1) -> list:
@@ -64,11 +66,30 @@ def hooked() -> dict:
     return setup(model, classes(), CE(), SGD, lr=0.1)
 
 
-def on_a_plateau() -> dict:
+def on_a_plateau(make: Callable, rate: float) -> dict:
     """The parity of twelve signs: no rate gets anywhere within a trial."""
     x = torch.randn(512, 12, generator=torch.Generator().manual_seed(0)).sign()
     y = (x.prod(1) > 0).long()
-    return setup(network(12, 2, nn.Tanh), list(zip(x.split(32), y.split(32), strict=True)), CE(), SGD, lr=3e-6)
+    return setup(network(12, 2, nn.Tanh), list(zip(x.split(32), y.split(32), strict=True)), CE(), make, lr=rate)
+
+
+class Recurrent(nn.Module):
+    """The class of a sequence of numbers, from the last state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states, self.head = nn.LSTM(1, 12, batch_first=True), nn.Linear(12, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.states(x)[0][:, -1])
+
+
+def recurrent_on_a_plateau() -> dict:
+    """The parity of four signs, which is learned after a while."""
+    x = torch.randn(512, 4, 1, generator=torch.Generator().manual_seed(0)).sign()
+    y = (x.prod(1)[:, 0] > 0).long()
+    data = list(zip(x.split(32), y.split(32), strict=True))
+    return setup(Recurrent(), data, CE(), torch.optim.Adam, lr=0.02)
 
 
 def rmsprop_at_one_half() -> dict:
@@ -78,9 +99,12 @@ def rmsprop_at_one_half() -> dict:
 BROKEN = {
     "momentum far too fast": (lambda: setup(network(10, 1), regression(), MSE(), SGD, lr=3.0, momentum=0.9), "OPT001"),
     "rmsprop at one half": (rmsprop_at_one_half, "OPT001"),
+    "adam at a million": (lambda: setup(network(12, 3), classes(), CE(), torch.optim.Adam, lr=1e6), "OPT001"),
+    "plain descent at a million": (lambda: setup(network(10, 1), regression(), MSE(), SGD, lr=1e6), "OPT001"),
+    "adam at one on a plateau": (lambda: on_a_plateau(torch.optim.Adam, 1.0), "OPT001"),
     "adamw at a billionth": (lambda: setup(network(12, 3), classes(), CE(), ADAM, lr=1e-9), "OPT002"),
     "plain descent at 3e-6": (lambda: setup(network(10, 1, nn.Tanh), regression(), MSE(), SGD, lr=3e-6), "OPT002"),
-    "plain descent at 3e-6 on a plateau": (on_a_plateau, "OPT002"),
+    "plain descent at 3e-6 on a plateau": (lambda: on_a_plateau(SGD, 3e-6), "OPT002"),
     "wild rows": (lambda: setup(network(10, 1), with_wild_rows(regression()), MSE(), SGD, lr=0.05), "OPT003"),
     "clipped to nothing": (lambda: setup(network(12, 3), classes(), CE(), ClippedToNothing, lr=0.1), "OPT007"),
     "clipped by hooks": (hooked, "OPT007"),
@@ -125,6 +149,7 @@ SOUND = {
     "wild rows, Adam": lambda: setup(network(10, 1), with_wild_rows(regression(), 50.0), MSE(), ADAM, lr=1e-3),
     "mostly noise": lambda: setup(network(10, 1), regression(noise=1.5), MSE(), ADAM, lr=1e-3),
     "a likelihood below zero": lambda: setup(network(10, 2), regression(), negative_likelihood, ADAM, lr=2e-3),
+    "a recurrent layer on a plateau": recurrent_on_a_plateau,
     "one batch": lambda: setup(network(12, 3), classes(size=480), CE(), ADAM, lr=3e-3),
 }
 
@@ -148,6 +173,22 @@ def test_a_broken_setup_is_told_by_its_cause(name):
 def test_most_are_told_without_the_trial_too(name):
     make, code = BROKEN[name]
     assert loud(check(make(), trial=False))[:1] == [code]
+
+
+class Turns:
+    """Trials of which those at a tenth of the rate fall a little at every step, and the others not at all."""
+
+    def take(self, factor: float, *, steps: int) -> Retrial:
+        losses = tuple(1 - (factor == 0.1) * 1e-3 * i for i in range(steps))
+        kept = {f: () for f in ("gradient_norms", "clipped", "update_ratios", "before", "after")}
+        trial = Trial(losses=losses, batches_per_pass=None, nonfinite="", ended="", **kept)
+        return Retrial(factor=factor, trial=trial)
+
+
+@pytest.mark.parametrize(("factors", "steps"), [([0.1, 0.01], [200, 100]), ([0.01, 0.001], [100, 100])])
+def test_a_smaller_rate_whose_loss_still_falls_is_given_as_many_steps_as_the_trial(factors, steps):
+    tried = tuple(Turns().take(factor, steps=100) for factor in factors)
+    assert [r.trial.steps for r in _with_more_steps(Turns(), tried, 200)] == steps
 
 
 @pytest.mark.parametrize("trial", [True, False])

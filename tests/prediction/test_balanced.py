@@ -70,6 +70,12 @@ BALANCED = {
         ["0.branches.0.bias", "0.branches.1.bias"],
     ),
     "instance norm": (lambda: headed(conv(3, 8), nn.InstanceNorm2d(8)), ["0.bias"]),
+    "pooled in front": (
+        lambda: nn.Sequential(
+            conv(3, 8), nn.MaxPool2d(2), nn.BatchNorm2d(8), nn.GELU(), nn.Flatten(), nn.Linear(288, 5)
+        ),
+        ["0.bias"],
+    ),
     "behind another layer": (lambda: headed(conv(3, 4), conv(4, 8), nn.BatchNorm2d(8)), ["1.bias"]),
 }
 

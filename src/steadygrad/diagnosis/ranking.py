@@ -12,7 +12,7 @@ from steadygrad.measurement.trial import LEARNED
 _HARDLY = ("INI001", "INI004", "INI005", "FWD001", "FWD002", "FWD003", "FWD004", "BWD001", "BWD002")
 
 # A scale that is off, or a memory that is short, may do no harm.
-_MAY_BE_FINE = ("DAT", "LOS", "BWD001")
+_MAY_BE_FINE = ("DAT001", "DAT002", "DAT004", "LOS", "BWD001")
 
 # What shows that it does some: what a trial says, and units that inputs out of scale drive to where they are flat. A
 # first loss that is far off shows it of the inputs' scale alone: that it goes with it was tried.

@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from steadygrad.diagnosis.runs.outcome import Course, diverges, oscillates, spike
+from steadygrad.diagnosis.runs.outcome import Course, diverges, is_high, oscillates, spike
 from steadygrad.diagnosis.runs.remedy import mends
+from steadygrad.diagnosis.runs.trend import SURE
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.foreach_norm import foreach_norm
@@ -63,8 +64,9 @@ class Retrials:
 
     Attributes:
         trained: the trial itself.
-        slower: with smaller rates, down to the first that learns; none where all steps were shorter than usual and the
-            loss never rose, which no shorter step would mend.
+        slower: with smaller rates, down to the first that learns; where none does and the trial came to nothing, the
+            best of them with all of its steps if its loss still falls. None where all steps were shorter than usual and
+            the loss never rose, which no shorter step would mend.
         faster: with larger rates, up to the first that learns.
         clipped: with gradients shortened to their median norm.
         undecayed: without weight decay, where the run lost little and there was enough of it to tell; where that mends
@@ -104,6 +106,8 @@ class Retrials:
         factors = _faster(trained.trial) if low and has_rate else []
         calm = bool(factors) and not wild and max(trained.trial.update_ratios) < _USUAL[0]
         slower = _ladder(turns, _SLOWER if has_rate and not calm else ())
+        if is_high(course):
+            slower = _with_more_steps(turns, slower, trained.trial.steps)
         faster = _ladder(turns, factors)
         late = turns.are_over
         clipped = None if tail is None else turns.take(1.0, clip=tail.median)
@@ -158,7 +162,9 @@ class _Turns:
         """Whether there is no time for another."""
         return self._budget.is_over or self._least > self._collector.budget.left
 
-    def take(self, factor: float, clip: float | None = None, *, decayed: bool = True) -> Retrial | None:
+    def take(
+        self, factor: float, clip: float | None = None, *, decayed: bool = True, steps: int | None = None
+    ) -> Retrial | None:
         """Train with another rate, shortened gradients or no weight decay; None where there is no time for it."""
         if self.are_over:
             what = (
@@ -174,7 +180,7 @@ class _Turns:
                 group["lr"] = group["lr"] * factor
                 if not decayed and "weight_decay" in group:
                     group["weight_decay"] = 0.0
-            trial = run(setup, self._probe, steps=self._steps, seconds=self._budget.left, clip=clip)
+            trial = run(setup, self._probe, steps=steps or self._steps, seconds=self._budget.left, clip=clip)
         return Retrial(factor=factor, trial=trial, sign=direction(setup))
 
 
@@ -186,10 +192,22 @@ def _ladder(turns: _Turns, factors: Iterable[float]) -> tuple[Retrial, ...]:
         if retrial is None:
             break
         found.append(retrial)
-        course = retrial.course
-        if course.gain() >= _LEARNS * course.scale:
+        if _learns(retrial):
             break
     return tuple(found)
+
+
+def _with_more_steps(turns: _Turns, found: tuple[Retrial, ...], steps: int) -> tuple[Retrial, ...]:
+    """Retrials, the best one made again with as many steps as the trial where it was shorter and still falls."""
+    best = max(found, key=lambda r: r.course.gain(), default=None)
+    if best is None or best.trial.steps >= steps or _learns(best) or best.course.later_trend() > -SURE:
+        return found
+    longer = turns.take(best.factor, steps=steps)
+    return found if longer is None else tuple(longer if r is best else r for r in found)
+
+
+def _learns(retrial: Retrial) -> bool:
+    return retrial.course.gain() >= _LEARNS * retrial.course.scale
 
 
 @dataclass(frozen=True, kw_only=True)

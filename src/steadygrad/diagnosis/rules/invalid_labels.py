@@ -4,12 +4,13 @@ A binary cross-entropy is a loss for labels within [0, 1]: for y = -1 it has no 
 while the loss falls. A class number must be one of 0 to K - 1 or the one that is ignored; class probabilities and the
 targets of `kl_div` must not be negative and must sum to 1, a Poisson count must not be negative, and the hinge losses
 and `soft_margin_loss` want -1 and +1: a label 0 gives no gradient there. A batch whose targets are all ignored has a
-mean of 0/0. No label of an alignment (`ctc_loss`) may be the blank. Where all examples have one and the same class, a
-constant is the answer. The rule looks at the tensors as they enter the loss, in all batches that were looked at. Of a
-loss of one number an example, written by hand too, it asks the gradient at predictions on both sides of any margin, and
-of a loss that holds several outputs of one form against each other, as `CosineEmbeddingLoss` does, at outputs near to
-each other and apart: where the examples of all labels but one get none, such as those of 0 in max(0, 1 - y z), one
-answer to all is right again.
+mean of 0/0. Labels smoothed by 1 ask for all classes alike, and of classes whose weight is 0 nothing is learned, which
+may be meant so where two are left. No label of an alignment (`ctc_loss`) may be the blank. Where all examples have one
+and the same class, a constant is the answer. The rule looks at the tensors as they enter the loss, in all batches that
+were looked at. Of a loss of one number an example, written by hand too, it asks the gradient at predictions on both
+sides of any margin, and of a loss that holds several outputs of one form against each other, as `CosineEmbeddingLoss`
+does, at outputs near to each other and apart: where the examples of all labels but one get none, such as those of 0 in
+max(0, 1 - y z), one answer to all is right again.
 
 What to do: map the labels to what the loss is defined for; look at how they were read where they are all the same.
 
@@ -109,6 +110,9 @@ def _wrong(pair: LossPair) -> Iterator[Finding]:
         yield from _of_one_kind(pair, y, tuple(pair.input.shape[1:]) in ((), (1,)))
     elif pair.name in ("cross_entropy", "nll_loss") and (misfit := _misfit(pair)) is not None:
         yield _finding(pair, misfit[0], len(y), y, mend=misfit[1:])
+    elif pair.options.get("label_smoothing", 0.0) >= 1:
+        what = "are smoothed by 1: all classes are asked for alike, whatever the label, and there is nothing to learn"
+        yield _finding(pair, what, len(y), y, mend=("Smooth the labels by less, such as 0.1.", ""))
     elif pair.name in ("cross_entropy", "nll_loss") and not pair.target.is_floating_point():  # type: ignore[union-attr]
         yield from _class_numbers(pair, y)
     elif pair.name == "cross_entropy" or (pair.name == "kl_div" and not pair.options.get("log_target")):
@@ -173,6 +177,24 @@ def _class_numbers(pair: LossPair, y: Tensor) -> Iterator[Finding]:
         mend = "Leave such batches out, or divide a summed loss by the number of targets that count, at least 1.", ""
         yield _finding(pair, what, int((y == ignored).sum()), y, mend=mend)
     yield from _of_one_kind(pair, known, alone=pair.classes > 1)
+    yield from _without_weight(pair, known)
+
+
+def _without_weight(pair: LossPair, known: Tensor) -> Iterator[Finding]:
+    """Classes that occur and count for nothing: one at most that counts is the answer to all; more may be meant so."""
+    weight = pair.options.get("weight")
+    if weight is None or not len(known) or bool(((known < 0) | (known >= len(weight))).any()):
+        return
+    present = known.unique()
+    counts = weight.detach().cpu()[present] != 0
+    if bool(counts.all()):
+        return
+    silent, learns = present[~counts], int(counts.sum()) > 1
+    left = "nothing is learned of it" if learns else "one class at most is left, and there is nothing to learn"
+    what = f"are of a class whose weight is 0 ({', '.join(map(str, silent[:3].tolist()))}): {left}"
+    wrong = int(torch.isin(known, silent).sum())
+    mend = "Give the loss weights above 0 for all classes that are to be learned.", ""
+    yield _finding(pair, what, wrong, known, level=Level.INFO if learns else Level.WARN, mend=mend)
 
 
 def _sequences(pair: LossPair) -> Iterator[Finding]:

@@ -7,9 +7,11 @@ limit by themselves. So the rule does not judge by sharpness alone. In the trial
 where the same trial at a tenth of the rate, a hundredth or a thousandth takes more than twice as much off the loss in
 as many steps, from the start or from what a constant output reaches, and that is a tenth of it or more; where a larger
 rate does so too, the rate is not what is wrong. Without the trial it tries three steps on one batch, and speaks where
-each leaves the loss of that very batch above its start, the last at twice its size or more. The sharpness stands in the
-message where the optimizer is plain gradient descent; an adaptive one divides by numbers that the first steps only
-begin to know, and its preconditioned sharpness at the start is far above the limit in healthy runs too.
+each leaves the loss of that very batch above its start, the last at twice its size or more; that says it, too, where
+the trial comes to nothing and so do all smaller rates in it, as on a plateau, or where the rate is further off than a
+thousand times. The sharpness stands in the message where the optimizer is plain gradient descent; an adaptive one
+divides by numbers that the first steps only begin to know, and its preconditioned sharpness at the start is far above
+the limit in healthy runs too.
 
 What to do: lower the rate to the one that the finding names; warm up; where the loss is a sum or data or targets are
 not scaled, mend that first.
@@ -55,8 +57,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial
-from steadygrad.diagnosis.runs.outcome import Course
+from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial, Retrials
+from steadygrad.diagnosis.runs.outcome import Course, is_high
 from steadygrad.diagnosis.runs.remedy import PART, mends
 from steadygrad.finding import Finding, Level
 
@@ -77,8 +79,17 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     better = [r for r in trials.retrials.slower if _mends(r, course)]
     if better:
         yield _by_trial(rates, course, max(better, key=lambda r: r.course.gain()))
-    elif trials.retrials.unfinished and not trials.retrials.slower and rates.raised_by >= _RAISED:
+    elif rates.raised_by >= _RAISED and _tells_nothing(trials.retrials):
         yield _by_steps(rates)
+
+
+def _tells_nothing(retrials: Retrials) -> bool:
+    """Whether no rate got anywhere, or none was tried for want of time: three steps then say more than the trial."""
+    course, slower = retrials.trained.course, retrials.slower
+    if not slower:
+        return retrials.unfinished
+    lost = bool(course.nonfinite) or (is_high(course) and not course.is_better())
+    return lost and not any(r.course.gain() > PART * r.course.scale for r in slower)
 
 
 def _mends(slower: Retrial, course: Course) -> bool:

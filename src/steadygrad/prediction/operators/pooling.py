@@ -223,7 +223,8 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
     wave = Wave(x.wave.source, np.sqrt(share * chances) * np.ones((len(x.wave.values), 1)))
     moments = backward(base, wave, run.batch, run.noises)
     axes = axes_of(run, _outer(dims, call, call.out), call.out)
-    return Signal(moments, wave, base, g.ancestors | x.ancestors, None, "approximate", axes)
+    ancestors = g.ancestors | x.ancestors
+    return Signal(moments, wave, base, ancestors, None, "approximate", axes, balanced=g.balanced)
 
 
 RULES: dict[Any, Rule] = {
