@@ -3,8 +3,8 @@
 One step threw the weights away and the following ones repaired it: the run goes on, but what it had learned is lost,
 and the next jump may be the one that it does not come back from. The rule speaks where the median of five losses in a
 row, after they had fallen, rises to twice the start and above that of every batch there, so that a single hard batch
-is none, and the trial still ends below its start. A step of the user's own that drives a
-second optimizer, as two networks against each other do, is not judged.
+is none, and the trial still ends below its start. A step of the user's own that drives a second optimizer, as two
+networks against each other do, is not judged.
 
 What to do: clip the gradient's norm; lower the learning rate; with Adam, a smaller beta_2 forgets large gradients
 sooner; look at the batches right before the step that is named.

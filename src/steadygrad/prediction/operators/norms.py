@@ -96,7 +96,8 @@ def _normalized(
     )
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
-    found = normalized(x.wave, wave, moments, units, common, run.batch) if shift == 0 else None
+    plain = shift == 0 and scale > 0  # the function that is left would be turned over, or moved
+    found = normalized(x.wave, wave, moments, units, common, run.batch) if plain else None
     wave, function = found or (wave, None)
     return Signal(moments, wave, ancestors=x.ancestors, mark="approximate"), function
 
