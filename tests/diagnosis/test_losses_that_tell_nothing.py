@@ -1,6 +1,7 @@
 """Where the size of a loss does not tell what is learned, its course is not judged."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -113,6 +114,25 @@ def test_a_run_is_not_judged_by_a_loss_that_does_not_tell(loss):
 
 def test_one_by_a_loss_that_falls_with_its_gradient_is():
     assert judged(honest, torch.randint(4, (512,))) == (["RUN004"], False)
+
+
+class Refused(Exception):
+    """What no library raises."""
+
+
+def of_training_alone(z, y):
+    """Warns each time, and refuses outputs without a graph."""
+    warnings.warn("odd outputs", stacklevel=1)
+    if not z.requires_grad:
+        raise Refused
+    return F.cross_entropy(z, y)
+
+
+def test_whatever_a_loss_raises_when_asked_how_it_falls_the_check_goes_on():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert judged(of_training_alone, torch.randint(4, (512,)))[1] is False
+    assert len(seen) <= 1
 
 
 def critics(rate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -16,7 +17,7 @@ from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.untouched import untouched
 from steadygrad.setup import Batch, joined
 
-from .collector import Collector, OutOfTime, Unavailable
+from .collector import Collector, Unavailable
 from .loss_run import is_severed
 from .measured import Measured
 from .own_step import OwnStep
@@ -130,13 +131,14 @@ def _falls_otherwise(collector: Collector, batch: Batch) -> str:
     modules = [setup.model, *([loss_fn] if isinstance(loss_fn, nn.Module) else [])]
     try:
         collector.part("how the loss falls against its gradient", _SECONDS, passes=1.0)
-        with untouched(*modules):
+        with untouched(*modules), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             with torch.no_grad():
                 outputs = outputs_of(setup.model, batch.inputs)
             if draws_by_outputs(loss_fn, outputs, batch.targets):
                 return f"The loss draws at random by what the model says: {_UNTOLD}"
             slope = loss_slope(loss_fn, outputs, batch.targets)
-    except (OutOfTime, RuntimeError, TypeError, ValueError, AttributeError):  # then other rules say what is wrong
+    except Exception:  # whatever the user's loss raises; or there is no time. Rules say what is wrong.
         return ""
     if not slope < _HALF:
         return ""
