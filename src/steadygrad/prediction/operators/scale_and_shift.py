@@ -35,13 +35,12 @@ def scale_and_shift(
         return run.lost(f"{call.name} of something that is no gradient"), Unknown("no gradient")
     shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0], places), run.batch))
     known = run.value(statistic)
-    source = known.source if isinstance(known, Statistic) else None
+    source, left = (known.source, known.left) if isinstance(known, Statistic) else (None, 1.0)
     if source is not None and g.base is not None and g.wave is not None and g.wave.source is source:
         out = known.function.values if isinstance(known, Statistic) and known.function else hermite.tables()[0]
         met = gradients.backward(g.base, Wave(source, g.wave.values * out), run.batch, run.noises)
-        return ParameterGradient(
-            weight_gradients.of_bias(_over_places(run, met, call.args[0], places), run.batch)
-        ), shift
+        scale = weight_gradients.of_bias(_over_places(run, met, call.args[0], places), run.batch)
+        return ParameterGradient(left * scale), shift
     if x is None:
         return run.lost(f"{call.name} of something that is no signal"), shift
     normal = _normalized(_over_places(run, x.moments, call.args[1], places), run.batch, over_batch=over_batch)
@@ -51,7 +50,7 @@ def scale_and_shift(
     if source is not None and g.base is not None and g.wave is not None:
         whole = weight_gradients.of_bias(_over_places(run, g.base, call.args[0], places), run.batch)
         scale += along_term(g.wave, source, run.kinship) ** 2 * whole
-    return ParameterGradient(scale), shift
+    return ParameterGradient(left * scale), shift
 
 
 def _over_places(run: Interpreter, m: Moments, tensor: torch.Tensor, places: tuple[int, ...]) -> Moments:
