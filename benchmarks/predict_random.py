@@ -27,7 +27,10 @@ import steadygrad as sg
 from benchmarks.bounds import end, verdict
 
 DRAWS, NEAR, ERRORS = 24, 0.2, 4.0
-LEAST, ROUNDING = 1e-30, 1e-6  # of a row's second moment, or of the largest gradient: what single precision leaves of nothing
+LEAST, ROUNDING = (
+    1e-30,
+    1e-6,
+)  # of a row's second moment, or of the largest gradient: what single precision leaves of nothing
 MOST = 0.05  # of all networks may be off
 CLASSES, BATCH = 5, 16
 COLUMNS = ("q", "signal", "grad_q")
@@ -258,20 +261,13 @@ def numbers(profile: sg.Profile) -> dict[str, float]:
     return {name: math.log(max(x, least, LEAST)) for name, x, least in found if x == x}
 
 
-def afresh(model: nn.Module) -> None:
-    for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-
-
-def compared(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Iterator[Off]:
-    """What is off of a network, worst first."""
-    said = numbers(sg.predict(model, x, loss_fn=nn.CrossEntropyLoss(), targets=y))
+def compared(make: Callable[[], nn.Module], x: torch.Tensor, y: torch.Tensor) -> Iterator[Off]:
+    """What is off of a network, worst first. It is predicted before a weight exists: any draw is like another."""
+    said = numbers(sg.predict(make, x, loss_fn=nn.CrossEntropyLoss(), targets=y))
     drawn: dict[str, list[float]] = {}
     for seed in range(DRAWS):
         torch.manual_seed(seed)
-        afresh(model)
-        for name, value in numbers(sg.measure(model, x, loss_fn=nn.CrossEntropyLoss(), targets=y)).items():
+        for name, value in numbers(sg.measure(make(), x, loss_fn=nn.CrossEntropyLoss(), targets=y)).items():
             drawn.setdefault(name, []).append(value)
     found = []
     for name in said.keys() & drawn.keys():
@@ -285,10 +281,10 @@ def compared(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Iterator[Off
 
 def show(kind: str, seed: int) -> bool:
     """Compare one network; print what is off and return whether something is."""
-    torch.manual_seed(seed)
     model, shape = KINDS[kind](random.Random(seed))
+    torch.manual_seed(seed)
     x, y = torch.randn(shape), torch.randint(CLASSES, (BATCH,))
-    far = list(compared(model, x, y))
+    far = list(compared(lambda: KINDS[kind](random.Random(seed))[0], x, y))
     if far:
         print(f"{kind} {seed}: {len(far)} off; {far[0].where} by {far[0].by:+.2f}, error {far[0].error:.2f}")
         for off in far[1:4]:
