@@ -51,6 +51,7 @@ from .retrials import Retrials as Retrials
 from .sampled import Sampled as Sampled
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
+from .schedule import Schedule as Schedule
 from .second_derivatives import SecondDerivatives as SecondDerivatives
 from .severed import Gradients as Gradients
 from .severed import Severed as Severed

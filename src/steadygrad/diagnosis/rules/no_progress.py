@@ -12,7 +12,7 @@ every other batch: it speaks where these end below their constant and those betw
 not by a tenth. Whatever inputs say about targets would show there. Where there is weight decay enough to tell, the
 trial is made without it as well: if that takes off twice as much of the loss, and a tenth of it or more, the decay is
 the cause, and is named. A step of the user's own that drives a second optimizer is not judged: the loss of two networks
-against each other stands still where neither wins.
+against each other stands still where neither wins. Nor is one that still raises the learning rate in the second half.
 
 What to do: look at what is named above it. Where nothing is, the inputs may not say anything about the targets: look
 whether they are shuffled against each other, whether the labels are right, whether a small part of the data can be
@@ -77,7 +77,7 @@ _FIX_FADED = (
 def check(trained: Trained, memories: Memories, trials: RateTrials, heart: ByHeart) -> Iterator[Finding]:
     """Compare the end of the trial with the best constant."""
     course = trained.course
-    if trained.rivals:
+    if trained.rivals or trained.trial.warms_up:
         return
     if heart.is_all:
         yield _by_heart(heart)
