@@ -52,6 +52,7 @@ from . import (
     unstable_softmax,
     vanishing_gradient,
     vanishing_signal,
+    weight_decay_too_strong,
 )
 
 # What is wrong before a layer has run, and what the loss is told wrongly: whatever is out of scale after them may be so
@@ -146,6 +147,7 @@ OF_STEPS = tuple(code for code in _STATIC if code not in ("NET001", "OPT005"))
 _BY_STEPS = (
     # A step a hundred times too long on a few batches looks like a rate that is too high on all of them.
     rule("OPT003", "clipping-needed", clipping_needed, explained_by=OF_STEPS),
+    rule("OPT010", "weight-decay-too-strong", weight_decay_too_strong, explained_by=OF_STEPS),
     rule("OPT001", "learning-rate-too-high", learning_rate_too_high, explained_by=(*OF_STEPS, "OPT003")),
     rule("OPT007", "clipping-too-tight", clipping_too_tight, explained_by=OF_STEPS),
     rule("OPT002", "learning-rate-too-low", learning_rate_too_low, explained_by=(*OF_STEPS, "OPT007")),
