@@ -15,6 +15,7 @@ from .exponents import Exponential as Exponential
 from .exponents import Exponents as Exponents
 from .flow import Flow as Flow
 from .flow import Stage as Stage
+from .frozen_head import FrozenHead as FrozenHead
 from .gradient_tail import GradientTail as GradientTail
 from .half_gradients import HalfGradients as HalfGradients
 from .head_operator import HeadOperator as HeadOperator
