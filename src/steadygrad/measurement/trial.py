@@ -38,8 +38,7 @@ class Trial:
         gradient_norms: global norm of the gradient that the backward pass left.
         clipped: by what the optimizer's step multiplied that norm; 1 where it left the gradient alone.
         update_ratios: norm of the step over the norm of the weights.
-        rates: the largest learning rate of the optimizer's groups, a step of the user's own each; empty for a plain loop,
-            which leaves it as it is.
+        rates: the largest learning rate of the optimizer's groups; empty for a plain loop, which leaves it as it is.
         before: losses of the probe batches at the weights as they were.
         after: losses of the same batches at the end, with the same random numbers.
         batches_per_pass: batches until the data began again; None where they did not.

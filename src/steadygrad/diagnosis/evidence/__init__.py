@@ -63,5 +63,6 @@ from .stepped import Stepped as Stepped
 from .traced import Traced as Traced
 from .trained import Trained as Trained
 from .trained import UnitDeaths as UnitDeaths
+from .unbounded import Unbounded as Unbounded
 from .uneven_sums import UnevenSums as UnevenSums
 from .unregistered import Unregistered as Unregistered

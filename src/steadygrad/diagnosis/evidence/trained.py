@@ -6,14 +6,18 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import torch
+
 from steadygrad.diagnosis.runs.outcome import Course, is_high
 from steadygrad.diagnosis.trainable_depth import is_lost, log_ratio
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement import Observation, observe
 from steadygrad.measurement.constant_guess import constant_guess
 from steadygrad.measurement.reached import Reached
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.trial import Trial, train
-from steadygrad.setup import Batch, Setup, bound_step
+from steadygrad.measurement.untouched import untouched
+from steadygrad.setup import Batch, Setup, bound_step, mapped
 
 from .collector import Collector, Unavailable
 from .probe import Probe
@@ -58,6 +62,8 @@ class Trained:
             takes for its own; empty where outputs still tell examples apart.
         rivals: the user's own step drives another optimizer than the setup's: what that does to the loss is not this
             setup's doing, as with two networks against each other, whose losses stand still where neither wins.
+        said: what the model says of the first batch of the probe, before and after; None where that is not known, as of
+            a trial that ended in a number that is not finite.
     """
 
     trial: Trial
@@ -68,6 +74,7 @@ class Trained:
     told_apart: float = math.nan
     constant_after: tuple[float, ...] = ()
     rivals: bool = False
+    said: tuple[Any, Any] | None = None
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -78,21 +85,22 @@ class Trained:
         setup, passes = collector.setup, LEAST + probe.cost + 2 * len(probe.first_few)
         budget = collector.part("the trial of training", SECONDS, passes=passes)
         with trial_of(setup):
-            began = _observed(setup, probe.joined)
+            began, before = _observed(setup, probe.joined), said(setup, probe)
             constant = _constant(setup, probe)
             trial = run(setup, probe, steps=STEPS, seconds=min(SECONDS, budget.seconds))
             ended = None if trial.nonfinite else _observed(setup, probe.joined)
+            after = None if trial.nonfinite else said(setup, probe)
             told_apart = log_ratio(_signal(ended), _signal(began))
             constant_after = _constant(setup, probe) if is_lost(told_apart) else ()
         if not trial.losses:
             raise Unavailable(f"The trial of training could not begin: {trial.ended}.")
         if trial.ended:
             collector.note(f"The trial of training ended after {trial.steps} of {STEPS} steps: {trial.ended}.")
-        before, after = _dead(began), _dead(ended)
+        alive, dead = _dead(began), _dead(ended)
         deaths = tuple(
-            UnitDeaths(path=path, units=units, before=share, after=after[path][1])
-            for path, (units, share) in before.items()
-            if path in after
+            UnitDeaths(path=path, units=units, before=share, after=dead[path][1])
+            for path, (units, share) in alive.items()
+            if path in dead
         )
         return cls(
             trial=trial,
@@ -103,6 +111,7 @@ class Trained:
             told_apart=told_apart,
             constant_after=constant_after,
             rivals=_has_rivals(setup),
+            said=None if before is None or after is None else (before, after),
         )
 
     @property
@@ -184,6 +193,15 @@ def _constant(setup: Setup, probe: Probe) -> tuple[float, ...]:
 def _observed(setup: Setup, batch: Batch) -> Observation | None:
     try:
         return observe(setup.model, batch.inputs, batch.targets, setup.loss_fn)
+    except Exception:  # what the trial itself meets it says
+        return None
+
+
+def said(setup: Setup, probe: Probe) -> Any:
+    """Return what the model says of the first batch of the probe; None where it raises."""
+    try:
+        with untouched(setup.model), torch.no_grad():
+            return mapped(torch.Tensor.clone, outputs_of(setup.model, probe.pairs[0][0]))
     except Exception:  # what the trial itself meets it says
         return None
 

@@ -9,9 +9,9 @@ errors if labels fell on these outputs at random; `error` beyond 8 ln K. In a re
 outputs on their way and the gradient on its way back alike, so of the factor e^6 in second moments over which networks
 were seen to train each may use e^3: `warn` where the squared outputs are that many times the squared targets (or 1, for
 smaller ones) by two standard errors, `error` beyond e^6. A loss that is low is no defect: the model may have been
-trained before. So was a head that is frozen for the most part, as under an adapter: what it says of other labels is then worth
-knowing and no more. Outputs of which most lie at an end of their range, as behind a clamp, have no gradient, and that is
-another rule's matter.
+trained before. So was a head that is frozen for the most part, as under an adapter: what it says of other labels is
+then worth knowing and no more. Outputs of which most lie at an end of their range, as behind a clamp, have no gradient,
+and that is another rule's matter.
 
 What to do: draw the last layer's weights smaller (gain 1, or zero); look at the scale of what enters it.
 

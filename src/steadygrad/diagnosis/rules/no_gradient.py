@@ -2,16 +2,15 @@
 
 A `detach`, a block under `torch.no_grad`, an `argmax`, a cast to integers or a way through NumPy hands numbers on
 without their history. The forward pass looks the same; what lies before the cut stays as it was drawn. The rule asks
-autograd which trainable parameters the loss depends on, and names the operator and the line where the others lost
-their way. A loss that counts decisions, or that is a number made by `.item()` or NumPy, has no gradient at all: then
-the operator is named at which most parameters lose their way. Where the graph is whole it takes three small steps
-along the gradient, so that layers that wait for a zero head get theirs, and reports weights whose gradient is exactly
-zero in all of them, with the rounding that makes it so where there is one. A bias that gets nothing while its layer's
-weight does is a constant whose slope the loss takes, as in an energy, and no cut. Parameters that the optimizer does
-not hold are not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail no
-check.
-Where the loss adds up numbers of which one was cut from the graph, as a penalty that the model keeps detached, that
-summand is shown and not trained.
+autograd which trainable parameters the loss depends on, and names the operator and the line where the others lost their
+way. A loss that counts decisions, or that is a number made by `.item()` or NumPy, has no gradient at all: then the
+operator is named at which most parameters lose their way. Where the graph is whole it takes three small steps along the
+gradient, so that layers that wait for a zero head get theirs, and reports weights whose gradient is exactly zero in all
+of them, with the rounding that makes it so where there is one. A bias that gets nothing while its layer's weight does
+is a constant whose slope the loss takes, as in an energy, and no cut. Parameters that the optimizer does not hold are
+not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail no check. Where
+the loss adds up numbers of which one was cut from the graph, as a penalty that the model keeps detached, that summand
+is shown and not trained.
 
 What to do: take out what cuts the graph, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -70,8 +69,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from steadygrad.diagnosis.evidence import Gradients, Severed, Stepped, Traced
 from steadygrad.diagnosis.cut_summands import cut_summands
+from steadygrad.diagnosis.evidence import Gradients, Severed, Stepped, Traced
 from steadygrad.diagnosis.graph_cut import cut_words, cuts, flat_operator, graph_cut
 from steadygrad.diagnosis.paths import listed
 from steadygrad.fans import weight_fans

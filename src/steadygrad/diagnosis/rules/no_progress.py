@@ -9,8 +9,9 @@ falls towards a constant, as under a penalty that is all that goes. A loss that 
 reach the steps that the targets ask for is that of examples learned by heart, and no progress either. Where the data
 come again, and the second half of the first pass, all of it new, does not lie below the constant, the rule trains on
 every other batch: it speaks where these end below their constant and those between them on none of five looks, surely
-not by a tenth. Whatever inputs say about targets would show there. A step of the user's own that drives a second optimizer is not judged: the loss of two networks
-against each other stands still where neither wins. Nor is one that still raises the learning rate in the second half.
+not by a tenth. Whatever inputs say about targets would show there. A step of the user's own that drives a second
+optimizer is not judged: the loss of two networks against each other stands still where neither wins. Nor is one that
+still raises the learning rate in the second half.
 
 What to do: look at what is named above it. Where nothing is, the inputs may not say anything about the targets: look
 whether they are shuffled against each other, whether the labels are right, whether a small part of the data can be
@@ -54,7 +55,7 @@ from collections.abc import Iterator
 
 from steadygrad.diagnosis.evidence import ByHeart, Memories, Trained
 from steadygrad.diagnosis.runs.level import Level, level
-from steadygrad.diagnosis.runs.outcome import Course, is_high, stands_still
+from steadygrad.diagnosis.runs.outcome import is_high, stands_still
 from steadygrad.finding import Finding
 from steadygrad.finding import Level as Grade
 

@@ -3,15 +3,15 @@
 An optimizer moves what it was given. One that was built over part of the model, before a layer was added, or over a
 copy of the model, leaves the rest as it was drawn; so does a group whose rate is zero. The rule compares the trainable
 parameters that get a gradient with the optimizer's groups. Weights that are left out are an error where they are more
-than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate
-zero under a schedule that raises it is left in peace. Where the setup's own `step` turns the schedule, the rule turns it
+than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate zero
+under a schedule that raises it is left in peace. Where the setup's own `step` turns the schedule, the rule turns it
 ahead: `error` where the rate stays exactly zero for 100,000 steps, or as many as half a second allows, `warn` where it
 does for as many as a trial has, 200: a warm-up from zero stands there for its first step alone, other than one by whole
-numbers, as `step // warmup`. Layers that are kept in a plain list or dictionary are no part
-of the model: `parameters()` does not give them, so no optimizer gets them; the rule finds them as leaves of the graph
-of the model's output. Of a setup's own `step` it also says where no weight moves, because no optimizer steps in 32
-calls, or because gradients are zeroed between the backward pass and every step, and where all steps of the setup's
-optimizer find no gradient while another network learns, as a generator whose loss is taken of detached outputs.
+numbers, as `step // warmup`. Layers that are kept in a plain list or dictionary are no part of the model:
+`parameters()` does not give them, so no optimizer gets them; the rule finds them as leaves of the graph of the model's
+output. Of a setup's own `step` it also says where no weight moves, because no optimizer steps in 32 calls, or because
+gradients are zeroed between the backward pass and every step, and where all steps of the setup's optimizer find no
+gradient while another network learns, as a generator whose loss is taken of detached outputs.
 
 What to do: give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -115,7 +115,9 @@ def _of_the_loop(stepped: Stepped, reason: str, own: OwnStep) -> Finding:
 
 def _at_zero(stepped: Stepped, schedule: Schedule) -> Finding:
     steps = int(schedule.steps_at_zero)
-    until = f"and is {max(schedule.rates):.3g} at most after that" if schedule.rises else "which is as far as was looked"
+    until = (
+        f"and is {max(schedule.rates):.3g} at most after that" if schedule.rises else "which is as far as was looked"
+    )
     return Finding(
         code="OPT005",
         name="parameters-not-optimized",
