@@ -102,7 +102,7 @@ def falls_for_ever(losses: Sequence[float], times: float = _LINEAR) -> bool:
 
 
 def _before_the_end(collector: Collector, trained: Trained, probe: Probe) -> tuple[Any, Any] | None:
-    """The outputs at the start and at the last weights whose loss was finite, where the trial ended in one that is not."""
+    """The outputs at the start and at the last weights with a finite loss, where the trial ended in one that is not."""
     setup, steps = collector.setup, trained.trial.steps - 2
     if not trained.trial.nonfinite or steps < 1:
         return None
