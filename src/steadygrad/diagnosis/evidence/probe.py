@@ -40,7 +40,7 @@ _FEWEST = 10
 # A loss that falls by less than this part of what its gradient says is not the function that training descends.
 _HALF = 0.5
 
-_UNTOLD = "its size does not tell what is learned, so no step of training was looked at."
+UNTOLD = "its size does not tell what is learned, so no step of training was looked at."
 
 # Half of a trial: the other half tells how it goes at the whole rate. Rates that a schedule computes are rounded.
 _WARM, _ROUNDED = 100, 1e-6
@@ -140,7 +140,7 @@ def _falls_otherwise(collector: Collector, batch: Batch) -> str:
             with torch.no_grad():
                 outputs = outputs_of(setup.model, batch.inputs)
             if draws_by_outputs(loss_fn, outputs, batch.targets):
-                return f"The loss draws at random by what the model says: {_UNTOLD}"
+                return f"The loss draws at random by what the model says: {UNTOLD}"
             slope = loss_slope(loss_fn, outputs, batch.targets)
     except Exception:  # whatever the user's loss raises; or there is no time. Rules say what is wrong.
         return ""
@@ -148,7 +148,7 @@ def _falls_otherwise(collector: Collector, batch: Batch) -> str:
         return ""
     return (
         f"Against its gradient the loss falls {slope:.2g} times as fast as the gradient says, as where outputs cut "
-        f"from the graph weigh it: {_UNTOLD}"
+        f"from the graph weigh it: {UNTOLD}"
     )
 
 

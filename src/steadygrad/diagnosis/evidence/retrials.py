@@ -22,7 +22,7 @@ from .collector import Collector, EvidenceT, OutOfTime, Unavailable
 from .gradient_tail import GradientTail
 from .probe import Probe
 from .rates import Rates
-from .trained import LEAST, Trained, course_of, direction, run
+from .trained import LEARNS, LEAST, Trained, course_of, direction, run
 
 # Half of the trial: enough to see a loss fall.
 STEPS = 100
@@ -34,9 +34,6 @@ _USUAL = (1e-3, 1e-2, 1e-1)
 
 # Weight decay that takes off a tenth of the weights in the steps of a retrial, or is a tenth of the gradient, tells.
 _TELLS = 0.1
-
-# A run that lost half of its loss in the steps of the trial learns, whatever another rate would do.
-_LEARNS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +92,7 @@ class Retrials:
         """Try what the record of the trial gives reason to."""
         trained, probe = collector.get(Trained), collector.get(Probe)
         course = trained.course
-        low = course.gain() < _LEARNS * course.scale
+        low = course.gain() < LEARNS * course.scale
         wild = diverges(course) or oscillates(course) or spike(course) is not None
         if not (low or wild) or collector.explained or trained.rivals:
             return cls(trained=trained, slower=(), faster=(), clipped=None)
@@ -208,7 +205,7 @@ def _with_more_steps(turns: _Turns, found: tuple[Retrial, ...], steps: int) -> t
 
 
 def _learns(retrial: Retrial) -> bool:
-    return retrial.course.gain() >= _LEARNS * retrial.course.scale
+    return retrial.course.gain() >= LEARNS * retrial.course.scale
 
 
 @dataclass(frozen=True, kw_only=True)

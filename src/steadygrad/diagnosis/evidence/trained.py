@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import statistics
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 
-from steadygrad.diagnosis.runs.outcome import Course, is_high
+from steadygrad.diagnosis.runs.outcome import Course, diverges, is_high
 from steadygrad.diagnosis.trainable_depth import is_lost, log_ratio
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement import Observation, observe
 from steadygrad.measurement.constant_guess import constant_guess
+from steadygrad.measurement.loss_slope import slope_of_weights
 from steadygrad.measurement.reached import Reached
 from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.trial import Trial, train
@@ -20,11 +23,17 @@ from steadygrad.measurement.untouched import untouched
 from steadygrad.setup import Batch, Setup, bound_step, mapped
 
 from .collector import Collector, Unavailable
-from .probe import Probe
+from .probe import UNTOLD, Probe
 
 # A budget of steps first, so that the same setup gives the same findings; the time is a bound for what is slow.
 STEPS = 200
 SECONDS = 5.0
+
+# The slope of a loss along its true gradient comes out to a few hundredths.
+_OFF = 0.25
+
+# A run that lost half of its loss learns, whatever else may be said of it.
+LEARNS = 0.5
 
 # Fewer tell no course: the last fifth, which is looked at, would hold less than four.
 LEAST = 20
@@ -92,8 +101,14 @@ class Trained:
             after = None if trial.nonfinite else said(setup, probe)
             told_apart = log_ratio(_signal(ended), _signal(began))
             constant_after = _constant(setup, probe) if is_lost(told_apart) else ()
+            off = _off_its_gradient(setup, probe, course_of(trial, constant, sign=direction(setup)))
         if not trial.losses:
             raise Unavailable(f"The trial of training could not begin: {trial.ended}.")
+        if off > _OFF:
+            raise Unavailable(
+                f"After {trial.steps} steps the speed at which the loss falls against its gradient is off from what the "
+                f"gradient says by {off:.2g} of it, as where what a model cuts from the graph has a part in it: {UNTOLD}"
+            )
         if trial.ended:
             collector.note(f"The trial of training ended after {trial.steps} of {STEPS} steps: {trial.ended}.")
         alive, dead = _dead(began), _dead(ended)
@@ -195,6 +210,24 @@ def _observed(setup: Setup, batch: Batch) -> Observation | None:
         return observe(setup.model, batch.inputs, batch.targets, setup.loss_fn)
     except Exception:  # what the trial itself meets it says
         return None
+
+
+def _off_its_gradient(setup: Setup, probe: Probe, course: Course) -> float:
+    """By how much of its gradient a batch's loss does not follow it where the trial ended, if that is high; else NaN.
+
+    A loss that rises there is no run that diverges: its steps go down something else, as those of a straight-through
+    estimate or of a code and its nearest entry do.
+    """
+    if course.nonfinite or not course.losses or not (course.gain() < LEARNS * course.scale or diverges(course)):
+        return math.nan
+    assert setup.loss_fn is not None
+    try:
+        with untouched(setup.model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            slopes = [slope_of_weights(setup.model, b.inputs, b.targets, setup.loss_fn) for b in probe.first_few]
+    except Exception:  # what the trial itself meets it says
+        return math.nan
+    return statistics.median(abs(slope - 1) for slope in slopes) if all(map(math.isfinite, slopes)) else math.nan
 
 
 def said(setup: Setup, probe: Probe) -> Any:
