@@ -106,8 +106,8 @@ class Trained:
             raise Unavailable(f"The trial of training could not begin: {trial.ended}.")
         if off > _OFF:
             raise Unavailable(
-                f"After {trial.steps} steps the speed at which the loss falls against its gradient is off from what the "
-                f"gradient says by {off:.2g} of it, as where what a model cuts from the graph has a part in it: {UNTOLD}"
+                f"After {trial.steps} steps the speed at which the loss falls against its gradient is off by {off:.2g} "
+                f"of what the gradient says, as where what a model cuts from the graph has a part in it: {UNTOLD}"
             )
         if trial.ended:
             collector.note(f"The trial of training ended after {trial.steps} of {STEPS} steps: {trial.ended}.")
