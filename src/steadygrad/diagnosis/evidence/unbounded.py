@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -15,7 +16,9 @@ from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.setup.parts import mapped, tensors_in
 
 from .collector import Collector, Unavailable
+from .gradient_tail import GradientTail
 from .probe import Probe
+from .rates import Rates
 from .trained import SECONDS, Trained, run, said
 
 # The outputs, twice as large each time; what a loss does at the end of that it goes on doing.
@@ -54,6 +57,9 @@ class Unbounded:
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Ask the loss about larger outputs, where it heeds the targets and the trial was no match of two networks."""
+        for small in (GradientTail, Rates):  # a trial takes what time they leave
+            with suppress(Unavailable):
+                collector.get(small)
         try:
             trained, probe = collector.get(Trained), collector.get(Probe)
         except Unavailable:

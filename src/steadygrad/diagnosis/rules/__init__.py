@@ -146,13 +146,13 @@ _STATIC = tuple(found.code for found in _BY_CAUSE)
 OF_STEPS = tuple(code for code in _STATIC if code not in ("NET001", "OPT005"))
 
 _BY_STEPS = (
+    rule("LOS009", "unbounded-loss", unbounded_loss, explained_by=OF_STEPS),
     # A step a hundred times too long on a few batches looks like a rate that is too high on all of them.
     rule("OPT003", "clipping-needed", clipping_needed, explained_by=(*OF_STEPS, "LOS009")),
     rule("OPT010", "weight-decay-too-strong", weight_decay_too_strong, explained_by=OF_STEPS),
     rule("OPT001", "learning-rate-too-high", learning_rate_too_high, explained_by=(*OF_STEPS, "LOS009", "OPT003")),
     rule("OPT007", "clipping-too-tight", clipping_too_tight, explained_by=OF_STEPS),
     rule("OPT002", "learning-rate-too-low", learning_rate_too_low, explained_by=(*OF_STEPS, "OPT007")),
-    rule("LOS009", "unbounded-loss", unbounded_loss, explained_by=OF_STEPS),
 )
 
 # A trial's symptoms stand beside no cause, and the graver of them explain the others.
