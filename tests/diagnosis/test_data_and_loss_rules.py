@@ -1,5 +1,6 @@
 """Rules about data, loss and head on setups unlike their pages' examples: broken ones are told, sound ones are not."""
 
+import functools
 import math
 from itertools import pairwise
 
@@ -541,3 +542,18 @@ def test_classes_that_are_reshaped_to_the_second_axis_are_told(shape):
         ]
 
     assert [found(loss) for loss in (reshaped, moved, flat)] == [["LOS007"], [], []]
+
+
+def test_arguments_of_a_divergence_that_are_exchanged_are_told_and_one_the_other_way_about_is_not():
+    x, y = torch.randn(32, 5), torch.randn(32, 4)
+    kl = functools.partial(F.kl_div, reduction="batchmean")
+
+    def told(loss_fn):
+        setup = {"model": nn.Linear(5, 4), "data": [(x, y)], "loss_fn": loss_fn}
+        return [f.code for f in check(setup, select=["LOS007", "FWD006"]).findings]
+
+    assert told(lambda out, y: kl(y.softmax(1), out.log_softmax(1))) == ["LOS007"]
+    assert told(lambda out, y: kl(y.log_softmax(1), out.log_softmax(1))) == ["LOS007"]
+    assert told(lambda out, y: kl(out.log_softmax(1), y.softmax(1))) == []
+    assert told(lambda out, y: kl(y.log_softmax(1), out.softmax(1))) == []
+    assert told(lambda out, y: kl(y.log_softmax(1), out.log_softmax(1), log_target=True)) == []

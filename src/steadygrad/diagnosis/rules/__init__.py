@@ -109,7 +109,7 @@ _BY_CAUSE = (
         "FWD006",
         "non-finite-activation",
         non_finite_activation,
-        explained_by=("DAT005", "LOS003", "INI005", "NUM001", "FWD002"),
+        explained_by=("DAT005", "LOS007", "LOS003", "INI005", "NUM001", "FWD002"),
     ),
     rule(
         "BWD001",

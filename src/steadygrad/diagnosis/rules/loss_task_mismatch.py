@@ -11,6 +11,9 @@ to be beaten by five standard errors). Two classes are in order by themselves.
 A loss that wants log-probabilities (`nll_loss`, `kl_div`, `ctc_loss`) and is given raw outputs has no lower bound:
 their exponentials do not sum to 1, so it falls for as long as the outputs grow (`error`).
 
+`kl_div` takes log-probabilities first and the probabilities that they are to come to second: logarithms of what the
+model says in the second place are exchanged, and the loss is NaN (`error`).
+
 A cross-entropy of sequences or images wants the classes along the second axis. Outputs that have them along the last
 one and are brought into that shape by `view` or `reshape` keep their order: what stands for a class is then a piece of
 another place (`error`).
@@ -71,6 +74,9 @@ def check(run: LossRun, numbering: ClassNumbering) -> Iterator[Finding]:
     for pair in run.named(*LOG_PROBABILITIES):
         if pair.head.name not in ("Softmax", "Sigmoid") and (total := _distance_from_one(pair)) > _NORMALISED:
             yield _raw_outputs(pair, total)
+    for said in run.exchanged:
+        if bool((said < 0).any()):
+            yield _exchanged(said)
     for pair in run.named("cross_entropy"):
         if any(_is_reshaped(pair.input, x) for x in tensors(run.outputs)):
             yield _reshaped(pair)
@@ -100,6 +106,21 @@ def _raw_outputs(pair: LossPair, total: float) -> Finding:
         fix="Give it the log_softmax of the outputs over the classes."
         if pair.name == "ctc_loss"
         else "End the model in nn.LogSoftmax(dim=1), or use cross_entropy, which applies it.",
+    )
+
+
+def _exchanged(said: torch.Tensor) -> Finding:
+    negative = int((said < 0).sum())
+    return Finding(
+        code="LOS007",
+        name="loss-task-mismatch",
+        level=Level.ERROR,
+        message=f"kl_div is given what comes from the model as its target, of which {negative} of {said.numel()} "
+        "entries are negative where probabilities are expected, and what does not as its input: they are exchanged.",
+        measured=float(negative),
+        expected=0.0,
+        count=said.numel(),
+        fix="Call kl_div(log_probabilities_of_the_model, probabilities_to_come_to).",
     )
 
 
