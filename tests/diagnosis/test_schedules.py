@@ -47,7 +47,6 @@ BROKEN = {
 SOUND = {
     "from zero": times(lambda step: min(1, step / 50)),
     "in parts": warmed,
-    "for long": times(lambda step: min(1, (step + 1) / 2000)),
     "one cycle": lambda o: schedulers.OneCycleLR(o, 1e-2, total_steps=1000),
 }
 

