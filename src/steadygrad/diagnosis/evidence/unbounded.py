@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
+from torch import nn
 
 from steadygrad.diagnosis.trial_block import trial_of
+from steadygrad.measurement.untouched import untouched
 from steadygrad.setup.parts import mapped, tensors_in
 
 from .collector import Collector, Unavailable
@@ -73,8 +76,10 @@ class Unbounded:
         def loss(outputs: Any, targets: Any) -> float:
             return trained.sign * float(loss_fn(outputs, targets))
 
+        modules = [loss_fn] if isinstance(loss_fn, nn.Module) else []
         try:
-            with torch.no_grad():
+            with untouched(*modules), torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 if loss(after, targets) == loss(after, mapped(_rolled, targets)):
                     return cls()
                 losses = _along(loss, after, targets)
