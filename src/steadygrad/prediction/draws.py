@@ -18,8 +18,8 @@ from scipy.special import ndtri
 from . import hermite
 from .axes import EXAMPLE, SPREAD_OUT, Axis, Dimension
 from .batch import Batch
-from .field import Field
-from .kin_draws import Seeds, root
+from .drawn_places import among
+from .kin_draws import Seeds
 from .normal import gaussian
 from .source import Source
 from .spread import CERTAIN, Noises, Spread, quantile
@@ -28,7 +28,6 @@ from .values import Array, Draws, Moments, Signal
 MOST_DRAWS = 512
 FEWEST_DRAWS = 16
 BUDGET = 1 << 21
-MOST_PLACES = 1 << 10  # positions whose correlation is drawn by lag; of more any two have in common what all have
 
 
 def draws_within(budget: int, entries: int) -> int:
@@ -150,39 +149,14 @@ def _scales(source: Source, count: int, noises: Noises) -> Array:
 
 def _standard(source: Source, shape: _Shape, seeds: Seeds, drawn: Any, batch: Batch) -> Array:
     """Draw ξ, [draws, examples, places, features], the second half the negative of the first."""
-    alike = _alike_everywhere(source, shape.places)
-    places, half = math.prod(shape.places) + (alike > 0), np.zeros(())
+    known = among(source, shape.places, batch)
+    places, half = math.prod(shape.places) + (known is not None and known.alike is not None), np.zeros(())
     for seed, factor in seeds.rows(source, drawn, (shape.places, shape.features), batch):
         normal = np.random.default_rng(seed).standard_normal((shape.draws // 2, len(factor), places, shape.features))
         half = half + np.einsum("ij,sjpf->sipf", factor, normal, optimize=True)
-    if alike:
-        half = math.sqrt(alike) * half[:, :, :1] + math.sqrt(1 - alike) * half[:, :, 1:]
-    between = _between(source, shape.places)
-    if between is not None:
-        half = np.einsum("pq,siqf->sipf", between, half, optimize=True)
+    half = half if known is None else known.mixed(half)
     half = half if batch.each_drawn else half[:, batch.stand_in]
     return np.concatenate([half, -half])
-
-
-def _alike_everywhere(source: Source, places: tuple[int, ...]) -> float:
-    """Return what any two of many positions have in common, as a mean over all pairs; 0 where each pair's is drawn."""
-    found: Field | None = source.field
-    if found is None or not places or math.prod(places) != found.count or found.count <= MOST_PLACES:
-        return 0.0
-    variance, mean = float((source.std**2).mean()), float((source.mean**2).mean())
-    return float(np.clip(1 - found.apart()[0] * (variance + mean) / max(variance, 1e-300), 0.0, 1.0))
-
-
-def _between(source: Source, places: tuple[int, ...]) -> Array | None:
-    """Return a root of the covariance of positions, [places, places]; None where they are taken as independent."""
-    found: Field | None = source.field
-    if found is None or not places or math.prod(places) != found.count or found.count > MOST_PLACES:
-        return None
-    variance, mean = float((source.std**2).mean()), float((source.mean**2).mean())
-    at = np.stack(np.unravel_index(np.arange(found.count), found.sizes))
-    gap = np.minimum(found.within[tuple(np.abs(at[:, :, None] - at[:, None]))] * (variance + mean) / variance, 2.0)
-    size = np.sqrt(np.maximum(found.share.ravel(), 0.0))
-    return size[:, None] * root(1 - gap)
 
 
 def _evaluated(values: Array, z: Array, batch: Batch) -> Array:
