@@ -43,7 +43,8 @@ class Field:
     how far examples are apart at each place and by their lengths there, where that is followed. `of_mean` is how the
     log of the size of the mean over all places varies beside that of q; None where it is not followed. `products`,
     [2, places, places], are those of every two places, of an example and of two, where lags do not tell (each_pair.py);
-    `gram` are those of every two places of a few small images (gram.py).
+    `gram` are those of every two places of a few small images (gram.py). `in_all` is what the mean over all places has
+    of q, of an example and of two, where more is known of it than lags say (mean_of_all.py).
     """
 
     share: Array
@@ -59,6 +60,7 @@ class Field:
     of_mean: Spread | None = dataclass_field(default=None, kw_only=True)
     products: Array | None = dataclass_field(default=None, kw_only=True)
     gram: Gram | None = dataclass_field(default=None, kw_only=True)
+    in_all: tuple[float, float] | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -77,6 +79,12 @@ class Field:
 
     def mean(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over all pairs of positions."""
+        if self.in_all is not None:
+            return 1 - self.in_all[0], 1 - self.in_all[1]
+        return self.mean_by_lag()
+
+    def mean_by_lag(self) -> tuple[float, float]:
+        """Return the same as lags say it."""
         w = self.weights
         return float((w * self.within).sum()), float((w * self.across).sum())
 
@@ -350,7 +358,9 @@ class Field:
         beyond, lengths, together = (x * factor**2 for x in (self.beyond, self.lengths, self.together))
         products = None if self.products is None else 1 + factor * (self.products - 1)
         gram = self.gram and self.gram.scaled(factor)
-        return replace(found, beyond=beyond, lengths=lengths, together=together, products=products, gram=gram)
+        found = replace(found, beyond=beyond, lengths=lengths, together=together, products=products, gram=gram)
+        in_all = self.in_all and (1 - factor * (1 - self.in_all[0]), 1 - factor * (1 - self.in_all[1]))
+        return replace(found, in_all=in_all)
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
@@ -363,7 +373,8 @@ class Field:
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""
         products = None if self.products is None else 1 - function(1 - self.products)
-        return replace(self, within=function(self.within), across=function(self.across), products=products, gram=None)
+        within, across = function(self.within), function(self.across)
+        return replace(self, within=within, across=across, products=products, gram=None, in_all=None)
 
     def met(self, other: Field) -> Field:
         """Return the field of a product of independent factors."""
@@ -371,7 +382,18 @@ class Field:
         within = self.within + other.within - self.within * other.within
         across = self.across + other.across - self.across * other.across
         found = Field(share / share.mean(), within, across, self.beyond + other.beyond - self.beyond * other.beyond)
-        return replace(found, products=each_pair.met(self, other))
+        return replace(found, products=each_pair.met(self, other), in_all=self._met_in_all(other))
+
+    def _met_in_all(self, other: Field) -> tuple[float, float] | None:
+        """Return what the mean over all places has of a product: of both means, and by lag of what differs from them.
+
+        """
+        if self.in_all is None and other.in_all is None:
+            return None
+        means = [(1 - a) * (1 - b) for a, b in zip(self.mean(), other.mean(), strict=True)]
+        lags = [(self.within, other.within), (self.across, other.across)]
+        apart = [_covariance(self.weights, a, b) for a, b in lags]
+        return means[0] + apart[0], means[1] + apart[1]
 
     def mixed(self, weight: float, other: Field, rest: float) -> Field:
         """Return the field of a sum of independent terms, or of features side by side, of these weights.
@@ -390,6 +412,9 @@ class Field:
         found = Field(share, within, across, beyond, given=given, lengths=lengths, together=together)
         gram = self.gram and self.gram.mixed(weight, other.gram, rest)
         found = replace(found, products=each_pair.mixed(weight, self, rest, other), gram=gram)
+        if self.in_all is not None or other.in_all is not None:
+            own, apart = (weight * (1 - a) + rest * (1 - b) for a, b in zip(self.mean(), other.mean(), strict=True))
+            found = replace(found, in_all=(own, apart))
         if self.common is not None or other.common is not None:
             found = replace(found, common=self._common_to((weight, rest), other))
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
@@ -425,7 +450,7 @@ class Field:
         means, common = (x.transpose(order) if x is not None else None for x in (self.means, self.common))
         found = Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together)
         parted = self.parted and self.parted.turned(lambda x: x.transpose(order))
-        return replace(found, means=means, common=common, parted=parted, of_mean=self.of_mean)
+        return replace(found, means=means, common=common, parted=parted, of_mean=self.of_mean, in_all=self.in_all)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -442,7 +467,7 @@ class Field:
         of_mean = self.of_mean if all(self._has_apart(axis) for axis in gone) else None
         left = replace(left, lengths=lengths, together=together, means=means, common=common, of_mean=of_mean)
         products, gram = (None, None) if gone else (self.products, self.gram)
-        left = replace(left, parted=parted, products=products, gram=gram)
+        left = replace(left, parted=parted, products=products, gram=gram, in_all=None if gone else self.in_all)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def _has_apart(self, axis: int) -> bool:
@@ -464,6 +489,10 @@ class Field:
         beyond[index] = self.varying
         of_mean = self.of_mean if share.size == self.count else None
         return Field(share, new[0], new[1], beyond, given=self.given, of_mean=of_mean)
+
+
+def _covariance(weights: Array, a: Array, b: Array) -> float:
+    return float((weights * a * b).sum() - (weights * a).sum() * (weights * b).sum())
 
 
 def _roots_by_lag(squares: Array) -> Array:

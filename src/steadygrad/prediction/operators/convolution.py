@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from steadygrad.prediction import linear_map, taps, weight_gradients
+from steadygrad.prediction import linear_map, mean_of_all, taps, weight_gradients
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
 from steadygrad.prediction.borders import lost
 from steadygrad.prediction.field import Array, Field
@@ -99,6 +99,7 @@ def _windowed(
         together=along(field.drifting, apart),
         means=means / max(float(means.mean()), 1e-300),
         gram=field.gram and field.gram.summed(taps.met_by(tuple(axes))),
+        in_all=mean_of_all.behind_windows(field, axes),
     )
     m = replace(m, field=found, excess=m.excess * kept)
     if field.parted is None:

@@ -66,6 +66,7 @@ def normalized(
     source.before = source.noise = known.before
     source.own_variance, source.settled = 0.0, known.settled
     source.sphere, source.lopsided = known.sphere, known.lopsided
+    source.fixed = known.fixed and replace(known.fixed, values=function.values)
     return found[0], function
 
 

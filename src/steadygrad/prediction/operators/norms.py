@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import each_pair, unit_parts
+from steadygrad.prediction import each_pair, mean_of_all, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.linear_map import correlation_gap
+from steadygrad.prediction.mean_of_all import Fixed
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.propagation import forward, scaled
 from steadygrad.prediction.source import Source, Wave
@@ -40,6 +41,7 @@ from .levels import own_share
 from .likeness import like_its_input
 from .normalized_functions import Normalized, in_common, met_again, normalized
 from .norms_of_parts import equalized, in_groups, sized
+from .own_deviations import ALIKE, divided
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
 from .scale_and_shift import scale_and_shift
 from .taken_out import removed_of, without
@@ -70,16 +72,19 @@ def _normalized(
     sphere: float,
     lopsided: float = 0.0,
     common: float = 0.0,
+    fixed: Fixed | None = None,
 ) -> tuple[Signal, Normalized | None]:
     """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift.
 
-    What a norm takes together lies on a sphere of so many dimensions. Of a function of a Gaussian `common` is the share
-    that goes with a unit's own mean; the function that is left stands beside the signal.
+    What a norm takes together lies on a sphere of so many dimensions, and its sums over places are `fixed`. Of a function
+    of a Gaussian `common` is the share that goes with a unit's own mean; the function that is left stands beside the
+    signal.
     """
     r, (scale, shift) = run.batch.followed, affine
     std = np.broadcast_to(std, (r,)) * abs(scale)
     gap = correlation_gap(d * scale * scale, std)
     if field is not None:
+        field = replace(field, in_all=fixed.in_all if fixed else None)
         field = replace(field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300)), parted=None)
     source = Source(
         np.full(r, shift),
@@ -93,6 +98,7 @@ def _normalized(
         field=field,
         sphere=sphere,
         lopsided=lopsided,
+        fixed=fixed,
     )
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
@@ -194,18 +200,21 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     variance = max(_batch_variance(m, dims, batch), 1e-300)
     square = batch.centred_square(m.d)
     own = np.sqrt(np.maximum(1 + (square - square.mean()) / variance, 0.0))
-    field, lopsided = field_of(m, sizes(dims)), 0.0
+    field, lopsided, fixed, left = field_of(m, sizes(dims)), 0.0, None, ALIKE
     if field is not None:
         field, share = field.of_one(units, batch.size), variance / max(float(m.q.mean()), 1e-300)
+        fixed = mean_of_all.behind_norm(field, share, 0.0, 1.0, batch.size)
         gram = field.gram and field.gram.centred()
         field, lopsided = replace(field.centred(share), gram=gram), field.lopsided(share, batch.size)
+        left = divided(field, 1, batch.size)
+        field, fixed = left.field(field), replace(fixed, in_all=left.pair(fixed.in_all))
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
     eps = call.args[7]
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
     common = in_common(x, lambda lags: lags.gap(batch.size), batch)
-    whole, function = _normalized(run, x, own, m.d / variance, affine, units, field, free, lopsided, common)
+    whole, function = _normalized(run, x, own, m.d / variance * left.apart, affine, units, field, free, lopsided, common, fixed)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
-    share = max(1 - 2 * field.overlap_of_all(batch.size), LEAST) if field else _inverse_share(run, x)
+    share = left.share or max(1 - 2 * field.overlap_of_all(batch.size), LEAST) if field else _inverse_share(run, x)
     spread = _spread(run, x, field, units) if field else m.spread
     made, mean, inverse = _with_statistics(run, (whole, function), variance * share, eps, spread)
     return made, mean, apart.inverse(inverse, share, eps) if apart else inverse
@@ -287,20 +296,28 @@ def _by_group(
     here = apart_here(m)
     d = (m.d - (m.mean[:, None] - m.mean) ** 2 / 2) * (1 - ((across - within) / here if here > 0 else 0.0) / group)
     gap = correlation_gap(d * (m.q[:, None] + m.q) / 2 / q, np.sqrt(variance * m.q / q))
+    fixed, left = None, ALIKE
     if field is not None:
         far = (variance - q * (1 - field.across) + shared) / variance
+        near = far - (field.across - field.within - (across - within) / group) * q / variance
+        near.flat[0] = 0.0
+        fixed = mean_of_all.behind_norm(field, variance / q, square / q, 1 / group)
         own = field.of_one(units, run.batch.size).centred(variance / q)
-        field = replace(own, across=np.clip(far, 0, 2))
+        field = replace(own, within=np.clip(near, 0, 2), across=np.clip(far, 0, 2))
+        left = divided(field, group)
+        field, fixed = left.field(field), replace(fixed, in_all=left.pair(fixed.in_all))
+        gap = gap * left.apart
     free = group / max(field.overlap_of_all(1), 1e-12) if field else group - 1
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
     common = in_common(x, lambda lags: lags.mean()[0], run.batch) if group == 1 else 0.0
-    whole, function = _normalized(run, x, np.ones(1), gap, affine, units, field, free, common=common)
+    whole, function = _normalized(run, x, np.ones(1), gap, affine, units, field, free, common=common, fixed=fixed)
     whole = replace(whole, axes=axes_of(run, dims, out))
     each = np.maximum(m.q - m.mean**2, 1e-300)  # an example is divided by its own
     uneven = 1 / float((each.mean() / each).mean())
     share, spread = max(1 - 2 / group + 2 / units, LEAST), m.spread
     if field is not None:  # else of what a group's variance varies by, that of all units is in the examples' own
-        share, spread = max(1 - 2 * field.overlap_of_all(1) / group, LEAST), _spread(run, x, field, units)
+        share = left.share or max(1 - 2 * field.overlap_of_all(1) / group, LEAST)
+        spread = _spread(run, x, field, units)
     share *= uneven
     made, mean, inverse = _with_statistics(run, (whole, function), variance * share, eps, spread, each=field is None)
     return made, mean, apart.inverse(inverse, share, eps) if apart else inverse

@@ -327,7 +327,7 @@ def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> 
         case Draws() if count >= FEWEST_DRAWS:
             return shortened(value, count)
         case Signal():
-            return _of_signal(run, tensor, value, count)
+            return samples_of(run, tensor, value, count)
         case Fill() if count >= FEWEST_DRAWS:
             rng = np.random.default_rng((1, value.source))
             samples = rng.choice(values_of(value), size=(count, *tensor.shape), p=law_of(value).weights)
@@ -337,7 +337,7 @@ def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> 
             return None
 
 
-def _of_signal(run: Interpreter, tensor: torch.Tensor, value: Signal, count: int) -> Draws | None:
+def samples_of(run: Interpreter, tensor: torch.Tensor, value: Signal, count: int) -> Draws | None:
     """Samples of a signal, of a view whose examples come later too."""
     dims, seeds = run.dims(tensor, value), run.drawn.seeds
     place = next((i for i, dim in enumerate(dims) if EXAMPLE in roles(dim)), 0)

@@ -111,7 +111,7 @@ def _grid(run: Interpreter, call: Call, tensor: torch.Tensor) -> tuple[Signal, D
 def _full(field: Field, shape: tuple[int, ...]) -> Field:
     lags = (a.reshape(shape) for a in (field.share, field.within, field.across, field.varying))
     parted = field.parted and field.parted.turned(lambda x: x.reshape(shape))
-    return Field(*lags, given=field.given, parted=parted, gram=field.gram)
+    return Field(*lags, given=field.given, parted=parted, gram=field.gram, in_all=field.in_all)
 
 
 def _squeezed(m: Moments) -> Moments:
