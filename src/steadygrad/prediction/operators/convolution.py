@@ -171,7 +171,10 @@ def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, .
         _of_taps(run, near, (outs, inputs, kernel), how)
         + _along_outcome(run, g[0], weight, near[1], (outs, kernel), how)
     )
-    of_bias = ParameterGradient(0.0 if g[0].balanced else weight_gradients.of_bias(_over(near[0], outs), run.batch))
+    known = g[0].balance.sum_of(g[0].wave, run.batch) if g[0].balance and not g[0].balanced else None
+    if known is None:
+        known = 0.0 if g[0].balanced else weight_gradients.of_bias(_over(near[0], outs), run.batch)
+    of_bias = ParameterGradient(known)
     if call.out[0] is None:
         return Signal(near[0], base=near[0]), of_weight, of_bias
     return replace(into, axes=axes_of(run, _dims_of(x[1][0], call.out[0]), call.out[0])), of_weight, of_bias

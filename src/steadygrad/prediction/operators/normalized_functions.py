@@ -24,6 +24,7 @@ from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Array, Moments, Signal, Statistic, Value
 
+TINY = 1e-20  # of a factor's square: what it is multiplied by is still told from it (balance.py)
 NEARLY = 1e-6  # of a variance: less beside a line is a line
 
 
@@ -95,7 +96,8 @@ def met_again(run: Interpreter, back: Signal, g: Signal, known: Statistic, x: Va
     unit = np.clip(shared * z[:, None] + differs * z, -furthest, furthest)
     squares = (g.wave.values**2).mean(0)
     met = np.interp(differs * z[:, None] - shared * z, z, squares) / np.interp(unit, z, f.squares)
-    factor = np.maximum(met @ w, 0.0)
+    factor = met @ w
+    factor = np.maximum(factor, TINY * float(factor.max()))
     level = float(factor @ w) / max(float(squares @ w), 1e-300)
     m = scaled(back.moments, level**0.5)
     size = float(m.q.mean()) / max(float(g.moments.q.mean()) * level, 1e-300)

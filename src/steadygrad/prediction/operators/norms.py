@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import each_pair, mean_of_all, unit_parts
+from steadygrad.prediction import balance, each_pair, mean_of_all, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
@@ -412,7 +412,14 @@ def _backward(
         moments = place_lengths.thinned(moments, left, run.batch)
     balanced = over_batch or alone
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate", balanced=balanced)
-    whole = met_again(run, whole, g, known, run.value(call.args[1]), over_batch=over_batch)
+    x = run.value(call.args[1])
+    whole = met_again(run, whole, g, known, x, over_batch=over_batch)
+    if balanced and known.unit_parts is None and isinstance(x, Signal) and x.base is None:
+        raw = (affine[0] ** 2 * known.inverse) ** 0.5
+        met = whole.wave if whole.wave is not None and g.base is not None else None
+        came = scaled(g.base if met is not None and g.base is not None else g.moments, raw)
+        factor = met.values.mean(0) if met is not None else None
+        whole = replace(whole, balance=balance.of_norm(x.wave, came, factor, batch=over_batch))
     whole = placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
     return replace(whole, unit_parts=parts and sized(parts, whole))
 

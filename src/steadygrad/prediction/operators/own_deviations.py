@@ -63,11 +63,13 @@ def divided(field: Field, group: float, examples: int = 1) -> Divided:
     if not 0 < common < 1 or field.count < 2:
         return ALIKE
     own, shared = (
-        group / max(float((field.weights * kernel**2).sum()) / float(kernel.flat[0]) ** 2, 1e-12)
+        float((field.weights * kernel**2).sum()) / float(kernel.flat[0]) ** 2
         for kernel in (field.across - field.within, 1 - field.across)
     )
-    shared = max(shared, 2.0 * len(field.sizes))
-    left, inverse = _of_own(1 - common, round(own * max(examples - 1, 1), 2), round(shared, 2))
+    own = own / max(examples - 1, 1) + min(field.varied / (1 - common) ** 2, 1.0)
+    shared = min(shared, group / (2 * len(field.sizes)))
+    degrees = (round(group / max(x, 1e-12), 2) for x in (own, shared))
+    left, inverse = _of_own(1 - common, *degrees)
     return Divided(left / (1 - common), (1 - left) / common, 1 / inverse)
 
 

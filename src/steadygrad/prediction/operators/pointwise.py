@@ -277,7 +277,8 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
     if known and origin is None:
         moments = replace(moments, origin=Sum(((base, float(wave.values.mean())),)))
     linear = signals[0].linear if wave.source is None else None
-    return Signal(moments, wave, base, ancestors, linear, mark)
+    balance = next((s.balance for s in signals if s.base is base), None)
+    return Signal(moments, wave, base, ancestors, linear, mark, balance=balance)
 
 
 KINDS: dict[type, str] = {

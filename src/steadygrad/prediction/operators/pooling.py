@@ -17,6 +17,7 @@ import torch
 from steadygrad.prediction import hermite
 from steadygrad.prediction.averaged_units import unit_variance
 from steadygrad.prediction.axes import Axis, sizes
+from steadygrad.prediction.balance import Balance, through_pool
 from steadygrad.prediction.chosen import met_by_chance, sent_back
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.gradients import backward
@@ -149,8 +150,26 @@ def mean_pool_backward(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something that is no gradient")
     x, dims = found
     windows = _windows(call, call.out.shape, call.args[0].shape)
-    m = scaled(_squeezed(spread_back(x.moments, windows)), _beside_divisor(call, windows))
-    return Signal(m, None, m, x.ancestors, None, "approximate", axes_of(run, _outer(dims, call, call.out), call.out))
+    factor = _beside_divisor(call, windows)
+    m = scaled(_squeezed(spread_back(x.moments, windows)), factor)
+    axes = axes_of(run, _outer(dims, call, call.out), call.out)
+    balanced = x.balanced and not any(w.padding for w in windows)  # else some of a window's share lies outside
+    return Signal(
+        m, None, m, x.ancestors, None, "approximate", axes, balanced=balanced,
+        balance=_before_pool(run, call, x, windows, factor) if balanced else None,
+    )  # fmt: skip
+
+
+def _before_pool(run: Interpreter, call: Call, g: Signal, windows: list[Window], factor: float) -> Balance | None:
+    """Return the balance of what windows have shared out."""
+    x, ones = run.value(call.args[1]) if len(call.args) > 1 else None, np.ones_like(hermite.tables()[0])
+    if not isinstance(x, Signal) or g.balance is None or g.balance.base.field is None or g.wave is not None:
+        return None
+    sizes = tuple(w.out for w in windows)
+    if g.balance.base.field.sizes != sizes:
+        return None
+    base = scaled(_squeezed(spread_back(g.balance.base, windows)), factor)
+    return through_pool(g.balance, x.wave if x.base is None else None, base, ones, ones)
 
 
 def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
@@ -224,7 +243,13 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
     moments = backward(base, wave, run.batch, run.noises)
     axes = axes_of(run, _outer(dims, call, call.out), call.out)
     ancestors = g.ancestors | x.ancestors
-    return Signal(moments, wave, base, ancestors, None, "approximate", axes, balanced=g.balanced)
+    passed = None
+    if g.balanced and g.balance is not None and g.balance.base.field is not None and g.wave is None:
+        level = float(g.balance.base.q.mean()) / max(float(g.moments.q.mean()), 1e-300)
+        passed = through_pool(g.balance, x.wave, scaled(base, level**0.5), wave.values.mean(0), chances)
+    return Signal(
+        moments, wave, base, ancestors, None, "approximate", axes, balanced=g.balanced, balance=passed
+    )  # fmt: skip
 
 
 RULES: dict[Any, Rule] = {

@@ -47,8 +47,11 @@ def scale_and_shift(
     g, x = (as_signal(run, run.value(t)) for t in call.args[:2])
     if g is None:
         return run.lost(f"{call.name} of something that is no gradient"), Unknown("no gradient")
-    shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0], places), run.batch))
     known = run.value(statistic)
+    balanced = _of_balanced(run, g, known)
+    if balanced is not None:
+        return balanced
+    shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0], places), run.batch))
     source = known.source if isinstance(known, Statistic) else None
     if isinstance(known, Statistic) and source is not None and g.base is not None and g.wave is not None and g.wave.source is source:
         met = gradients.backward(g.base, Wave(source, g.wave.values * _output(known)), run.batch, run.noises)
@@ -83,6 +86,16 @@ def _on_draws(
     over = tuple(i + 1 for i in places)
     of_scale, of_shift = (float(terms.sum(over).square().mean()) for terms in (g.values * z.values, g.values))
     return ParameterGradient(of_scale), ParameterGradient(of_shift)
+
+
+def _of_balanced(run: Interpreter, g: Signal, known: Value) -> tuple[ParameterGradient, ParameterGradient] | None:
+    """Return the same where another norm follows, with or without a function of this one's output between."""
+    if g.balance is None or not isinstance(known, Statistic) or g.balance.source is not known.source:
+        return None
+    h = g.balance.factor if g.wave is None else g.wave.values.mean(0)
+    sums = (g.balance.sum_of(Wave(known.source, x[None]), run.batch) for x in (h * _output(known), h))
+    of_scale, of_shift = (ParameterGradient(x or 0.0) for x in sums)
+    return of_scale, of_shift
 
 
 def _output(known: Statistic) -> Array:
