@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import weight_gradients
+from . import mean_of_all, weight_gradients
 from .batch import Batch
 from .decays import decayed
 from .field import Field
 from .hermite import coefficients, tables
-from .propagation import centred
+from .propagation import centred, scaled
 from .regridded import regridded
 from .source import Source, Wave
 from .spread import CERTAIN
-from .values import Array, Moments
+from .values import Array, Moments, Signal
 
 NOTHING = 1e-9  # of a function: what rounding leaves of a regression
 SMALLEST = 1e-100  # of a factor that a function is divided by
@@ -66,6 +66,16 @@ class Balance:
         return weight_gradients.of_weight(
             replace(self.base, along=0.0), self._over_places(masses, whole, (own, other), batch), batch
         )
+
+    def told(self, m: Moments, wave: Wave, batch: Batch) -> Moments:
+        """Return the moments of g h with what the mean over all places has of them."""
+        whole = self.sum_of(wave, batch)
+        if whole is None or m.field is None:
+            return m
+        examples = batch.size if self.batch else 1
+        size = float(m.q.mean()) * batch.size * m.field.count**2 * examples
+        in_all = mean_of_all.sent_back(m.field, whole / size if size > 0 else 0.0, examples)
+        return replace(m, field=replace(m.field, in_all=in_all))
 
     def _over_places(self, masses: Array, whole: float, alike: tuple[Array, Array], batch: Batch) -> Moments:
         """Return the moments of r, of which a unit's sum is none."""
@@ -127,10 +137,21 @@ def _with_diagonal(product: Array, whole: float) -> Array:
     return found
 
 
-def through_pool(known: Balance | None, x: Wave | None, base: Moments, factor: Array, chances: Array) -> Balance | None:
-    """Return the balance of a gradient that went back through a pool of a function of a source."""
+def through_pool(g: Signal, x: Wave | None, back: Moments, factor: Array, chances: Array) -> Balance | None:
+    """Return the balance of a gradient that went back through a pool of a function of a source.
+
+    Args:
+        g: what came into the pool, as a norm has sent it.
+        x: the function that was pooled.
+        back: the gradient that the pool sends back, before it is multiplied by a function.
+        factor: what it is multiplied by for a place's chance, on the nodes.
+        chances: by which a place is met.
+    """
+    known = g.balance
     if known is None or x is None or x.source is None:
         return None
+    came = float(known.base.q.mean()) * float(known.factor**2 @ tables()[1])
+    base = scaled(back, (came / max(float(g.moments.q.mean()), 1e-300)) ** 0.5)
     return replace(known, source=x.source, base=base, values=x.values.mean(0), factor=factor, chances=chances)
 
 

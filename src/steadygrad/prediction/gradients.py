@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import of_mean
+from . import mean_of_all, of_mean
 from .alongside import Alongside, of_function, pulled
 from .batch import Batch
 from .coherent import LEAST, along_both
@@ -121,6 +121,8 @@ class _Product:
         if self.source.field is None:
             return self.base.field, 1.0
         h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
+        in_all = mean_of_all.behind_function(self.source, centred(self.source), h, self.values, average(self.h.q))
+        h = replace(h, in_all=in_all)
         g = self._of_gradient(h.sizes)
         agreed, together = h.overlap_of_all(self.batch.size), h.together + g.together
         found = replace(h.met(g), beyond=g.beyond * agreed, together=together, means=g.means, common=g.common)

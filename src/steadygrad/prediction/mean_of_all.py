@@ -8,6 +8,7 @@ of it is less than that. So it is followed on its own (`Field.in_all`), as two p
   of B examples D (1 - 1/B) and -D/B, where D is what examples' means differ by;
 - behind a function g of a normalized y, what lags say of the rest of its regression on y and y², whose sums the norm
   fixes, and what the norm leaves of these;
+- of a gradient behind a norm, nothing of what the norm took together, and behind a function h what `balance` says;
 - behind windows, by taps: a tap of a window meets all places but those at a border, and as all add up to the mean, what
   it adds is that less what lies there: of a signal of mean zero, the sum over the border.
 """
@@ -70,6 +71,18 @@ def _without(known: Pair, share: float, examples: int) -> Pair:
     return own - share * mean, other - share * mean
 
 
+def sent_back(field: Field, whole: float, examples: int) -> Pair:
+    """Return what it has of a gradient, given its second moment over all examples that a norm took together.
+
+    field: as lags have it, which say what examples' means differ by; `examples`: 1 where each is taken alone.
+    """
+    if examples == 1:
+        return whole, 0.0
+    within, across = field.mean_by_lag()
+    apart = max(across - within, 0.0)
+    return whole + apart * (1 - 1 / examples), whole - apart / examples
+
+
 def behind_function(source: Source, z: Field, found: Field, values: Array, square: float) -> Pair | None:
     """Return what it has of a function g of a source, relative to its second moment; None where lags say as much.
 
@@ -119,7 +132,17 @@ def _over_lags(z: Field, like: Field, values: Array) -> Pair:
 
 
 def behind_windows(field: Field, axes: list[Taps]) -> Pair | None:
-    """Return what it has of sums over windows with a weight for each tap, relative to the mean of their squares.
+    """Return what it has of sums over windows with a weight for each tap, relative to the mean of their squares."""
+    sums = sums_by_tap(field, axes)
+    if sums is None:
+        return None
+    met = float(np.prod([_met(axis).met for axis in axes]))
+    factor = float(np.prod([_met(axis).taps / axis.out for axis in axes])) / met
+    return sums[0] * factor, sums[1] * factor
+
+
+def sums_by_tap(field: Field, axes: list[Taps]) -> Pair | None:
+    """Return the second moments of sums over the places that a tap meets, the mean over taps; None if lags say as much.
 
     A tap meets places R: Var(Σ_R z) = |R|² M + Var(Σ_R z̃), z̃ of mean zero over all places, so that the last is that
     over the places that it does not meet, where these are fewer. Places there are as long as `share` says on average.
@@ -136,13 +159,12 @@ def behind_windows(field: Field, axes: list[Taps]) -> Pair | None:
         times = taps - times
         whole, crossed = (reduce(np.multiply.outer, [getattr(a, n) for a in each]) for n in ("all", "crossed"))
         pairs = whole - 2 * crossed + pairs
-    outs = float(np.prod([axis.out for axis in axes]))
     level = float((times * field.share).sum() / max(times.sum(), 1.0))
     own, other = (
         squared * m + level * float((pairs * (1 - gap - (field.weights * (1 - gap)).sum())).sum())
         for m, gap in zip(field.in_all, (field.within, field.across), strict=True)
     )
-    return own / outs / met, other / outs / met
+    return own / taps, other / taps
 
 
 @dataclass(frozen=True, slots=True)

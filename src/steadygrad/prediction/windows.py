@@ -215,5 +215,6 @@ def spread_back(m: Moments, windows: list[Window]) -> Moments:
         level *= met * (1 + max(met - 1, 0.0) * (1 - next_one)) / w.kernel**2
     within, across = (spread_lags(gap, windows) for gap in (m.field.within, m.field.across))
     within.flat[0] = 0.0
-    field = Field(np.ones(within.shape), within, across, m.field.varied)
+    in_all = m.field.in_all if _share_out(windows) else None
+    field = Field(np.ones(within.shape), within, across, m.field.varied, in_all=in_all)
     return replace(m, mean=m.mean / math.prod(w.kernel for w in windows), q=m.q * level, d=m.d * level, field=field)

@@ -198,7 +198,14 @@ def _of_taps(
         g = _pairs(g, how["stride"], tuple(few[2:]))
     else:
         x = _pairs(x, how["stride"], tuple(few[2:]))
-    return weight_gradients.of_weight(g, x, run.batch, met=share)
+    sums = None
+    if g.field is not None and not how["transposed"]:
+        sums = mean_of_all.sums_by_tap(g.field, _axes(tuple(outs[2:]), kernel, tuple(inputs[2:]), how, True))
+    if sums is None:
+        return weight_gradients.of_weight(g, x, run.batch, met=share)
+    x, (own, other) = weight_gradients.beside_mean(x, run.batch)
+    whole = float(g.q.mean()) * run.batch.size * (own * sums[0] + (run.batch.size - 1) * other * sums[1])
+    return weight_gradients.of_weight(g, x, run.batch, met=share) + max(whole, 0.0)
 
 
 def _along_outcome(

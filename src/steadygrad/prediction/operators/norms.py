@@ -401,6 +401,9 @@ def _backward(
         field, level = field.times(known.places)
         factor *= level
     d = m.d * factor / max(1 - removed[0], kept) if over_batch and kept > 0 else m.d * factor
+    if field is not None and (over_batch or alone):
+        in_all = mean_of_all.sent_back(field, 0.0, run.batch.size if over_batch else 1)
+        field = replace(field, in_all=in_all)
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=d, spread=spread, along=-1 / rows, field=field)
     moments = replace(moments, taken=float(math.isfinite(rows)))
     parts = None

@@ -19,6 +19,7 @@ from steadygrad.prediction.field import Field
 from steadygrad.prediction.values import Array
 
 QUANTILES = 64
+LEAST = 0.1  # as in norms.py: of what products of places that vary over draws leave
 MOST = 1e4  # directions from which a form is what it is on average
 
 
@@ -66,11 +67,12 @@ def divided(field: Field, group: float, examples: int = 1) -> Divided:
         float((field.weights * kernel**2).sum()) / float(kernel.flat[0]) ** 2
         for kernel in (field.across - field.within, 1 - field.across)
     )
-    own = own / max(examples - 1, 1) + min(field.varied / (1 - common) ** 2, 1.0)
+    own /= max(examples - 1, 1)
     shared = min(shared, group / (2 * len(field.sizes)))
     degrees = (round(group / max(x, 1e-12), 2) for x in (own, shared))
     left, inverse = _of_own(1 - common, *degrees)
-    return Divided(left / (1 - common), (1 - left) / common, 1 / inverse)
+    share = max(1 - 2 * field.varied / group, LEAST) / inverse
+    return Divided(left / (1 - common), (1 - left) / common, share)
 
 
 @lru_cache(maxsize=256)

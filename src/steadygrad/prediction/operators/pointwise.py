@@ -278,6 +278,8 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
         moments = replace(moments, origin=Sum(((base, float(wave.values.mean())),)))
     linear = signals[0].linear if wave.source is None else None
     balance = next((s.balance for s in signals if s.base is base), None)
+    if balance is not None:
+        moments = balance.told(moments, wave, run.batch)
     return Signal(moments, wave, base, ancestors, linear, mark, balance=balance)
 
 

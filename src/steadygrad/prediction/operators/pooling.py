@@ -156,20 +156,16 @@ def mean_pool_backward(run: Interpreter, call: Call) -> Value:
     balanced = x.balanced and not any(w.padding for w in windows)  # else some of a window's share lies outside
     return Signal(
         m, None, m, x.ancestors, None, "approximate", axes, balanced=balanced,
-        balance=_before_pool(run, call, x, windows, factor) if balanced else None,
+        balance=_before_pool(run, call, x, m) if balanced else None,
     )  # fmt: skip
 
 
-def _before_pool(run: Interpreter, call: Call, g: Signal, windows: list[Window], factor: float) -> Balance | None:
+def _before_pool(run: Interpreter, call: Call, g: Signal, base: Moments) -> Balance | None:
     """Return the balance of what windows have shared out."""
     x, ones = run.value(call.args[1]) if len(call.args) > 1 else None, np.ones_like(hermite.tables()[0])
-    if not isinstance(x, Signal) or g.balance is None or g.balance.base.field is None or g.wave is not None:
+    if not isinstance(x, Signal) or g.balance is None or x.base is not None:
         return None
-    sizes = tuple(w.out for w in windows)
-    if g.balance.base.field.sizes != sizes:
-        return None
-    base = scaled(_squeezed(spread_back(g.balance.base, windows)), factor)
-    return through_pool(g.balance, x.wave if x.base is None else None, base, ones, ones)
+    return through_pool(g, x.wave, base, ones, ones)
 
 
 def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
@@ -243,10 +239,11 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
     moments = backward(base, wave, run.batch, run.noises)
     axes = axes_of(run, _outer(dims, call, call.out), call.out)
     ancestors = g.ancestors | x.ancestors
-    passed = None
-    if g.balanced and g.balance is not None and g.balance.base.field is not None and g.wave is None:
-        level = float(g.balance.base.q.mean()) / max(float(g.moments.q.mean()), 1e-300)
-        passed = through_pool(g.balance, x.wave, scaled(base, level**0.5), wave.values.mean(0), chances)
+    if g.balanced and g.moments.field is not None and g.moments.field.in_all and moments.field is not None:
+        level = float(g.moments.q.mean()) * share**2 / max(float(moments.q.mean()), 1e-300)
+        own, other = g.moments.field.in_all
+        moments = replace(moments, field=replace(moments.field, in_all=(own * level, other * level)))
+    passed = through_pool(g, x.wave, base, wave.values.mean(0), chances) if g.balanced else None
     return Signal(
         moments, wave, base, ancestors, None, "approximate", axes, balanced=g.balanced, balance=passed
     )  # fmt: skip
