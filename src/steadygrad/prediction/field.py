@@ -77,6 +77,11 @@ class Field:
         """The share of all pairs of positions that have each lag."""
         return lag_weights(self.sizes)
 
+    @property
+    def alike_everywhere(self) -> bool:
+        """Whether all places have one number, as what a mean over them sends back."""
+        return self.count > 1 and float(self.within.max()) < ROUNDING
+
     def mean(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over all pairs of positions."""
         if self.in_all is not None:
@@ -385,15 +390,23 @@ class Field:
         return replace(found, products=each_pair.met(self, other), in_all=self._met_in_all(other))
 
     def _met_in_all(self, other: Field) -> tuple[float, float] | None:
-        """Return what the mean over all places has of a product: of both means, and by lag of what differs from them.
-
-        """
+        """Return what the mean over all places has of a product of which that is known of a factor."""
         if self.in_all is None and other.in_all is None:
             return None
-        means = [(1 - a) * (1 - b) for a, b in zip(self.mean(), other.mean(), strict=True)]
-        lags = [(self.within, other.within), (self.across, other.across)]
-        apart = [_covariance(self.weights, a, b) for a, b in lags]
-        return means[0] + apart[0], means[1] + apart[1]
+        one, two = self.by_lag_with_mean(), other.by_lag_with_mean()
+        own, apart = (float((self.weights * a * b).sum()) for a, b in zip(one, two, strict=True))
+        return own, apart
+
+    def by_lag_with_mean(self) -> tuple[Array, Array]:
+        """Return the products of two places by lag, those of distinct ones as much larger as their known mean says."""
+        found = 1 - self.within, 1 - self.across
+        if self.in_all is None or self.count < 2:
+            return found
+        apart = np.ones(self.sizes)
+        apart.flat[0] = 0.0
+        w = self.weights
+        more = [(m - float((w * x).sum())) / (1 - float(w.flat[0])) for m, x in zip(self.in_all, found, strict=True)]
+        return found[0] + apart * more[0], found[1] + apart * more[1]
 
     def mixed(self, weight: float, other: Field, rest: float) -> Field:
         """Return the field of a sum of independent terms, or of features side by side, of these weights.
@@ -489,10 +502,6 @@ class Field:
         beyond[index] = self.varying
         of_mean = self.of_mean if share.size == self.count else None
         return Field(share, new[0], new[1], beyond, given=self.given, of_mean=of_mean)
-
-
-def _covariance(weights: Array, a: Array, b: Array) -> float:
-    return float((weights * a * b).sum() - (weights * a).sum() * (weights * b).sum())
 
 
 def _roots_by_lag(squares: Array) -> Array:

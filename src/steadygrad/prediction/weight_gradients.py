@@ -47,8 +47,9 @@ def of_bias(g: Moments, batch: Batch) -> float:
         return batch.size**2 * max(batch.pair_mean(g.product), 0.0)
     if g.field.in_all is not None:
         own, other = g.field.in_all
-        size = float(g.q.mean()) * batch.size * g.field.count**2
-        return size * max(own + (batch.size - 1) * other, 0.0)
+        whole = own + (batch.size - 1) * other
+        if whole > 0:  # else it is less than these tell
+            return float(g.q.mean()) * batch.size * g.field.count**2 * whole
     r = batch.followed
     alike = white(g.field.sizes, 0.0, 0.0, 0.0)
     return of_weight(

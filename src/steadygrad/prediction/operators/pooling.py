@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import hermite
+from steadygrad.prediction import hermite, mean_of_all
 from steadygrad.prediction.averaged_units import unit_variance
 from steadygrad.prediction.axes import Axis, sizes
 from steadygrad.prediction.balance import Balance, through_pool
@@ -234,15 +234,14 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
     if x.wave.source is not None and x.wave.source.field is not None:
         field = _full(centred(x.wave.source), tuple(w.size for w in windows))
         whole = met_by_chance(whole, x.wave.source, field, np.minimum(share * chances, 1.0), windows)
-    base = _squeezed(whole)
+    base = _squeezed(replace(whole, field=whole.field and replace(whole.field, in_all=None)))
     wave = Wave(x.wave.source, np.sqrt(share * chances) * np.ones((len(x.wave.values), 1)))
     moments = backward(base, wave, run.batch, run.noises)
     axes = axes_of(run, _outer(dims, call, call.out), call.out)
     ancestors = g.ancestors | x.ancestors
-    if g.balanced and g.moments.field is not None and g.moments.field.in_all and moments.field is not None:
-        level = float(g.moments.q.mean()) * share**2 / max(float(moments.q.mean()), 1e-300)
-        own, other = g.moments.field.in_all
-        moments = replace(moments, field=replace(moments.field, in_all=(own * level, other * level)))
+    if moments.field is not None:
+        in_all = mean_of_all.sent_back(moments.field, 0.0, run.batch.size) if g.balanced else None
+        moments = replace(moments, field=replace(moments.field, in_all=in_all))
     passed = through_pool(g, x.wave, base, wave.values.mean(0), chances) if g.balanced else None
     return Signal(
         moments, wave, base, ancestors, None, "approximate", axes, balanced=g.balanced, balance=passed
