@@ -4,10 +4,10 @@ What goes back through a norm of y(z) is, over all that the norm takes together,
 
     Σ g h(z) = Σ g r(z),    r = h - α - β y,
 
-r the rest of the regression of h on y over a unit's own places and examples: nothing of a constant, as of a bias straight
-in front, nothing of y itself, as of the scale of a norm in front of a rectifier, and little of any h where y is nearly a
-line. A unit's z is √ρ a + √(1-ρ) e, a its own mean, e what differs; the regression is over e. Approximate: two places
-have in common what Hermite orders of r in e do, on average over a.
+r the rest of the regression of h on y over a unit's own places and examples: nothing of a constant, as of a bias
+straight in front, nothing of y, as of the scale of a norm in front of a rectifier, and little of any h where y is
+nearly a line. A unit's z is √ρ a + √(1-ρ) e, a its own mean, e what differs; the regression is over e. Approximate: two
+places have in common what Hermite orders of r in e do, on average over a.
 """
 
 from __future__ import annotations
@@ -155,12 +155,20 @@ def through_pool(g: Signal, x: Wave | None, back: Moments, factor: Array, chance
     return replace(known, source=x.source, base=base, values=x.values.mean(0), factor=factor, chances=chances)
 
 
-def of_norm(x: Wave | None, base: Moments, factor: Array | None, *, batch: bool) -> Balance | None:
-    """Return the balance of what a norm sends back to a function of a source."""
+def of_norm(x: Wave | None, g: Signal, sent: Wave | None, inverse: float, *, batch: bool) -> Balance | None:
+    """Return the balance of what a norm sends back to a function of a source.
+
+    Args:
+        x: what went into the norm.
+        g: the gradient that came to it.
+        sent: the function of the source that it is sent back as, None where it is none.
+        inverse: the inverse variance, of which it is multiplied by the root.
+        batch: whether the norm takes all examples together.
+    """
     if x is None or x.source is None:
         return None
     ones = np.ones_like(tables()[0])
+    came, factor = (g.moments, ones) if sent is None or g.base is None else (g.base, sent.values.mean(0))
+    base = scaled(came, inverse**0.5)
     field = base.field and x.source.field and regridded(base.field, x.source.field.sizes)
-    return Balance(
-        x.source, replace(base, field=field or base.field), x.values.mean(0), ones if factor is None else factor, ones, batch
-    )
+    return Balance(x.source, replace(base, field=field or base.field), x.values.mean(0), factor, ones, batch)

@@ -28,8 +28,8 @@ NOTHING = 1e-9  # of a variance: examples that differ by less are alike
 class Among:
     """How normals that are independent over places are mixed: what examples have in common, and what each is off it.
 
-    `roots`: of both the symmetric root of the correlation of places, [places, places]; `alike`: where there are too many
-    places, what any two of both have in common. `sizes`: [places], the deviation at each place.
+    `roots`: of both the symmetric root of the correlation of places, [places, places]; `alike`: where there are too
+    many places, what any two of both have in common. `sizes`: [places], the deviation at each place.
     """
 
     sizes: Array

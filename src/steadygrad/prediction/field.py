@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import each_pair
+from . import each_pair, in_all
 from .decays import decayed, of_varying
 from .hermite import odd_orders
+from .in_all import Pair
 from .lags import EVEN, ROUNDING, alike, autocorrelation, lag_weights, mean_at_lag
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Field:
     of_mean: Spread | None = dataclass_field(default=None, kw_only=True)
     products: Array | None = dataclass_field(default=None, kw_only=True)
     gram: Gram | None = dataclass_field(default=None, kw_only=True)
-    in_all: tuple[float, float] | None = dataclass_field(default=None, kw_only=True)
+    in_all: Pair | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -188,20 +189,6 @@ class Field:
         beyond = np.minimum(beyond * (1 - lost) / (1 + lost) / share**2, 1.0)
         left = left / max(float(left.mean()), 1e-300)
         return Field(left, within, across, beyond, given=self.given, lengths=self.lengths)
-
-    def lopsided(self, variance: float, examples: int) -> float:
-        """Return the squared mean of w z over all places, of what differs from their mean, w their lengths, over q.
-
-        Long places lie along the mean m and have more than the mean of it, (E[m²]/variance) Cov(w, m)²; of all that is
-        not along it places of like lengths are left where they are alike.
-        """
-        left, means = self.centred(variance), self.along_the_mean
-        lengths = np.sqrt(left.share)
-        by_place = float((lengths * means).mean() - lengths.mean() * means.mean())
-        along = max(1 - variance, 0.0) / max(variance, 1e-300) * (by_place + float(self.by_lag.flat[0]) / 4) ** 2
-        alike = autocorrelation((lengths - lengths.mean())[None, ..., None], self.sizes)[0]
-        pairs = (alike + self.by_lag / 4) * (1 - left.within), alike * (1 - left.across)
-        return along + max(float((self.weights * self.averaged(pairs, examples)).sum()), 0.0)
 
     @property
     def along_the_mean(self) -> Array:
@@ -364,8 +351,7 @@ class Field:
         products = None if self.products is None else 1 + factor * (self.products - 1)
         gram = self.gram and self.gram.scaled(factor)
         found = replace(found, beyond=beyond, lengths=lengths, together=together, products=products, gram=gram)
-        in_all = self.in_all and (1 - factor * (1 - self.in_all[0]), 1 - factor * (1 - self.in_all[1]))
-        return replace(found, in_all=in_all)
+        return replace(found, in_all=in_all.beside(self.in_all, factor))
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
@@ -387,26 +373,7 @@ class Field:
         within = self.within + other.within - self.within * other.within
         across = self.across + other.across - self.across * other.across
         found = Field(share / share.mean(), within, across, self.beyond + other.beyond - self.beyond * other.beyond)
-        return replace(found, products=each_pair.met(self, other), in_all=self._met_in_all(other))
-
-    def _met_in_all(self, other: Field) -> tuple[float, float] | None:
-        """Return what the mean over all places has of a product of which that is known of a factor."""
-        if self.in_all is None and other.in_all is None:
-            return None
-        one, two = self.by_lag_with_mean(), other.by_lag_with_mean()
-        own, apart = (float((self.weights * a * b).sum()) for a, b in zip(one, two, strict=True))
-        return own, apart
-
-    def by_lag_with_mean(self) -> tuple[Array, Array]:
-        """Return the products of two places by lag, those of distinct ones as much larger as their known mean says."""
-        found = 1 - self.within, 1 - self.across
-        if self.in_all is None or self.count < 2:
-            return found
-        apart = np.ones(self.sizes)
-        apart.flat[0] = 0.0
-        w = self.weights
-        more = [(m - float((w * x).sum())) / (1 - float(w.flat[0])) for m, x in zip(self.in_all, found, strict=True)]
-        return found[0] + apart * more[0], found[1] + apart * more[1]
+        return replace(found, products=each_pair.met(self, other), in_all=in_all.met(self, other))
 
     def mixed(self, weight: float, other: Field, rest: float) -> Field:
         """Return the field of a sum of independent terms, or of features side by side, of these weights.
@@ -425,9 +392,7 @@ class Field:
         found = Field(share, within, across, beyond, given=given, lengths=lengths, together=together)
         gram = self.gram and self.gram.mixed(weight, other.gram, rest)
         found = replace(found, products=each_pair.mixed(weight, self, rest, other), gram=gram)
-        if self.in_all is not None or other.in_all is not None:
-            own, apart = (weight * (1 - a) + rest * (1 - b) for a, b in zip(self.mean(), other.mean(), strict=True))
-            found = replace(found, in_all=(own, apart))
+        found = replace(found, in_all=in_all.mixed(weight, self, rest, other))
         if self.common is not None or other.common is not None:
             found = replace(found, common=self._common_to((weight, rest), other))
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]

@@ -17,21 +17,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache, reduce
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .decays import decayed
 from .field import Field
 from .hermite import coefficients, tables
+from .in_all import Pair
 from .taps import Taps
 from .values import Array
 
 if TYPE_CHECKING:
     from .source import Source
-
-Pair: TypeAlias = tuple[float, float]
-"""Of an example, and of two distinct ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +197,5 @@ def _pairs(a: Array, b: Array) -> Array:
     n = a.shape[1]
     f, g = (np.fft.rfft(x, n=2 * n, axis=1) for x in (a, b))
     sums = np.fft.irfft((f * g.conj()).sum(0), n=2 * n)
-    found = sums[:n] + np.append([0.0], sums[: -n : -1])
+    found = sums[:n] + np.append([0.0], sums[:-n:-1])
     return np.asarray(np.rint(found))
-

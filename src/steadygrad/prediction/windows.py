@@ -147,7 +147,8 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     varied = old.varied * (root / max(float(root.flat[0]), 1e-300)) ** 2
     parted = old.parted and old.parted.through(lambda by_lag: along(by_lag, tables), _laid_out(old, windows))
     share = share / max(float(share.mean()), 1e-300)
-    in_all = (old.in_all[0] / level, old.in_all[1] / level) if old.in_all and level > 0 and _share_out(windows) else None
+    whole = old.in_all if level > 0 and _share_out(windows) else None
+    in_all = whole and (whole[0] / level, whole[1] / level)
     field = Field(share, within, across, varied, given=old.given, parted=parted, in_all=in_all)
     means = old.gram and old.gram.averaged(_of_all_axes(windows))
     if known is None and old.gram is not None and means is not None and means.level > 0:

@@ -22,13 +22,11 @@ from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.linear_map import correlation_gap
 from steadygrad.prediction.mean_of_all import Fixed
-from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.propagation import forward, scaled
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.values import (
     Array,
-    Concrete,
     Fill,
     Moments,
     Signal,
@@ -41,8 +39,9 @@ from .levels import own_share
 from .likeness import like_its_input
 from .normalized_functions import Normalized, in_common, met_again, normalized
 from .norms_of_parts import equalized, in_groups, sized
-from .own_deviations import ALIKE, divided
+from .own_deviations import ALIKE, divided, lopsidedness
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
+from .running_statistics import running_backward, with_running_statistics
 from .scale_and_shift import scale_and_shift
 from .taken_out import removed_of, without
 
@@ -76,9 +75,9 @@ def _normalized(
 ) -> tuple[Signal, Normalized | None]:
     """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift.
 
-    What a norm takes together lies on a sphere of so many dimensions, and its sums over places are `fixed`. Of a function
-    of a Gaussian `common` is the share that goes with a unit's own mean; the function that is left stands beside the
-    signal.
+    What a norm takes together lies on a sphere of so many dimensions, and its sums over places are `fixed`. Of a
+    function of a Gaussian `common` is the share that goes with a unit's own mean; the function that is left stands
+    beside the signal.
     """
     r, (scale, shift) = run.batch.followed, affine
     std = np.broadcast_to(std, (r,)) * abs(scale)
@@ -192,7 +191,7 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if found is None or affine is None or (run.batch.size < 2 and call.args[5] and not sizes(found[1])):
         return run.lost(f"{call.name} of something that is no signal, with scales that differ, or of one example")
     if not call.args[5]:
-        return _with_running_statistics(run, call, found, affine)
+        return with_running_statistics(run, call, found, affine)
     (x, dims), batch = found, run.batch
     units = features(call.out[0], dims, batch.size)
     x, apart = equalized(x, units, batch, lambda m: _batch_variance(m, dims, batch))
@@ -205,14 +204,15 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         field, share = field.of_one(units, batch.size), variance / max(float(m.q.mean()), 1e-300)
         fixed = mean_of_all.behind_norm(field, share, 0.0, 1.0, batch.size)
         gram = field.gram and field.gram.centred()
-        field, lopsided = replace(field.centred(share), gram=gram), field.lopsided(share, batch.size)
+        field, lopsided = replace(field.centred(share), gram=gram), lopsidedness(field, share, batch.size)
         left = divided(field, 1, batch.size)
         field, fixed = left.field(field), replace(fixed, in_all=left.pair(fixed.in_all))
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
     eps = call.args[7]
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
     common = in_common(x, lambda lags: lags.gap(batch.size), batch)
-    whole, function = _normalized(run, x, own, m.d / variance * left.apart, affine, units, field, free, lopsided, common, fixed)
+    apart_now = m.d / variance * left.apart
+    whole, function = _normalized(run, x, own, apart_now, affine, units, field, free, lopsided, common, fixed)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
     share = left.share or max(1 - 2 * field.overlap_of_all(batch.size), LEAST) if field else _inverse_share(run, x)
     spread = _spread(run, x, field, units) if field else m.spread
@@ -227,37 +227,6 @@ def _batch_variance(m: Moments, dims: Dims, batch: Batch) -> float:
         return batch.pair_mean(m.d)
     within, across = field.mean()
     return float(m.q.mean()) * (within / batch.size + across * (1 - 1 / batch.size))
-
-
-def _with_running_statistics(
-    run: Interpreter, call: Call, found: tuple[Signal, Dims], affine: tuple[float, float]
-) -> Value | tuple[Value, ...]:
-    """Scale and shift by the buffers: where they differ between units, by their means."""
-    (x, dims), statistics = found, [_statistic(run, t) for t in call.args[3:5]]
-    mean, variance = statistics
-    if mean is None or variance is None:
-        return run.lost(f"{call.name} with running statistics that are not known")
-    factor = affine[0] / (variance + call.args[7]) ** 0.5
-    shift = affine[1] - mean * factor
-    wave = x.wave if x.wave is not None and x.wave.source is not None else None
-    source = wave.source if wave else gaussian(x.moments, features(call.out[0], dims, run.batch.size), run.batch)
-    assert source is not None
-    new = Wave(source, (wave.values if wave else source.nodes) * factor + shift)
-    moments = forward(new, run.batch, run.noises)
-    linear = x.linear if shift == 0 else None
-    known = Fill(0.0, 0.0, run.new_fill())
-    axes = axes_of(run, dims, call.out[0])
-    return Signal(moments, new, None, x.ancestors, linear, "approximate", axes), known, known
-
-
-def _statistic(run: Interpreter, tensor: torch.Tensor | None) -> float | None:
-    match run.value(tensor) if tensor is not None else None:
-        case Fill(mean=mean):
-            return mean
-        case Concrete(tensor=data):
-            return float(data.double().mean())
-        case _:
-            return None
 
 
 def group_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -418,11 +387,8 @@ def _backward(
     x = run.value(call.args[1])
     whole = met_again(run, whole, g, known, x, over_batch=over_batch)
     if balanced and known.unit_parts is None and isinstance(x, Signal) and x.base is None:
-        raw = (affine[0] ** 2 * known.inverse) ** 0.5
-        met = whole.wave if whole.wave is not None and g.base is not None else None
-        came = scaled(g.base if met is not None and g.base is not None else g.moments, raw)
-        factor = met.values.mean(0) if met is not None else None
-        whole = replace(whole, balance=balance.of_norm(x.wave, came, factor, batch=over_batch))
+        of_all = balance.of_norm(x.wave, g, whole.wave, affine[0] ** 2 * known.inverse, batch=over_batch)
+        whole = replace(whole, balance=of_all)
     whole = placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
     return replace(whole, unit_parts=parts and sized(parts, whole))
 
@@ -451,7 +417,8 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
     if not call.args[7]:
-        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6], _places(call))
+        whole = running_backward(run, call, g, _affine(run, call.args[2], None))
+        return whole, *scale_and_shift(run, call, call.args[6], _places(call))
     batch = run.batch
     entries = batch.size * math.prod(sizes(dims))
     mean, met, along = removed_of(
@@ -467,15 +434,6 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
 def _places(call: Call) -> tuple[int, ...]:
     """Return the dimensions that are not those of the units."""
     return (0, *range(2, call.args[0].dim()))
-
-
-def _running_backward(run: Interpreter, call: Call, g: Signal) -> Value:
-    affine, variance = _affine(run, call.args[2], None), _statistic(run, call.args[4])
-    if affine is None or variance is None:
-        return run.lost(f"{call.name} with running statistics that are not known")
-    moments = scaled(g.moments, affine[0] / (variance + call.args[8]) ** 0.5)
-    whole = Signal(moments, None, moments, g.ancestors, None, "approximate")
-    return placed(run, [call.args[0]], whole, call.out[0])
 
 
 def group_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:

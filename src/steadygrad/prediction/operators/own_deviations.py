@@ -1,9 +1,9 @@
 """What norms make of units whose variances differ: each is divided by its own.
 
 A unit's variance over places is a sum of what all examples have in common, as zeros at the borders print it on them,
-and of what each has of its own: quadratic forms c and a of the unit's weights, of few directions and of many. Behind the
-norm examples differ by E[a/(a + c)], which is more than E[a]/E[a + c]: units that have little in common are divided by
-least. Forms are taken as gamma variables, of as many degrees as they have directions, tr(K)²/tr(K²), and independent.
+and of what each has of its own: quadratic forms c and a of the unit's weights, of few directions and of many. Behind
+the norm examples differ by E[a/(a + c)], which is more than E[a]/E[a + c]: units that have little in common are divided
+by least. Forms are taken as gamma variables, of as many degrees as they have directions, tr(K)²/tr(K²), independent.
 Lags do not tell on which sides places are: what examples have in common has as many directions as there are sides.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from steadygrad.prediction.field import Field
+from steadygrad.prediction.lags import autocorrelation
 from steadygrad.prediction.values import Array
 
 QUANTILES = 64
@@ -73,6 +74,21 @@ def divided(field: Field, group: float, examples: int = 1) -> Divided:
     left, inverse = _of_own(1 - common, *degrees)
     share = max(1 - 2 * field.varied / group, LEAST) / inverse
     return Divided(left / (1 - common), (1 - left) / common, share)
+
+
+def lopsidedness(field: Field, variance: float, examples: int) -> float:
+    """Return the squared mean of w z over all places, of what differs from their mean, w their lengths, over q.
+
+    Long places lie along the mean m and have more than the mean of it, (E[m²]/variance) Cov(w, m)²; of all that is
+    not along it places of like lengths are left where they are alike.
+    """
+    left, means = field.centred(variance), field.along_the_mean
+    lengths = np.sqrt(left.share)
+    by_place = float((lengths * means).mean() - lengths.mean() * means.mean())
+    along = max(1 - variance, 0.0) / max(variance, 1e-300) * (by_place + float(field.by_lag.flat[0]) / 4) ** 2
+    alike = autocorrelation((lengths - lengths.mean())[None, ..., None], field.sizes)[0]
+    pairs = (alike + field.by_lag / 4) * (1 - left.within), alike * (1 - left.across)
+    return along + max(float((field.weights * field.averaged(pairs, examples)).sum()), 0.0)
 
 
 @lru_cache(maxsize=256)

@@ -53,7 +53,8 @@ def scale_and_shift(
         return balanced
     shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0], places), run.batch))
     source = known.source if isinstance(known, Statistic) else None
-    if isinstance(known, Statistic) and source is not None and g.base is not None and g.wave is not None and g.wave.source is source:
+    meets = source is not None and g.wave is not None and g.wave.source is source
+    if isinstance(known, Statistic) and g.base is not None and g.wave is not None and meets:
         met = gradients.backward(g.base, Wave(source, g.wave.values * _output(known)), run.batch, run.noises)
         return ParameterGradient(
             weight_gradients.of_bias(_over_places(run, met, call.args[0], places), run.batch)
