@@ -38,7 +38,10 @@ NOTHING = {
         ["0.bias", "1.bias"],
     ),
     "a mean pool between": (lambda: headed(conv(3, 16), nn.AvgPool2d(2), batch(), places=16), ["0.bias"]),
-    "means of neighbours between": (lambda: headed(conv(3, 16), nn.AvgPool2d(2), conv(16, 16), batch(), places=16), ["2.bias"]),
+    "behind a mean pool": (
+        lambda: headed(conv(3, 16), nn.AvgPool2d(2), conv(16, 16), batch(), places=16),
+        ["2.bias"],
+    ),
 }  # fmt: skip
 
 

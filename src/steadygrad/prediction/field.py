@@ -309,7 +309,7 @@ class Field:
         kept.flat[0] = 1.0
         within, across = (1 - (1 - gap) * kept for gap in (self.within, self.across))
         common = common / max(float(common.mean()), 1e-300)
-        found = replace(self, share=share / level, within=within, across=across, common=common)
+        found = replace(self, share=share / level, within=within, across=across, common=common, in_all=None)
         return replace(found, gram=None), level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:

@@ -346,13 +346,13 @@ def _backward(
     removed: tuple[float, float] = (0.0, 0.0),
     rows: float = math.inf,
     over_batch: bool = False,
-    alone: bool = False,
+    group: float = math.inf,
 ) -> Value:
     """The gradient over the deviation, without what the norm takes out: `removed` of it positions had in common.
 
     First what is their mean, then what lies along the output. What all examples have in common leaves their differences
     as they are. Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance. A
-    unit's own mean is gone `over_batch`, and where the norm takes each unit `alone`.
+    unit's own mean is gone `over_batch`, and of a `group` of units that a norm takes together a share of it.
     """
     known, affine = run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
@@ -370,7 +370,8 @@ def _backward(
         field, level = field.times(known.places)
         factor *= level
     d = m.d * factor / max(1 - removed[0], kept) if over_batch and kept > 0 else m.d * factor
-    if field is not None and (over_batch or alone):
+    balanced = over_batch or group == 1
+    if field is not None and balanced:
         in_all = mean_of_all.sent_back(field, 0.0, run.batch.size if over_batch else 1)
         field = replace(field, in_all=in_all)
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=d, spread=spread, along=-1 / rows, field=field)
@@ -382,10 +383,9 @@ def _backward(
     if known.in_common is not None:
         left = known.in_common + (1 - known.in_common) * m.taken
         moments = place_lengths.thinned(moments, left, run.batch)
-    balanced = over_batch or alone
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate", balanced=balanced)
     x = run.value(call.args[1])
-    whole = met_again(run, whole, g, known, x, over_batch=over_batch)
+    whole = met_again(run, whole, g, known, x, over_batch=over_batch, share=1.0 if over_batch else 1 / group)
     if balanced and known.unit_parts is None and isinstance(x, Signal) and x.base is None:
         of_all = balance.of_norm(x.wave, g, whole.wave, affine[0] ** 2 * known.inverse, batch=over_batch)
         whole = replace(whole, balance=of_all)
@@ -455,7 +455,7 @@ def _by_group_backward(
 
     mean, met, along = removed_of(run, g, statistic, common, group * math.prod(sizes(dims)))
     kept = 1 - mean - met - along
-    whole = _backward(run, call, g, statistic, weight, max(kept, 0.0), (mean, met), alone=group == 1)
+    whole = _backward(run, call, g, statistic, weight, max(kept, 0.0), (mean, met), group=group)
     return whole, *scale_and_shift(run, call, statistic, _places(call))
 
 
