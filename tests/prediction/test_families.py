@@ -132,6 +132,16 @@ def test_the_gradient_at_the_first_module_agrees_with_draws(family):
     assert abs(math.log(row.grad_q) - np.median(real)) < error + slack
 
 
+def test_a_mask_over_the_batch_leaves_its_examples_apart():
+    """One draw of N entries is off by the root of (1/(1 - p) - 1) E[x⁴]/E[x²]²/N, of a Gaussian with 3."""
+    p = 0.3
+    row = predict(nn.Sequential(nn.Dropout(p), nn.Linear(64, 8)), FLAT).layers[0]
+    q, signal = float(FLAT.square().mean()) / (1 - p), float(FLAT.var(0).mean())
+    error = 5 * math.sqrt(3 * (1 / (1 - p) - 1) / FLAT.numel())
+    assert row.q == pytest.approx(q, rel=error)
+    assert row.signal == pytest.approx(q - float(FLAT.square().mean()) + signal, rel=error)
+
+
 CONVOLUTIONS = {"valid": {}, "padded": {"padding": 1}, "dilated": {"dilation": 2}}
 
 

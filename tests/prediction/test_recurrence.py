@@ -208,3 +208,23 @@ def test_low_orders_are_enough_for_signals_that_have_little_in_common(c):
         whole = masses.sum() - float(hermite.decay(np.array([1 - c]))[0] @ masses)
         few = kinship._polynomial(masses[: kinship.LOW].tolist(), c)
         assert few == pytest.approx(whole, abs=kinship.NEAR**kinship.LOW * masses.sum())
+
+
+class Laid(nn.Module):
+    """A layer at each step, whose outputs lie in memory examples first, or steps first as a recurrent layer's do."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.layer, self.end, self.first = nn.Linear(64, 64), nn.Identity(), first
+
+    def forward(self, x):
+        x = self.end(torch.tanh(self.layer(x)))
+        return x if self.first == "examples" else x.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+def test_gradients_start_from_outputs_however_they_lie_in_memory():
+    ours, theirs = (predict(lambda first=first: Laid(first), STEPS) for first in ("steps", "examples"))
+    assert not ours.unknown
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.grad_q, a.grad_q_low, a.grad_c) == pytest.approx((b.grad_q, b.grad_q_low, b.grad_c), rel=1e-9)
+    assert ours.parameter_grad_norms == pytest.approx(theirs.parameter_grad_norms, rel=1e-9)

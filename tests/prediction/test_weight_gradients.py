@@ -21,6 +21,7 @@ IMAGES, LABELS = torch.rand(8, 3, 16, 16, generator=rng()), torch.arange(8) % 10
 LARGE = torch.rand(8, 3, 64, 64, generator=rng(2))
 WHITE, STEPS = torch.randn(8, 3, 16, 16, generator=rng(3)), torch.randn(8, 4, 64, generator=rng(4))
 VECTORS, ONE_CLASS = torch.randn(16, 32, generator=rng(1)), torch.zeros(16, dtype=torch.long)
+VECTOR_LABELS = torch.arange(16) % 10
 
 
 class Last(nn.Module):
@@ -134,6 +135,24 @@ def vectors():
     )  # fmt: skip
 
 
+class Times(nn.Module):
+    """Smaller by a factor."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def faint(norm):
+    """In front of a norm a variance of a third of 9e-6, beside which its epsilon of 1e-5 is large."""
+    return lambda: nn.Sequential(
+        nn.Linear(32, 64), Times(3e-3), norm(64), nn.ReLU(), nn.Linear(64, 32), Times(3e-3), norm(32), nn.Linear(32, 10)
+    )
+
+
 CASES = {
     "autoencoder": (autoencoder, IMAGES, IMAGES, F.mse_loss),
     "flattened": (autoencoder, IMAGES, IMAGES, lambda o, y: (o.flatten(1) - y.flatten(1)).square().sum(1).mean()),
@@ -150,6 +169,8 @@ CASES = {
     "batch norm, flattened": (normed_last(nn.BatchNorm2d(24)), IMAGES, LABELS, F.cross_entropy),
     "group norm, flattened": (normed_last(nn.GroupNorm(4, 24)), IMAGES, LABELS, F.cross_entropy),
     "class token": (WithToken, WHITE, LABELS, F.cross_entropy),
+    "faint, batch norm": (faint(nn.BatchNorm1d), VECTORS, VECTOR_LABELS, F.cross_entropy),
+    "faint, layer norm": (faint(nn.LayerNorm), VECTORS, VECTOR_LABELS, F.cross_entropy),
     "dilated": (dilated, STEPS, LABELS, F.cross_entropy),
 }
 

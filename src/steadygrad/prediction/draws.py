@@ -18,9 +18,10 @@ from scipy.special import ndtri
 from . import hermite
 from .axes import EXAMPLE, SPREAD_OUT, Axis, Dimension
 from .batch import Batch
-from .drawn_places import among
+from .field import Field
 from .kin_draws import Seeds
 from .normal import gaussian
+from .propagation import centred
 from .source import Source
 from .spread import CERTAIN, Noises, Spread, quantile
 from .values import Array, Draws, Moments, Signal
@@ -28,6 +29,8 @@ from .values import Array, Draws, Moments, Signal
 MOST_DRAWS = 512
 FEWEST_DRAWS = 16
 BUDGET = 1 << 21
+ALIKE = 1e-6  # of what examples differ by, or have in common, below which it is nothing
+MOST_PLACES = 1 << 10  # positions whose correlation is drawn by lag; of more any two have in common what all have
 
 
 def draws_within(budget: int, entries: int) -> int:
@@ -149,14 +152,72 @@ def _scales(source: Source, count: int, noises: Noises) -> Array:
 
 def _standard(source: Source, shape: _Shape, seeds: Seeds, drawn: Any, batch: Batch) -> Array:
     """Draw ξ, [draws, examples, places, features], the second half the negative of the first."""
-    known = among(source, shape.places, batch)
-    places, half = math.prod(shape.places) + (known is not None and known.alike is not None), np.zeros(())
+    alike = _alike_everywhere(source, shape.places)
+    places, half = math.prod(shape.places) + (alike > 0), np.zeros(())
     for seed, factor in seeds.rows(source, drawn, (shape.places, shape.features), batch):
         normal = np.random.default_rng(seed).standard_normal((shape.draws // 2, len(factor), places, shape.features))
         half = half + np.einsum("ij,sjpf->sipf", factor, normal, optimize=True)
-    half = half if known is None else known.mixed(half)
+    if alike:
+        half = math.sqrt(alike) * half[:, :, :1] + math.sqrt(1 - alike) * half[:, :, 1:]
+    between = _between(source, shape.places)
+    if between is not None:
+        half = _placed(half, 1 - batch.of_all(source.gap), *between)
     half = half if batch.each_drawn else half[:, batch.stand_in]
     return np.concatenate([half, -half])
+
+
+def _alike_everywhere(source: Source, places: tuple[int, ...]) -> float:
+    """Return what any two of many positions have in common, as a mean over all pairs; 0 where each pair's is drawn."""
+    found: Field | None = source.field
+    if found is None or not places or math.prod(places) != found.count or found.count <= MOST_PLACES:
+        return 0.0
+    variance, mean = float((source.std**2).mean()), float((source.mean**2).mean())
+    return float(np.clip(1 - found.apart()[0] * (variance + mean) / max(variance, 1e-300), 0.0, 1.0))
+
+
+def _between(source: Source, places: tuple[int, ...]) -> tuple[Array, Array, Array] | None:
+    """Return the correlations of positions of an example and of two, [places, places], and by what each is larger.
+
+    None where positions are taken as independent.
+    """
+    found: Field | None = source.field
+    if found is None or not places or math.prod(places) != found.count or found.count > MOST_PLACES:
+        return None
+    at = np.stack(np.unravel_index(np.arange(found.count), found.sizes))
+    lag = tuple(np.abs(at[:, :, None] - at[:, None]))
+    own, other = (x[lag] for x in centred(source).correlations)
+    return own, other, np.sqrt(np.maximum(found.share.ravel(), 0.0))
+
+
+def _placed(half: Array, examples: Array, own: Array, other: Array, size: Array) -> Array:
+    """Return draws, [draws, examples, places, features], that are independent at all places as they are correlated.
+
+    With the correlation G of examples, of mean c between two of them, W = `own` of the places of one and X = `other` of
+    those of two, that of all is X + (G - c)/(1 - c) (W - X): two examples that are one have W, two on average X. So the
+    mean over R examples has X + (W - X)/R, and what differs from it the places of W - X.
+    """
+    count = len(examples)
+    c = (examples.sum() - np.trace(examples)) / max(count * (count - 1), 1)
+    if count < 2 or 1 - c < ALIKE:
+        return np.asarray(np.einsum("pq,siqf->sipf", size[:, None] * _symmetric_root(own), half, optimize=True))
+    mean, apart = half.mean(1, keepdims=True), own - other
+    left = c + (1 - c) / count
+    common = _symmetric_root(other + apart / count) / math.sqrt(left) if left > ALIKE else np.zeros_like(own)
+    single = _symmetric_root(apart) / math.sqrt(1 - c)
+    placed = np.einsum("pq,siqf->sipf", common, mean, optimize=True)
+    placed = placed + np.einsum("pq,siqf->sipf", single, half - mean, optimize=True)
+    return np.asarray(size[:, None] * placed)
+
+
+def _symmetric_root(covariance: Array) -> Array:
+    """Return the root that turns no place into another, so that kin that are drawn by one seed meet place by place.
+
+    Where lags that are means leave it negative along some direction, each place keeps its variance.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    found = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+    own, whole = np.maximum(np.diag(covariance), 0.0), (found**2).sum(1)
+    return np.asarray(found * np.sqrt(own / np.maximum(whole, 1e-300))[:, None])
 
 
 def _evaluated(values: Array, z: Array, batch: Batch) -> Array:

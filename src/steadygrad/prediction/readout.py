@@ -32,7 +32,7 @@ LEVELS = (np.arange(400) + 0.5) / 400
 def layer_signal(row: Row, run: Interpreter, weight_gradient: Value) -> LayerSignal:
     """Return a row of the profile from what is known at the end."""
     fan_in, fan_out = _fans(row.module)
-    output = as_fill(run, row.output) if is_drawn_weight(row.output) else row.output
+    output = as_fill(run, row.output) if _is_made_of_weights(run, row.output) else row.output
     known = _same_for_all(run, output, row) if isinstance(output, Fill) else as_signal(run, output)
     if known is None and not isinstance(output, Unknown):
         run.note(f"module {row.path!r} gives {_words(output)}, of which no row is read")
@@ -66,6 +66,11 @@ def _typical(
         return found
     run.note(f"module {row.path!r} has a second moment that is that of its largest draws alone: none is typical")
     return {}
+
+
+def _is_made_of_weights(run: Interpreter, output: Value) -> bool:
+    """Whether numbers of one draw are the same for every example, as those of the batch under a mask are not."""
+    return is_drawn_weight(output) and isinstance(output, Concrete) and not output.leads(run.batch.size)
 
 
 def _same_for_all(run: Interpreter, fill: Fill, row: Row) -> Signal:

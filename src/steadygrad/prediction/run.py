@@ -217,7 +217,8 @@ def _back(loss: torch.Tensor | None, output: Any, run: Interpreter) -> None:
     if not isinstance(start, torch.Tensor) or not start.requires_grad:
         return
     run.backward = True
-    gradient = torch.empty_like(start)
+    # Examples first in memory too, whatever the output's own order, as what is put there is taken to lie.
+    gradient = torch.empty_like(start, memory_format=torch.contiguous_format)
     run.memory.put(gradient, _of_a_loss(run) if loss is not None else _unit_gradient(start, run))
     start.backward(gradient)
 

@@ -52,6 +52,14 @@ def multiplied(x: Wave, numbers: Array, weights: Array, m: Moments, units: float
     return found[0] if found else None
 
 
+def together_distributed(waves: list[Wave], m: Moments, units: float, batch: Batch) -> Wave | None:
+    """Return as many entries of each of some functions as one of these moments; None where it has no slope."""
+    values = np.stack([wave.values.mean(0) for wave in waves])
+    whole = _quantiles(values, np.broadcast_to(tables()[1] / len(waves), values.shape))
+    found = distributed(whole, m, units, batch)
+    return found[0] if found else None
+
+
 def distributed(values: Array, m: Moments, units: float, batch: Batch) -> tuple[Wave, Array, float] | None:
     """Return the function of one Gaussian that has these values on its nodes, times a factor, and these moments.
 

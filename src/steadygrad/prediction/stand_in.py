@@ -47,7 +47,7 @@ def stand_in(
 def _gradient(run: Interpreter, tensor: torch.Tensor, row: LayerSignal | None) -> torch.Tensor | None:
     if not tensor.is_floating_point():
         return None
-    gradient = torch.empty_like(tensor)
+    gradient = torch.empty_like(tensor, memory_format=torch.contiguous_format)
     known: Value = Unknown("a gradient that goes back through a module that was not predicted")
     if row is not None and row.grad_q == row.grad_q:
         known = _signal(run, 0.0, row.grad_q, row.grad_c, None)

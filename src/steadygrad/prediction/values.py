@@ -217,7 +217,8 @@ class Statistic:
     less is left of what gradients of two places have in common than of their squares, of an example and of two.
     `each` says that every example has its own. `source` is the Gaussian that the norm's outcome is a function of, and
     `function` that function, None where it is the Gaussian itself.
-    `unit_parts` are units whose inverse variances are not alike.
+    `unit_parts` are units whose inverse variances are not alike. `left` is the second moment of what was normalized,
+    below one where a variance is small beside what is added to it.
     """
 
     inverse: float
@@ -228,6 +229,7 @@ class Statistic:
     in_common: Array | None = None
     unit_parts: Parts | None = None
     function: Normalized | None = None
+    left: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

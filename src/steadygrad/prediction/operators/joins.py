@@ -23,10 +23,11 @@ from steadygrad.prediction.kinship import Beside
 from steadygrad.prediction.memory import IN_PARTS
 from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.propagation import blur_of, scaled
+from steadygrad.prediction.side_by_side import together_distributed
 from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.unit_parts import Parts, UnitPart
-from steadygrad.prediction.values import Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Value
+from steadygrad.prediction.values import Array, Concrete, Draws, Fill, Moments, ParameterGradient, Signal, Value
 
 from .fills import argument
 from .pointwise import on_draws
@@ -134,21 +135,43 @@ def _on_samples(run: Interpreter, call: Call) -> Value:
 def _steps(
     run: Interpreter, call: Call, signals: list[Signal], parts: tuple[list[Moments], list[float]], dims: Dims, dim: int
 ) -> Value:
-    """Steps that met the same weights, stacked: positions, which have in common what their origins say."""
+    """Steps that met the same weights, stacked: positions, which have in common what their origins say.
+
+    What those that are looked at at a lag have in common, all have that are so far apart, as large as they are.
+    """
     moments, count = parts[0], len(parts[0])
-    sized = [m.q.mean() for m in moments]
-    q = max(float(np.mean(sized)), 1e-300)
+    sized = np.array([m.q.mean() for m in moments])
+    q = max(float(sized.mean()), 1e-300)
     within, across = np.zeros(count), np.zeros(count)
     for lag in range(count):
         starts = range(0, count - lag, -(-(count - lag) // MOST_PAIRS))
-        pairs = [(run.kinship.of(moments[i], moments[i + lag]), (sized[i] * sized[i + lag]) ** 0.5) for i in starts]
-        within[lag], across[lag] = (1 - float(np.mean([s * k[i] for k, s in pairs])) / q for i in (0, 1))
+        together = np.sqrt(sized[: count - lag] * sized[lag:])
+        alike = np.array([run.kinship.of(moments[i], moments[i + lag]) for i in starts])
+        within[lag], across[lag] = 1 - _weighed(alike, together[:: starts.step]) * together.mean() / q
     within[0] = 0.0
-    field = Field(np.array(sized) / q, np.clip(within, 0.0, 2.0), np.clip(across, 0.0, 2.0))
+    field = Field(sized / q, np.clip(within, 0.0, 2.0), np.clip(across, 0.0, 2.0))
     varied = float(np.mean([s * s * run.coherence.of_entries(m) for m, s in zip(moments, sized, strict=True)])) / q**2
     field = field.raised(varied)
     whole = (*dims[:dim], (Axis(0, count, 1),), *dims[dim + 1 :])
-    return _mixture(run, call.out, signals, parts, whole, field)
+    joined = _mixture(run, call.out, signals, parts, whole, field)
+    return _as_distributed(run, joined, signals, features(call.out, whole, run.batch.size))
+
+
+def _weighed(values: Array, weights: Array) -> Array:
+    """Return the mean of rows by weight; the plain one where all of these are zero."""
+    return np.average(values, axis=0, weights=weights if weights.any() else None)
+
+
+def _as_distributed(run: Interpreter, joined: Signal, signals: list[Signal], units: float) -> Signal:
+    """Return steps as the function of one Gaussian that their entries are distributed as: bounded, if they are."""
+    waves = [s.wave for s in signals if s.wave is not None and s.wave.source is not None]
+    if joined.base is not None or len(waves) < len(signals) or all(wave.gaussian for wave in waves):
+        return joined
+    found = together_distributed(waves, joined.moments, units, run.batch)
+    if found is None or found.source is None:
+        return joined
+    found.source.root = joined.moments if run.remembers else None
+    return replace(joined, wave=found)
 
 
 def _widest(run: Interpreter, tensor: torch.Tensor) -> Dims | None:

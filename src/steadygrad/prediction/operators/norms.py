@@ -332,8 +332,8 @@ def _with_statistics(
     """Return the output with mean and inverse deviation; the latter remembers what was divided by, for the backward."""
     (whole, function), mean = found, Fill(0.0, 0.0, run.new_fill())
     source = whole.wave.source if whole.wave is not None else None
-    inverse = Statistic(1 / (variance + eps), spread, each=each, source=source, function=function)
-    return whole, mean, inverse
+    made = Statistic(1 / (variance + eps), spread, each=each, source=source, function=function)
+    return whole, mean, replace(made, left=variance / (variance + eps))
 
 
 def _backward(

@@ -52,13 +52,12 @@ def scale_and_shift(
     if balanced is not None:
         return balanced
     shift = ParameterGradient(weight_gradients.of_bias(_over_places(run, g.moments, call.args[0], places), run.batch))
-    source = known.source if isinstance(known, Statistic) else None
+    source, left = (known.source, known.left) if isinstance(known, Statistic) else (None, 1.0)
     meets = source is not None and g.wave is not None and g.wave.source is source
     if isinstance(known, Statistic) and g.base is not None and g.wave is not None and meets:
         met = gradients.backward(g.base, Wave(source, g.wave.values * _output(known)), run.batch, run.noises)
-        return ParameterGradient(
-            weight_gradients.of_bias(_over_places(run, met, call.args[0], places), run.batch)
-        ), shift
+        scale = weight_gradients.of_bias(_over_places(run, met, call.args[0], places), run.batch)
+        return ParameterGradient(left * scale), shift
     if x is None:
         return run.lost(f"{call.name} of something that is no signal"), shift
     normal = _normalized(_over_places(run, x.moments, call.args[1], places), run.batch, over_batch=over_batch)
@@ -68,7 +67,7 @@ def scale_and_shift(
     if source is not None and g.base is not None and g.wave is not None:
         whole = weight_gradients.of_bias(_over_places(run, g.base, call.args[0], places), run.batch)
         scale += along_term(g.wave, source, run.kinship) ** 2 * whole
-    return ParameterGradient(scale), shift
+    return ParameterGradient(left * scale), shift
 
 
 def _on_draws(
@@ -86,7 +85,7 @@ def _on_draws(
         return None
     over = tuple(i + 1 for i in places)
     of_scale, of_shift = (float(terms.sum(over).square().mean()) for terms in (g.values * z.values, g.values))
-    return ParameterGradient(of_scale), ParameterGradient(of_shift)
+    return ParameterGradient(known.left * of_scale), ParameterGradient(of_shift)
 
 
 def _of_balanced(run: Interpreter, g: Signal, known: Value) -> tuple[ParameterGradient, ParameterGradient] | None:
@@ -95,8 +94,8 @@ def _of_balanced(run: Interpreter, g: Signal, known: Value) -> tuple[ParameterGr
         return None
     h = g.balance.factor if g.wave is None else g.wave.values.mean(0)
     sums = (g.balance.sum_of(Wave(known.source, x[None]), run.batch) for x in (h * _output(known), h))
-    of_scale, of_shift = (ParameterGradient(x or 0.0) for x in sums)
-    return of_scale, of_shift
+    of_scale, of_shift = (x or 0.0 for x in sums)
+    return ParameterGradient(known.left * of_scale), ParameterGradient(of_shift)
 
 
 def _output(known: Statistic) -> Array:
