@@ -445,7 +445,8 @@ class Field:
         of_mean = self.of_mean if all(self._has_apart(axis) for axis in gone) else None
         left = replace(left, lengths=lengths, together=together, means=means, common=common, of_mean=of_mean)
         products, gram = (None, None) if gone else (self.products, self.gram)
-        left = replace(left, parted=parted, products=products, gram=gram, in_all=None if gone else self.in_all)
+        known = self.in_all if all(self.sizes[i] == 1 for i in gone) else None
+        left = replace(left, parted=parted, products=products, gram=gram, in_all=known)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def _has_apart(self, axis: int) -> bool:
