@@ -1,5 +1,6 @@
 """Rules about data, loss and head on setups unlike their pages' examples: broken ones are told, sound ones are not."""
 
+import functools
 import math
 from itertools import pairwise
 
@@ -511,3 +512,48 @@ def test_logarithms_of_what_a_probability_leaves_are_unstable_too(loss_fn, form)
     data = [(torch.randn(64, 6), torch.randint(2, (64, 3)).float())]
     found = [f for f in check({"model": model, "data": data, "loss_fn": loss_fn}, select=["LOS003"]).findings]
     assert any(form in f.message and f.level == Level.ERROR for f in found)
+
+
+@pytest.mark.parametrize(("frozen", "level"), [(False, "error"), (True, "info")])
+def test_a_head_that_is_frozen_may_begin_sure_of_other_labels(frozen, level):
+    made = a_loud_binary_head()
+    made["model"][2].requires_grad_(not frozen)
+    (found,) = check(made, select=["LOS004"]).findings
+    assert str(found.level) == level
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 4), (8, 3, 2, 4)])
+def test_classes_that_are_reshaped_to_the_second_axis_are_told(shape):
+    x, y = torch.randn(*shape[:-1], 5), torch.randint(4, shape[:-1])
+    model = nn.Linear(5, 4)
+
+    def reshaped(out, y):
+        return F.cross_entropy(out.reshape(shape[0], 4, *shape[1:-1]), y)
+
+    def moved(out, y):
+        return F.cross_entropy(out.movedim(-1, 1), y)
+
+    def flat(out, y):
+        return F.cross_entropy(out.reshape(-1, 4), y.reshape(-1))
+
+    def found(loss_fn):
+        return [
+            f.code for f in check({"model": model, "data": [(x, y)], "loss_fn": loss_fn}, select=["LOS007"]).findings
+        ]
+
+    assert [found(loss) for loss in (reshaped, moved, flat)] == [["LOS007"], [], []]
+
+
+def test_arguments_of_a_divergence_that_are_exchanged_are_told_and_one_the_other_way_about_is_not():
+    x, y = torch.randn(32, 5), torch.randn(32, 4)
+    kl = functools.partial(F.kl_div, reduction="batchmean")
+
+    def told(loss_fn):
+        setup = {"model": nn.Linear(5, 4), "data": [(x, y)], "loss_fn": loss_fn}
+        return [f.code for f in check(setup, select=["LOS007", "FWD006"]).findings]
+
+    assert told(lambda out, y: kl(y.softmax(1), out.log_softmax(1))) == ["LOS007"]
+    assert told(lambda out, y: kl(y.log_softmax(1), out.log_softmax(1))) == ["LOS007"]
+    assert told(lambda out, y: kl(out.log_softmax(1), y.softmax(1))) == []
+    assert told(lambda out, y: kl(y.log_softmax(1), out.softmax(1))) == []
+    assert told(lambda out, y: kl(y.log_softmax(1), out.log_softmax(1), log_target=True)) == []

@@ -457,3 +457,21 @@ def test_layers_of_zeros_without_biases_are_symmetric():
 
     data = [(torch.randn(64, 8), torch.randint(8, (64,))) for _ in range(3)]
     assert "INI002" in loud(report(Gate(), nn.CrossEntropyLoss(), data, trial=False))
+
+
+class States(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+@pytest.mark.parametrize(("stacked", "codes"), [(True, ["NET002"]), (False, [])])
+def test_examples_that_a_loader_stacks_lie_along_the_first_axis(stacked, codes):
+    x, y = torch.randn(64, 6, 8), torch.randn(64, 6, 8)
+    made = torch.utils.data.TensorDataset(x, y)
+    data = torch.utils.data.DataLoader(made, 16) if stacked else list(zip(x.split(16), y.split(16), strict=True))
+    found = report(States(nn.GRU(8, 8)), F.mse_loss, data, select=["NET002"])
+    assert [f.code for f in found.findings] == codes

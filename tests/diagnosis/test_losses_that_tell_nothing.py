@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from steadygrad.diagnosis import check
 from steadygrad.measurement.loss_draws import draws_by_outputs
-from steadygrad.measurement.loss_slope import loss_slope
+from steadygrad.measurement.loss_slope import loss_slope, slope_of_weights
 
 
 @pytest.fixture(autouse=True)
@@ -167,3 +167,50 @@ def test_a_loss_that_rises_as_another_network_learns_does_not_diverge():
 def test_one_that_stops_being_a_number_does_whoever_learns():
     found = check(critics(math.inf), select=["RUN"]).findings
     assert [f.code for f in found] == ["RUN002"]
+
+
+class Codebook(nn.Module):
+    """Each code goes on as the nearest of a few entries, and the gradient goes past that (van den Oord et al. 2017)."""
+
+    def __init__(self):
+        super().__init__()
+        self.code = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+        self.back = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 16))
+        self.entries = nn.Parameter(0.3 * torch.randn(16, 4))
+
+    def forward(self, x):
+        z = self.code(x)
+        q = self.entries[torch.cdist(z, self.entries).argmin(1)]
+        self.commitment = F.mse_loss(q, z.detach()) + 0.25 * F.mse_loss(z, q.detach())
+        return self.back(z + (q - z).detach())
+
+
+def test_a_loss_that_steps_along_its_gradient_raise_is_no_divergence():
+    torch.manual_seed(0)
+    x = torch.tanh(torch.randn(1024, 4) @ torch.randn(4, 16))
+    model = Codebook()
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    data = [(part, part) for part in x.split(64)]
+    found = check(
+        {
+            "model": model,
+            "data": data,
+            "loss_fn": lambda y, t: F.mse_loss(y, t) + model.commitment,
+            "optimizer": optimizer,
+        }
+    )
+    assert [f.code for f in found.findings if f.level != "info"] == []
+    assert any("against its gradient" in note for note in found.notes)
+
+
+def test_the_slope_along_the_weights_is_that_of_a_true_gradient_and_of_no_other():
+    torch.manual_seed(0)
+    x = torch.randn(64, 16)
+    model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Dropout(0.2), nn.Linear(32, 1))
+    assert slope_of_weights(model, x, x[:, :1], nn.MSELoss()) == pytest.approx(1, abs=0.02)
+
+    def halved(y, t):
+        return F.mse_loss(y, t) + F.mse_loss(y.detach(), t)
+
+    # Half of the loss is cut from the graph, and falls as fast as the other half.
+    assert slope_of_weights(model, x, x[:, :1], halved) == pytest.approx(2, abs=0.04)

@@ -254,13 +254,17 @@ def decayed(optimizer, rate, decay):
 
 @pytest.mark.parametrize(
     ("optimizer", "rate", "decay"),
-    [(torch.optim.Adam, 1e-3, 1.0), (torch.optim.SGD, 0.1, 0.3), (torch.optim.AdamW, 1e-2, 50.0)],
+    [
+        (torch.optim.Adam, 1e-3, 1.0),
+        (torch.optim.SGD, 0.1, 0.3),
+        (torch.optim.AdamW, 1e-2, 50.0),
+        (torch.optim.AdamW, 3e-3, 20.0),
+    ],
 )
 def test_weight_decay_that_takes_away_what_is_learned_is_named(optimizer, rate, decay):
     (found,) = check(decayed(optimizer, rate, decay)).findings
-    assert found.code == "RUN004"
+    assert found.code == "OPT010"
     assert "Without weight decay it ends at" in found.message
-    assert "weight decay" in found.fix
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,12 @@ def test_an_output_that_a_penalty_alone_takes_leaves_none():
     assert constant_guess(Heads(named=False), pairs, penalized) == ()
 
 
+def test_an_output_that_the_loss_does_not_take_is_left_out():
+    pairs = [(torch.randn(300, 6), (torch.arange(300) % 3, torch.randn(300, 2)))]
+    (loss,) = constant_guess(Heads(named=False), pairs, lambda o, y: F.cross_entropy(o[0], y[0]) + 0 * o[1].sum())
+    assert loss == pytest.approx(float(torch.tensor(3.0).log()), rel=1e-5)
+
+
 @pytest.mark.parametrize("targets", [(torch.zeros(4), torch.zeros(3)), [1, 2, 3, 4]])
 def test_each_tensor_has_a_row_an_example(targets):
     with pytest.raises(SetupError, match="targets"):

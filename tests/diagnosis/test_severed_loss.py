@@ -81,3 +81,44 @@ def test_rounding_that_hands_its_gradient_on_is_left_in_peace():
     """Straight through: the rounded number, with the gradient of the other."""
     made = setup(lambda o, y: F.mse_loss(o + (o.round() - o).detach(), y), outputs=1)
     assert not [f for f in check(made, trial=False).findings if f.level != "info"]
+
+
+class Kept(nn.Module):
+    """Keeps a penalty beside its output, with its history or without."""
+
+    def __init__(self, keep):
+        super().__init__()
+        self.body, self.keep, self.penalty = network(3), keep, torch.zeros(())
+
+    def forward(self, x):
+        y = self.body(x)
+        self.penalty = self.keep(y.square().mean())
+        return y
+
+
+def with_penalty(keep, loss):
+    model = Kept(keep)
+    return setup(lambda y, t: loss(F.cross_entropy(y, t), model.penalty, y), model)
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda fit, penalty, _: fit + 0.1 * penalty, lambda fit, penalty, _: (0.1 * penalty + fit) / 2]
+)
+def test_a_summand_that_was_cut_off_is_told_and_one_with_its_history_is_not(loss):
+    (found,) = check(with_penalty(torch.Tensor.detach, loss), select=["BWD003"]).findings
+    assert (str(found.level), "summand" in found.message, "detach" in found.message) == ("warn", True, True)
+    assert check(with_penalty(lambda x: x, loss), select=["BWD003"]).findings == ()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda fit, penalty, _: fit * penalty,
+        lambda fit, penalty, _: fit / (1 + penalty),
+        lambda fit, penalty, _: fit + (fit - fit.detach()),
+        lambda fit, penalty, y: fit + (y.detach().softmax(1) * y.detach().log_softmax(1)).sum(1).mean(),
+    ],
+    ids=["weighed", "divided", "taken off itself", "an entropy of what was cut"],
+)
+def test_numbers_without_a_history_that_are_no_summand_of_their_own_are_left_alone(loss):
+    assert check(with_penalty(torch.Tensor.detach, loss), select=["BWD003"]).findings == ()

@@ -86,3 +86,26 @@ def test_what_copies_have_in_common_stands_at_all_positions_alike():
     real = np.log([draw(Classified, inputs, seed)[at] for seed in range(DRAWS)])
     off = np.log([profile["mark"].q, profile["mark"].grad_q]) - np.median(real, 0)
     assert (np.abs(off) < 0.15 + 5 * 1.2533 * real.std(0) / math.sqrt(DRAWS)).all(), off
+
+
+class Agreeing(nn.Module):
+    """What is kept, and taken off, where two signs agree: true and false become the numbers 1 and 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(64, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        y = self.body(x)
+        same = (y == y.max(1, keepdim=True).values).float()
+        return self.head((1 - same) * y - same)
+
+
+def test_true_and_false_that_are_cast_are_numbers():
+    inputs = seeded(16, 64)
+    profile = predict(Agreeing, inputs)
+    assert not profile.unknown
+    real = np.log([draw(Agreeing, inputs, seed) for seed in range(DRAWS)])[:, :, 0]
+    for row, column in zip(profile, real.T, strict=True):
+        error = 5 * 1.2533 * column.std() / math.sqrt(DRAWS)
+        assert abs(math.log(row.q) - np.median(column)) < error, row.path

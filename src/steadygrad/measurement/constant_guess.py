@@ -72,9 +72,11 @@ def _heed(loss_fn: Loss, output: Any, targets: Any) -> bool:
         pairs = [_gradients(loss_fn, output, y) for y in (targets, mapped(_rolled, targets))]
     except Exception:  # a loss without a gradient for one of them, or that takes no other targets
         return False
-    return all(
-        float((right - wrong).norm()) > _ROUNDING * float(right.norm() + wrong.norm())
-        for right, wrong in zip(*pairs, strict=True)
+    sizes = [float(right.norm() + wrong.norm()) for right, wrong in zip(*pairs, strict=True)]
+    changes = [float((right - wrong).norm()) for right, wrong in zip(*pairs, strict=True)]
+    # An output without any gradient has no part in the loss.
+    return any(sizes) and all(
+        change > _ROUNDING * size or not size for change, size in zip(changes, sizes, strict=True)
     )
 
 

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from steadygrad.setup.parts import mapped, tensors_in
+
+from .scalar_loss import outputs_of
 
 # Outputs are moved by these parts of their size, either way. Differences to both sides leave out the curvature; a loss
 # with a kink or a steep edge within one of them has the slope of its gradient within another.
@@ -70,3 +73,35 @@ def loss_slope(loss_fn: Callable[[Any, Any], Any], outputs: Any, targets: Any) -
     with torch.no_grad():
         found = [(at(step) - at(-step)) / (2 * step * square) for step in seen]
     return min((x for x in found if math.isfinite(x)), key=lambda x: abs(x - 1), default=math.nan)
+
+
+def slope_of_weights(model: nn.Module, inputs: Any, targets: Any, loss_fn: Callable[[Any, Any], Any]) -> float:
+    """Return what `loss_slope` does, of the weights in place of the outputs: what a model cuts itself counts too.
+
+    Args:
+        model: whose weights are moved, in copies; run this in a block that puts back what a forward pass changes.
+        inputs: of a batch.
+        targets: of the same.
+        loss_fn: takes (outputs, targets), returns a scalar.
+
+    >>> x, model = torch.randn(32, 2, generator=torch.Generator().manual_seed(0)), nn.Linear(2, 1)
+    >>> round(slope_of_weights(model, x, x[:, :1], nn.MSELoss()), 2)
+    1.0
+    """
+    runs = _Run(model)
+
+    def loss(weights: Any, targets: Any) -> Any:
+        return loss_fn(torch.func.functional_call(runs, weights, (inputs,)), targets)
+
+    return loss_slope(loss, {name: p for name, p in runs.named_parameters() if p.requires_grad}, targets)
+
+
+class _Run(nn.Module):
+    """A model that takes a batch's inputs in whatever form."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Any) -> Any:
+        return outputs_of(self.model, inputs)

@@ -16,6 +16,7 @@ from .gradient_edits import Edits
 from .gradient_watch import GradientWatch
 from .record import Record
 from .scalar_loss import Loss, outputs_of
+from .schedules import largest_rate
 
 # Batches that a loop may gather the gradients of before its first step.
 _GATHERED = 32
@@ -91,6 +92,7 @@ class OwnLoop:
         self._depth += 1
         if self._depth > 1:
             return
+        record.rates.append(largest_rate(self.optimizer))
         self._given = self._norm()
         if not math.isfinite(self._given):
             record.nonfinite = record.nonfinite or "gradient"

@@ -13,6 +13,7 @@ class Record:
     gradient_norms: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
     update_ratios: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
     batches_per_pass: int | None = None
     nonfinite: str = ""
     ended: str = ""

@@ -38,6 +38,7 @@ class Trial:
         gradient_norms: global norm of the gradient that the backward pass left.
         clipped: by what the optimizer's step multiplied that norm; 1 where it left the gradient alone.
         update_ratios: norm of the step over the norm of the weights.
+        rates: the largest learning rate of the optimizer's groups; empty for a plain loop, which leaves it as it is.
         before: losses of the probe batches at the weights as they were.
         after: losses of the same batches at the end, with the same random numbers.
         batches_per_pass: batches until the data began again; None where they did not.
@@ -54,11 +55,18 @@ class Trial:
     batches_per_pass: int | None
     nonfinite: str
     ended: str
+    rates: tuple[float, ...] = ()
 
     @property
     def steps(self) -> int:
         """How many steps were begun."""
         return len(self.losses)
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether the rate still rises in the second half."""
+        later = self.rates[len(self.rates) // 2 :]
+        return bool(later) and max(later) > later[0]
 
 
 def train(
@@ -128,6 +136,7 @@ def train(
         batches_per_pass=record.batches_per_pass,
         nonfinite=record.nonfinite,
         ended=record.ended,
+        rates=tuple(record.rates),
     )
 
 

@@ -156,7 +156,7 @@ def _standard(source: Source, shape: _Shape, seeds: Seeds, drawn: Any, batch: Ba
     places, half = math.prod(shape.places) + (alike > 0), np.zeros(())
     for seed, factor in seeds.rows(source, drawn, (shape.places, shape.features), batch):
         normal = np.random.default_rng(seed).standard_normal((shape.draws // 2, len(factor), places, shape.features))
-        half = half + np.einsum("ij,sjpf->sipf", factor, normal, optimize=True)
+        half = half + (factor @ normal.reshape(*normal.shape[:2], -1)).reshape(normal.shape)
     if alike:
         half = math.sqrt(alike) * half[:, :, :1] + math.sqrt(1 - alike) * half[:, :, 1:]
     between = _between(source, shape.places)
@@ -199,14 +199,12 @@ def _placed(half: Array, examples: Array, own: Array, other: Array, size: Array)
     count = len(examples)
     c = (examples.sum() - np.trace(examples)) / max(count * (count - 1), 1)
     if count < 2 or 1 - c < ALIKE:
-        return np.asarray(np.einsum("pq,siqf->sipf", size[:, None] * _symmetric_root(own), half, optimize=True))
+        return np.asarray((size[:, None] * _symmetric_root(own)) @ half)
     mean, apart = half.mean(1, keepdims=True), own - other
     left = c + (1 - c) / count
     common = _symmetric_root(other + apart / count) / math.sqrt(left) if left > ALIKE else np.zeros_like(own)
     single = _symmetric_root(apart) / math.sqrt(1 - c)
-    placed = np.einsum("pq,siqf->sipf", common, mean, optimize=True)
-    placed = placed + np.einsum("pq,siqf->sipf", single, half - mean, optimize=True)
-    return np.asarray(size[:, None] * placed)
+    return np.asarray(size[:, None] * (common @ mean + single @ (half - mean)))
 
 
 def _symmetric_root(covariance: Array) -> Array:

@@ -15,6 +15,7 @@ from .exponents import Exponential as Exponential
 from .exponents import Exponents as Exponents
 from .flow import Flow as Flow
 from .flow import Stage as Stage
+from .frozen_head import FrozenHead as FrozenHead
 from .gradient_tail import GradientTail as GradientTail
 from .half_gradients import HalfGradients as HalfGradients
 from .head_operator import HeadOperator as HeadOperator
@@ -51,6 +52,7 @@ from .retrials import Retrials as Retrials
 from .sampled import Sampled as Sampled
 from .scanned import NonfiniteBatch as NonfiniteBatch
 from .scanned import Scanned as Scanned
+from .schedule import Schedule as Schedule
 from .second_derivatives import SecondDerivatives as SecondDerivatives
 from .severed import Gradients as Gradients
 from .severed import Severed as Severed
@@ -61,5 +63,6 @@ from .stepped import Stepped as Stepped
 from .traced import Traced as Traced
 from .trained import Trained as Trained
 from .trained import UnitDeaths as UnitDeaths
+from .unbounded import Unbounded as Unbounded
 from .uneven_sums import UnevenSums as UnevenSums
 from .unregistered import Unregistered as Unregistered

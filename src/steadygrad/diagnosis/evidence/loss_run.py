@@ -99,6 +99,7 @@ class LossRun:
         growth: factor of an example's gradient when the batch is doubled: 1/2 for a mean, 1 for a sum.
         batch_size: examples in the batch.
         severed: the loss is a number, or a scalar without a gradient, though the model has parameters that want one.
+        exchanged: what comes from the model and is given to `kl_div` as its target, beside an input that does not.
     """
 
     outputs: Any
@@ -108,6 +109,7 @@ class LossRun:
     growth: float
     batch_size: int
     severed: bool = False
+    exchanged: tuple[Tensor, ...] = ()
 
     passes: ClassVar[float] = 1 / 3
     what: ClassVar[str] = "what the loss does with the outputs"
@@ -139,6 +141,7 @@ class LossRun:
             growth=growth,
             batch_size=batch.size,
             severed=_has_no_gradient(loss) and any(p.requires_grad for p in setup.model.parameters()),
+            exchanged=tuple(watch.exchanged),
         )
 
     def named(self, *names: str) -> list[LossPair]:

@@ -82,6 +82,7 @@ class LossWatch(TorchFunctionMode):
         super().__init__()
         self.pairs: list[Pair] = []
         self.broadcasts: list[Broadcast] = []
+        self.exchanged: list[Tensor] = []
         self._differences: dict[int, tuple[Tensor, Tensor]] = {}
         # Tensors are kept, so that no identity is used twice while the loss runs.
         self._kept: list[Tensor] = [*outputs]
@@ -136,6 +137,8 @@ class LossWatch(TorchFunctionMode):
         x, y = (values.pop(key, None) for key in names)
         if self._is_output(y) and not self._is_output(x) and name in REGRESSIONS:
             x, y = y, x
+        if name == "kl_div" and self._is_output(y) and not self._is_output(x) and not values["log_target"]:
+            self.exchanged.append(y.detach().cpu())
         if self._is_output(x) and isinstance(y, Tensor):
             self.pairs.append(Pair(name=name, input=x, target=y, options=values))
 

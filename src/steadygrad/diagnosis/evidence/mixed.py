@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, default_collate
 
+from steadygrad.diagnosis.own_copies import OwnCopies
 from steadygrad.measurement.mixing import Mixing, mixing
 from steadygrad.setup import Batch, tensors_in
 
@@ -41,7 +43,9 @@ class Mixed:
         setup, sampled = collector.setup, collector.get(Sampled)
         batch, outputs = sampled.first, list(tensors_in(run.outputs).values())
         whole = [x for x in outputs if x.is_floating_point()]
-        if any(not x.dim() or len(x) != batch.size for x in whole) or _may_lie_along_another_axis(batch, whole):
+        if any(not x.dim() or len(x) != batch.size for x in whole):
+            return cls(mixing=None)
+        if not _stacks_examples(setup.data) and _may_lie_along_another_axis(batch, whole):
             return cls(mixing=None)
         if any(_takes_batch_statistics(module) for module in setup.model.modules()):
             return cls(mixing=None)
@@ -52,6 +56,17 @@ class Mixed:
 def _takes_batch_statistics(module: nn.Module) -> bool:
     """A norm without running statistics takes those of the batch, in evaluation too."""
     return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+
+
+def _stacks_examples(data: Any) -> bool:
+    """Whether examples are surely along the first axis: torch's own way to make a batch of single ones puts them there.
+
+    >>> _stacks_examples(DataLoader([torch.zeros(2)], batch_size=1)), _stacks_examples([torch.zeros(2)])
+    (True, False)
+    """
+    while isinstance(data, OwnCopies):
+        data = data.dataset
+    return isinstance(data, DataLoader) and data.batch_sampler is not None and data.collate_fn is default_collate
 
 
 def _may_lie_along_another_axis(batch: Batch, outputs: list[torch.Tensor]) -> bool:

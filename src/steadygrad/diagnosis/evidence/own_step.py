@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.errors import SteadygradError
@@ -17,6 +18,7 @@ from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.gradient_life import is_empty
 from steadygrad.measurement.gradient_watch import GradientLog, GradientWatch
 from steadygrad.measurement.reached import Reached
+from steadygrad.measurement.schedules import schedulers_of
 from steadygrad.setup import Setup, bound_step, checked_batch, user_code
 
 from .collector import Collector, Unavailable
@@ -40,11 +42,15 @@ class OwnStep:
         log: None where the setup has no step of its own, or none of its calls came to its end.
         moved: whether a parameter was another afterwards.
         idle: steps of the setup's optimizer, none of which found a gradient or moved what it holds; 0 where one did.
+        turned: schedulers of the setup's optimizer that the step turns.
+        turns: of those, a step of the optimizer.
     """
 
     log: GradientLog | None
     moved: bool = False
     idle: int = 0
+    turned: tuple[LRScheduler, ...] = ()
+    turns: float = 1.0
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -58,17 +64,27 @@ class OwnStep:
         held = list(_parameters(setup))
         with trial_of(setup):
             before = [p.detach().clone() for p in held]
+            schedulers = _schedulers(setup)
+            stood = [scheduler.last_epoch for scheduler in schedulers]
             with GradientWatch.over(held) as watch, _gradients_found(setup) as found:
                 failure = _called(setup, watch, budget)
             changed = {id(p) for p, was in zip(held, before, strict=True) if not torch.equal(was, p)}
             moves_its_own = any(id(p) in changed for p in _stepped(setup))
+            turns = [scheduler.last_epoch - at for scheduler, at in zip(schedulers, stood, strict=True)]
         if failure and watch.call <= 0:
             collector.setup = replace(setup, step=None)
             collector.note(f"{failure}. A plain loop takes its place in what is tried.")
             return cls(log=None)
         if failure:
             collector.note(f"{failure}, in its call {watch.call + 1}; what it did before was looked at.")
-        return cls(log=watch.log(), moved=bool(changed), idle=0 if any(found) or moves_its_own else len(found))
+        turned = {scheduler: count for scheduler, count in zip(schedulers, turns, strict=True) if count > 0}
+        return cls(
+            log=watch.log(),
+            moved=bool(changed),
+            idle=0 if any(found) or moves_its_own else len(found),
+            turned=tuple(turned),
+            turns=max(turned.values(), default=1) / max(len(found), 1),
+        )
 
 
 @contextmanager
@@ -88,6 +104,10 @@ def _gradients_found(setup: Setup) -> Iterator[list[bool]]:
         yield found
     finally:
         hook.remove()
+
+
+def _schedulers(setup: Setup) -> tuple[LRScheduler, ...]:
+    return () if setup.optimizer is None or setup.step is None else schedulers_of(setup.step, setup.optimizer)
 
 
 def _stepped(setup: Setup) -> list[torch.Tensor]:

@@ -23,6 +23,7 @@ from .measured import Measured
 from .own_step import OwnStep
 from .pace import PASS
 from .scanned import Scanned
+from .schedule import Schedule
 
 # Tells the level of the loss within a fifth of its spread between batches: five standard errors of 64 medians.
 MOST_BATCHES = 64
@@ -39,7 +40,10 @@ _FEWEST = 10
 # A loss that falls by less than this part of what its gradient says is not the function that training descends.
 _HALF = 0.5
 
-_UNTOLD = "its size does not tell what is learned, so no step of training was looked at."
+UNTOLD = "its size does not tell what is learned, so no step of training was looked at."
+
+# Half of a trial: the other half tells how it goes at the whole rate. Rates that a schedule computes are rounded.
+_WARM, _ROUNDED = 100, 1e-6
 
 # What the probe may hold at most of the data, so that it fits beside the model.
 _MOST_NUMBERS = 2**24
@@ -136,7 +140,7 @@ def _falls_otherwise(collector: Collector, batch: Batch) -> str:
             with torch.no_grad():
                 outputs = outputs_of(setup.model, batch.inputs)
             if draws_by_outputs(loss_fn, outputs, batch.targets):
-                return f"The loss draws at random by what the model says: {_UNTOLD}"
+                return f"The loss draws at random by what the model says: {UNTOLD}"
             slope = loss_slope(loss_fn, outputs, batch.targets)
     except Exception:  # whatever the user's loss raises; or there is no time. Rules say what is wrong.
         return ""
@@ -144,21 +148,35 @@ def _falls_otherwise(collector: Collector, batch: Batch) -> str:
         return ""
     return (
         f"Against its gradient the loss falls {slope:.2g} times as fast as the gradient says, as where outputs cut "
-        f"from the graph weigh it: {_UNTOLD}"
+        f"from the graph weigh it: {UNTOLD}"
     )
 
 
 def _before_its_rate(collector: Collector) -> str:
-    """Why steps at the rate of the moment say nothing: a schedule, which is no part of a setup, has yet to raise it."""
+    """Why steps at the rate of the moment say nothing: a schedule has yet to raise it.
+
+    One that the setup's own step turns is part of a trial, and is judged by it where it has raised the rate early in
+    it, or never does.
+    """
     assert collector.setup.optimizer is not None
+    schedule = _schedule(collector)
+    if schedule.rates and schedule.steps_of_warm_up <= _WARM and max(schedule.rates) > 0:
+        return ""
     for group in collector.setup.optimizer.param_groups:
         rate, whole = group.get("lr"), group.get("initial_lr")
-        if rate is not None and whole is not None and float(rate) < float(whole):
+        if rate is not None and whole is not None and float(rate) < float(whole) * (1 - _ROUNDED):
             return (
                 f"The learning rate stands at {float(rate):g} of its schedule's {float(whole):g}, so no step of "
                 "training was looked at."
             )
     return ""
+
+
+def _schedule(collector: Collector) -> Schedule:
+    try:
+        return collector.get(Schedule)
+    except Unavailable:
+        return Schedule()
 
 
 def _finite(x: torch.Tensor) -> bool:

@@ -19,6 +19,7 @@ from steadygrad.setup import Setup, bound_step
 
 from .collector import Collector, OutOfTime, Unavailable
 from .probe import Probe
+from .schedule import Schedule
 from .trained import direction
 
 # One step may lower the loss of a batch by a lucky overshoot; of three that all raise it none was lucky.
@@ -41,7 +42,7 @@ class Rates:
     """What a step of the optimizer's size does at the weights as they are.
 
     Attributes:
-        rate: the largest learning rate of the optimizer's groups.
+        rate: the largest learning rate of the optimizer's groups, now or under a schedule that the step turns.
         momentum: of the first group; 0 where it has none.
         plain: the step is the gradient times the rate, with momentum or without: sharpness bounds it.
         sharpness: the largest eigenvalue of the Hessian on the first batch; None where it was not found.
@@ -49,6 +50,7 @@ class Rates:
         still: parameters that got a gradient and moved by less than rounding in those steps.
         still_share: share of all numbers that the optimizer holds and that got a gradient.
         sign: -1 where the optimizer climbs the loss, else 1.
+        warms_up: the user's own step raises the rate: how long steps are then tells nothing, and `rate` is the highest.
     """
 
     rate: float
@@ -59,6 +61,7 @@ class Rates:
     still: tuple[str, ...] = ()
     still_share: float = 0.0
     sign: int = 1
+    warms_up: bool = False
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -85,9 +88,11 @@ class Rates:
             still, share = _unmoved(setup, before)
         if not steps.losses:
             raise Unavailable(f"No step could be tried: {steps.ended}.")
+        highest = max((*_schedule(collector).rates, *steps.rates, *(float(group["lr"]) for group in groups)))
+        warms_up = bool(steps.rates) and highest > steps.rates[0]
         plain = isinstance(setup.optimizer, torch.optim.SGD) and not any(group["nesterov"] for group in groups)
         return cls(
-            rate=max(float(group["lr"]) for group in groups),
+            rate=highest,
             momentum=float(groups[0].get("momentum", 0.0)),
             plain=plain,
             sharpness=_sharpness(collector, probe),
@@ -95,6 +100,7 @@ class Rates:
             still=still,
             still_share=share,
             sign=direction(setup),
+            warms_up=warms_up,
         )
 
     @property
@@ -123,6 +129,13 @@ class Rates:
         if not self.plain or self.sharpness is None or not self.sharpness.largest > 0:
             return None
         return self.rate * self.sharpness.largest / (2 * (1 + self.momentum))
+
+
+def _schedule(collector: Collector) -> Schedule:
+    try:
+        return collector.get(Schedule)
+    except Unavailable:
+        return Schedule()
 
 
 def _values(setup: Setup) -> dict[str, torch.Tensor]:

@@ -15,13 +15,14 @@ from steadygrad.diagnosis.runs.trend import SURE
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.foreach_norm import foreach_norm
+from steadygrad.measurement.schedules import rates_times
 from steadygrad.measurement.trial import Trial
 
 from .collector import Collector, EvidenceT, OutOfTime, Unavailable
 from .gradient_tail import GradientTail
 from .probe import Probe
 from .rates import Rates
-from .trained import LEAST, Trained, course_of, direction, run
+from .trained import LEARNS, LEAST, Trained, course_of, direction, run
 
 # Half of the trial: enough to see a loss fall.
 STEPS = 100
@@ -33,9 +34,6 @@ _USUAL = (1e-3, 1e-2, 1e-1)
 
 # Weight decay that takes off a tenth of the weights in the steps of a retrial, or is a tenth of the gradient, tells.
 _TELLS = 0.1
-
-# A run that lost half of its loss in the steps of the trial learns, whatever another rate would do.
-_LEARNS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +92,18 @@ class Retrials:
         """Try what the record of the trial gives reason to."""
         trained, probe = collector.get(Trained), collector.get(Probe)
         course = trained.course
-        low = course.gain() < _LEARNS * course.scale
+        low = course.gain() < LEARNS * course.scale
         wild = diverges(course) or oscillates(course) or spike(course) is not None
         if not (low or wild) or collector.explained or trained.rivals:
             return cls(trained=trained, slower=(), faster=(), clipped=None)
-        has_rate, tail = _available(collector, Rates) is not None, _available(collector, GradientTail)
+        rates, tail = _available(collector, Rates), _available(collector, GradientTail)
         turns = _Turns(collector, probe, trained.trial.steps if _is_undone(course) else STEPS)
         undecayed = turns.take(1.0, decayed=False) if low and _decay_tells(collector, trained.trial) else None
         if undecayed and mends(undecayed.course, course, steps=undecayed.trial.steps):
             return cls(trained=trained, slower=(), faster=(), clipped=None, undecayed=undecayed)
-        factors = _faster(trained.trial) if low and has_rate else []
+        factors = _faster(trained.trial) if low and rates and not rates.warms_up else []
         calm = bool(factors) and not wild and max(trained.trial.update_ratios) < _USUAL[0]
-        slower = _ladder(turns, _SLOWER if has_rate and not calm else ())
+        slower = _ladder(turns, _SLOWER if rates and not calm else ())
         if is_high(course):
             slower = _with_more_steps(turns, slower, trained.trial.steps)
         faster = _ladder(turns, factors)
@@ -175,9 +173,9 @@ class _Turns:
             return None
         setup = self._collector.setup
         assert setup.optimizer is not None
-        with trial_of(setup):
+        by_steps = setup.step is not None
+        with trial_of(setup), rates_times(setup.optimizer, factor, each_step=by_steps):
             for group in setup.optimizer.param_groups:
-                group["lr"] = group["lr"] * factor
                 if not decayed and "weight_decay" in group:
                     group["weight_decay"] = 0.0
             trial = run(setup, self._probe, steps=steps or self._steps, seconds=self._budget.left, clip=clip)
@@ -207,7 +205,7 @@ def _with_more_steps(turns: _Turns, found: tuple[Retrial, ...], steps: int) -> t
 
 
 def _learns(retrial: Retrial) -> bool:
-    return retrial.course.gain() >= _LEARNS * retrial.course.scale
+    return retrial.course.gain() >= LEARNS * retrial.course.scale
 
 
 @dataclass(frozen=True, kw_only=True)

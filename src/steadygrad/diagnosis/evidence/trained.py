@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import math
+import statistics
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from steadygrad.diagnosis.runs.outcome import Course, is_high
+import torch
+
+from steadygrad.diagnosis.runs.outcome import Course, diverges, is_high
 from steadygrad.diagnosis.trainable_depth import is_lost, log_ratio
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement import Observation, observe
 from steadygrad.measurement.constant_guess import constant_guess
+from steadygrad.measurement.loss_slope import slope_of_weights
 from steadygrad.measurement.reached import Reached
+from steadygrad.measurement.scalar_loss import outputs_of
 from steadygrad.measurement.trial import Trial, train
-from steadygrad.setup import Batch, Setup, bound_step
+from steadygrad.measurement.untouched import untouched
+from steadygrad.setup import Batch, Setup, bound_step, mapped
 
 from .collector import Collector, Unavailable
-from .probe import Probe
+from .probe import UNTOLD, Probe
 
 # A budget of steps first, so that the same setup gives the same findings; the time is a bound for what is slow.
 STEPS = 200
 SECONDS = 5.0
+
+# The slope of a loss along its true gradient comes out to a few hundredths.
+_OFF = 0.25
+
+# A run that lost half of its loss learns, whatever else may be said of it.
+LEARNS = 0.5
 
 # Fewer tell no course: the last fifth, which is looked at, would hold less than four.
 LEAST = 20
@@ -58,6 +71,8 @@ class Trained:
             takes for its own; empty where outputs still tell examples apart.
         rivals: the user's own step drives another optimizer than the setup's: what that does to the loss is not this
             setup's doing, as with two networks against each other, whose losses stand still where neither wins.
+        said: what the model says of the first batch of the probe, before and after; None where that is not known, as of
+            a trial that ended in a number that is not finite.
     """
 
     trial: Trial
@@ -68,6 +83,7 @@ class Trained:
     told_apart: float = math.nan
     constant_after: tuple[float, ...] = ()
     rivals: bool = False
+    said: tuple[Any, Any] | None = None
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -78,21 +94,28 @@ class Trained:
         setup, passes = collector.setup, LEAST + probe.cost + 2 * len(probe.first_few)
         budget = collector.part("the trial of training", SECONDS, passes=passes)
         with trial_of(setup):
-            began = _observed(setup, probe.joined)
+            began, before = _observed(setup, probe.joined), said(setup, probe)
             constant = _constant(setup, probe)
             trial = run(setup, probe, steps=STEPS, seconds=min(SECONDS, budget.seconds))
             ended = None if trial.nonfinite else _observed(setup, probe.joined)
+            after = None if trial.nonfinite else said(setup, probe)
             told_apart = log_ratio(_signal(ended), _signal(began))
             constant_after = _constant(setup, probe) if is_lost(told_apart) else ()
+            off = _off_its_gradient(setup, probe, course_of(trial, constant, sign=direction(setup)))
         if not trial.losses:
             raise Unavailable(f"The trial of training could not begin: {trial.ended}.")
+        if off > _OFF:
+            raise Unavailable(
+                f"After {trial.steps} steps the speed at which the loss falls against its gradient is off by {off:.2g} "
+                f"of what the gradient says, as where what a model cuts from the graph has a part in it: {UNTOLD}"
+            )
         if trial.ended:
             collector.note(f"The trial of training ended after {trial.steps} of {STEPS} steps: {trial.ended}.")
-        before, after = _dead(began), _dead(ended)
+        alive, dead = _dead(began), _dead(ended)
         deaths = tuple(
-            UnitDeaths(path=path, units=units, before=share, after=after[path][1])
-            for path, (units, share) in before.items()
-            if path in after
+            UnitDeaths(path=path, units=units, before=share, after=dead[path][1])
+            for path, (units, share) in alive.items()
+            if path in dead
         )
         return cls(
             trial=trial,
@@ -103,6 +126,7 @@ class Trained:
             told_apart=told_apart,
             constant_after=constant_after,
             rivals=_has_rivals(setup),
+            said=None if before is None or after is None else (before, after),
         )
 
     @property
@@ -184,6 +208,33 @@ def _constant(setup: Setup, probe: Probe) -> tuple[float, ...]:
 def _observed(setup: Setup, batch: Batch) -> Observation | None:
     try:
         return observe(setup.model, batch.inputs, batch.targets, setup.loss_fn)
+    except Exception:  # what the trial itself meets it says
+        return None
+
+
+def _off_its_gradient(setup: Setup, probe: Probe, course: Course) -> float:
+    """By how much of its gradient a batch's loss does not follow it where the trial ended, if that is high; else NaN.
+
+    A loss that rises there is no run that diverges: its steps go down something else, as those of a straight-through
+    estimate or of a code and its nearest entry do.
+    """
+    if course.nonfinite or not course.losses or not (course.gain() < LEARNS * course.scale or diverges(course)):
+        return math.nan
+    assert setup.loss_fn is not None
+    try:
+        with untouched(setup.model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            slopes = [slope_of_weights(setup.model, b.inputs, b.targets, setup.loss_fn) for b in probe.first_few]
+    except Exception:  # what the trial itself meets it says
+        return math.nan
+    return statistics.median(abs(slope - 1) for slope in slopes) if all(map(math.isfinite, slopes)) else math.nan
+
+
+def said(setup: Setup, probe: Probe) -> Any:
+    """Return what the model says of the first batch of the probe; None where it raises."""
+    try:
+        with untouched(setup.model), torch.no_grad():
+            return mapped(torch.Tensor.clone, outputs_of(setup.model, probe.pairs[0][0]))
     except Exception:  # what the trial itself meets it says
         return None
 

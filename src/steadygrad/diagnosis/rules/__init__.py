@@ -46,12 +46,14 @@ from . import (
     saturated_units,
     single_class_softmax,
     symmetric_units,
+    unbounded_loss,
     unscaled_inputs,
     unscaled_residual_branch,
     unscaled_targets,
     unstable_softmax,
     vanishing_gradient,
     vanishing_signal,
+    weight_decay_too_strong,
 )
 
 # What is wrong before a layer has run, and what the loss is told wrongly: whatever is out of scale after them may be so
@@ -107,7 +109,7 @@ _BY_CAUSE = (
         "FWD006",
         "non-finite-activation",
         non_finite_activation,
-        explained_by=("DAT005", "LOS003", "INI005", "NUM001", "FWD002"),
+        explained_by=("DAT005", "LOS007", "LOS003", "INI005", "NUM001", "FWD002"),
     ),
     rule(
         "BWD001",
@@ -144,9 +146,11 @@ _STATIC = tuple(found.code for found in _BY_CAUSE)
 OF_STEPS = tuple(code for code in _STATIC if code not in ("NET001", "OPT005"))
 
 _BY_STEPS = (
+    rule("LOS009", "unbounded-loss", unbounded_loss, explained_by=OF_STEPS),
     # A step a hundred times too long on a few batches looks like a rate that is too high on all of them.
-    rule("OPT003", "clipping-needed", clipping_needed, explained_by=OF_STEPS),
-    rule("OPT001", "learning-rate-too-high", learning_rate_too_high, explained_by=(*OF_STEPS, "OPT003")),
+    rule("OPT003", "clipping-needed", clipping_needed, explained_by=(*OF_STEPS, "LOS009")),
+    rule("OPT010", "weight-decay-too-strong", weight_decay_too_strong, explained_by=OF_STEPS),
+    rule("OPT001", "learning-rate-too-high", learning_rate_too_high, explained_by=(*OF_STEPS, "LOS009", "OPT003")),
     rule("OPT007", "clipping-too-tight", clipping_too_tight, explained_by=OF_STEPS),
     rule("OPT002", "learning-rate-too-low", learning_rate_too_low, explained_by=(*OF_STEPS, "OPT007")),
 )

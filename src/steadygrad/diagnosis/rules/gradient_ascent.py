@@ -5,9 +5,11 @@ that is not negated. Both together are right: a reward is climbed. The rule buil
 predictions out of other examples' targets, and asks the loss for both. Where right ones cost less, the loss is to be
 descended; where they cost more, climbed. Where a head gives several numbers for one of a target, as the mean and the
 deviation of a density, all of them say it; then the loss has to fall on and on, either way from the target, to be one
-of the wrong sign. Where the two cannot be told apart nothing is said of the loss, and an optimizer that climbs is only
-worth knowing. Of an optimizer that is not torch's own, a rate below zero or gradients that hooks have a hand in, it
-tries a first step: a batch's loss should fall a little along it and rise against it.
+of the wrong sign. Of a loss that holds two outputs of one form against each other, as of two views of an example, the
+rule asks what it costs where both say the same of each example, and where they say it of others. Where the two cannot
+be told apart nothing is said of the loss, and an optimizer that climbs is only worth knowing. Of an optimizer that is
+not torch's own, a rate below zero or gradients that hooks have a hand in, it tries a first step: a batch's loss should
+fall a little along it and rise against it.
 
 What to do: leave `maximize` out, step against the gradient, or turn the sign of the loss around.
 

@@ -9,8 +9,9 @@ errors if labels fell on these outputs at random; `error` beyond 8 ln K. In a re
 outputs on their way and the gradient on its way back alike, so of the factor e^6 in second moments over which networks
 were seen to train each may use e^3: `warn` where the squared outputs are that many times the squared targets (or 1, for
 smaller ones) by two standard errors, `error` beyond e^6. A loss that is low is no defect: the model may have been
-trained before. Outputs of which most lie at an end of their range, as behind a clamp, have no gradient, and that is
-another rule's matter.
+trained before. So was a head that is frozen for the most part, as under an adapter: what it says of other labels is
+then worth knowing and no more. Outputs of which most lie at an end of their range, as behind a clamp, have no gradient,
+and that is another rule's matter.
 
 What to do: draw the last layer's weights smaller (gain 1, or zero); look at the scale of what enters it.
 
@@ -50,12 +51,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from steadygrad.diagnosis.evidence import OUT_OF_SCALE, REGRESSIONS, LossPair, LossRun
+from steadygrad.diagnosis.evidence import OUT_OF_SCALE, REGRESSIONS, FrozenHead, LossPair, LossRun
 from steadygrad.finding import Finding, Level
 
 # Twice the logit scale at which a softmax freezes gives this many times ln K.
@@ -65,17 +67,18 @@ _LOUD = math.sqrt(OUT_OF_SCALE)
 # The thresholds are far from any calm start: a model just above them by chance is loud as well.
 _STANDARD_ERRORS = 2
 _MOST = 0.5
+_TRAINED_BEFORE = "Nothing, where the frozen head is meant to say something else than it was trained for."
 _NORMALISED = ("LogSoftmax", "LogSigmoid", "Log")
 
 
-def check(run: LossRun) -> Iterator[Finding]:
+def check(run: LossRun, head: FrozenHead) -> Iterator[Finding]:
     """One finding, for the first loss that is too large."""
     for pair in run.pairs:
         if _is_cut_off(pair):
             continue
         found = _of_classes(pair) or _of_numbers(pair)
         if found is not None:
-            yield found
+            yield found if head.share <= _MOST else replace(found, level=Level.INFO, fix=_TRAINED_BEFORE)
             return
 
 

@@ -9,8 +9,8 @@ where a step is less than 1e-5 of the weights, a hundredth of the 1e-3 that is u
 the sharpest direction too needs over a thousand steps; that says it, too, where the trial had no time left to try
 larger rates, or where in its few steps none of them got anywhere, as on a plateau. It also speaks where three steps
 move more than half of what is trained by less than 2^-24 of its size, where single precision rounds a step away, while
-the rest moves and their gradients have not vanished: a group of its own at a rate far too small. A rate that a schedule
-has yet to raise is not judged.
+the rest moves and their gradients have not vanished: a group of its own at a rate far too small. A rate that is still
+raised is not judged.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
@@ -78,6 +78,8 @@ _LEARNED = 0.8
 
 def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     """Compare with larger rates where there was a trial, else look at the size of three steps."""
+    if rates.warms_up:
+        return
     if rates.still_share > _HALF:
         yield _rounded_away(rates)
         return

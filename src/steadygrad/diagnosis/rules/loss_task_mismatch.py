@@ -11,6 +11,13 @@ to be beaten by five standard errors). Two classes are in order by themselves.
 A loss that wants log-probabilities (`nll_loss`, `kl_div`, `ctc_loss`) and is given raw outputs has no lower bound:
 their exponentials do not sum to 1, so it falls for as long as the outputs grow (`error`).
 
+`kl_div` takes log-probabilities first and the probabilities that they are to come to second: logarithms of what the
+model says in the second place are exchanged, and the loss is NaN (`error`).
+
+A cross-entropy of sequences or images wants the classes along the second axis. Outputs that have them along the last
+one and are brought into that shape by `view` or `reshape` keep their order: what stands for a class is then a piece of
+another place (`error`).
+
 What to do: an output a class and `cross_entropy`, which applies log_softmax itself.
 
 Bad:
@@ -54,6 +61,7 @@ from collections.abc import Iterator
 import torch
 
 from steadygrad.diagnosis.evidence import ClassNumbering, LossPair, LossRun
+from steadygrad.diagnosis.evidence.loss_run import tensors
 from steadygrad.diagnosis.evidence.loss_watch import LOG_PROBABILITIES
 from steadygrad.finding import Finding, Level
 
@@ -66,6 +74,12 @@ def check(run: LossRun, numbering: ClassNumbering) -> Iterator[Finding]:
     for pair in run.named(*LOG_PROBABILITIES):
         if pair.head.name not in ("Softmax", "Sigmoid") and (total := _distance_from_one(pair)) > _NORMALISED:
             yield _raw_outputs(pair, total)
+    for said in run.exchanged:
+        if bool((said < 0).any()):
+            yield _exchanged(said)
+    for pair in run.named("cross_entropy"):
+        if any(_is_reshaped(pair.input, x) for x in tensors(run.outputs)):
+            yield _reshaped(pair)
     if numbering.classes and numbering.is_unordered is not False:
         yield _class_numbers(numbering)
 
@@ -92,6 +106,46 @@ def _raw_outputs(pair: LossPair, total: float) -> Finding:
         fix="Give it the log_softmax of the outputs over the classes."
         if pair.name == "ctc_loss"
         else "End the model in nn.LogSoftmax(dim=1), or use cross_entropy, which applies it.",
+    )
+
+
+def _exchanged(said: torch.Tensor) -> Finding:
+    negative = int((said < 0).sum())
+    return Finding(
+        code="LOS007",
+        name="loss-task-mismatch",
+        level=Level.ERROR,
+        message=f"kl_div is given what comes from the model as its target, of which {negative} of {said.numel()} "
+        "entries are negative where probabilities are expected, and what does not as its input: they are exchanged.",
+        measured=float(negative),
+        expected=0.0,
+        count=said.numel(),
+        fix="Call kl_div(log_probabilities_of_the_model, probabilities_to_come_to).",
+    )
+
+
+def _is_reshaped(given: torch.Tensor, output: torch.Tensor) -> bool:
+    """Whether an output with classes along its last axis was given the shape of one with them along the second."""
+    if output.dim() < 3 or given.shape == output.shape or given.shape != output.movedim(-1, 1).shape:
+        return False
+    here = output.to(given.device)
+    return torch.equal(given, here.reshape(given.shape)) and not torch.equal(given, here.movedim(-1, 1))
+
+
+def _reshaped(pair: LossPair) -> Finding:
+    shape = tuple(pair.input.shape)
+    last = (shape[0], *shape[2:], shape[1])
+    return Finding(
+        code="LOS007",
+        name="loss-task-mismatch",
+        level=Level.ERROR,
+        message=f"cross_entropy is given the outputs of shape {last} reshaped to {shape}, in the order in which they "
+        "were: what it takes for the classes of a place are pieces of several places.",
+        measured=float(shape[1]),
+        expected=float(shape[-1]),
+        count=pair.input.numel(),
+        fix="Put the axis of classes second by `movedim(-1, 1)` or `transpose`, or flatten outputs and targets to "
+        "[places, classes] and [places].",
     )
 
 

@@ -9,7 +9,7 @@ rounding unit, against what differs between examples, is no rounding. It follows
 names the first that takes tensors in which examples are apart and makes one in which they are not. `warn` for those
 above, `info` for any other operator, which may be meant: a batch of several draws, the mean over a batch. Nothing is
 said of norms by batch, of a model that takes no smaller batch, such as that of one graph, and where inputs, targets and
-outputs share a second axis that may be the examples'.
+outputs share a second axis that may be the examples', unless a DataLoader of torch stacks single ones.
 
 What to do: name the axis that is meant, `softmax(dim=-1)`; put axes in another order by `transpose` or `permute`, never
 by `view`; set `batch_first=True`.

@@ -2,14 +2,15 @@
 
 A `detach`, a block under `torch.no_grad`, an `argmax`, a cast to integers or a way through NumPy hands numbers on
 without their history. The forward pass looks the same; what lies before the cut stays as it was drawn. The rule asks
-autograd which trainable parameters the loss depends on, and names the operator and the line where the others lost
-their way. A loss that counts decisions, or that is a number made by `.item()` or NumPy, has no gradient at all: then
-the operator is named at which most parameters lose their way. Where the graph is whole it takes three small steps
-along the gradient, so that layers that wait for a zero head get theirs, and reports weights whose gradient is exactly
-zero in all of them, with the rounding that makes it so where there is one. A bias that gets nothing while its layer's
-weight does is a constant whose slope the loss takes, as in an energy, and no cut. Parameters that the optimizer does
-not hold are not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail no
-check.
+autograd which trainable parameters the loss depends on, and names the operator and the line where the others lost their
+way. A loss that counts decisions, or that is a number made by `.item()` or NumPy, has no gradient at all: then the
+operator is named at which most parameters lose their way. Where the graph is whole it takes three small steps along the
+gradient, so that layers that wait for a zero head get theirs, and reports weights whose gradient is exactly zero in all
+of them, with the rounding that makes it so where there is one. A bias that gets nothing while its layer's weight does
+is a constant whose slope the loss takes, as in an energy, and no cut. Parameters that the optimizer does not hold are
+not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail no check. Where
+the loss adds up numbers of which one was cut from the graph, as a penalty that the model keeps detached, that summand
+is shown and not trained.
 
 What to do: take out what cuts the graph, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -68,6 +69,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from steadygrad.diagnosis.cut_summands import cut_summands
 from steadygrad.diagnosis.evidence import Gradients, Severed, Stepped, Traced
 from steadygrad.diagnosis.graph_cut import cut_words, cuts, flat_operator, graph_cut
 from steadygrad.diagnosis.paths import listed
@@ -118,6 +120,8 @@ def _where_there_are(traced: Traced, stepped: Stepped) -> Iterator[Finding]:
     used = {name for operation in forward for name in operation.parameters}
     constant = {name for name in missing if _adds_a_constant(stepped, name)}
     yield from _cuts(traced, stepped, [name for name in missing if name in used - constant])
+    for operation in cut_summands(forward)[:1]:
+        yield _summand(stepped, operation)
     zero = [name for names in _weights(stepped) if all(_is_zero(stepped, name) for name in names) for name in names]
     if zero:
         yield _zero(stepped, zero, flat_operator(forward, zero))
@@ -183,6 +187,22 @@ def _cuts(traced: Traced, stepped: Stepped, names: list[str]) -> Iterator[Findin
 
 def _modules(names: list[str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+
+
+def _summand(stepped: Stepped, operation: Operation) -> Finding:
+    return Finding(
+        code="BWD003",
+        name="no-gradient",
+        level=Level.WARN,
+        message=f"A summand of the loss has no gradient, so it counts and is not trained: {_where(operation)} "
+        f"{cut_words(operation)}.",
+        module=operation.path if operation.phase == "model" else "",
+        measured=0.0,
+        expected=1.0,
+        count=len(stepped.wanted),
+        fix="Keep the number with its history, without `detach`, or leave it out of the loss.",
+        line=str(operation.line) if operation.line else None,
+    )
 
 
 def _zero(stepped: Stepped, zero: list[str], flat: Operation | None) -> Finding:

@@ -9,10 +9,9 @@ falls towards a constant, as under a penalty that is all that goes. A loss that 
 reach the steps that the targets ask for is that of examples learned by heart, and no progress either. Where the data
 come again, and the second half of the first pass, all of it new, does not lie below the constant, the rule trains on
 every other batch: it speaks where these end below their constant and those between them on none of five looks, surely
-not by a tenth. Whatever inputs say about targets would show there. Where there is weight decay enough to tell, the
-trial is made without it as well: if that takes off twice as much of the loss, and a tenth of it or more, the decay is
-the cause, and is named. A step of the user's own that drives a second optimizer is not judged: the loss of two networks
-against each other stands still where neither wins.
+not by a tenth. Whatever inputs say about targets would show there. A step of the user's own that drives a second
+optimizer is not judged: the loss of two networks against each other stands still where neither wins. Nor is one that
+still raises the learning rate in the second half.
 
 What to do: look at what is named above it. Where nothing is, the inputs may not say anything about the targets: look
 whether they are shuffled against each other, whether the labels are right, whether a small part of the data can be
@@ -54,49 +53,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import ByHeart, Memories, RateTrials, Trained
+from steadygrad.diagnosis.evidence import ByHeart, Memories, Trained
 from steadygrad.diagnosis.runs.level import Level, level
-from steadygrad.diagnosis.runs.outcome import Course, is_high, stands_still
-from steadygrad.diagnosis.runs.remedy import mends
+from steadygrad.diagnosis.runs.outcome import is_high, stands_still
 from steadygrad.finding import Finding
 from steadygrad.finding import Level as Grade
 
 _FADED = "and its outputs are the same for all examples"
 _FORGETS = "and what the targets ask for lies further back than the gradient reaches"
-_HELD = "and is held there"
 _STANDS = "and no longer falls"
 _FIX = "Look whether inputs and targets belong together, and whether the model can learn a few examples by heart."
 _FIX_HEART = "Look whether each input still stands beside its own target: shuffle both by the same order."
-_FIX_DECAY = "Lower the weight decay; Adam, which scales all of its step, makes more of it than AdamW."
 _FIX_FADED = (
     "Look for what makes all outputs the same: units that died or saturated, which a lower learning rate may keep "
     "alive, or a weight decay that pulls the weights to nothing."
 )
 
 
-def check(trained: Trained, memories: Memories, trials: RateTrials, heart: ByHeart) -> Iterator[Finding]:
+def check(trained: Trained, memories: Memories, heart: ByHeart) -> Iterator[Finding]:
     """Compare the end of the trial with the best constant."""
     course = trained.course
-    if trained.rivals:
+    if trained.rivals or trained.trial.warms_up:
         return
     if heart.is_all:
         yield _by_heart(heart)
         return
     high = is_high(course) and not course.is_better()
     faded, forgets = trained.is_constant, high and any(m.is_needed for m in memories.short)
-    decay = _without_decay(trials, course) if high else ""
-    if not (faded or forgets or decay or stands_still(course)):
+    if not (faded or forgets or stands_still(course)):
         return
     reference = course.reference if high or not faded else level(trained.constant_after).value
     beside = "the start's" if not course.constant else "a constant output's"
     yield _finding(
         f"A trial of {len(course.losses)} steps makes nothing of the inputs: its loss ends at "
         f"{course.ended.value:.4g}, no better than {beside} {reference:.4g}, "
-        f"{_FADED if faded else _FORGETS if forgets else _HELD if decay else _STANDS}.{decay}",
+        f"{_FADED if faded else _FORGETS if forgets else _STANDS}.",
         course.ended,
         reference,
         len(course.losses),
-        _FIX_DECAY if decay else _FIX_FADED if faded else _FIX,
+        _FIX_FADED if faded else _FIX,
     )
 
 
@@ -126,11 +121,3 @@ def _finding(message: str, ended: Level, expected: float, steps: int, fix: str) 
         count=steps,
         fix=fix,
     )
-
-
-def _without_decay(trials: RateTrials, course: Course) -> str:
-    """What a trial without weight decay says; "" where it does no better, or none was made."""
-    found = trials.retrials.undecayed if trials.retrials else None
-    if found is None or not mends(found.course, course, steps=found.trial.steps):
-        return ""
-    return f" Without weight decay it ends at {found.course.ended.value:.4g} after {found.trial.steps}."

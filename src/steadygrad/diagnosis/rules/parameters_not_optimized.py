@@ -3,12 +3,15 @@
 An optimizer moves what it was given. One that was built over part of the model, before a layer was added, or over a
 copy of the model, leaves the rest as it was drawn; so does a group whose rate is zero. The rule compares the trainable
 parameters that get a gradient with the optimizer's groups. Weights that are left out are an error where they are more
-than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate
-zero under a schedule that raises it is left in peace. Layers that are kept in a plain list or dictionary are no part
-of the model: `parameters()` does not give them, so no optimizer gets them; the rule finds them as leaves of the graph
-of the model's output. Of a setup's own `step` it also says where no weight moves, because no optimizer steps in 32
-calls, or because gradients are zeroed between the backward pass and every step, and where all steps of the setup's
-optimizer find no gradient while another network learns, as a generator whose loss is taken of detached outputs.
+than half of what is trainable, and a warning else; biases and scales alone are only worth knowing. A group at rate zero
+under a schedule that raises it is left in peace. Where the setup's own `step` turns the schedule, the rule turns it
+ahead: `error` where the rate stays exactly zero for 100,000 steps, or as many as half a second allows, `warn` where it
+does for as many as a trial has, 200: a warm-up from zero stands there for its first step alone, other than one by whole
+numbers, as `step // warmup`. Layers that are kept in a plain list or dictionary are no part of the model:
+`parameters()` does not give them, so no optimizer gets them; the rule finds them as leaves of the graph of the model's
+output. Of a setup's own `step` it also says where no weight moves, because no optimizer steps in 32 calls, or because
+gradients are zeroed between the backward pass and every step, and where all steps of the setup's optimizer find no
+gradient while another network learns, as a generator whose loss is taken of detached outputs.
 
 What to do: give the optimizer all of `model.parameters()`, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -48,8 +51,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import Optimized, OwnStep, Stepped, Unregistered
+from steadygrad.diagnosis.evidence import Optimized, OwnStep, Schedule, Stepped, Unregistered
 from steadygrad.diagnosis.evidence.own_step import CALLS
+from steadygrad.diagnosis.evidence.trained import STEPS
 from steadygrad.diagnosis.paths import listed
 from steadygrad.finding import Finding, Level
 
@@ -64,13 +68,17 @@ _IDLE = "its steps find no gradient there, though what is beside it moves"
 _MATRICES_ALONE = {"Muon"}
 
 
-def check(stepped: Stepped, optimized: Optimized, unregistered: Unregistered, own: OwnStep) -> Iterator[Finding]:
+def check(
+    stepped: Stepped, optimized: Optimized, unregistered: Unregistered, own: OwnStep, schedule: Schedule
+) -> Iterator[Finding]:
     """Findings for what the model does not know of, a loop that moves nothing, and what is left out."""
     if unregistered.shapes:
         yield _hidden(stepped, unregistered)
     steps = stepped.steps
     if reason := _still(own):
         yield _of_the_loop(stepped, reason, own)
+    elif schedule.steps_at_zero >= STEPS:
+        yield _at_zero(stepped, schedule)
     left = [n for n, size in steps.gradient.items() if steps.reached[n] and size != 0 and not optimized.moves(n)]
     if left:
         yield _finding(stepped, optimized, left)
@@ -102,6 +110,26 @@ def _of_the_loop(stepped: Stepped, reason: str, own: OwnStep) -> Finding:
         fix="Take its loss of the model's outputs without `detach`, and zero the gradients before the backward pass."
         if own.moved
         else "Zero the gradients before the backward pass, and call `optimizer.step()` after it.",
+    )
+
+
+def _at_zero(stepped: Stepped, schedule: Schedule) -> Finding:
+    steps = int(schedule.steps_at_zero)
+    until = (
+        f"and is {max(schedule.rates):.3g} at most after that" if schedule.rises else "which is as far as was looked"
+    )
+    return Finding(
+        code="OPT005",
+        name="parameters-not-optimized",
+        level=Level.WARN if schedule.rises else Level.ERROR,
+        message=f"The schedule that `step` turns holds the learning rate at exactly 0 for {steps} steps, {until}: no "
+        "weight moves in them.",
+        module="",
+        measured=float(steps),
+        expected=1.0,
+        count=len(stepped.steps.reached),
+        fix="Look at the factor of the schedule: a warm-up divides with `/`, not `//`, and is (step + 1) / warmup, at "
+        "most 1.",
     )
 
 

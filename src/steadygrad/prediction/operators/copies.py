@@ -21,7 +21,7 @@ def same(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     tensor = call.tensors[0]
     if tensor.is_floating_point() and not (call.out.is_floating_point() or call.out.is_complex()):
         return _rounded(run, call)
-    value = spread_out(run, tensor, run.value(tensor))
+    value = _as_numbers(call, spread_out(run, tensor, run.value(tensor)))
     if isinstance(value, Concrete) and (tensor.dtype != call.out.dtype or tensor.stride() == call.out.stride()):
         return replace(value, tensor=value.tensor.to(call.out.dtype), own=False)
     if isinstance(value, Draws | Concrete) and tensor.dim() > 1 and tensor.stride() != call.out.stride():
@@ -37,6 +37,14 @@ def _rounded(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     return (
         Concrete(known.tensor.to(call.out.dtype)) if isinstance(known, Concrete) else run.rules["pointwise"](run, call)
     )
+
+
+def _as_numbers(call: Call, value: Value) -> Value:
+    """Samples of integers, or of true and false, in the kind that they become: arithmetic is another one there."""
+    kind = call.out.dtype
+    if not isinstance(value, Draws) or call.tensors[0].is_floating_point() or call.tensors[0].dtype == kind:
+        return value
+    return replace(value, values=value.values.to(torch.float32 if kind in (torch.float16, torch.bfloat16) else kind))
 
 
 def _in_order(run: Interpreter, call: Call, value: Draws | Concrete) -> Value:
