@@ -392,7 +392,7 @@ def _on_a_line(field: Field, later: Array, sums: Array, alike: float) -> Field:
     by_lag[0] = 1.0
     roots = np.maximum(places * later + behind - later + alike * sums * (sums.sum() - sums), 0.0)
     common = roots**2 / max(float((roots**2).mean()), 1e-300)
-    return replace(field, within=1 - by_lag, common=common)
+    return replace(field, within=1 - by_lag, common=common, in_all=None)
 
 
 def _gradient(

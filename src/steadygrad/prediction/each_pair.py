@@ -136,7 +136,7 @@ def told(field: Field, products: Array) -> Field:
     within, across = 1 - np.array([np.diagonal(products, lag, 1, 2).mean(1) for lag in at]).T
     within[0] = 0.0
     within, across, share = np.clip(within, 0.0, 2.0), np.clip(across, 0.0, 2.0), np.diagonal(products[0])
-    field = replace(field, share=share / share.mean(), within=within, across=across)
+    field = replace(field, share=share / share.mean(), within=within, across=across, in_all=None)
     return replace(field, products=products, gram=None)
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import each_pair
+from . import each_pair, in_all
 from .decays import decayed, of_varying
 from .hermite import odd_orders
+from .in_all import Pair
 from .lags import EVEN, ROUNDING, alike, autocorrelation, lag_weights, mean_at_lag
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Field:
     how far examples are apart at each place and by their lengths there, where that is followed. `of_mean` is how the
     log of the size of the mean over all places varies beside that of q; None where it is not followed. `products`,
     [2, places, places], are those of every two places, of an example and of two, where lags do not tell (each_pair.py);
-    `gram` are those of every two places of a few small images (gram.py).
+    `gram` are those of every two places of a few small images (gram.py). `in_all` is what the mean over all places has
+    of q, of an example and of two, where more is known of it than lags say (mean_of_all.py).
     """
 
     share: Array
@@ -59,6 +61,7 @@ class Field:
     of_mean: Spread | None = dataclass_field(default=None, kw_only=True)
     products: Array | None = dataclass_field(default=None, kw_only=True)
     gram: Gram | None = dataclass_field(default=None, kw_only=True)
+    in_all: Pair | None = dataclass_field(default=None, kw_only=True)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -75,8 +78,19 @@ class Field:
         """The share of all pairs of positions that have each lag."""
         return lag_weights(self.sizes)
 
+    @property
+    def alike_everywhere(self) -> bool:
+        """Whether all places have one number, as what a mean over them sends back."""
+        return self.count > 1 and float(self.within.max()) < ROUNDING
+
     def mean(self) -> tuple[float, float]:
         """Return the means of `within` and `across` over all pairs of positions."""
+        if self.in_all is not None:
+            return 1 - self.in_all[0], 1 - self.in_all[1]
+        return self.mean_by_lag()
+
+    def mean_by_lag(self) -> tuple[float, float]:
+        """Return the same as lags say it."""
         w = self.weights
         return float((w * self.within).sum()), float((w * self.across).sum())
 
@@ -175,20 +189,6 @@ class Field:
         beyond = np.minimum(beyond * (1 - lost) / (1 + lost) / share**2, 1.0)
         left = left / max(float(left.mean()), 1e-300)
         return Field(left, within, across, beyond, given=self.given, lengths=self.lengths)
-
-    def lopsided(self, variance: float, examples: int) -> float:
-        """Return the squared mean of w z over all places, of what differs from their mean, w their lengths, over q.
-
-        Long places lie along the mean m and have more than the mean of it, (E[m²]/variance) Cov(w, m)²; of all that is
-        not along it places of like lengths are left where they are alike.
-        """
-        left, means = self.centred(variance), self.along_the_mean
-        lengths = np.sqrt(left.share)
-        by_place = float((lengths * means).mean() - lengths.mean() * means.mean())
-        along = max(1 - variance, 0.0) / max(variance, 1e-300) * (by_place + float(self.by_lag.flat[0]) / 4) ** 2
-        alike = autocorrelation((lengths - lengths.mean())[None, ..., None], self.sizes)[0]
-        pairs = (alike + self.by_lag / 4) * (1 - left.within), alike * (1 - left.across)
-        return along + max(float((self.weights * self.averaged(pairs, examples)).sum()), 0.0)
 
     @property
     def along_the_mean(self) -> Array:
@@ -309,7 +309,7 @@ class Field:
         kept.flat[0] = 1.0
         within, across = (1 - (1 - gap) * kept for gap in (self.within, self.across))
         common = common / max(float(common.mean()), 1e-300)
-        found = replace(self, share=share / level, within=within, across=across, common=common)
+        found = replace(self, share=share / level, within=within, across=across, common=common, in_all=None)
         return replace(found, gram=None), level
 
     def left_over(self, gone: tuple[int, ...], by_lag: Array) -> Array:
@@ -350,7 +350,8 @@ class Field:
         beyond, lengths, together = (x * factor**2 for x in (self.beyond, self.lengths, self.together))
         products = None if self.products is None else 1 + factor * (self.products - 1)
         gram = self.gram and self.gram.scaled(factor)
-        return replace(found, beyond=beyond, lengths=lengths, together=together, products=products, gram=gram)
+        found = replace(found, beyond=beyond, lengths=lengths, together=together, products=products, gram=gram)
+        return replace(found, in_all=in_all.beside(self.in_all, factor))
 
     def powered(self, exponent: float) -> Field:
         """Return the field whose second moment, at a position and at a place of an example, is a power of itself."""
@@ -363,7 +364,8 @@ class Field:
     def mapped(self, function: Callable[[Array], Array]) -> Field:
         """Return the field with a function applied to all differences."""
         products = None if self.products is None else 1 - function(1 - self.products)
-        return replace(self, within=function(self.within), across=function(self.across), products=products, gram=None)
+        within, across = function(self.within), function(self.across)
+        return replace(self, within=within, across=across, products=products, gram=None, in_all=None)
 
     def met(self, other: Field) -> Field:
         """Return the field of a product of independent factors."""
@@ -371,7 +373,7 @@ class Field:
         within = self.within + other.within - self.within * other.within
         across = self.across + other.across - self.across * other.across
         found = Field(share / share.mean(), within, across, self.beyond + other.beyond - self.beyond * other.beyond)
-        return replace(found, products=each_pair.met(self, other))
+        return replace(found, products=each_pair.met(self, other), in_all=in_all.met(self, other))
 
     def mixed(self, weight: float, other: Field, rest: float) -> Field:
         """Return the field of a sum of independent terms, or of features side by side, of these weights.
@@ -390,6 +392,7 @@ class Field:
         found = Field(share, within, across, beyond, given=given, lengths=lengths, together=together)
         gram = self.gram and self.gram.mixed(weight, other.gram, rest)
         found = replace(found, products=each_pair.mixed(weight, self, rest, other), gram=gram)
+        found = replace(found, in_all=in_all.mixed(weight, self, rest, other))
         if self.common is not None or other.common is not None:
             found = replace(found, common=self._common_to((weight, rest), other))
         sizes = [max(x * (1 - f.mean()[1]), 0.0) for x, f in ((weight, self), (rest, other))]
@@ -425,7 +428,7 @@ class Field:
         means, common = (x.transpose(order) if x is not None else None for x in (self.means, self.common))
         found = Field(share, within, across, beyond, given=self.given, lengths=lengths, together=together)
         parted = self.parted and self.parted.turned(lambda x: x.transpose(order))
-        return replace(found, means=means, common=common, parted=parted, of_mean=self.of_mean)
+        return replace(found, means=means, common=common, parted=parted, of_mean=self.of_mean, in_all=self.in_all)
 
     def kept(self, axes: tuple[int, ...]) -> Field | None:
         """Return the field along some of the axes, at one place of the others."""
@@ -442,7 +445,8 @@ class Field:
         of_mean = self.of_mean if all(self._has_apart(axis) for axis in gone) else None
         left = replace(left, lengths=lengths, together=together, means=means, common=common, of_mean=of_mean)
         products, gram = (None, None) if gone else (self.products, self.gram)
-        left = replace(left, parted=parted, products=products, gram=gram)
+        known = self.in_all if all(self.sizes[i] == 1 for i in gone) else None
+        left = replace(left, parted=parted, products=products, gram=gram, in_all=known)
         return left.transposed(tuple(np.argsort(np.argsort(axes))))
 
     def _has_apart(self, axis: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import of_mean
+from . import mean_of_all, of_mean
 from .alongside import Alongside, of_function, pulled
 from .batch import Batch
 from .coherent import LEAST, along_both
@@ -122,6 +122,9 @@ class _Product:
             return self.base.field, 1.0
         h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
         g = self._of_gradient(h.sizes)
+        if g.in_all is not None or g.alike_everywhere:  # else no sum of a unit's places tells more than lags do
+            in_all = mean_of_all.behind_function(self.source, centred(self.source), h, self.values, average(self.h.q))
+            h = replace(h, in_all=in_all)
         agreed, together = h.overlap_of_all(self.batch.size), h.together + g.together
         found = replace(h.met(g), beyond=g.beyond * agreed, together=together, means=g.means, common=g.common)
         found = of_mean.behind(found, g, of_mean.kept_by(h))

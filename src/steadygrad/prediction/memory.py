@@ -229,6 +229,7 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
         axes=axes,
         parts=None,
         balanced=value.balanced and whole_units,
+        balance=value.balance if whole_units else None,
     )
 
 

@@ -61,4 +61,5 @@ def _field(found: Field, g: Field, kept: float, lean: float) -> Field:
         for gap, other in ((found.within, g.within), (found.across, g.across))
     )
     within.flat[0] = 0.0
-    return replace(found, within=within, across=across)
+    own, other = (kept * (1 - a) + lean * (1 - b) for a, b in zip(found.mean(), g.mean(), strict=True))
+    return replace(found, within=within, across=across, in_all=found.in_all and (own, other))

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from . import gram_of_sums, layout, of_mean, parting_of_places
+from . import gram_of_sums, in_all, layout, mean_of_all, of_mean, parting_of_places
 from .batch import Batch
 from .curve import Curve, passed, skewed
 from .decays import decayed
@@ -183,7 +183,8 @@ def _kept(m: Moments, source: Source, f: Expansion, wave: Wave, batch: Batch, no
     field, level = uneven(source, wave.values, field_through(source, f, s))
     lengths, together = _of_squares(source, f, batch)
     field = replace(field, means=None, lengths=field.by_lag + lengths, together=field.together + together)
-    field = replace(field, gram=_gram_behind(source, wave))
+    known = mean_of_all.behind_function(source, centred(source), field, wave.values, average(f.q))
+    field = replace(field, gram=_gram_behind(source, wave), in_all=known)
     m = replace(m, q=m.q * level, d=m.d * level, field=_beyond(source, field, total, batch))
     return _parted_over_places(m, source, f, wave.values, total, s, batch)
 
@@ -360,7 +361,8 @@ def centred(source: Source) -> Field:
         return source.field
     factor = (variance + float((source.mean**2).mean())) / variance
     field = source.field.mapped(lambda gap: np.minimum(gap * factor, 2.0))
-    return replace(field, beyond=np.minimum(field.beyond * factor**2, 1.0))
+    known = in_all.beside(source.field.in_all, factor)
+    return replace(field, beyond=np.minimum(field.beyond * factor**2, 1.0), in_all=known)
 
 
 def field_through(source: Source, f: Expansion, power: float) -> Field:

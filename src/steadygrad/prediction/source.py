@@ -20,6 +20,7 @@ from .stretched import BEYOND
 from .values import Array, Moments
 
 if TYPE_CHECKING:
+    from .mean_of_all import Fixed
     from .parting import Parting
     from .trail import Trail
 
@@ -61,7 +62,7 @@ class Source:
     weights that are not Gaussian add to `own_variance`. `lopsided` is the squared mean of w z over positions that a
     norm took together, w their lengths: long ones lie on one side. `trail` is a sample of `before`, where functions
     have bent it. `of` is how many units a layer has of which these are a part, 0 where they are all. `of_one_length`
-    says that those of each place are, as behind a layer norm.
+    says that those of each place are, as behind a layer norm. `fixed` is what a norm fixes of sums over places.
     """
 
     mean: Array
@@ -90,6 +91,7 @@ class Source:
     of_signal: float = 1.0
     tails: float = 0.0
     of_one_length: bool = False
+    fixed: Fixed | None = None
     lopsided: float = 0.0
     kept: tuple[float, float] = (0.0, 0.0)
     trail: Trail | None = None

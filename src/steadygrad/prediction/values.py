@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .alongside import Alongside
     from .attention import Attention
     from .axes import Axes, Dimension
+    from .balance import Balance
     from .field import Field
     from .kinship import Origin
     from .law import Law
@@ -139,7 +140,8 @@ class Signal:
     and features; None where examples stand one after the other and all else is features. `parts` are the signals that
     this one is a sum of, with their mean factors, None where it is its own: what two sums have in common is counted.
     `unit_parts` are units side by side that are not alike; None where all are. `balanced` says that the entries of each
-    unit add up to zero over the batch and its positions, as what a batch norm sends back does.
+    unit add up to zero over the batch and its positions, as what a batch norm sends back does; `balance` what else the
+    base is orthogonal to, whatever function it is multiplied by.
     """
 
     moments: Moments
@@ -152,6 +154,7 @@ class Signal:
     parts: tuple[tuple[Signal, float], ...] | None = None
     unit_parts: Parts | None = None
     balanced: bool = False
+    balance: Balance | None = None
 
     def marked(self, mark: Exactness) -> Signal:
         """Return the signal with a mark."""

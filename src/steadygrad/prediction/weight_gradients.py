@@ -45,11 +45,31 @@ def of_bias(g: Moments, batch: Batch) -> float:
     """Return the second moment of Σ_bt g_bt."""
     if g.field is None:
         return batch.size**2 * max(batch.pair_mean(g.product), 0.0)
+    if g.field.in_all is not None:
+        own, other = g.field.in_all
+        whole = own + (batch.size - 1) * other
+        if whole > 0:  # else it is less than these tell
+            return float(g.q.mean()) * batch.size * g.field.count**2 * whole
     r = batch.followed
     alike = white(g.field.sizes, 0.0, 0.0, 0.0)
     return of_weight(
         replace(g, along=0.0), Moments(np.ones(r), np.ones(r), np.zeros((r, r)), CERTAIN, field=alike), batch
     )
+
+
+def beside_mean(x: Moments, batch: Batch) -> tuple[Moments, tuple[float, float]]:
+    """Return what went in without what all places have in common, and that, of an example and of two, times q."""
+    if x.field is None:
+        return x, (0.0, 0.0)
+    own, other = (1 - gap for gap in x.field.mean())
+    left = max(1 - own, 1e-12)
+    within, across = (1 - (1 - gap - mean) / left for gap, mean in ((x.field.within, own), (x.field.across, other)))
+    field = replace(x.field, within=within, across=across, in_all=None, products=None)
+    q = x.q * left
+    product = x.product - other * float(x.q.mean())
+    d = np.maximum((q[:, None] + q) / 2 - product, 0.0) * (1 - np.eye(len(q)))
+    size = float(x.q.mean())
+    return replace(x, mean=x.mean * 0.0, q=q, d=d, field=field), (own * size, other * size)
 
 
 def _between(g: Moments, x: Moments, field: Field, batch: Batch) -> float:

@@ -136,6 +136,9 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     each = along(1 - old.within, own)  # at a border of fewer places, or of some beside zeros
     level = float(each.mean())
     apart = max(float(along(old.across - old.within, own).mean()), 0.0)
+    known = old.in_all if _share_out(windows) and all(w.out == 1 for w in windows) else None
+    if known is not None:
+        level, apart = max(known[0], 0.0), max(known[0] - known[1], 0.0)
     kept = apart / here if here > 0 else level
     share = along(old.share, [_places(w) for w in windows]) / np.maximum(inside, 1e-300) * each
     m = replace(m, mean=m.mean * float(inside.mean()))
@@ -144,9 +147,11 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     varied = old.varied * (root / max(float(root.flat[0]), 1e-300)) ** 2
     parted = old.parted and old.parted.through(lambda by_lag: along(by_lag, tables), _laid_out(old, windows))
     share = share / max(float(share.mean()), 1e-300)
-    field = Field(share, within, across, varied, given=old.given, parted=parted)
+    whole = old.in_all if level > 0 and _share_out(windows) else None
+    in_all = whole and (whole[0] / level, whole[1] / level)
+    field = Field(share, within, across, varied, given=old.given, parted=parted, in_all=in_all)
     means = old.gram and old.gram.averaged(_of_all_axes(windows))
-    if old.gram is not None and means is not None and means.level > 0:
+    if known is None and old.gram is not None and means is not None and means.level > 0:
         return _averaged_pairs(replace(m, field=field, unit_variance=0.0), old.gram, means)
     std = np.sqrt(m.q)
     of_lengths = (std[:, None] - std) ** 2 / 2
@@ -155,6 +160,11 @@ def averaged(m: Moments, windows: list[Window]) -> Moments:
     of_lengths = np.minimum(of_lengths, m.d)
     d = (m.d - of_lengths) * kept + of_lengths * level
     return replace(m, q=m.q * level, d=d, field=field, unit_variance=0.0)
+
+
+def _share_out(windows: list[Window]) -> bool:
+    """Whether each position is in one window, and all windows have as many."""
+    return all(w.kernel * w.out == w.size and w.stride == w.kernel and not w.padding for w in windows)
 
 
 def _averaged_pairs(m: Moments, gram: Gram, means: Gram) -> Moments:
@@ -206,5 +216,6 @@ def spread_back(m: Moments, windows: list[Window]) -> Moments:
         level *= met * (1 + max(met - 1, 0.0) * (1 - next_one)) / w.kernel**2
     within, across = (spread_lags(gap, windows) for gap in (m.field.within, m.field.across))
     within.flat[0] = 0.0
-    field = Field(np.ones(within.shape), within, across, m.field.varied)
+    in_all = m.field.in_all if _share_out(windows) else None
+    field = Field(np.ones(within.shape), within, across, m.field.varied, in_all=in_all)
     return replace(m, mean=m.mean / math.prod(w.kernel for w in windows), q=m.q * level, d=m.d * level, field=field)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from steadygrad.prediction import linear_map, taps, weight_gradients
+from steadygrad.prediction import linear_map, mean_of_all, taps, weight_gradients
 from steadygrad.prediction.axes import FEATURE, Axis, sizes
 from steadygrad.prediction.borders import lost
 from steadygrad.prediction.field import Array, Field
@@ -99,6 +99,7 @@ def _windowed(
         together=along(field.drifting, apart),
         means=means / max(float(means.mean()), 1e-300),
         gram=field.gram and field.gram.summed(taps.met_by(tuple(axes))),
+        in_all=mean_of_all.behind_windows(field, axes),
     )
     m = replace(m, field=found, excess=m.excess * kept)
     if field.parted is None:
@@ -170,7 +171,10 @@ def convolution_backward(run: Interpreter, call: Call) -> Value | tuple[Value, .
         _of_taps(run, near, (outs, inputs, kernel), how)
         + _along_outcome(run, g[0], weight, near[1], (outs, kernel), how)
     )
-    of_bias = ParameterGradient(0.0 if g[0].balanced else weight_gradients.of_bias(_over(near[0], outs), run.batch))
+    known = g[0].balance.sum_of(g[0].wave, run.batch) if g[0].balance and not g[0].balanced else None
+    if known is None:
+        known = 0.0 if g[0].balanced else weight_gradients.of_bias(_over(near[0], outs), run.batch)
+    of_bias = ParameterGradient(known)
     if call.out[0] is None:
         return Signal(near[0], base=near[0]), of_weight, of_bias
     return replace(into, axes=axes_of(run, _dims_of(x[1][0], call.out[0]), call.out[0])), of_weight, of_bias
@@ -194,7 +198,14 @@ def _of_taps(
         g = _pairs(g, how["stride"], tuple(few[2:]))
     else:
         x = _pairs(x, how["stride"], tuple(few[2:]))
-    return weight_gradients.of_weight(g, x, run.batch, met=share)
+    sums = None
+    if g.field is not None and not how["transposed"]:
+        sums = mean_of_all.sums_by_tap(g.field, _axes(tuple(outs[2:]), kernel, tuple(inputs[2:]), how, True))
+    if sums is None:
+        return weight_gradients.of_weight(g, x, run.batch, met=share)
+    x, (own, other) = weight_gradients.beside_mean(x, run.batch)
+    whole = float(g.q.mean()) * run.batch.size * (own * sums[0] + (run.batch.size - 1) * other * sums[1])
+    return weight_gradients.of_weight(g, x, run.batch, met=share) + max(whole, 0.0)
 
 
 def _along_outcome(

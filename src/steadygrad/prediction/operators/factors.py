@@ -105,7 +105,8 @@ def _thinned(field: Field, left: float, for_all: bool) -> Field:
     if products is not None:
         own = products[0] * (1.0 if for_all else np.where(np.eye(field.count) > 0, 1.0, left))
         products = np.stack([own, products[1] * left])
-    return replace(field, within=within * distinct, across=1 - left * (1 - field.across), products=products)
+    across = 1 - left * (1 - field.across)
+    return replace(field, within=within * distinct, across=across, products=products, in_all=None)
 
 
 def _is_for_all_places(run: Interpreter, call: Call, x: Signal, mask: torch.Tensor) -> bool:

@@ -24,6 +24,7 @@ from steadygrad.prediction.source import Wave
 from steadygrad.prediction.spread import CERTAIN
 from steadygrad.prediction.values import Array, Moments, Signal, Statistic, Value
 
+TINY = 1e-20  # of a factor's square: what it is multiplied by is still told from it (balance.py)
 NEARLY = 1e-6  # of a variance: less beside a line is a line
 
 
@@ -66,6 +67,7 @@ def normalized(
     source.before = source.noise = known.before
     source.own_variance, source.settled = 0.0, known.settled
     source.sphere, source.lopsided = known.sphere, known.lopsided
+    source.fixed = known.fixed and replace(known.fixed, values=function.values)
     return found[0], function
 
 
@@ -77,7 +79,9 @@ def in_common(x: Signal, differs: Callable[[Field], float], batch: Batch) -> flo
     return 1 - (differs(source.field) if source.field is not None else batch.pair_mean(source.gap))
 
 
-def met_again(run: Interpreter, back: Signal, g: Signal, known: Statistic, x: Value, *, over_batch: bool) -> Signal:
+def met_again(
+    run: Interpreter, back: Signal, g: Signal, known: Statistic, x: Value, *, over_batch: bool, share: float
+) -> Signal:
     """Return what a norm sends back as a function of the Gaussian that went into it, where a function of it came in.
 
     A rectifier in front lets a gradient through where one behind the norm did: both are on where units are large. Given
@@ -94,31 +98,33 @@ def met_again(run: Interpreter, back: Signal, g: Signal, known: Statistic, x: Va
     unit = np.clip(shared * z[:, None] + differs * z, -furthest, furthest)
     squares = (g.wave.values**2).mean(0)
     met = np.interp(differs * z[:, None] - shared * z, z, squares) / np.interp(unit, z, f.squares)
-    factor = np.maximum(met @ w, 0.0)
+    factor = met @ w
+    factor = np.maximum(factor, TINY * float(factor.max()))
     level = float(factor @ w) / max(float(squares @ w), 1e-300)
     m = scaled(back.moments, level**0.5)
     size = float(m.q.mean()) / max(float(g.moments.q.mean()) * level, 1e-300)
     wave = Wave(x.wave.source, np.sqrt(factor) * np.ones((len(x.wave.values), 1)))
     slope = np.gradient(x.wave.values.mean(0), z)
-    base = _balanced(run, scaled(g.base, size**0.5), wave, slope, over_batch=over_batch)
+    base = _balanced(run, scaled(g.base, size**0.5), wave, slope, over_batch=over_batch, share=share)
     return replace(back, moments=m, wave=wave, base=base)
 
 
-def _balanced(run: Interpreter, base: Moments, wave: Wave, slope: Array, *, over_batch: bool) -> Moments:
+def _balanced(run: Interpreter, base: Moments, wave: Wave, slope: Array, *, over_batch: bool, share: float) -> Moments:
     """Return a gradient of which, times h and a slope, a unit's sum is what it is without the mean that a norm takes.
 
     Of n entries G h the sum of (G h - their mean) f' is that of G h (f' - E[f']), to first order in 1/n: what entries
     have in common goes with E[h (f' - E[f'])], and what each has of its own as if any two had a little less in common.
+    Of a norm of G units the mean takes a `share` 1/G of a unit's.
     """
     h, w = wave.values.mean(0), hermite.tables()[1]
     n = (run.batch.size if over_batch else 1) * (base.field.count if base.field else 1)
     met, left = float((h * slope) @ w), slope - float(slope @ w)
     if n < 2 or not abs(met) > NEARLY * float(np.abs(h * slope) @ w):
         return base
-    kept = (float((h * left) @ w) / met) ** 2
+    kept = (1 - share + share * float((h * left) @ w) / met) ** 2
     own = float((h * slope) ** 2 @ w)
     of_two = max(_of_two(run, base, Wave(wave.source, (h * slope)[None]), own), met**2)
-    less = (own - float((h * left) ** 2 @ w)) / of_two / (n - 1)
+    less = share * (own - float((h * left) ** 2 @ w)) / of_two / (n - 1)
     other = less if over_batch else 0.0
     q = (base.q[:, None] + base.q) / 2
     d = q - (base.product * kept - other * q)
@@ -129,7 +135,7 @@ def _balanced(run: Interpreter, base: Moments, wave: Wave, slope: Array, *, over
             np.clip(1 - (1 - gap) * kept + off, 0.0, 2.0) for gap, off in ((field.within, less), (field.across, other))
         )
         within.flat[0] = 0.0
-        field = replace(field, within=within, across=across)
+        field = replace(field, within=within, across=across, in_all=None)
     return replace(base, mean=base.mean * 0.0, d=d, field=field)
 
 

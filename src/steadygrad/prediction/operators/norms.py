@@ -15,19 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import each_pair, unit_parts
+from steadygrad.prediction import balance, each_pair, mean_of_all, unit_parts
 from steadygrad.prediction.axes import EXAMPLE, roles, sizes
 from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.linear_map import correlation_gap
-from steadygrad.prediction.normal import gaussian
+from steadygrad.prediction.mean_of_all import Fixed
 from steadygrad.prediction.propagation import forward, scaled
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN, Spread
 from steadygrad.prediction.values import (
     Array,
-    Concrete,
     Fill,
     Moments,
     Signal,
@@ -40,7 +39,9 @@ from .levels import own_share
 from .likeness import like_its_input
 from .normalized_functions import Normalized, in_common, met_again, normalized
 from .norms_of_parts import equalized, in_groups, sized
+from .own_deviations import ALIKE, divided, lopsidedness
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, laid_out, placed
+from .running_statistics import running_backward, with_running_statistics
 from .scale_and_shift import scale_and_shift
 from .taken_out import removed_of, without
 
@@ -70,16 +71,19 @@ def _normalized(
     sphere: float,
     lopsided: float = 0.0,
     common: float = 0.0,
+    fixed: Fixed | None = None,
 ) -> tuple[Signal, Normalized | None]:
     """Return a Gaussian source of this deviation for each example, and these differences, under scale and shift.
 
-    What a norm takes together lies on a sphere of so many dimensions. Of a function of a Gaussian `common` is the share
-    that goes with a unit's own mean; the function that is left stands beside the signal.
+    What a norm takes together lies on a sphere of so many dimensions, and its sums over places are `fixed`. Of a
+    function of a Gaussian `common` is the share that goes with a unit's own mean; the function that is left stands
+    beside the signal.
     """
     r, (scale, shift) = run.batch.followed, affine
     std = np.broadcast_to(std, (r,)) * abs(scale)
     gap = correlation_gap(d * scale * scale, std)
     if field is not None:
+        field = replace(field, in_all=fixed.in_all if fixed else None)
         field = replace(field.scaled(scale**2 / max(scale**2 + shift**2, 1e-300)), parted=None)
     source = Source(
         np.full(r, shift),
@@ -93,6 +97,7 @@ def _normalized(
         field=field,
         sphere=sphere,
         lopsided=lopsided,
+        fixed=fixed,
     )
     wave = Wave(source, source.nodes, gaussian=True)
     moments = forward(wave, run.batch, run.noises)
@@ -186,7 +191,7 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     if found is None or affine is None or (run.batch.size < 2 and call.args[5] and not sizes(found[1])):
         return run.lost(f"{call.name} of something that is no signal, with scales that differ, or of one example")
     if not call.args[5]:
-        return _with_running_statistics(run, call, found, affine)
+        return with_running_statistics(run, call, found, affine)
     (x, dims), batch = found, run.batch
     units = features(call.out[0], dims, batch.size)
     x, apart = equalized(x, units, batch, lambda m: _batch_variance(m, dims, batch))
@@ -194,18 +199,22 @@ def batch_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
     variance = max(_batch_variance(m, dims, batch), 1e-300)
     square = batch.centred_square(m.d)
     own = np.sqrt(np.maximum(1 + (square - square.mean()) / variance, 0.0))
-    field, lopsided = field_of(m, sizes(dims)), 0.0
+    field, lopsided, fixed, left = field_of(m, sizes(dims)), 0.0, None, ALIKE
     if field is not None:
         field, share = field.of_one(units, batch.size), variance / max(float(m.q.mean()), 1e-300)
+        fixed = mean_of_all.behind_norm(field, share, 0.0, 1.0, batch.size)
         gram = field.gram and field.gram.centred()
-        field, lopsided = replace(field.centred(share), gram=gram), field.lopsided(share, batch.size)
+        field, lopsided = replace(field.centred(share), gram=gram), lopsidedness(field, share, batch.size)
+        left = divided(field, 1, batch.size)
+        field, fixed = left.field(field), replace(fixed, in_all=left.pair(fixed.in_all))
     free = 1 / max(field.overlap_of_all(batch.size), 1e-12) if field else 2 / max(1 - _inverse_share(run, x), 1e-12)
     eps = call.args[7]
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
     common = in_common(x, lambda lags: lags.gap(batch.size), batch)
-    whole, function = _normalized(run, x, own, m.d / variance, affine, units, field, free, lopsided, common)
+    apart_now = m.d / variance * left.apart
+    whole, function = _normalized(run, x, own, apart_now, affine, units, field, free, lopsided, common, fixed)
     whole = replace(whole, axes=axes_of(run, dims, call.out[0]))
-    share = max(1 - 2 * field.overlap_of_all(batch.size), LEAST) if field else _inverse_share(run, x)
+    share = left.share or max(1 - 2 * field.overlap_of_all(batch.size), LEAST) if field else _inverse_share(run, x)
     spread = _spread(run, x, field, units) if field else m.spread
     made, mean, inverse = _with_statistics(run, (whole, function), variance * share, eps, spread)
     return made, mean, apart.inverse(inverse, share, eps) if apart else inverse
@@ -218,37 +227,6 @@ def _batch_variance(m: Moments, dims: Dims, batch: Batch) -> float:
         return batch.pair_mean(m.d)
     within, across = field.mean()
     return float(m.q.mean()) * (within / batch.size + across * (1 - 1 / batch.size))
-
-
-def _with_running_statistics(
-    run: Interpreter, call: Call, found: tuple[Signal, Dims], affine: tuple[float, float]
-) -> Value | tuple[Value, ...]:
-    """Scale and shift by the buffers: where they differ between units, by their means."""
-    (x, dims), statistics = found, [_statistic(run, t) for t in call.args[3:5]]
-    mean, variance = statistics
-    if mean is None or variance is None:
-        return run.lost(f"{call.name} with running statistics that are not known")
-    factor = affine[0] / (variance + call.args[7]) ** 0.5
-    shift = affine[1] - mean * factor
-    wave = x.wave if x.wave is not None and x.wave.source is not None else None
-    source = wave.source if wave else gaussian(x.moments, features(call.out[0], dims, run.batch.size), run.batch)
-    assert source is not None
-    new = Wave(source, (wave.values if wave else source.nodes) * factor + shift)
-    moments = forward(new, run.batch, run.noises)
-    linear = x.linear if shift == 0 else None
-    known = Fill(0.0, 0.0, run.new_fill())
-    axes = axes_of(run, dims, call.out[0])
-    return Signal(moments, new, None, x.ancestors, linear, "approximate", axes), known, known
-
-
-def _statistic(run: Interpreter, tensor: torch.Tensor | None) -> float | None:
-    match run.value(tensor) if tensor is not None else None:
-        case Fill(mean=mean):
-            return mean
-        case Concrete(tensor=data):
-            return float(data.double().mean())
-        case _:
-            return None
 
 
 def group_norm(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -287,20 +265,28 @@ def _by_group(
     here = apart_here(m)
     d = (m.d - (m.mean[:, None] - m.mean) ** 2 / 2) * (1 - ((across - within) / here if here > 0 else 0.0) / group)
     gap = correlation_gap(d * (m.q[:, None] + m.q) / 2 / q, np.sqrt(variance * m.q / q))
+    fixed, left = None, ALIKE
     if field is not None:
         far = (variance - q * (1 - field.across) + shared) / variance
+        near = far - (field.across - field.within - (across - within) / group) * q / variance
+        near.flat[0] = 0.0
+        fixed = mean_of_all.behind_norm(field, variance / q, square / q, 1 / group)
         own = field.of_one(units, run.batch.size).centred(variance / q)
-        field = replace(own, across=np.clip(far, 0, 2))
+        field = replace(own, within=np.clip(near, 0, 2), across=np.clip(far, 0, 2))
+        left = divided(field, group)
+        field, fixed = left.field(field), replace(fixed, in_all=left.pair(fixed.in_all))
+        gap = gap * left.apart
     free = group / max(field.overlap_of_all(1), 1e-12) if field else group - 1
     affine = (affine[0] * apart.damped(eps) ** 0.5, affine[1]) if apart else _damped(affine, variance, eps)
     common = in_common(x, lambda lags: lags.mean()[0], run.batch) if group == 1 else 0.0
-    whole, function = _normalized(run, x, np.ones(1), gap, affine, units, field, free, common=common)
+    whole, function = _normalized(run, x, np.ones(1), gap, affine, units, field, free, common=common, fixed=fixed)
     whole = replace(whole, axes=axes_of(run, dims, out))
     each = np.maximum(m.q - m.mean**2, 1e-300)  # an example is divided by its own
     uneven = 1 / float((each.mean() / each).mean())
     share, spread = max(1 - 2 / group + 2 / units, LEAST), m.spread
     if field is not None:  # else of what a group's variance varies by, that of all units is in the examples' own
-        share, spread = max(1 - 2 * field.overlap_of_all(1) / group, LEAST), _spread(run, x, field, units)
+        share = left.share or max(1 - 2 * field.overlap_of_all(1) / group, LEAST)
+        spread = _spread(run, x, field, units)
     share *= uneven
     made, mean, inverse = _with_statistics(run, (whole, function), variance * share, eps, spread, each=field is None)
     return made, mean, apart.inverse(inverse, share, eps) if apart else inverse
@@ -360,13 +346,13 @@ def _backward(
     removed: tuple[float, float] = (0.0, 0.0),
     rows: float = math.inf,
     over_batch: bool = False,
-    alone: bool = False,
+    group: float = math.inf,
 ) -> Value:
     """The gradient over the deviation, without what the norm takes out: `removed` of it positions had in common.
 
     First what is their mean, then what lies along the output. What all examples have in common leaves their differences
     as they are. Of each of `rows` entries nothing is left along the output, where there would be 1/rows by chance. A
-    unit's own mean is gone `over_batch`, and where the norm takes each unit `alone`.
+    unit's own mean is gone `over_batch`, and of a `group` of units that a norm takes together a share of it.
     """
     known, affine = run.value(statistic), _affine(run, weight, None)
     if g is None or not isinstance(known, Statistic) or affine is None:
@@ -384,6 +370,10 @@ def _backward(
         field, level = field.times(known.places)
         factor *= level
     d = m.d * factor / max(1 - removed[0], kept) if over_batch and kept > 0 else m.d * factor
+    balanced = over_batch or group == 1
+    if field is not None and balanced:
+        in_all = mean_of_all.sent_back(field, 0.0, run.batch.size if over_batch else 1)
+        field = replace(field, in_all=in_all)
     moments = replace(m, mean=m.mean * 0.0, q=m.q * factor, d=d, spread=spread, along=-1 / rows, field=field)
     moments = replace(moments, taken=float(math.isfinite(rows)))
     parts = None
@@ -393,9 +383,12 @@ def _backward(
     if known.in_common is not None:
         left = known.in_common + (1 - known.in_common) * m.taken
         moments = place_lengths.thinned(moments, left, run.batch)
-    balanced = over_batch or alone
     whole = Signal(moments, base=moments, ancestors=g.ancestors, mark="approximate", balanced=balanced)
-    whole = met_again(run, whole, g, known, run.value(call.args[1]), over_batch=over_batch)
+    x = run.value(call.args[1])
+    whole = met_again(run, whole, g, known, x, over_batch=over_batch, share=1.0 if over_batch else 1 / group)
+    if balanced and known.unit_parts is None and isinstance(x, Signal) and x.base is None:
+        of_all = balance.of_norm(x.wave, g, whole.wave, affine[0] ** 2 * known.inverse, batch=over_batch)
+        whole = replace(whole, balance=of_all)
     whole = placed(run, list(call.args[:2]), whole, call.out[0]) if call.out[0] is not None else whole
     return replace(whole, unit_parts=parts and sized(parts, whole))
 
@@ -424,7 +417,8 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
     if not call.args[7]:
-        return _running_backward(run, call, g), *scale_and_shift(run, call, call.args[6], _places(call))
+        whole = running_backward(run, call, g, _affine(run, call.args[2], None))
+        return whole, *scale_and_shift(run, call, call.args[6], _places(call))
     batch = run.batch
     entries = batch.size * math.prod(sizes(dims))
     mean, met, along = removed_of(
@@ -440,15 +434,6 @@ def batch_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ..
 def _places(call: Call) -> tuple[int, ...]:
     """Return the dimensions that are not those of the units."""
     return (0, *range(2, call.args[0].dim()))
-
-
-def _running_backward(run: Interpreter, call: Call, g: Signal) -> Value:
-    affine, variance = _affine(run, call.args[2], None), _statistic(run, call.args[4])
-    if affine is None or variance is None:
-        return run.lost(f"{call.name} with running statistics that are not known")
-    moments = scaled(g.moments, affine[0] / (variance + call.args[8]) ** 0.5)
-    whole = Signal(moments, None, moments, g.ancestors, None, "approximate")
-    return placed(run, [call.args[0]], whole, call.out[0])
 
 
 def group_norm_backward(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
@@ -470,7 +455,7 @@ def _by_group_backward(
 
     mean, met, along = removed_of(run, g, statistic, common, group * math.prod(sizes(dims)))
     kept = 1 - mean - met - along
-    whole = _backward(run, call, g, statistic, weight, max(kept, 0.0), (mean, met), alone=group == 1)
+    whole = _backward(run, call, g, statistic, weight, max(kept, 0.0), (mean, met), group=group)
     return whole, *scale_and_shift(run, call, statistic, _places(call))
 
 

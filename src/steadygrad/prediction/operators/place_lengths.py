@@ -78,5 +78,6 @@ def thinned(m: Moments, left: Array, batch: Batch) -> Moments:
     within, across = (1 - (1 - gap) * x for gap, x in zip((field.within, field.across), left, strict=True))
     within.flat[0] = 0.0
     d = m.d + batch.off_diagonal((1 - left[1].flat[0]) * ((m.q[:, None] + m.q) / 2 - m.d))
-    field = replace(field, within=within, across=across, products=each_pair.thinned(field.products, left))
+    products = each_pair.thinned(field.products, left)
+    field = replace(field, within=within, across=across, products=products, in_all=None)
     return replace(m, d=d, field=field)

@@ -277,7 +277,10 @@ def _built(run: Interpreter, signals: list[Signal], wave: Wave, base: Moments | 
     if known and origin is None:
         moments = replace(moments, origin=Sum(((base, float(wave.values.mean())),)))
     linear = signals[0].linear if wave.source is None else None
-    return Signal(moments, wave, base, ancestors, linear, mark)
+    balance = next((s.balance for s in signals if s.base is base), None)
+    if balance is not None:
+        moments = balance.told(moments, wave, run.batch)
+    return Signal(moments, wave, base, ancestors, linear, mark, balance=balance)
 
 
 KINDS: dict[type, str] = {
@@ -327,7 +330,7 @@ def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> 
         case Draws() if count >= FEWEST_DRAWS:
             return shortened(value, count)
         case Signal():
-            return _of_signal(run, tensor, value, count)
+            return samples_of(run, tensor, value, count)
         case Fill() if count >= FEWEST_DRAWS:
             rng = np.random.default_rng((1, value.source))
             samples = rng.choice(values_of(value), size=(count, *tensor.shape), p=law_of(value).weights)
@@ -337,7 +340,7 @@ def _drawn(run: Interpreter, tensor: torch.Tensor, value: Value, count: int) -> 
             return None
 
 
-def _of_signal(run: Interpreter, tensor: torch.Tensor, value: Signal, count: int) -> Draws | None:
+def samples_of(run: Interpreter, tensor: torch.Tensor, value: Signal, count: int) -> Draws | None:
     """Samples of a signal, of a view whose examples come later too."""
     dims, seeds = run.dims(tensor, value), run.drawn.seeds
     place = next((i for i, dim in enumerate(dims) if EXAMPLE in roles(dim)), 0)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from steadygrad.prediction import hermite
+from steadygrad.prediction import hermite, mean_of_all
 from steadygrad.prediction.averaged_units import unit_variance
 from steadygrad.prediction.axes import Axis, sizes
+from steadygrad.prediction.balance import Balance, through_pool
 from steadygrad.prediction.chosen import met_by_chance, sent_back
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.gradients import backward
@@ -111,7 +112,7 @@ def _grid(run: Interpreter, call: Call, tensor: torch.Tensor) -> tuple[Signal, D
 def _full(field: Field, shape: tuple[int, ...]) -> Field:
     lags = (a.reshape(shape) for a in (field.share, field.within, field.across, field.varying))
     parted = field.parted and field.parted.turned(lambda x: x.reshape(shape))
-    return Field(*lags, given=field.given, parted=parted, gram=field.gram)
+    return Field(*lags, given=field.given, parted=parted, gram=field.gram, in_all=field.in_all)
 
 
 def _squeezed(m: Moments) -> Moments:
@@ -149,8 +150,22 @@ def mean_pool_backward(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something that is no gradient")
     x, dims = found
     windows = _windows(call, call.out.shape, call.args[0].shape)
-    m = scaled(_squeezed(spread_back(x.moments, windows)), _beside_divisor(call, windows))
-    return Signal(m, None, m, x.ancestors, None, "approximate", axes_of(run, _outer(dims, call, call.out), call.out))
+    factor = _beside_divisor(call, windows)
+    m = scaled(_squeezed(spread_back(x.moments, windows)), factor)
+    axes = axes_of(run, _outer(dims, call, call.out), call.out)
+    balanced = x.balanced and not any(w.padding for w in windows)  # else some of a window's share lies outside
+    return Signal(
+        m, None, m, x.ancestors, None, "approximate", axes, balanced=balanced,
+        balance=_before_pool(run, call, x, m) if balanced else None,
+    )  # fmt: skip
+
+
+def _before_pool(run: Interpreter, call: Call, g: Signal, base: Moments) -> Balance | None:
+    """Return the balance of what windows have shared out."""
+    x, ones = run.value(call.args[1]) if len(call.args) > 1 else None, np.ones_like(hermite.tables()[0])
+    if not isinstance(x, Signal) or g.balance is None or x.base is not None:
+        return None
+    return through_pool(g, x.wave, base, ones, ones)
 
 
 def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
@@ -219,12 +234,18 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
     if x.wave.source is not None and x.wave.source.field is not None:
         field = _full(centred(x.wave.source), tuple(w.size for w in windows))
         whole = met_by_chance(whole, x.wave.source, field, np.minimum(share * chances, 1.0), windows)
-    base = _squeezed(whole)
+    base = _squeezed(replace(whole, field=whole.field and replace(whole.field, in_all=None)))
     wave = Wave(x.wave.source, np.sqrt(share * chances) * np.ones((len(x.wave.values), 1)))
     moments = backward(base, wave, run.batch, run.noises)
     axes = axes_of(run, _outer(dims, call, call.out), call.out)
     ancestors = g.ancestors | x.ancestors
-    return Signal(moments, wave, base, ancestors, None, "approximate", axes, balanced=g.balanced)
+    if moments.field is not None:
+        in_all = mean_of_all.sent_back(moments.field, 0.0, run.batch.size) if g.balanced else None
+        moments = replace(moments, field=replace(moments.field, in_all=in_all))
+    passed = through_pool(g, x.wave, base, wave.values.mean(0), chances) if g.balanced else None
+    return Signal(
+        moments, wave, base, ancestors, None, "approximate", axes, balanced=g.balanced, balance=passed
+    )  # fmt: skip
 
 
 RULES: dict[Any, Rule] = {

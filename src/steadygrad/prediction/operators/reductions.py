@@ -87,6 +87,9 @@ def _of_parameter(run: Interpreter, call: Call, x: Signal, dims: Dims, gone: lis
     features = math.prod(a.size for i in gone for a in dims[i] if a.role == FEATURE)
     if x.balanced and not kept:
         return ParameterGradient(0.0)
+    known = None if kept or x.balance is None else x.balance.sum_of(x.wave, run.batch)
+    if known is not None:
+        return ParameterGradient(features * known)
     terms = ((m, None),) if run.tied and field is None and features == 1 else ()
     return ParameterGradient(features * weight_gradients.of_bias(replace(m, field=field), run.batch), terms)
 

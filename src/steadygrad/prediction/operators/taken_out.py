@@ -32,7 +32,8 @@ def without(field: Field, removed: tuple[float, float], output: Field | None, ov
         np.clip(1 - (1 - gap - share * (mean + met * (1 - far))) / left, 0.0, 2.0)
         for gap, share, far in zip((field.within, field.across), common, alike, strict=True)
     )
-    return replace(field, within=within, across=across)
+    in_all = field.in_all and ((own - mean) / left, (other - common[1] * mean) / left)
+    return replace(field, within=within, across=across, in_all=in_all)
 
 
 def removed_of(
