@@ -214,3 +214,14 @@ def test_the_slope_along_the_weights_is_that_of_a_true_gradient_and_of_no_other(
 
     # Half of the loss is cut from the graph, and falls as fast as the other half.
     assert slope_of_weights(model, x, x[:, :1], halved) == pytest.approx(2, abs=0.04)
+
+
+def test_a_step_is_measured_by_what_has_a_gradient():
+    """Weights a million times as large behind units that are dead have no part in it: the loss bends along a bias."""
+    bias, dead = torch.tensor([3.0, -4.0]), torch.full((64,), 1e6)
+
+    def loss(held, y):
+        return F.cross_entropy(held["bias"].expand(len(y), 2) + 0 * held["dead"].sum(), y)
+
+    y = torch.arange(8) % 2
+    assert loss_slope(loss, {"bias": bias, "dead": dead}, y) == pytest.approx(1, abs=0.02)

@@ -15,7 +15,7 @@ from .scalar_loss import outputs_of
 
 # Outputs are moved by these parts of their size, either way. Differences to both sides leave out the curvature; a loss
 # with a kink or a steep edge within one of them has the slope of its gradient within another.
-_STEPS = (1e-2, 1e-3, 1e-4)
+_STEPS = (1e-2, 1e-3, 1e-4, 1e-5)
 
 # A difference of losses below so many roundings of single precision says nothing.
 _ROUNDINGS = 100 * torch.finfo(torch.float32).eps
@@ -58,9 +58,11 @@ def loss_slope(loss_fn: Callable[[Any, Any], Any], outputs: Any, targets: Any) -
         value = loss()
         given = torch.autograd.grad(value, moved, allow_unused=True) if moved and value.requires_grad else ()
     slopes = [(x, x.detach().clone(), g) for x, g in zip(moved, given, strict=False) if g is not None]
-    square = sum(float(g.double().square().sum()) for _, _, g in slopes)
-    size = math.sqrt(sum(float(was.double().square().sum()) for _, was, _ in slopes))
-    if not 0 < square < math.inf or not size > 0 or any(x.dtype not in _PRECISE for x in moved):
+    squares = [(float(g.double().square().sum()), float(was.double().square().sum())) for _, was, g in slopes]
+    square = sum(given for given, _ in squares)
+    # A tensor counts by its share of the gradient: of large ones that have none a step is no part.
+    size = math.sqrt(sum(given * held for given, held in squares) / square) if 0 < square < math.inf else math.nan
+    if not size > 0 or any(x.dtype not in _PRECISE for x in moved):
         return math.nan
 
     def at(step: float) -> float:
