@@ -159,7 +159,7 @@ def _before_its_rate(collector: Collector) -> str:
     it, or never does.
     """
     assert collector.setup.optimizer is not None
-    schedule = _schedule(collector)
+    schedule = Schedule.of(collector)
     if schedule.rates and schedule.steps_of_warm_up <= _WARM and max(schedule.rates) > 0:
         return ""
     for group in collector.setup.optimizer.param_groups:
@@ -170,13 +170,6 @@ def _before_its_rate(collector: Collector) -> str:
                 "training was looked at."
             )
     return ""
-
-
-def _schedule(collector: Collector) -> Schedule:
-    try:
-        return collector.get(Schedule)
-    except Unavailable:
-        return Schedule()
 
 
 def _finite(x: torch.Tensor) -> bool:

@@ -88,7 +88,7 @@ class Rates:
             still, share = _unmoved(setup, before)
         if not steps.losses:
             raise Unavailable(f"No step could be tried: {steps.ended}.")
-        highest = max((*_schedule(collector).rates, *steps.rates, *(float(group["lr"]) for group in groups)))
+        highest = max((*Schedule.of(collector).rates, *steps.rates, *(float(group["lr"]) for group in groups)))
         warms_up = bool(steps.rates) and highest > steps.rates[0]
         plain = isinstance(setup.optimizer, torch.optim.SGD) and not any(group["nesterov"] for group in groups)
         return cls(
@@ -129,13 +129,6 @@ class Rates:
         if not self.plain or self.sharpness is None or not self.sharpness.largest > 0:
             return None
         return self.rate * self.sharpness.largest / (2 * (1 + self.momentum))
-
-
-def _schedule(collector: Collector) -> Schedule:
-    try:
-        return collector.get(Schedule)
-    except Unavailable:
-        return Schedule()
 
 
 def _values(setup: Setup) -> dict[str, torch.Tensor]:

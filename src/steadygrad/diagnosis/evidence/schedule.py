@@ -11,7 +11,7 @@ import torch
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.schedules import rates_ahead
 
-from .collector import Collector
+from .collector import Collector, Unavailable
 from .own_step import OwnStep
 
 # Far beyond the longest warm-ups in use, which take some 30,000 steps (Liu et al. 2019, RoBERTa, table 9).
@@ -48,6 +48,14 @@ class Schedule:
         with trial_of(setup):
             ahead = rates_ahead(own.turned, setup.optimizer, turns=_TURNS, seconds=budget.seconds)
             return cls(rates=_until_whole(ahead, setup.optimizer, most=own.turns * STEPS), per_step=own.turns)
+
+    @classmethod
+    def of(cls, collector: Collector) -> Self:
+        """Return what is known of it: without rates where it could not be looked at."""
+        try:
+            return collector.get(cls)
+        except Unavailable:
+            return cls()
 
     @property
     def rises(self) -> bool:
