@@ -28,6 +28,9 @@ from .loss_run import LossPair as LossPair
 from .loss_run import LossRun as LossRun
 from .loss_watch import REGRESSIONS as REGRESSIONS
 from .loss_watch import Broadcast as Broadcast
+from .loud_start import LoudStart as LoudStart
+from .loud_start import LoudStarts as LoudStarts
+from .loud_start import loud_start as loud_start
 from .measured import Measured as Measured
 from .memories import Memories as Memories
 from .memories import Memory as Memory
