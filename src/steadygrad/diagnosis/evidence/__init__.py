@@ -47,6 +47,7 @@ from .own_step import OwnStep as OwnStep
 from .predicted import Predicted as Predicted
 from .probe import Probe as Probe
 from .rates import Rates as Rates
+from .rates import ScheduledRates as ScheduledRates
 from .rescaled import Comparison as Comparison
 from .residual_stream import ResidualStreams as ResidualStreams
 from .retrials import RateTrials as RateTrials
