@@ -8,6 +8,7 @@ from .class_numbering import ClassNumbering as ClassNumbering
 from .collector import Collector as Collector
 from .collector import Evidence as Evidence
 from .collector import Unavailable as Unavailable
+from .cut_memory import CutMemory as CutMemory
 from .dead_shares import DeadShare as DeadShare
 from .dead_shares import DeadShares as DeadShares
 from .entrance import Entrance as Entrance
