@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from torch import nn
 
 
@@ -21,4 +23,5 @@ def enter_own_modes(model: nn.Module) -> None:
     """
     for part in model.modules():
         if part.training and type(part).train is not nn.Module.train:
-            part.train()
+            with suppress(Exception):  # one that cannot be told so keeps what it has
+                part.train()
