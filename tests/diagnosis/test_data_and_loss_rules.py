@@ -544,6 +544,38 @@ def test_classes_that_are_reshaped_to_the_second_axis_are_told(shape):
     assert [found(loss) for loss in (reshaped, moved, flat)] == [["LOS007"], [], []]
 
 
+class Viewed(nn.Module):
+    """Classes of places, and what is done to their axes."""
+
+    def __init__(self, features, classes, view):
+        super().__init__()
+        self.body, self.view = nn.Linear(features, classes), view
+
+    def forward(self, x):
+        return self.view(self.body(x))
+
+
+@pytest.mark.parametrize(
+    ("view", "codes"),
+    [
+        (lambda z: z.reshape(8, 4, 6), ["LOS007"]),
+        (lambda z: z.reshape(-1, 4).view(8, 4, 6), ["LOS007"]),
+        (lambda z: z.transpose(1, 2), []),
+        (lambda z: z.transpose(1, 2).reshape(8, 4, 6), []),
+    ],
+)
+def test_classes_that_the_model_reshapes_to_the_second_axis_are_told(view, codes):
+    data = [(torch.randn(8, 6, 5), torch.randint(4, (8, 6)))]
+    setup = {"model": Viewed(5, 4, view), "data": data, "loss_fn": nn.CrossEntropyLoss()}
+    assert [f.code for f in check(setup, select=["LOS007"]).findings] == codes
+
+
+def test_classes_that_a_layer_makes_place_by_place_are_no_reshaped_ones():
+    data = [(torch.randn(8, 5), torch.randint(4, (8, 6)))]
+    setup = {"model": Viewed(5, 24, lambda z: z.view(8, 4, 6)), "data": data, "loss_fn": nn.CrossEntropyLoss()}
+    assert check(setup, select=["LOS007"]).findings == ()
+
+
 def test_arguments_of_a_divergence_that_are_exchanged_are_told_and_one_the_other_way_about_is_not():
     x, y = torch.randn(32, 5), torch.randn(32, 4)
     kl = functools.partial(F.kl_div, reduction="batchmean")

@@ -2,11 +2,17 @@
 
 import pytest
 
-from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial, Retrials, Trained
+from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial, Retrials, Schedule, ScheduledRates, Trained
 from steadygrad.diagnosis.rules import learning_rate_too_high, learning_rate_too_low
 from steadygrad.measurement.trial import Trial
 
-RULES = {"OPT001": learning_rate_too_high.check, "OPT002": learning_rate_too_low.check}
+
+def too_low(rates, trials):
+    """What is said without a schedule."""
+    return learning_rate_too_low.check(ScheduledRates(schedule=Schedule(), rates=rates), trials)
+
+
+RULES = {"OPT001": learning_rate_too_high.check, "OPT002": too_low}
 
 
 def trial(end):

@@ -42,11 +42,15 @@ def warmed(optimizer):
 BROKEN = {
     "whole numbers": (1e-2, times(lambda step: min(1, step // 1000)), "OPT005"),
     "times nothing": (1e-2, times(lambda step: step / 100 * max(0, -step)), "OPT005"),
+    "never whole": (1e-2, times(lambda step: min(1, (step + 1) / 1e6)), "OPT002"),
+    "fallen away": (1e-2, lambda o: schedulers.ExponentialLR(o, 0.5), "OPT002"),
     "raised too high": (3.0, times(lambda step: min(1, (step + 1) / 60)), "OPT001"),
 }
 SOUND = {
     "from zero": times(lambda step: min(1, step / 50)),
     "in parts": warmed,
+    "long": times(lambda step: min(1, (step + 1) / 30_000)),
+    "falls to nothing": lambda o: schedulers.LinearLR(o, 1.0, 0.0, total_iters=200),
     "one cycle": lambda o: schedulers.OneCycleLR(o, 1e-2, total_steps=1000),
 }
 

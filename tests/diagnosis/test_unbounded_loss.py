@@ -62,6 +62,16 @@ def policy(_):
     return network(4), loss, lambda x: torch.stack([x[:, 0].abs().clamp(max=3).floor(), x[:, 1]], 1)
 
 
+def rewarded(sign):
+    """What was not rewarded counts for nothing: without its minus the loss makes all that was right unlikely."""
+
+    def loss(outputs, y):
+        said = outputs.log_softmax(1).gather(1, y[:, :1].long())[:, 0]
+        return sign * -(said * y[:, 1]).mean()
+
+    return network(4), loss, lambda x: torch.stack([x[:, 0].abs().clamp(max=3).floor(), (x[:, 1] > 0).float()], 1)
+
+
 def likelihood(_):
     return network(3), F.cross_entropy, lambda x: x[:, :3].argmax(1)
 
@@ -76,13 +86,17 @@ def found(made):
     return [f.code for f in check(setup, select=["LOS009"]).findings]
 
 
-@pytest.mark.parametrize("made", [lambda: elbow(-1), lambda: density(-1), lambda: distance(None)])
+@pytest.mark.parametrize("made", [lambda: elbow(-1), lambda: density(-1), lambda: distance(None), lambda: rewarded(-1)])
 def test_a_loss_that_falls_for_ever_is_told(made):
     assert found(made) == ["LOS009"]
 
 
 @pytest.mark.parametrize(
-    "made", [lambda: elbow(1), lambda: density(1), lambda: distance(2.0), lambda: policy(1), lambda: likelihood(1)]
+    "made",
+    [
+        *(lambda: elbow(1), lambda: density(1), lambda: distance(2.0)),
+        *(lambda: policy(1), lambda: rewarded(1), lambda: likelihood(1)),
+    ],
 )
 def test_a_loss_that_has_a_bound_or_is_a_policys_is_left_alone(made):
     assert found(made) == []

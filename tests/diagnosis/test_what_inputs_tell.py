@@ -69,6 +69,44 @@ def test_features_of_a_step_are_standardised_each_by_its_own():
     assert found.level == Level.WARN
 
 
+def channels_first(axes, channels):
+    """A convolutional network over so many axes."""
+    conv = {1: nn.Conv1d, 2: nn.Conv2d}[axes]
+    return nn.Sequential(conv(channels, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_a_channel_that_never_changes_is_told(axes):
+    x = torch.randn(EXAMPLES, 1, *[5] * axes)
+    loud = torch.cat([x, torch.full_like(x, 300.0)], 1)
+    y = (x.flatten(1).mean(1) > 0).long()
+    model = channels_first(axes, 2)
+    model(loud)
+    (found,) = check(setup(model, loud, y, nn.CrossEntropyLoss()), select=["DAT004"]).findings
+    assert (found.level == Level.INFO, "Feature 1 never" in found.message) == (False, True)
+    names = {"inputs": loud}
+    exec(found.fix_code, names)
+    assert torch.equal(names["inputs"], x)
+    loud[-1, 1].flatten()[-1] = 299.0
+    assert check(setup(model, loud, y, nn.CrossEntropyLoss()), select=["DAT004"]).findings == ()
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_channels_are_standardised_each_by_its_own(axes):
+    sizes = torch.tensor([1e-2, 1.0, 1e3]).view(-1, *[1] * axes)
+    x = torch.randn(EXAMPLES, 3, *[5] * axes)
+    y = (x[:, 1].flatten(1).mean(1) > 0).long()
+    model = channels_first(axes, 3)
+    model(x)
+    (found,) = check(setup(model, x * sizes, y, nn.CrossEntropyLoss()), select=["DAT001"]).findings
+    assert (found.level == Level.INFO, "each feature by its own" in found.fix) == (False, True)
+    names = {"torch": torch, "inputs": x * sizes}
+    exec(found.fix_code, names)
+    of_channels = names["inputs"].movedim(1, 0).flatten(1)
+    torch.testing.assert_close(of_channels.mean(1), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(of_channels.std(1), torch.ones(3), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("classes", [4, 6])
 def test_the_order_of_a_quantity_shows_in_products(classes):
     x = torch.randn(EXAMPLES, 2)

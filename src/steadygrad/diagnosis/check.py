@@ -22,6 +22,7 @@ from .definitions import located
 from .evidence import Collector, Measured, Predicted, Trained, Unavailable
 from .evidence import fault as faults
 from .evidence.collector import LONGEST
+from .own_modes import enter_own_modes
 from .ranking import contradicted, ranked, suspected
 from .report import Report
 from .rules import OF_STEPS, RULES
@@ -86,6 +87,8 @@ def check(
     )
     suppressions = (*allowances(collector.setup.model), *settled.suppressions)
     with warned_once(), untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
+        for module in _modules(collector.setup):
+            enter_own_modes(module)
         findings: list[Finding] = []
         looked = []
         for rule in rules.values():

@@ -8,8 +8,8 @@ from dataclasses import replace
 from steadygrad.finding import Finding, Level, Rule
 from steadygrad.measurement.trial import LEARNED
 
-# What they say is that little reaches the other end of the network, or too much.
-_HARDLY = ("INI001", "INI004", "INI005", "FWD001", "FWD002", "FWD003", "FWD004", "BWD001", "BWD002")
+# What they say is that little reaches the other end of the network, or too much, its outputs included.
+_HARDLY = ("INI001", "INI004", "INI005", "FWD001", "FWD002", "FWD003", "FWD004", "LOS004", "BWD001", "BWD002")
 
 # A scale that is off, or a memory that is short, may do no harm.
 _MAY_BE_FINE = ("DAT001", "DAT002", "DAT004", "LOS", "BWD001")

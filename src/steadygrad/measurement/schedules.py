@@ -90,16 +90,38 @@ def rates_times(optimizer: torch.optim.Optimizer, factor: float, *, each_step: b
         _multiply(optimizer, factor)
         yield
         return
+    with _rates_while_stepping(optimizer, lambda: _multiply(optimizer, factor)):
+        yield
+
+
+@contextmanager
+def rates_held(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """A block in which an optimizer steps at the rates that it has at its start, whatever sets them between steps.
+
+    >>> weight = torch.nn.Parameter(torch.zeros(1))
+    >>> optimizer = torch.optim.SGD([weight], lr=0.5)
+    >>> with rates_held(optimizer):
+    ...     optimizer.param_groups[0]["lr"], weight.grad = 9.0, torch.ones(1)
+    ...     optimizer.step()
+    >>> weight.item()
+    -0.5
+    """
+    at_start = [group.get("lr") for group in optimizer.param_groups]
+    with _rates_while_stepping(optimizer, lambda: _put(optimizer, at_start)):
+        yield
+
+
+@contextmanager
+def _rates_while_stepping(optimizer: torch.optim.Optimizer, change: Callable[[], None]) -> Iterator[None]:
+    """A block in which rates are changed before each step and put back after it."""
     kept: list[list[Any]] = []
 
     def before(*_: Any) -> None:
         kept.append([group.get("lr") for group in optimizer.param_groups])
-        _multiply(optimizer, factor)
+        change()
 
     def after(*_: Any) -> None:
-        for group, rate in zip(optimizer.param_groups, kept.pop(), strict=True):
-            if rate is not None:
-                group["lr"] = rate
+        _put(optimizer, kept.pop())
 
     hooks = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
     try:
@@ -107,6 +129,12 @@ def rates_times(optimizer: torch.optim.Optimizer, factor: float, *, each_step: b
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _put(optimizer: torch.optim.Optimizer, rates: Iterable[Any]) -> None:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if rate is not None:
+            group["lr"] = rate
 
 
 def _multiply(optimizer: torch.optim.Optimizer, factor: float) -> None:

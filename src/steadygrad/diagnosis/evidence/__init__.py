@@ -8,6 +8,7 @@ from .class_numbering import ClassNumbering as ClassNumbering
 from .collector import Collector as Collector
 from .collector import Evidence as Evidence
 from .collector import Unavailable as Unavailable
+from .cut_memory import CutMemory as CutMemory
 from .dead_shares import DeadShare as DeadShare
 from .dead_shares import DeadShares as DeadShares
 from .entrance import Entrance as Entrance
@@ -28,6 +29,9 @@ from .loss_run import LossPair as LossPair
 from .loss_run import LossRun as LossRun
 from .loss_watch import REGRESSIONS as REGRESSIONS
 from .loss_watch import Broadcast as Broadcast
+from .loud_start import LoudStart as LoudStart
+from .loud_start import LoudStarts as LoudStarts
+from .loud_start import loud_start as loud_start
 from .measured import Measured as Measured
 from .memories import Memories as Memories
 from .memories import Memory as Memory
@@ -44,6 +48,7 @@ from .own_step import OwnStep as OwnStep
 from .predicted import Predicted as Predicted
 from .probe import Probe as Probe
 from .rates import Rates as Rates
+from .rates import ScheduledRates as ScheduledRates
 from .rescaled import Comparison as Comparison
 from .residual_stream import ResidualStreams as ResidualStreams
 from .retrials import RateTrials as RateTrials

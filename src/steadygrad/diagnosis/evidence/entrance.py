@@ -33,14 +33,15 @@ class Entrance:
         rows: entries [rows, features]; after a norm or an embedding that are those of its output.
         constants: features that have one value in all of the rows, other than zero.
         rms: root mean square of each feature.
-        from_data: whether the layer is given the examples' own features, so that a column of them is one of its own.
+        axis: dimension of the inputs along which the layer's features lie, each of them one of the inputs' own; None
+            where the layer is given something else.
     """
 
     path: str
     rows: Tensor
     constants: tuple[int, ...]
     rms: Tensor
-    from_data: bool
+    axis: int | None
 
     passes: ClassVar[float] = 1 / 3
     what: ClassVar[str] = "what enters the first layer"
@@ -55,13 +56,14 @@ class Entrance:
         constant = (
             (rows == rows[0]).all(0) & (rows[0] != 0) if len(rows) > 1 else torch.zeros(columns, dtype=torch.bool)
         )
-        constant &= _constant_in_all(module, collector.get(Sampled), constant)
+        axis = _axis(module, batch.inputs, entering)
+        constant &= _constant_in_all(axis, collector.get(Sampled), constant)
         return cls(
             path=path,
             rows=rows,
             constants=tuple(constant.nonzero().flatten().tolist()),
             rms=rows.square().mean(0).sqrt(),
-            from_data=_has_columns(module, batch.inputs, columns),
+            axis=axis,
         )
 
     @property
@@ -79,7 +81,7 @@ class Entrance:
         """Largest eigenvalue of the second moments E[x x^T] of the features that are not constant.
 
         >>> rows = torch.tensor([[3.0, 0.0], [-3.0, 0.0]])
-        >>> round(Entrance(path="", rows=rows, constants=(), rms=rows[0].abs(), from_data=True).largest, 3)
+        >>> round(Entrance(path="", rows=rows, constants=(), rms=rows[0].abs(), axis=-1).largest, 3)
         9.0
         """
         kept = [i for i in range(self.rows.shape[1]) if i not in set(self.constants)]
@@ -158,23 +160,22 @@ def _rows(module: nn.Module, entering: Tensor) -> Tensor:
     return rows.cpu().double()
 
 
-def _has_columns(module: nn.Module, inputs: Any, columns: int) -> bool:
-    """Whether the inputs are one tensor whose last dimension is what the layer sums: a row an example or a step.
+def _axis(module: nn.Module, inputs: Any, entering: Tensor) -> int | None:
+    """Where the inputs are one tensor that the layer sums over one of its axes: a row an example, a step or a place."""
+    if not isinstance(inputs, Tensor) or inputs.dim() < 2:
+        return None
+    if isinstance(module, _ConvNd) and inputs.dim() > 2:
+        return 1 - inputs.dim() if inputs.shape == entering.shape else None
+    return -1 if inputs.shape[-1] == _rows(module, entering).shape[1] else None
 
-    A convolution sums over another one: a feature of a row is then a place, and only a table's columns are features.
-    """
-    if not isinstance(inputs, Tensor) or inputs.dim() < 2 or inputs.shape[-1] != columns:
-        return False
-    return inputs.dim() == 2 or not isinstance(module, _ConvNd)
 
-
-def _constant_in_all(module: nn.Module, sampled: Sampled, constant: Tensor) -> Tensor:
+def _constant_in_all(axis: int | None, sampled: Sampled, constant: Tensor) -> Tensor:
     """Keep a feature only where every batch agrees; where the layer is given something else, the first must do."""
     first = sampled.first.inputs
-    if not _has_columns(module, first, len(constant)) or first.layout != torch.strided:
+    if axis is None or first.layout != torch.strided:
         return constant
-    for batch in sampled.batches[1:]:
+    for batch in sampled.batches:
         if batch.inputs.shape[1:] == first.shape[1:]:
-            rows = batch.inputs.reshape(-1, len(constant))
-            constant = constant & (rows == first.reshape(-1, len(constant))[0]).all(0).cpu()
+            rows = batch.inputs.movedim(axis, -1).reshape(-1, len(constant))
+            constant = constant & (rows == first.movedim(axis, -1).reshape(-1, len(constant))[0]).all(0).cpu()
     return constant

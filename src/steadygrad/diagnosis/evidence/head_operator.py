@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ _HANDED_ON = frozenset(
         *("T", "ToCopy", "Transpose", "Unbind", "UnsafeView", "Unsqueeze", "View", "SplitWithSizes", "Narrow"),
     )
 )
+# These keep all numbers in their order.
+_IN_ORDER = frozenset(("Alias", "BackwardHookFunction", "Clone", "Contiguous", "Reshape", "ReshapeAlias", "ToCopy"))
+_IN_ORDER |= {"UnsafeView", "View"}
 _POSITIVE = (0.0, math.inf)
 _UNIT = (0.0, 1.0)
 _RANGES: dict[str, tuple[float, float]] = {
@@ -52,6 +56,7 @@ class HeadOperator:
         classes: length of the dimension that a softmax runs over; 0 for anything else.
         over_examples: that dimension is the first of several, where examples lie.
         factor: what its numbers were multiplied by on their way, as by a temperature; the range is that of the product.
+        viewed: shapes that it had before it was given its own with all numbers in their order, the last one first.
 
     >>> head = head_operator(torch.randn(3, 4, requires_grad=True).softmax(-1).unsqueeze(0))
     >>> head.name, head.low, head.high, head.classes
@@ -64,6 +69,7 @@ class HeadOperator:
     classes: int = 0
     factor: float = 1.0
     over_examples: bool = False
+    viewed: tuple[tuple[int, ...], ...] = ()
 
 
 def head_operator(tensor: torch.Tensor) -> HeadOperator:
@@ -71,6 +77,10 @@ def head_operator(tensor: torch.Tensor) -> HeadOperator:
 
     The scalar products of vectors that were divided by their norms are a "Cosine".
     """
+    return replace(_made_by(tensor), viewed=tuple(_viewed(tensor.grad_fn)))
+
+
+def _made_by(tensor: torch.Tensor) -> HeadOperator:
     node, factor = _through(tensor.grad_fn), 1.0
     while node is not None and (times := _constant_factor(node)) is not None:
         node, factor = _through(node.next_functions[0][0]), factor * times
@@ -84,6 +94,14 @@ def head_operator(tensor: torch.Tensor) -> HeadOperator:
     return HeadOperator(
         name=name, low=low, high=high, classes=_classes(node), factor=factor, over_examples=_over_examples(node)
     )
+
+
+def _viewed(node: Any) -> Iterator[tuple[int, ...]]:
+    """Shapes before each view; what puts axes in another order ends them."""
+    while node is not None and _name(node) in _IN_ORDER and node.next_functions:
+        if (sizes := getattr(node, "_saved_self_sym_sizes", None)) is not None:
+            yield tuple(map(int, sizes))
+        node = node.next_functions[0][0]
 
 
 def _through(node: Any) -> Any:

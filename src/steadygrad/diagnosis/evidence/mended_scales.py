@@ -38,6 +38,7 @@ class InputScale:
         total: E|x|², the trace of the second moments; a bias has 1.
         comparison: steps with standardised inputs; None where the scale is ordinary or nothing could be tried.
         apart: ratio of the largest to the smallest root mean square of a feature; 1 where units are shared.
+        axis: dimension of the inputs along which features lie.
         path: the layer.
         count: rows that were looked at.
     """
@@ -49,6 +50,7 @@ class InputScale:
     apart: float
     path: str
     count: int
+    axis: int = -1
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -64,6 +66,7 @@ class InputScale:
             apart=apart,
             path=entrance.path,
             count=len(entrance.rows),
+            axis=-1 if entrance.axis is None else entrance.axis,
         )
         if not (found.is_large or found.is_small):
             return found
@@ -85,9 +88,9 @@ class InputScale:
         Of several tensors those alone that are out of scale: numbers of rows and masks mean what they are.
         """
         if isinstance(sampled.first.inputs, Tensor):
-            return _standardised([b.inputs for b in sampled.batches], self.apart)
+            return _standardised([b.inputs for b in sampled.batches], self.apart, self.axis)
         places = zip(*(tensors_in(b.inputs).values() for b in sampled.batches), strict=True)
-        changes = [_standardised(list(xs), self.apart) if _is_off(xs[0]) else lambda x: x for xs in places]
+        changes = [_standardised(list(xs), self.apart, self.axis) if _is_off(xs[0]) else lambda x: x for xs in places]
 
         def change(inputs: Any) -> Any:
             next_change = iter(changes)
@@ -108,6 +111,7 @@ class ConstantInputs:
         path: the layer.
         count: rows that were looked at.
         alike: whether all examples are one and the same, and not blank.
+        axis: dimension of the inputs along which features lie.
     """
 
     columns: tuple[int, ...]
@@ -117,16 +121,17 @@ class ConstantInputs:
     path: str
     count: int
     alike: bool = False
+    axis: int = -1
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
         """Put the constants to zero where they outweigh all that the other features could bring."""
         entrance = collector.get(Entrance)
-        columns = entrance.constants if entrance.from_data else ()
+        columns, axis = (entrance.constants, entrance.axis) if entrance.axis is not None else ((), -1)
         square, bound = entrance.constant_square, float(entrance.rows.shape[1])
         comparison, alike = None, _all_alike(collector.get(Sampled))
         if columns and square > bound and not alike:
-            comparison = _compared(collector, inputs=_without(columns))
+            comparison = _compared(collector, inputs=_without(columns, axis))
         return cls(
             columns=columns,
             square=square,
@@ -135,6 +140,7 @@ class ConstantInputs:
             path=entrance.path,
             count=len(entrance.rows),
             alike=alike,
+            axis=axis,
         )
 
 
@@ -288,7 +294,7 @@ def _columns(y: Tensor) -> Tensor:
 
 def _apart(entrance: Entrance) -> float:
     sizes = entrance.rms[entrance.rms > 0]
-    return float(sizes.max() / sizes.min()) if entrance.from_data and len(sizes) else 1.0
+    return float(sizes.max() / sizes.min()) if entrance.axis is not None and len(sizes) else 1.0
 
 
 def _is_off(x: Tensor) -> bool:
@@ -296,14 +302,17 @@ def _is_off(x: Tensor) -> bool:
     return size > OUT_OF_SCALE or 0 < size * x[0].numel() < 1 / OUT_OF_SCALE
 
 
-def _standardised(tensors: list[Tensor], apart: float) -> Change:
+def _standardised(tensors: list[Tensor], apart: float, axis: int) -> Change:
     # Features that share a unit, as pixels do, keep their sizes against each other.
     each = apart > math.sqrt(OUT_OF_SCALE)
 
     def rows(x: Tensor) -> Tensor:
         if x.dim() < 2:
             return x[:, None]
-        return x.reshape(-1, x.shape[-1]) if each else x.flatten(1)  # the features of a step are its own at every step
+        if not each:
+            return x.flatten(1)
+        x = x.movedim(axis, -1)  # a feature is the same at every step and place
+        return x.reshape(-1, x.shape[-1])
 
     x = torch.cat([rows(x.to_dense()) for x in tensors]).double()
     axes = (0,) if each else (0, 1)
@@ -312,7 +321,10 @@ def _standardised(tensors: list[Tensor], apart: float) -> Change:
 
     def change(inputs: Tensor) -> Tensor:
         kind = inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype()
-        return ((rows(inputs).double() - mean) / scale).to(kind).reshape(inputs.shape)
+        changed = ((rows(inputs).double() - mean) / scale).to(kind)
+        if not each or inputs.dim() < 2:
+            return changed.reshape(inputs.shape)
+        return changed.reshape(inputs.movedim(axis, -1).shape).movedim(-1, axis)
 
     return change
 
@@ -340,10 +352,10 @@ def _standardised_columns(ys: Sequence[Tensor]) -> Change:
     )
 
 
-def _without(columns: tuple[int, ...]) -> Change:
+def _without(columns: tuple[int, ...], axis: int) -> Change:
     def change(inputs: Tensor) -> Tensor:
         kept = inputs.clone()
-        kept[..., list(columns)] = 0
+        kept.movedim(axis, -1)[..., list(columns)] = 0
         return kept
 
     return change

@@ -131,6 +131,25 @@ class Rates:
         return self.rate * self.sharpness.largest / (2 * (1 + self.momentum))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScheduledRates:
+    """The rate and where its schedule takes it.
+
+    Attributes:
+        schedule: without rates where there is none.
+        rates: None under a warm-up without an end, at whose beginning steps tell nothing.
+    """
+
+    schedule: Schedule
+    rates: Rates | None
+
+    @classmethod
+    def collect(cls, collector: Collector) -> Self:
+        """Look at the schedule first."""
+        schedule = Schedule.of(collector)
+        return cls(schedule=schedule, rates=None if schedule.is_endless else collector.get(Rates))
+
+
 def _values(setup: Setup) -> dict[str, torch.Tensor]:
     assert setup.optimizer is not None
     # What a rate of zero holds still is another rule's matter.

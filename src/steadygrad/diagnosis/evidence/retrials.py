@@ -15,13 +15,14 @@ from steadygrad.diagnosis.runs.trend import SURE
 from steadygrad.diagnosis.trial_block import trial_of
 from steadygrad.measurement.budget import Budget
 from steadygrad.measurement.foreach_norm import foreach_norm
-from steadygrad.measurement.schedules import rates_times
+from steadygrad.measurement.schedules import rates_held, rates_times
 from steadygrad.measurement.trial import Trial
 
 from .collector import Collector, EvidenceT, OutOfTime, Unavailable
 from .gradient_tail import GradientTail
 from .probe import Probe
 from .rates import Rates
+from .schedule import Schedule
 from .trained import LEARNS, LEAST, Trained, course_of, direction, run
 
 # Half of the trial: enough to see a loss fall.
@@ -69,6 +70,8 @@ class Retrials:
         clipped: with gradients shortened to their median norm.
         undecayed: without weight decay, where the run lost little and there was enough of it to tell; where that mends
             the run the others are not made.
+        held: at the rate of the start, where the step's schedule takes it away and the run lost little; where it mends
+            the run the others are not made.
         unfinished: larger rates were left untried, or cut short, for want of time.
     """
 
@@ -77,6 +80,7 @@ class Retrials:
     faster: tuple[Retrial, ...]
     clipped: Retrial | None
     undecayed: Retrial | None = None
+    held: Retrial | None = None
     unfinished: bool = False
 
     @property
@@ -101,6 +105,9 @@ class Retrials:
         undecayed = turns.take(1.0, decayed=False) if low and _decay_tells(collector, trained.trial) else None
         if undecayed and mends(undecayed.course, course, steps=undecayed.trial.steps):
             return cls(trained=trained, slower=(), faster=(), clipped=None, undecayed=undecayed)
+        held = turns.take(1.0, held=True) if low and Schedule.of(collector).falls_away else None
+        if held and mends(held.course, course, steps=held.trial.steps):
+            return cls(trained=trained, slower=(), faster=(), clipped=None, held=held)
         factors = _faster(trained.trial) if low and rates and not rates.warms_up else []
         calm = bool(factors) and not wild and max(trained.trial.update_ratios) < _USUAL[0]
         slower = _ladder(turns, _SLOWER if rates and not calm else ())
@@ -161,9 +168,15 @@ class _Turns:
         return self._budget.is_over or self._least > self._collector.budget.left
 
     def take(
-        self, factor: float, clip: float | None = None, *, decayed: bool = True, steps: int | None = None
+        self,
+        factor: float,
+        clip: float | None = None,
+        *,
+        decayed: bool = True,
+        held: bool = False,
+        steps: int | None = None,
     ) -> Retrial | None:
-        """Train with another rate, shortened gradients or no weight decay; None where there is no time for it."""
+        """Train with another rate or one held, shortened gradients or no weight decay; None where time is over."""
         if self.are_over:
             what = (
                 "steps without weight decay" if not decayed else "other rates" if clip is None else "shorter gradients"
@@ -174,7 +187,8 @@ class _Turns:
         setup = self._collector.setup
         assert setup.optimizer is not None
         by_steps = setup.step is not None
-        with trial_of(setup), rates_times(setup.optimizer, factor, each_step=by_steps):
+        rates = rates_held(setup.optimizer) if held else rates_times(setup.optimizer, factor, each_step=by_steps)
+        with trial_of(setup), rates:
             for group in setup.optimizer.param_groups:
                 if not decayed and "weight_decay" in group:
                     group["weight_decay"] = 0.0

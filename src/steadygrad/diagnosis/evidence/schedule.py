@@ -16,6 +16,8 @@ from .own_step import OwnStep
 
 # Far beyond the longest warm-ups in use, which take some 30,000 steps (Liu et al. 2019, RoBERTa, table 9).
 _TURNS = 100_000
+# So many tell how a warm-up goes on.
+_ENOUGH = _TURNS // 10
 
 _SECONDS = 0.5
 
@@ -33,10 +35,12 @@ class Schedule:
     Attributes:
         rates: the largest of the groups' before each turn of the schedulers; empty where the step turns none.
         per_step: turns a step of the optimizer.
+        whole: the rate that the schedule multiplies; 0 where that is not known.
     """
 
     rates: tuple[float, ...] = ()
     per_step: float = 1.0
+    whole: float = 0.0
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -47,7 +51,9 @@ class Schedule:
         budget = collector.part("the course of the learning rate", _SECONDS)
         with trial_of(setup):
             ahead = rates_ahead(own.turned, setup.optimizer, turns=_TURNS, seconds=budget.seconds)
-            return cls(rates=_until_whole(ahead, setup.optimizer, most=own.turns * STEPS), per_step=own.turns)
+            whole = _whole(setup.optimizer)
+            rates = _until_whole(ahead, whole, most=own.turns * STEPS)
+            return cls(rates=rates, per_step=own.turns, whole=whole)
 
     @classmethod
     def of(cls, collector: Collector) -> Self:
@@ -88,10 +94,45 @@ class Schedule:
         highest = max(self.rates)
         return next(i for i, rate in enumerate(self.rates) if rate >= _NEARLY * highest) / self.per_step
 
+    @property
+    def steps_until_whole(self) -> float:
+        """Steps of the optimizer until the rate would come to the whole one, rising as in the latter half of the turns.
 
-def _until_whole(ahead: Iterator[float], optimizer: torch.optim.Optimizer, *, most: float) -> tuple[float, ...]:
+        It is 0 where the rate came there, where it does not rise, and where too few turns were made to tell.
+
+        >>> rising = Schedule(rates=tuple(i / 1e6 for i in range(20_001)), whole=1.0)
+        >>> round(rising.steps_until_whole), Schedule(rates=rising.rates, whole=0.01).steps_until_whole
+        (1000000, 0.0)
+        """
+        turns = len(self.rates) - 1
+        if turns < _ENOUGH or max(self.rates) >= _NEARLY * self.whole:
+            return 0.0
+        middle, last = self.rates[turns // 2], self.rates[-1]
+        if not last > middle:
+            return 0.0
+        return (turns + (self.whole - last) * (turns - turns // 2) / (last - middle)) / self.per_step
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether the rate rises, and takes far longer than any warm-up in use."""
+        return self.steps_until_whole > _TURNS
+
+    @property
+    def falls_away(self) -> bool:
+        """Whether the rate falls to less than a tenth in the steps of a trial.
+
+        >>> Schedule(rates=(0.1, 0.01, 0.001)).falls_away, Schedule(rates=(0.1, 0.05)).falls_away
+        (True, False)
+        """
+        return bool(self.rates) and self.rates[-1] < max(self.rates) / 10
+
+
+def _whole(optimizer: torch.optim.Optimizer) -> float:
+    return max((float(group.get("initial_lr") or 0.0) for group in optimizer.param_groups), default=0.0)
+
+
+def _until_whole(ahead: Iterator[float], whole: float, *, most: float) -> tuple[float, ...]:
     """The rates until one comes to what the schedule multiplies; of one that begins there, so many as are asked for."""
-    whole = max((float(group.get("initial_lr") or 0.0) for group in optimizer.param_groups), default=0.0)
     found = [next(ahead)]
     begins_there = found[0] >= _NEARLY * whole
     for rate in ahead:

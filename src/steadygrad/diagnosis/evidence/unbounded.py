@@ -45,7 +45,7 @@ class Unbounded:
         losses: at those outputs, at twice their size, and so on; empty where they were not looked at.
         grown: the mean square of the outputs at the end over that at the start; NaN where that is not known.
         of_each: of examples on their own, how many there were of which the loss falls for ever.
-        examples: how many those are.
+        examples: how many those are, without such as the loss passes over.
     """
 
     began: float = math.nan
@@ -83,7 +83,8 @@ class Unbounded:
                 if loss(after, targets) == loss(after, mapped(_rolled, targets)):
                     return cls()
                 losses = _along(loss, after, targets)
-                falls = [falls_for_ever(x) for x in _of_each(loss, after, targets)] if falls_for_ever(losses) else []
+                each = _of_each(loss, after, targets) if falls_for_ever(losses) else []
+                falls = [falls_for_ever(x) for x in each if len(set(x)) > 1]
         except Exception:  # whatever a loss raises at outputs that no model gave it
             return cls()
         return cls(

@@ -2,11 +2,11 @@
 
 A constant feature c adds c w to each unit, as a bias does, with a gradient c times that of a bias: the sum of c² is by
 how much steps along that bias are longer. A bias input is 1, and D standardised features sum to D; the rule looks
-where the constants sum to more than the layer's D features could bring. It then tries 40 steps on a copy of model and
-optimizer with and without them: `error` where training with them ends in NaN or at e^2 times the loss of a constant
-guess, `warn` where it stays worse than that guess while it beats it without them, `info` otherwise. Columns of zeros,
-as the margins of images have, do nothing. Where all examples are one and the same, nothing in them can be learned:
-`error`, whatever their scale.
+where the constants sum to more than the layer's D features could bring. Of what a convolution is given, a channel is a
+feature. The rule then tries 40 steps on a copy of model and optimizer with and without them: `error` where training
+with them ends in NaN or at e^2 times the loss of a constant guess, `warn` where it stays worse than that guess while it
+beats it without them, `info` otherwise. Columns of zeros, as the margins of images have, do nothing. Where all examples
+are one and the same, nothing in them can be learned: `error`, whatever their scale.
 
 What to do: leave the columns out; where all examples are alike, look at how the data set finds one by its index.
 
@@ -56,6 +56,7 @@ from steadygrad.diagnosis.tried import level_of_comparison, words_of_comparison
 from steadygrad.finding import Finding, Level
 
 _MOST_COLUMNS = 8
+_BY_CHANNEL = ".flatten(2).any(2)"
 
 
 def check(constants: ConstantInputs) -> Iterator[Finding]:
@@ -81,7 +82,8 @@ def check(constants: ConstantInputs) -> Iterator[Finding]:
         expected=0.0,
         count=constants.count,
         fix="Leave the constant columns out of the inputs.",
-        fix_code="changes = (inputs != inputs[:1]).any(0)\ninputs = inputs[:, changes]",
+        fix_code=f"changes = (inputs != inputs[:1]){_BY_CHANNEL if constants.axis < -1 else ''}.any(0)\n"
+        "inputs = inputs[:, changes]",
     )
 
 

@@ -6,9 +6,11 @@ The right gains are those that keep some q between 0 and 1; a bounded activation
 from 1 / |phi'(0)| up to its gain at unit variance. A gain beyond the right ones multiplies signal and gradient
 wrongly in every layer, so over the depth the error is a power. The rule adds up the logarithms along each chain of
 layers that hand their tensors on, and speaks where the sum is beyond 12: twice the six depth scales over which
-networks were seen to train, since forward and backward share the loss. Mismatches within five standard errors of the
-weight sample count as none; a layer before a norm has no gain to mismatch; of the head, only one that is too loud
-counts. A product with a parameter that the model's own code takes, as `x @ self.w + self.b`, is a layer like any other.
+networks were seen to train, since forward and backward share the loss. It speaks of less where the first loss is far
+off (LOS004) and would not be with outputs smaller by what the layers in front of the head, whose activations hand a
+scale on, put in. Mismatches within five standard errors of the weight sample count as none; a layer before a norm has
+no gain to mismatch; of the head, only one that is too loud counts. A product with a parameter that the model's own code
+takes, as `x @ self.w + self.b`, is a layer like any other.
 
 What to do: draw the weights again with the gain that the activation asks for, biases zero.
 
@@ -51,24 +53,37 @@ Reference: He et al. 2015, equations 10 and 14; Poole et al. 2016, equation 3; S
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import groupby
 
-from steadygrad.diagnosis.evidence import LayerGain, LayerGains
+from steadygrad.diagnosis.evidence import LayerGain, LayerGains, LoudStarts
 from steadygrad.diagnosis.gain_repair import gain_repair
 from steadygrad.diagnosis.levels import level_of
 from steadygrad.diagnosis.trainable_depth import LOST, written
 from steadygrad.finding import Finding
 
 
-def check(gains: LayerGains) -> Iterator[Finding]:
+def check(gains: LayerGains, starts: LoudStarts) -> Iterator[Finding]:
     """One finding, for the chain that is worst; the others are mended by the same code."""
-    worst = max(gains.layers, key=lambda layer: abs(layer.depth_log), default=None)
-    if worst is None or not abs(worst.depth_log) > LOST:
-        return
     by_path = {layer.path: layer for layer in gains.layers}
+    worst = max(gains.layers, key=lambda layer: abs(layer.depth_log), default=None)
+    if worst is not None and not abs(worst.depth_log) > LOST:
+        worst = next((x for x in reversed(gains.layers) if starts.is_made_by(_handed_on(x, by_path))), None)
+    if worst is None:
+        return
     chain = [by_path[path] for path in worst.chain]
     yield _finding(worst, chain, [layer for layer in chain if layer.log_mismatch])
+
+
+def _handed_on(layer: LayerGain, by_path: dict[str, LayerGain]) -> float:
+    """Logarithm of what too large gains in front of the head put into the outputs.
+
+    An activation that asks for one gain, whatever the scale, hands on what it is given; a bounded one does not. What
+    the head itself puts in is another finding.
+    """
+    chain = [by_path[path] for path in layer.chain if by_path[path].activation]
+    return max(sum(each.log_mismatch for each in chain if math.isclose(each.low, each.high)), 0.0)
 
 
 def _finding(worst: LayerGain, chain: list[LayerGain], wrong: list[LayerGain]) -> Finding:

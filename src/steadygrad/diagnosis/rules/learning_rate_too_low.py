@@ -10,7 +10,9 @@ the sharpest direction too needs over a thousand steps; that says it, too, where
 larger rates, or where in its few steps none of them got anywhere, as on a plateau. It also speaks where three steps
 move more than half of what is trained by less than 2^-24 of its size, where single precision rounds a step away, while
 the rest moves and their gradients have not vanished: a group of its own at a rate far too small. A rate that is still
-raised is not judged.
+raised is not judged, unless the schedule that the setup's own step turns would take 100,000 steps or more to its whole
+rate. Where such a schedule takes the rate below a tenth in the steps of a trial, the trial is made again with the rate
+held, and the rule speaks where that takes off at least five times as much.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
@@ -54,7 +56,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial
+from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial, Schedule, ScheduledRates
 from steadygrad.diagnosis.paths import listed
 from steadygrad.diagnosis.runs.level import level
 from steadygrad.diagnosis.runs.outcome import Course
@@ -67,6 +69,9 @@ _MORE = 5.0
 # A hundredth of the usual 1e-3: even if all steps agreed, it would take 1e5 of them to move the weights by their size.
 _HARDLY_MOVES = 1e-5
 
+# Steps of the longest warm-ups in use (Liu et al. 2019, RoBERTa, table 9).
+_LONGEST = 3e4
+
 # Steps beyond which the sharpest direction is slow: the bulk of eigenvalues lies 10 to 1000 times below it.
 _SLOW = 1000.0
 
@@ -76,8 +81,16 @@ _HALF = 0.5
 _LEARNED = 0.8
 
 
-def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
+def check(scheduled: ScheduledRates, trials: RateTrials) -> Iterator[Finding]:
     """Compare with larger rates where there was a trial, else look at the size of three steps."""
+    rates = scheduled.rates
+    if rates is None:
+        yield _endless(scheduled.schedule)
+        return
+    held = trials.retrials.held if trials.retrials else None
+    if trials.retrials and held and _takes_off(held, trials.retrials.trained.course):
+        yield _taken_away(scheduled.schedule, trials.retrials.trained.course, held)
+        return
     if rates.warms_up:
         return
     if rates.still_share > _HALF:
@@ -94,11 +107,15 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
         return
     if trained.course.gain() > PART * trained.course.scale:
         return  # slow, but it learns
-    better = [r for r in trials.retrials.faster if mends(r.course, trained.course, steps=r.trial.steps, more=_MORE)]
+    better = [r for r in trials.retrials.faster if _takes_off(r, trained.course)]
     if better:
         yield _by_trial(rates, trained.course, max(better, key=lambda r: r.course.gain()))
     elif _hardly_moves(rates) and (trials.retrials.unfinished or not _gets_anywhere(trials.retrials.faster)):
         yield _by_steps(rates)
+
+
+def _takes_off(retrial: Retrial, course: Course) -> bool:
+    return mends(retrial.course, course, steps=retrial.trial.steps, more=_MORE)
 
 
 def _gets_anywhere(faster: Sequence[Retrial]) -> bool:
@@ -137,6 +154,38 @@ def _by_trial(rates: Rates, course: Course, better: Retrial) -> Finding:
         count=steps,
         fix=f"Raise the learning rate to about {rates.rate * better.factor:g}.",
         fix_code=f'for group in optimizer.param_groups:\n    group["lr"] *= {better.factor:g}',
+    )
+
+
+def _endless(schedule: Schedule) -> Finding:
+    steps = schedule.steps_until_whole
+    return Finding(
+        code="OPT002",
+        name="learning-rate-too-low",
+        level=Level.WARN,
+        message=f"The schedule that `step` turns takes {steps:.2g} steps to raise the learning rate from "
+        f"{schedule.rates[0]:.3g} to {schedule.whole:g}: the longest warm-ups in use take 3e4.",
+        measured=steps,
+        expected=_LONGEST,
+        count=len(schedule.rates),
+        fix="Make the warm-up a small part of the steps of the run.",
+    )
+
+
+def _taken_away(schedule: Schedule, course: Course, held: Retrial) -> Finding:
+    steps = next(i for i, rate in enumerate(schedule.rates) if rate < max(schedule.rates) / 10) / schedule.per_step
+    return Finding(
+        code="OPT002",
+        name="learning-rate-too-low",
+        level=Level.WARN,
+        message=f"The schedule that `step` turns takes the learning rate from {max(schedule.rates):g} to less than a "
+        f"tenth in {steps:.3g} steps, and to {schedule.rates[-1]:.2g} in {len(course.losses)}: the loss goes from "
+        f"{course.began.value:.4g} to {course.ended.value:.4g}. With the rate held it reaches "
+        f"{held.course.ended.value:.4g} in {held.trial.steps}.",
+        measured=steps,
+        expected=float(len(course.losses)),
+        count=held.trial.steps,
+        fix="Turn the schedule once an epoch if it counts epochs, or let it fall over all steps of the run.",
     )
 
 

@@ -78,7 +78,7 @@ def check(run: LossRun, numbering: ClassNumbering) -> Iterator[Finding]:
         if bool((said < 0).any()):
             yield _exchanged(said)
     for pair in run.named("cross_entropy"):
-        if any(_is_reshaped(pair.input, x) for x in tensors(run.outputs)):
+        if _was_viewed(pair) or any(_is_reshaped(pair.input, x) for x in tensors(run.outputs)):
             yield _reshaped(pair)
     if numbering.classes and numbering.is_unordered is not False:
         yield _class_numbers(numbering)
@@ -130,6 +130,13 @@ def _is_reshaped(given: torch.Tensor, output: torch.Tensor) -> bool:
         return False
     here = output.to(given.device)
     return torch.equal(given, here.reshape(given.shape)) and not torch.equal(given, here.movedim(-1, 1))
+
+
+def _was_viewed(pair: LossPair) -> bool:
+    """Whether the model itself did so to what it had made with classes along the last axis."""
+    given = tuple(pair.input.shape)
+    last = (*given[:1], *given[2:], *given[1:2])
+    return len(given) > 2 and last != given and last in pair.head.viewed
 
 
 def _reshaped(pair: LossPair) -> Finding:

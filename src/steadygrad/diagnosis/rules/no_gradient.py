@@ -10,7 +10,8 @@ of them, with the rounding that makes it so where there is one. A bias that gets
 is a constant whose slope the loss takes, as in an energy, and no cut. Parameters that the optimizer does not hold are
 not meant: they may be frozen so. Modules that the forward pass never calls are worth knowing, and fail no check. Where
 the loss adds up numbers of which one was cut from the graph, as a penalty that the model keeps detached, that summand
-is shown and not trained.
+is shown and not trained. Where a loop over the steps of a sequence cuts its own state, the layer gets a gradient from
+the last steps alone: that is told where a linear fit shows that the targets ask for the others.
 
 What to do: take out what cuts the graph, or set `requires_grad_(False)` on what is meant to stay.
 
@@ -70,7 +71,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from steadygrad.diagnosis.cut_summands import cut_summands
-from steadygrad.diagnosis.evidence import Gradients, Severed, Stepped, Traced
+from steadygrad.diagnosis.evidence import CutMemory, Gradients, Memory, Severed, Stepped, Traced
 from steadygrad.diagnosis.graph_cut import cut_words, cuts, flat_operator, graph_cut
 from steadygrad.diagnosis.paths import listed
 from steadygrad.fans import weight_fans
@@ -81,8 +82,10 @@ from steadygrad.measurement import Operation
 _HALF = 0.5
 
 
-def check(severed: Severed, gradients: Gradients) -> Iterator[Finding]:
+def check(severed: Severed, gradients: Gradients, cut: CutMemory) -> Iterator[Finding]:
     """One finding for a loss without a gradient, or for each cut, for zeros, and for what is never used."""
+    if cut.memory is not None and cut.operation is not None:
+        yield _forgotten(cut.memory, cut.operation)
     if severed.trained:
         yield _severed(severed)
     elif gradients.traced is not None and gradients.stepped is not None:
@@ -225,6 +228,23 @@ def _zero(stepped: Stepped, zero: list[str], flat: Operation | None) -> Finding:
         else "Look for what is flat after those layers: units that are off or saturated for every example, a rounding, "
         "a clamp, or a softmax over a single entry.",
         line=str(flat.line) if flat and flat.line else None,
+    )
+
+
+def _forgotten(memory: Memory, operation: Operation) -> Finding:
+    return Finding(
+        code="BWD003",
+        name="no-gradient",
+        level=Level.WARN,
+        message=f"The loop over {memory.path!r} cuts its state from the graph: {_where(operation)} "
+        f"{cut_words(operation)}. The gradient reaches {memory.reached} of {memory.steps} steps back, and a linear fit "
+        f"explains {memory.needed:.0%} of the targets by the steps before those alone.",
+        module=memory.path,
+        measured=float(memory.reached),
+        expected=float(memory.steps),
+        count=memory.examples,
+        fix="Keep the state's history within a sequence, and detach it between sequences, if at all.",
+        line=str(operation.line) if operation.line else None,
     )
 
 

@@ -80,11 +80,17 @@ def check(scale: InputScale) -> Iterator[Finding]:
         count=scale.count,
         fix="Standardise the inputs with the mean and the deviation of the training data"
         + (", each feature by its own." if each else "."),
-        fix_code="mean, deviation = inputs.mean(0), inputs.std(0)\n"
-        "inputs = (inputs - mean) / torch.where(deviation > 0, deviation, 1.0)"
+        fix_code=_of_each(scale.axis) + "inputs = (inputs - mean) / torch.where(deviation > 0, deviation, 1.0)"
         if each
         else "inputs = (inputs - inputs.mean()) / inputs.std()",
     )
+
+
+def _of_each(axis: int) -> str:
+    if axis == -1:
+        return "mean, deviation = inputs.mean(0), inputs.std(0)\n"
+    axes = (0, *range(2, 1 - axis))
+    return f"mean, deviation = inputs.mean({axes}, keepdim=True), inputs.std({axes}, keepdim=True)\n"
 
 
 def _how(scale: InputScale) -> str:

@@ -5,7 +5,8 @@ block doubles the stream or more: after fifty blocks it is 2^50 times as large, 
 alike. A norm at the entrance of each branch makes the growth linear, and a branch that is scaled by 1/sqrt(number of
 blocks), or that begins at zero, keeps it bounded. The rule follows each chain of sums whose one operand was made of
 the other, and speaks where the second moment at its last sum is above e^12 times that at its first: twice the six
-depth scales over which networks were seen to train.
+depth scales over which networks were seen to train. It speaks of less where the first loss is far off (LOS004) and
+would not be with outputs as much smaller as the proposed scale makes the stream.
 
 What to do: scale each branch, or its last weights, by 1/sqrt(number of blocks), and less where a block does more than
 double its stream; begin its last layer at zero; or put a norm at its entrance.
@@ -75,20 +76,23 @@ import math
 from collections.abc import Iterator
 from itertools import takewhile
 
-from steadygrad.diagnosis.evidence import ResidualStreams
+from steadygrad.diagnosis.evidence import LoudStarts, ResidualStreams
 from steadygrad.diagnosis.levels import level_of
 from steadygrad.diagnosis.trainable_depth import LOST, log_ratio, written
 from steadygrad.finding import Finding
 from steadygrad.measurement import Operation
 
+# Logarithm of what the proposed scale leaves of the growth.
+_LEFT = 1.0
 
-def check(residual: ResidualStreams) -> Iterator[Finding]:
+
+def check(residual: ResidualStreams, starts: LoudStarts) -> Iterator[Finding]:
     """Compare the last sum of each stream with its first; the one that grows most is told."""
     streams = [_numbers(stream) for stream in residual.streams]
     grown = [(log_ratio(s[-1].q, s[0].q), s) for s in streams if len(s) > 1]
-    worst = max((found for found in grown if found[0] > LOST), key=lambda found: found[0], default=None)
-    if worst is not None:
-        yield _finding(*worst)
+    logarithm, stream = max((found for found in grown if found[0] > 0), key=lambda found: found[0], default=(0.0, ()))
+    if logarithm > LOST or (logarithm > _LEFT and starts.is_made_by(logarithm - _LEFT)):
+        yield _finding(logarithm, stream)
 
 
 def _numbers(stream: tuple[Operation, ...]) -> tuple[Operation, ...]:
