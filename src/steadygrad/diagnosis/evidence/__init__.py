@@ -13,6 +13,7 @@ from .dead_shares import DeadShares as DeadShares
 from .entrance import Entrance as Entrance
 from .exponents import Exponential as Exponential
 from .exponents import Exponents as Exponents
+from .first_loss import FirstLoss as FirstLoss
 from .flow import Flow as Flow
 from .flow import Stage as Stage
 from .frozen_head import FrozenHead as FrozenHead
