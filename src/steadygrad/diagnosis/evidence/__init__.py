@@ -41,6 +41,7 @@ from .mixed import Mixed as Mixed
 from .nonfinite_origin import NonfiniteOrigin as NonfiniteOrigin
 from .optimized import Optimized as Optimized
 from .overwritten import Overwritten as Overwritten
+from .own_optimizer import OwnOptimizer as OwnOptimizer
 from .own_step import OwnStep as OwnStep
 from .predicted import Predicted as Predicted
 from .probe import Probe as Probe
