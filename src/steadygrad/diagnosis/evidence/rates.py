@@ -43,8 +43,8 @@ _RAISED = 2.0
 # A hundredth of the usual 1e-3: even if all steps agreed, it would take 1e5 of them to move the weights by their size.
 HARDLY_MOVES = 1e-5
 
-# Rates that fall from layer to layer, as in fine-tuning, span less: 0.8 a layer over 24 layers is a factor of 212 (Clark
-# et al. 2020, ELECTRA, table 7), 1/2.6 a layer over four groups 46 (Howard and Ruder 2018, section 3.2).
+# Rates that fall from layer to layer, as in fine-tuning, span less: 0.8 a layer over 24 layers is a factor of 212
+# (Clark et al. 2020, ELECTRA, table 7), 1/2.6 a group over four groups 18 (Howard and Ruder 2018, section 3.2).
 _FAR_BELOW = 1e-3
 
 
@@ -58,8 +58,8 @@ class Rates:
         plain: the step is the gradient times the rate, with momentum or without: sharpness bounds it.
         sharpness: the largest eigenvalue of the Hessian on the first batch; None where it was not found.
         steps: three steps on the first batch, the loss of that same batch before each, and at the end in `after`.
-        still: parameters that got a gradient and moved by less than rounding in those steps, or, in a group whose rate is
-            a thousandth of another's or less, by less than 1e-5 of their size a step.
+        still: parameters that got a gradient and moved by less than rounding in those steps, or, in a group whose rate
+            is a thousandth of another's or less, by less than 1e-5 of their size a step.
         still_by: the largest part of its size by which one of them moved in those steps.
         still_share: share of all numbers that the optimizer holds and that got a gradient.
         sign: -1 where the optimizer climbs the loss, else 1.
@@ -187,7 +187,7 @@ def _far_below(setup: Setup) -> set[int]:
 
 
 def _against(step: torch.Tensor, weights: torch.Tensor) -> float:
-    """A norm over that of the weights that it would move, or did; of weights that are all zero nothing is rounded away."""
+    """A norm over that of the weights that it would move, or did; weights that are all zero round nothing away."""
     size, weight = (float(foreach_norm([x.detach()])) for x in (step, weights))
     return size / weight if weight > 0 else 0.0
 

@@ -10,10 +10,10 @@ outputs on their way and the gradient on its way back alike, so of the factor e^
 were seen to train each may use e^3: `warn` where the squared outputs are that many times the squared targets (or 1, for
 smaller ones) by two standard errors, `error` beyond e^6. Forty steps on a copy of model and optimizer say whether the
 start is made up for: where they end no worse than a constant guess, by two standard errors, it cost those steps and is
-worth knowing (`info`), as where a temperature is meant to be low. A loss that is low is no defect: the model may have been
-trained before. So was a head that is frozen for the most part, as under an adapter: what it says of other labels is
-then worth knowing and no more. Outputs of which most lie at an end of their range, as behind a clamp, have no gradient,
-and that is another rule's matter.
+worth knowing (`info`), as where a temperature is meant to be low. A loss that is low is no defect: the model may have
+been trained before. So was a head that is frozen for the most part, as under an adapter: what it says of other labels
+is then worth knowing and no more. Outputs of which most lie at an end of their range, as behind a clamp, have no
+gradient, and that is another rule's matter.
 
 What to do: draw the last layer's weights smaller (gain 1, or zero); look at the scale of what enters it.
 

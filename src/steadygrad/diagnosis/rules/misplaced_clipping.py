@@ -1,14 +1,15 @@
 """Gradients are clipped where it does nothing, or the wrong thing: after the step, or before the loss is unscaled.
 
-Clipping stands between the backward pass and the optimizer's step. After the step it shortens what has been used and
-is zeroed next: no step is ever clipped. With mixed precision the gradients carry the scale of the loss, 65536 to begin
+Clipping stands between the backward pass and the optimizer's step. After the step it shortens what has been used and is
+zeroed next: no step is ever clipped. With mixed precision the gradients carry the scale of the loss, 65536 to begin
 with, until `scaler.unscale_(optimizer)` divides it out: a norm that is clipped before is that of scaled gradients, and
 the scale then divides what the threshold left. The rule runs the setup's own `step` a few times on a snapshot, watches
 every write to a gradient, and asks what became of it: it speaks where a clipped gradient had been used by a step and
 was zeroed before another, or was divided by a scale. Where the loop is the plain one and the optimizer's class the
-user's own, it looks whether its `step` clips behind the last write into a weight. All are orders of events, without a threshold. Clipping is what
-torch's functions and this package's do, whether or not it bites, and by hand whatever makes a gradient smaller by a
-factor that varies beyond rounding, over its entries or from call to call; a constant factor is an average.
+user's own, it looks whether its `step` clips behind the last write into a weight. All are orders of events, without a
+threshold. Clipping is what torch's functions and this package's do, whether or not it bites, and by hand whatever makes
+a gradient smaller by a factor that varies beyond rounding, over its entries or from call to call; a constant factor is
+an average.
 
 What to do: clip right before `optimizer.step()`, and after `scaler.unscale_(optimizer)` where the loss is scaled.
 

@@ -71,12 +71,13 @@ def check(exponents: Exponents) -> Iterator[Finding]:
 
 def _finding(found: Exponential, exponents: Exponents) -> Finding:
     where = f" ({found.line})" if found.line else ""
+    form = found.form.name.removesuffix(" by hand")
     place = "the loss" if found.module is None else f"module {found.module!r}" if found.module else "the model"
     return Finding(
         code="LOS003",
         name="unstable-softmax",
         level=_level(found, exponents),
-        message=f"{place[0].upper()}{place[1:]} computes {found.form.name.removesuffix(' by hand')} by hand{where}: {found.form.reason}; "
+        message=f"{place[0].upper()}{place[1:]} computes {form} by hand{where}: {found.form.reason}; "
         f"on this batch an exponent is {found.exponent:.3g}, and the format ends at {found.limit:.3g}"
         f"{_after_steps(exponents)}.",
         module=found.module,
@@ -89,7 +90,7 @@ def _finding(found: Exponential, exponents: Exponents) -> Finding:
 
 
 def _level(found: Exponential, exponents: Exponents) -> Level:
-    if found.used >= 1 and 0 < found.limit and found.exponent <= _HALF * _SINGLE:
+    if found.used >= 1 and found.limit > 0 and found.exponent <= _HALF * _SINGLE:
         return Level.INFO
     if found.used >= 1 or exponents.fails:
         return Level.ERROR
