@@ -86,6 +86,9 @@ def check(
     select: Codes = None,
     ignore: Codes = None,
     trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Train a short trial, then put all back.")] = True,
+    seconds: Annotated[
+        str, typer.Option(metavar="N", help="Time to take at most; of a large model more of it is looked at in more.")
+    ] = "15",
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
     static: Annotated[bool, typer.Option("--static", help="Predict alone: no weight is allocated.")] = False,
     inputs: Annotated[
@@ -127,7 +130,14 @@ def check(
     # What the user's code prints must not get between the lines of a report that a program reads.
     with contextlib.redirect_stdout(sys.stderr):
         report, plan = _report(
-            setup, _codes(select), _codes(ignore), trial=trial, static=static, inputs=shape, planned=planned
+            setup,
+            _codes(select),
+            _codes(ignore),
+            trial=trial,
+            seconds=_number("--seconds", seconds),
+            static=static,
+            inputs=shape,
+            planned=planned,
         )
     if write_baseline is not None:
         _write(Path(write_baseline), diagnosis.Baseline.of(report).to_json() + "\n")
@@ -155,6 +165,7 @@ def _report(
     ignore: tuple[str, ...],
     *,
     trial: bool,
+    seconds: float,
     static: bool,
     inputs: tuple[int, ...] | None,
     planned: bool,
@@ -175,7 +186,7 @@ def _report(
         return given
 
     loaded = load(spec, prepare=prepared)
-    report = diagnosis.check(loaded, select=select, ignore=ignore, trial=trial, configuration=settled)
+    report = diagnosis.check(loaded, select=select, ignore=ignore, trial=trial, seconds=seconds, configuration=settled)
     report = replace(report, notes=(*notes, *report.notes))
     return report, diagnosis.init_plan(loaded) if planned else None
 
@@ -265,6 +276,13 @@ def _whole(option: str, word: str) -> int:
         return int(word)
     except ValueError:
         raise ValueError(not_allowed(option, "must be a whole number", word)) from None
+
+
+def _number(option: str, word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(not_allowed(option, "must be a number", word)) from None
 
 
 def _shape(words: str) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """A check keeps its time whatever the model's pace, and says what it left out; time is a clock that the model moves."""
 
+import math
 import re
 from contextlib import suppress
 
@@ -85,7 +86,38 @@ def test_a_check_takes_no_longer_than_it_may(clock, seconds, setup):
     report = check(setup(Slow(clock, seconds)))
     assert clock.now <= LONGEST
     assert report.measured is not None
-    assert any("Left out for want of time: " in note for note in report.notes) == (seconds >= 0.2)
+    assert any("Left out for want of time, " in note for note in report.notes) == (seconds >= 0.2)
+
+
+@pytest.mark.parametrize("setup", [healthy, sick])
+@pytest.mark.parametrize("longest", [0.5, 4.0, 150.0, math.inf])
+def test_a_check_takes_as_long_as_it_is_given(clock, longest, setup):
+    """A pass of 0.9 s, and one more where time is over already: data, a pass and what puts back come in any case."""
+    report = check(setup(Slow(clock, 0.3)), seconds=longest)
+    assert clock.now <= longest + 3 * PASS * 0.3
+    assert any(f"Left out for want of time, {longest:g} s" in note for note in report.notes) == (longest < 150)
+
+
+def test_a_longer_check_looks_at_more(clock):
+    """Of a setup that goes wrong only after a while, by its trial, which takes 20 passes of 1.5 s or more."""
+
+    def found(**given):
+        model = Slow(clock, 0.5)
+        made = healthy(model)
+        made["optimizer"] = torch.optim.SGD(model.parameters(), lr=1e-9)
+        report = check(made, **given)
+        return [f.code for f in report.findings], len(report.checked)
+
+    (short, few), (long, many) = found(), found(seconds=600)
+    assert short == []
+    assert long == ["OPT002"]
+    assert many > few
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, math.nan])
+def test_no_time_is_refused(seconds):
+    with pytest.raises(ValueError, match=r"`seconds` must be > 0, got "):
+        check(healthy(nn.Linear(8, 4)), seconds=seconds)
 
 
 @pytest.mark.parametrize("setup", [healthy, sick])
@@ -93,7 +125,7 @@ def test_a_check_takes_no_longer_than_it_may(clock, seconds, setup):
 def test_a_model_that_takes_whole_batches_alone_keeps_the_time_too(clock, seconds, setup):
     report = check(setup(Slow(clock, seconds, whole=True)))
     assert clock.now <= LONGEST
-    assert any("Left out for want of time: " in note for note in report.notes)
+    assert any("Left out for want of time, " in note for note in report.notes)
 
 
 def test_what_is_found_does_not_depend_on_the_pace(clock):

@@ -9,7 +9,7 @@ from torch import nn
 
 from steadygrad.measurement import measure, observe
 from steadygrad.measurement.batch_moments import Moments, batch_moments
-from steadygrad.measurement.norms import norms_of
+from steadygrad.measurement.norms import PIECE, largest, norms_of, sum_of_squares
 from steadygrad.measurement.unit_health import SMALL_SLOPE, slopes, unit_health
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -154,6 +154,38 @@ def test_norms_are_those_in_double_precision(size, scale):
     x = torch.full((size,), 0.1) * scale
     expected = x.double().norm().item()
     assert norms_of([x, torch.ones(2), x.double()]) == pytest.approx([expected, 2**0.5, expected], rel=1e-5)
+
+
+class Watched(np.ndarray):
+    """Notes how long the vectors are that products are taken of."""
+
+    lengths: list[int] = []  # noqa: RUF012
+
+    def dot(self, other):
+        self.lengths.append(len(self))
+        return np.asarray(self).dot(np.asarray(other))
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        assert ufunc is np.vecdot
+        self.lengths.append(self.shape[-1])
+        return getattr(ufunc, method)(*map(np.asarray, inputs), **kwargs)
+
+
+@pytest.mark.parametrize("size", [1, PIECE, PIECE + 1, 10**6 + 1])
+def test_sums_of_squares_hand_blas_no_vector_that_it_gives_to_threads(size):
+    """OpenBLAS has threads of its own from 10,000 entries on."""
+    Watched.lengths.clear()
+    x = np.random.default_rng(0).standard_normal(size).view(Watched)
+    assert sum_of_squares(x) == pytest.approx(np.square(np.asarray(x)).sum())
+    assert 0 < max(Watched.lengths) <= PIECE
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("entries", [[], [0.0], [1.0, -3.0], [2.0, math.nan], [-math.inf, 1.0], [math.nan, math.inf]])
+def test_the_largest_entry_is_the_maximum_norm(dtype, entries):
+    x = torch.tensor(entries, dtype=dtype)
+    expected = float(torch.linalg.vector_norm(x, math.inf)) if entries else 0.0
+    assert largest(x) == pytest.approx(expected, nan_ok=True)
 
 
 def test_norms_of_nothing_and_of_halves_alone():

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from steadygrad.errors import SetupError, SteadygradError, UserCodeError
+from steadygrad.errors import SetupError, SteadygradError, UserCodeError, not_allowed
 from steadygrad.finding import Finding, Level, Rule
 from steadygrad.measurement.untouched import untouched
 from steadygrad.profile import Profile
@@ -21,6 +21,7 @@ from .data_position import data_position_kept
 from .definitions import located
 from .evidence import Collector, Measured, Predicted, Trained, Unavailable
 from .evidence import fault as faults
+from .evidence.collector import LONGEST
 from .ranking import contradicted, ranked, suspected
 from .report import Report
 from .rules import OF_STEPS, RULES
@@ -30,6 +31,9 @@ from .suppression import allowances, suppressed
 from .used_up_data import without_used_up_data
 from .warned_once import warned_once
 
+# Seconds of a pass that are worth telling.
+_SLOW = 0.01
+
 
 def check(
     setup: Setup | Mapping[str, Any] | nn.Module,
@@ -37,6 +41,7 @@ def check(
     select: Collection[str] = (),
     ignore: Collection[str] = (),
     trial: bool = True,
+    seconds: float = LONGEST,
     configuration: Configuration | None = None,
 ) -> Report:
     """Look at a training setup before it is trained, and say what is wrong, the cause first.
@@ -49,15 +54,17 @@ def check(
         setup: a `Setup`, or a mapping with `model`, `data`, `loss_fn`, `optimizer`, and the loop's own `step`.
         select: codes of rules, or prefixes of them; all where it is empty.
         ignore: codes or prefixes to leave out.
-        trial: whether to train a short trial, 200 steps or 5 s, on a snapshot that is put
+        trial: whether to train a short trial, 200 steps or a third of `seconds`, on a snapshot that is put
             back; none is made where an error is found before it.
+        seconds: that the check may take, > 0, of its thread's own time, or twice that by the clock; infinity for no
+            end. What a large model leaves no time for is left out and said in a note: more seconds look at more.
         configuration: what a project settles for all its checks; `select` takes the place of its own, `ignore` adds
             to it. Nothing is read from a file here: `Configuration.nearest` does that.
 
     Raises:
         SetupError: the setup cannot be used.
         UserCodeError: the user's own code raised.
-        ValueError: a code that no rule has.
+        ValueError: a code that no rule has, or no time.
 
     >>> import torch
     >>> data = [(torch.randn(32, 8), torch.randint(4, (32,)))]
@@ -65,12 +72,17 @@ def check(
     >>> check({"model": model, "data": data, "loss_fn": nn.CrossEntropyLoss()}).findings
     ()
     """
+    if not seconds > 0:
+        raise ValueError(not_allowed("seconds", "must be > 0", seconds))
     settled = configuration or Configuration()
     codes = selected(RULES, listed(select) or settled.select, (*settled.ignore, *listed(ignore)))
     rules = {code: RULES[code] for code in codes}
     given, note = without_used_up_data(setup)
     collector = Collector(
-        _shaped(Setup.of(given)), no_trial="" if trial else ", as asked", notes=[note] if note else []
+        _shaped(Setup.of(given)),
+        no_trial="" if trial else ", as asked",
+        notes=[note] if note else [],
+        seconds=seconds,
     )
     suppressions = (*allowances(collector.setup.model), *settled.suppressions)
     with warned_once(), untouched(*_modules(collector.setup)), data_position_kept(collector.setup.data):
@@ -85,7 +97,7 @@ def check(
         measured = collector.peek(Measured)
         predicted = _predicted(collector) if measured else None
         if collector.left_out:
-            collector.note(f"Left out for want of time: {', '.join(collector.left_out)}.")
+            collector.note(_left_out(collector))
     return reported(
         findings,
         collector,
@@ -125,6 +137,12 @@ def reported(
         skipped=tuple(code for code in codes if code not in looked),
         notes=told_once(collector.notes),
     )
+
+
+def _left_out(collector: Collector) -> str:
+    given, pass_ = f"{collector.seconds:g} s", collector.pace.whole
+    slow = f", where a batch takes {pass_:.2g} s forward and backward" if pass_ >= _SLOW else ""
+    return f"Left out for want of time, {given}{slow} (more `seconds` look at more): {', '.join(collector.left_out)}."
 
 
 _BEHIND = "Nothing behind it was looked at: "

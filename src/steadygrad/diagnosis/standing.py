@@ -45,7 +45,9 @@ def _mended(collector: Collector) -> Collector:
     change = collector.get(InputScale).standardised(collector.get(Sampled))
     data: Any = [(change(b.inputs), b.targets) for b in collector.get(Sampled).batches]
     setup = replace(collector.setup, data=data)
-    return Collector(setup, no_trial=", for one pass", pace=collector.pace, budget=collector.budget)
+    mended = Collector(setup, no_trial=", for one pass", seconds=collector.seconds, pace=collector.pace)
+    mended.budget = collector.budget
+    return mended
 
 
 def _looked(rule: Rule, collector: Collector) -> list[Finding]:

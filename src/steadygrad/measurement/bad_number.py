@@ -9,6 +9,8 @@ from typing import Self
 
 import torch
 
+from .norms import largest
+
 # They put numbers where they are told to: an infinity that comes from them was asked for.
 PLACED = frozenset(
     (
@@ -105,13 +107,13 @@ def bad_number(operator: str, given: Sequence[torch.Tensor], made: torch.Tensor)
     >>> bad_number("masked_fill", [torch.ones(2)], torch.tensor([1.0, -math.inf])) is None
     True
     """
-    largest = float(torch.linalg.vector_norm(made, math.inf))
-    if math.isfinite(largest) or operator in PLACED:
+    size = largest(made)
+    if math.isfinite(size) or operator in PLACED:
         return None
     reals = [x for x in given if x.is_floating_point() and x.numel()]
-    sizes = [float(torch.linalg.vector_norm(x, math.inf)) for x in reals]
+    sizes = [largest(x) for x in reals]
     made_of_finite = all(map(math.isfinite, sizes))
-    first_nan = math.isnan(largest) and not any(map(math.isnan, sizes))
+    first_nan = math.isnan(size) and not any(map(math.isnan, sizes))
     if not (made_of_finite or first_nan):
         return None
     found = BadNumber.of(operator, given, made)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .norms import PIECE, SMALL, Numbers, has_numbers, row_norms, trusted
+from .norms import PIECE, SMALL, Numbers, has_numbers, row_norms, sum_of_squares, trusted
 
 # Sums of many tensors wait until so many numbers are together: calls cost more than their entries.
 _TOGETHER = 2**16
@@ -184,7 +184,7 @@ class _Sums:
         squares, common = self._squares[row], self._common[row]
         self._sum(x, squares, common)
         total = float(self._ones.dot(squares))
-        left = total - float(common.dot(common)) / self._examples
+        left = total - self._square(common) / self._examples
         if left < _LEFT * total or not self._smallest <= total <= self._largest:
             left = self._look_again(place, x, total, common)
         self._taken.append((place, total, left))
@@ -216,7 +216,11 @@ class _Sums:
             self._sum(room, squares[: len(part)], sums)
             total += float(squares[: len(part)].sum())
             rest += sums
-        return total, float(rest.dot(rest))
+        return total, sum_of_squares(rest)
+
+    @staticmethod
+    def _square(common: Numbers) -> float:
+        return sum_of_squares(common)
 
     @cached_property
     def _room(self) -> torch.Tensor:
@@ -231,14 +235,13 @@ class _Sums:
         places, totals, lefts = zip(*self._taken, strict=True)
         total, left = np.array(totals), np.array(lefts)
         self._taken.clear()
-        ones = np.ones(self._entries, common.dtype)  # BLAS adds up several times as fast as NumPy, truth values too
         squares -= (total / examples).astype(squares.dtype)[:, None]
         moments = (
-            common.dot(ones) / size,
+            _sums(common) / size,
             total / size,
             np.sqrt(np.vecdot(squares, squares) / (examples * (examples - 1))) / self._entries,
             left / (size - self._entries),
-            (common == 0).astype(common.dtype).dot(ones).astype(int),
+            _sums((common == 0).astype(common.dtype)).astype(int),
         )
         self._found.update(zip(places, map(BatchMoments, *map(np.ndarray.tolist, moments)), strict=True))
 
@@ -275,6 +278,10 @@ class _SmallSums(_Sums):
         np.vecdot(rows, rows, squares)
         self._ones.dot(rows, common)
 
+    @staticmethod
+    def _square(common: Numbers) -> float:
+        return float(common.dot(common))  # too short for threads
+
     def _left(self, x: torch.Tensor, common: Numbers, total: float) -> tuple[float, float]:
         ones, rows, rest = self._ones, self._room_numbers, self._rest
         np.multiply(common, self._share, self._means_numbers)
@@ -284,6 +291,13 @@ class _SmallSums(_Sums):
             return squares, 0.0
         ones.dot(rows, rest)
         return squares, float(rest.dot(rest))
+
+
+def _sums(rows: Numbers) -> Numbers:
+    """Of each row: short ones BLAS adds up several times as fast as NumPy, truth values too; long ones by threads."""
+    entries = rows.shape[1]
+    found: Numbers = rows.sum(1) if entries > 4 * PIECE else rows.dot(np.ones(entries, rows.dtype))
+    return found
 
 
 def _are_small(examples: int, entries: int) -> bool:

@@ -82,6 +82,21 @@ def trusted(entries: int, terms: int, dtype: torch.dtype) -> tuple[float, float]
 
 
 @torch.no_grad()
+def largest(x: torch.Tensor) -> float:
+    """Return the largest absolute entry: NaN where one is NaN, 0 where there are none.
+
+    Smallest and largest entry together are found in a twentieth of the time that torch takes for a maximum norm.
+
+    >>> largest(torch.tensor([1.0, -3.0])), largest(torch.tensor([1.0, math.nan]))
+    (3.0, nan)
+    """
+    if not x.numel():
+        return 0.0
+    low, high = x.detach().aminmax()
+    return float(torch.maximum(-low, high))
+
+
+@torch.no_grad()
 def norms_of(tensors: Iterable[torch.Tensor]) -> list[float]:
     """Return the norm of each of many tensors, read from each device at once.
 
@@ -104,18 +119,30 @@ def _norm(x: torch.Tensor) -> float | torch.Tensor:
     return norm
 
 
-def _squares(x: torch.Tensor) -> float:
-    """Their sum."""
-    size = x.numel()
-    if size > SMALL:
-        return float(row_norms(x.reshape(-1))) ** 2
-    entries: Numbers = x.numpy(force=True).reshape(-1)
+def sum_of_squares(entries: Numbers) -> float:
+    """Return the sum of squares of a vector, added up in pieces.
+
+    A long vector BLAS hands out to threads of its own. Those wait for each other, and where the machine has other work
+    they do so for as long as the system gives that a turn: a thousand times as long as the sum takes.
+
+    >>> sum_of_squares(np.ones(3000))
+    3000.0
+    """
+    size = len(entries)
     if size <= PIECE:
         return float(entries.dot(entries))
     whole = size // PIECE * PIECE
     pieces, rest = entries[:whole].reshape(-1, PIECE), entries[whole:]
     total: float = sum(np.vecdot(pieces, pieces).tolist())  # in double precision
     return total + float(rest.dot(rest)) if len(rest) else total
+
+
+def _squares(x: torch.Tensor) -> float:
+    """Their sum."""
+    size = x.numel()
+    if size > SMALL:
+        return float(row_norms(x.reshape(-1))) ** 2
+    return sum_of_squares(x.numpy(force=True).reshape(-1))
 
 
 def _entries(tensor: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from steadygrad.tracing import SourceLine, source_line
 from .attention_rows import AttentionRows, attention_rows
 from .bad_number import BadNumber, bad_number
 from .factors import Factor, Factors
+from .norms import largest
 from .scalar_loss import Loss, outputs_of, scalar_loss, unit_gradients
 from .slopes import FlatShare, flat_share
 from .untouched import untouched
@@ -255,7 +256,7 @@ class _Trace:
             sources=sources,
             parameters=tuple(self.names[id(t)] for t in given if id(t) in self.names),
             needs_grad=any(t.requires_grad for t in given),
-            largest_given=max((_largest(t) for t in given if t.is_floating_point()), default=0.0, key=_gravity),
+            largest_given=max((largest(t) for t in given if t.is_floating_point()), default=0.0, key=_gravity),
         )
         operation.function = _function(func, args, kwargs, given)
         if operation.function is not None and call is None and self.phase == "model":
@@ -281,10 +282,11 @@ class _Trace:
         operation.dtype, operation.shape = first.dtype, tuple(first.shape)
         if first.is_floating_point() and first.numel():
             operation.differentiable = True
-            operation.largest = _largest(first)
+            operation.largest = largest(first)
             operation.q = _second_moment(first)
-            if self.forward_bad is None and (bad := bad_number(operation.name, given, first)) is not None:
-                self.forward_bad = operation, bad
+            if self.forward_bad is None and not math.isfinite(operation.largest):
+                bad = bad_number(operation.name, given, first)
+                self.forward_bad = None if bad is None else (operation, bad)
 
     def derivative(self, func: Any, found: Any, given: list[torch.Tensor]) -> None:
         """Look at an operator of the backward pass."""
@@ -293,7 +295,7 @@ class _Trace:
             return
         operation = self._by_node.get(node._sequence_nr())
         tensors = [t for t in _tensors(found) if t.is_floating_point() and t.numel()]
-        if operation is not None and any(not math.isfinite(_largest(t)) for t in tensors):
+        if operation is not None and any(not math.isfinite(largest(t)) for t in tensors):
             self.backward_bad = operation, BadNumber.of(_name(func), given, tensors[0])
 
 
@@ -391,11 +393,6 @@ def _tensors(found: Any) -> list[torch.Tensor]:
     if isinstance(found, list | tuple) or (not isinstance(found, str | bytes) and hasattr(found, "__iter__")):
         return [t for part in found for t in _tensors(part)]
     return []
-
-
-@torch.no_grad()
-def _largest(x: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(x.detach(), math.inf)) if x.numel() else 0.0
 
 
 def _second_moment(x: torch.Tensor) -> float:

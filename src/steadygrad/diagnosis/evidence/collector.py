@@ -13,7 +13,7 @@ from . import fault as faults
 from .machine_limit import machine_limit
 from .pace import Pace
 
-# A check takes at most so long, whatever the model.
+# A check takes at most so long, whatever the model, where nothing else is asked for.
 LONGEST = 15.0
 
 # What its parts may use of that: the rest is for the pass that runs when time is over, and for what a part then puts
@@ -60,8 +60,9 @@ class Collector:
         explained: whether a finding before it explains whatever a trial shows.
         no_trial: why no trial of training is made; "" where one may be.
         notes: what could not be looked at, in words.
+        seconds: that the check may take.
         pace: how long the model takes, once a batch was seen.
-        budget: of the whole check; every part draws from it.
+        budget: of all parts together; every one draws from it.
         left_out: what there was no time for, in words.
 
     >>> import torch
@@ -74,10 +75,14 @@ class Collector:
     explained: bool = False
     no_trial: str = ""
     notes: list[str] = field(default_factory=list)
+    seconds: float = LONGEST
     pace: Pace = field(default_factory=Pace)
-    budget: Budget = field(default_factory=lambda: Budget(SECONDS))
+    budget: Budget = field(init=False)
     left_out: list[str] = field(default_factory=list)
     _found: dict[type, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.budget = Budget(self.share(SECONDS))
 
     def get(self, kind: type[EvidenceT]) -> EvidenceT:
         """Return the evidence of a type.
@@ -101,12 +106,16 @@ class Collector:
         found = self._found.get(kind)
         return found if isinstance(found, Limited) else None
 
+    def share(self, seconds: float) -> float:
+        """Return how long a part may take that takes so many seconds at most of a check of the usual length."""
+        return seconds * self.seconds / LONGEST
+
     def part(self, what: str, seconds: float, *, passes: float = 0.0) -> Budget:
         """Return a budget for a part of the check, out of what is left of the whole.
 
         Args:
             what: the part, in words.
-            seconds: that it may take at most.
+            seconds: that it may take at most of a check of the usual length; of a longer one more.
             passes: forward and backward on a whole batch that it needs to say anything, each of which it begins
                 whatever its budget says.
 
@@ -115,7 +124,7 @@ class Collector:
         """
         if self.budget.is_over or passes * self.pace.whole > self.budget.left:
             self.leave_out(what)
-        return Budget(min(seconds, self.budget.left))
+        return Budget(min(self.share(seconds), self.budget.left))
 
     def afford(self, what: str, passes: float) -> None:
         """Leave out what looks at a batch where its passes do not fit into what is left.

@@ -152,7 +152,7 @@ class _Turns:
 
     def __init__(self, collector: Collector, probe: Probe, steps: int) -> None:
         self._collector, self._probe, self._steps = collector, probe, steps
-        self._budget = Budget(min(_SECONDS, collector.budget.left))
+        self._budget = Budget(min(collector.share(_SECONDS), collector.budget.left))
         self._least = (LEAST + probe.cost) * collector.pace.whole
 
     @property

@@ -14,7 +14,7 @@ from steadygrad.errors import UserCodeError
 from steadygrad.setup import Batch, checked_batch, copied, first_batch, user_code
 
 from .clean_batches import NO_DATA
-from .collector import SECONDS, Collector, Unavailable
+from .collector import Collector, Unavailable
 from .pace import Pace
 from .part_of_batch import part_of
 
@@ -76,7 +76,7 @@ class Scanned:
                 clean = Batch(inputs=copied(batch.inputs), targets=copied(batch.targets))
             count, entries = index + 1, entries + sum(x.numel() for x in parts.values())
         if clean is not None:
-            collector.pace = Pace.of(collector.setup, clean, SECONDS)
+            collector.pace = Pace.of(collector.setup, clean, collector.budget.seconds)
             if few := collector.pace.examples:
                 collector.note(f"Of each batch of {clean.size} examples {few} were looked at, for want of time.")
             clean = part_of(clean, few)

@@ -96,7 +96,7 @@ class Trained:
         with trial_of(setup):
             began, before = _observed(setup, probe.joined), said(setup, probe)
             constant = _constant(setup, probe)
-            trial = run(setup, probe, steps=STEPS, seconds=min(SECONDS, budget.seconds))
+            trial = run(setup, probe, steps=STEPS, seconds=budget.seconds)
             ended = None if trial.nonfinite else _observed(setup, probe.joined)
             after = None if trial.nonfinite else said(setup, probe)
             told_apart = log_ratio(_signal(ended), _signal(began))
