@@ -24,8 +24,16 @@ UNSTABLE = {
         lambda x: torch.log(torch.softmax(x, -1) + 1e-8),
         lambda x: torch.log(torch.softmax(x, -1).clamp(min=1e-8)),
         lambda x: torch.log(torch.exp(x) / torch.exp(x).sum(-1, keepdim=True)),
+        lambda x: torch.log(torch.softmax(x, -1)[torch.arange(3), torch.tensor([0, 1, 2])]),
+        lambda x: torch.log(torch.softmax(x, -1).gather(1, torch.tensor([[0], [1], [2]])) + 1e-9),
+        lambda x: torch.log((torch.softmax(x, -1) * torch.eye(3, 4)).sum(-1)),
     ],
-    "log of sigmoid": [lambda x: torch.log(torch.sigmoid(x)), lambda x: x.sigmoid().add(1e-7).log_()],
+    "log of sigmoid": [
+        lambda x: torch.log(torch.sigmoid(x)),
+        lambda x: x.sigmoid().add(1e-7).log_(),
+        lambda x: torch.log(torch.where(torch.eye(3, 4) > 0, p := torch.sigmoid(x), 1 - p)),
+        lambda x: torch.log((p := torch.sigmoid(x)) * torch.eye(3, 4) + (1 - p) * (1 - torch.eye(3, 4))),
+    ],
     "log(1 - sigmoid)": [
         lambda x: torch.log(1 - torch.sigmoid(x)),
         lambda x: torch.log(1 - x.sigmoid() + 1e-7),
@@ -96,6 +104,7 @@ STABLE = {
     "difference of means": lambda x: (x**2).mean(-1) - x.mean(-1),
     "a bump": lambda x: 1 / (1 + torch.exp(-x.abs())) + torch.exp(x.clamp(max=0)) / (1 + torch.exp(-(x**2))),
     "a quotient": lambda x: x / (1 + x**2),
+    "log of a mean": lambda x: torch.log((x.abs() + torch.sigmoid(x)).mean(-1)),
     "exp over another sum": lambda x: torch.exp(-(x**2)) / (x**2 + 1).sum(-1, keepdim=True),
 }
 

@@ -147,7 +147,7 @@ class GradientWatch:
 
     def written_lives(self, tensors: Iterable[torch.Tensor]) -> list[Life]:
         """Return whose gradients lie in the memory of tensors."""
-        found = {id(life): life for t in tensors if (life := self.owners.get(_memory(t))) is not None}
+        found = {id(life): life for t in tensors if (life := self.owners.get(memory_of(t))) is not None}
         return [x for x in found.values() if x.parameter.grad is not None and self.owners.get(_held(x)) is x]
 
     def unscales(self, lives: Iterable[Life], scale: float) -> None:
@@ -252,7 +252,7 @@ class _Writes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        lives = self.watch.written_lives(_written(func, args, kwargs)) if func._schema.is_mutable else []
+        lives = self.watch.written_lives(written(func, args, kwargs)) if func._schema.is_mutable else []
         if not lives:
             return func(*args, **kwargs)
         if func._schema.name == f"aten::{_UNSCALES}":
@@ -260,13 +260,14 @@ class _Writes(TorchDispatchMode):
             return func(*args, **kwargs)
         before = [life.parameter.grad.clone() for life in lives if life.parameter.grad is not None]
         found = func(*args, **kwargs)
-        limit, line = _limit(), source_line()
+        limit, line = clipping_limit(), source_line()
         for life, was in zip(lives, before, strict=True):
             life.overwritten(self.watch.call, was, limit, line)
         return found
 
 
-def _written(func: Any, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
+def written(func: Any, args: Any, kwargs: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors that a call of an operator writes into."""
     for place, name in _written_arguments(func):
         given = args[place] if place < len(args) else kwargs.get(name)
         for part in given if isinstance(given, list | tuple) else [given]:
@@ -282,19 +283,19 @@ def _written_arguments(func: Any) -> tuple[tuple[int, str], ...]:
 
 def _held(life: Life) -> int:
     assert life.parameter.grad is not None
-    return _memory(values_of(life.parameter.grad))
+    return memory_of(values_of(life.parameter.grad))
 
 
-def _memory(tensor: torch.Tensor) -> int:
-    """Where its memory begins; 0 for what has none of its own."""
+def memory_of(tensor: torch.Tensor) -> int:
+    """Return where its memory begins; 0 for what has none of its own."""
     try:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):
         return 0
 
 
-def _limit() -> float | None:
-    """The finite threshold of the clipping function of torch, or of this package, that is running."""
+def clipping_limit() -> float | None:
+    """Return the finite threshold of the clipping function of torch, or of this package, that is running."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename.startswith(_CLIPS):

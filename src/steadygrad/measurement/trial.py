@@ -194,6 +194,8 @@ class _Loop:
         stepped = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.parameters: list[torch.Tensor] = [p for p in stepped if p.requires_grad]
         self.needs_closure = needs_closure(self.optimizer)
+        held = {id(p) for p in stepped}
+        self.others = [p for p in self.model.parameters() if id(p) not in held]
 
     def watching(self, record: Record) -> AbstractContextManager[None]:
         return nullcontext()
@@ -224,7 +226,8 @@ class _Loop:
         return [p.detach() for p in self.parameters]
 
     def backward(self, inputs: Any, targets: Any) -> torch.Tensor:
-        for parameter in self.model.parameters():
+        # What the optimizer does not hold is not its to zero, and adds up to nothing that any step uses.
+        for parameter in self.others:
             parameter.grad = None
         self.optimizer.zero_grad()
         self.edits.begin()

@@ -105,10 +105,10 @@ def _health(module: nn.Module, x: torch.Tensor, axis: int, others: list[int]) ->
         return None
     y, slope = found
     steepest = torch.maximum(slope.abs().max(), _steepest_usual(module, x))
-    if not steepest:
+    if not steepest and type(module) not in _POINTWISE:
         return None  # flat everywhere, as a softmax over one entry: not a unit's doing
     dead = ((y == 0) & (slope == 0)).all(others)
-    saturated = (slope.abs() <= SMALL_SLOPE * steepest).all(others) & ~dead
+    saturated = (slope.abs() <= SMALL_SLOPE * steepest).all(others) & ~dead & (steepest > 0)
     return UnitHealth(_share(dead), _share(saturated), x.shape[axis])
 
 

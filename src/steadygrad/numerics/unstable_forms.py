@@ -185,9 +185,48 @@ def _exp_over_sum(op: Operator) -> Match | None:
 
 
 def _log_of(op: Operator) -> Match | None:
+    """Match a logarithm of probabilities, or of some of their entries."""
     raw = _first(op)
+    if op.name not in ("log", "log2", "log10") or raw is None:
+        return None
+    for probabilities, passed in _entries_of(raw):
+        found = _log_of_all(probabilities)
+        if found is not None:
+            return found[0], (*passed, *found[1])
+    return None
+
+
+def _entries_of(op: Operator, passed: tuple[Operator, ...] = ()) -> Iterator[tuple[Operator, tuple[Operator, ...]]]:
+    """Yield what entries are taken from, itself first, each with the operators that take them.
+
+    They may be chosen by an index or by `where`, or by products with zeros and ones that are summed.
+    """
+    yield op, passed
+    if len(passed) < _DEPTH:
+        for source in _taken_from(_without_guard(op) or op):
+            yield from _entries_of(source, (*passed, op))
+
+
+def _taken_from(op: Operator) -> tuple[Operator, ...]:
+    first = op.inputs[:1]
+    match op.name:
+        case "index" | "gather" | "index_select" | "masked_select" | "select" | "slice" | "take" | "unbind" | "split":
+            return first
+        case "where":
+            return tuple(o for o in op.operands[1:] if isinstance(o, Operator))
+        case "sum":
+            return first if _is(_first(op), "mul") else ()
+        case "add" if len(op.inputs) == 2 and all(o.name == "mul" for o in op.inputs):
+            return op.inputs
+        case "mul":
+            return op.inputs
+        case _:
+            return ()
+
+
+def _log_of_all(raw: Operator) -> Match | None:
     inner = _without_guard(raw)
-    if op.name not in ("log", "log2", "log10") or inner is None or raw is None:
+    if inner is None:
         return None
     if raw.name == "add" and _is(inner, "exp") and _adds_one(raw):
         return LOG_OF_ONE_PLUS_EXP, (raw, inner)

@@ -14,6 +14,7 @@ from .dead_shares import DeadShares as DeadShares
 from .entrance import Entrance as Entrance
 from .exponents import Exponential as Exponential
 from .exponents import Exponents as Exponents
+from .first_loss import FirstLoss as FirstLoss
 from .flow import Flow as Flow
 from .flow import Stage as Stage
 from .frozen_head import FrozenHead as FrozenHead
@@ -44,6 +45,7 @@ from .mixed import Mixed as Mixed
 from .nonfinite_origin import NonfiniteOrigin as NonfiniteOrigin
 from .optimized import Optimized as Optimized
 from .overwritten import Overwritten as Overwritten
+from .own_optimizer import OwnOptimizer as OwnOptimizer
 from .own_step import OwnStep as OwnStep
 from .predicted import Predicted as Predicted
 from .probe import Probe as Probe

@@ -17,6 +17,7 @@ from .constant_guess import constant_guess
 from .entrance import Entrance
 from .loss_run import LossRun
 from .loss_watch import REGRESSIONS
+from .rates import Rates
 from .rescaled import AsItIs, Change, Comparison, run_steps
 from .sampled import Sampled
 
@@ -41,6 +42,8 @@ class InputScale:
         axis: dimension of the inputs along which features lie.
         path: the layer.
         count: rows that were looked at.
+        over_limit: plain descent's rate over the one beyond which a quadratic diverges, where its steps raise the loss
+            of the batch that they are taken on; NaN where they do not, or where the scale is ordinary.
     """
 
     largest: float
@@ -51,6 +54,7 @@ class InputScale:
     path: str
     count: int
     axis: int = -1
+    over_limit: float = math.nan
 
     @classmethod
     def collect(cls, collector: Collector) -> Self:
@@ -70,7 +74,16 @@ class InputScale:
         )
         if not (found.is_large or found.is_small):
             return found
-        return replace(found, comparison=_compared(collector, inputs=found.standardised(collector.get(Sampled))))
+        comparison = _compared(collector, inputs=found.standardised(collector.get(Sampled)))
+        return replace(found, comparison=comparison, over_limit=_over_limit(collector) if found.is_large else math.nan)
+
+    @property
+    def drives_steps_up(self) -> bool:
+        """Whether the rate is beyond the limit, and would be below it if the inputs were in scale.
+
+        The curvature along the first layer goes with their largest eigenvalue, and the limit with its inverse.
+        """
+        return 1 < self.over_limit < self.largest / self.bound
 
     @property
     def is_large(self) -> bool:
@@ -97,6 +110,15 @@ class InputScale:
             return mapped(lambda x: next(next_change)(x), inputs)
 
         return change
+
+
+def _over_limit(collector: Collector) -> float:
+    try:
+        rates = collector.get(Rates)
+    except Unavailable:
+        return math.nan
+    share = rates.against_limit
+    return math.nan if share is None or not rates.raises_its_loss else share
 
 
 @dataclass(frozen=True, kw_only=True)

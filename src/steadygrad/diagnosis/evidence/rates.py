@@ -34,7 +34,18 @@ _PASSES = STEPS + 1.0
 _PASSES_OF_SHARPNESS = 4.0
 
 # Unit roundoff of single precision: of a step shorter than this part of a weight nothing is left.
-_ROUNDING = 2.0**-24
+ROUNDING = 2.0**-24
+
+# Three steps on one batch that leave its loss at twice its size are no transient: the squared distance to the minimum
+# of a quadratic, which is its loss, grows so where ηλ is above 2 by an eighth.
+_RAISED = 2.0
+
+# A hundredth of the usual 1e-3: even if all steps agreed, it would take 1e5 of them to move the weights by their size.
+HARDLY_MOVES = 1e-5
+
+# Rates that fall from layer to layer, as in fine-tuning, span less: 0.8 a layer over 24 layers is a factor of 212
+# (Clark et al. 2020, ELECTRA, table 7), 1/2.6 a group over four groups 18 (Howard and Ruder 2018, section 3.2).
+_FAR_BELOW = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,9 @@ class Rates:
         plain: the step is the gradient times the rate, with momentum or without: sharpness bounds it.
         sharpness: the largest eigenvalue of the Hessian on the first batch; None where it was not found.
         steps: three steps on the first batch, the loss of that same batch before each, and at the end in `after`.
-        still: parameters that got a gradient and moved by less than rounding in those steps.
+        still: parameters that got a gradient and moved by less than rounding in those steps, or, in a group whose rate
+            is a thousandth of another's or less, by less than 1e-5 of their size a step.
+        still_by: the largest part of its size by which one of them moved in those steps.
         still_share: share of all numbers that the optimizer holds and that got a gradient.
         sign: -1 where the optimizer climbs the loss, else 1.
         warms_up: the user's own step raises the rate: how long steps are then tells nothing, and `rate` is the highest.
@@ -60,6 +73,7 @@ class Rates:
     steps: Trial
     still: tuple[str, ...] = ()
     still_share: float = 0.0
+    still_by: float = 0.0
     sign: int = 1
     warms_up: bool = False
 
@@ -85,7 +99,7 @@ class Rates:
                 probe=pair,
                 step=bound_step(setup),
             )
-            still, share = _unmoved(setup, before)
+            still, share, by = _unmoved(setup, before)
         if not steps.losses:
             raise Unavailable(f"No step could be tried: {steps.ended}.")
         highest = max((*Schedule.of(collector).rates, *steps.rates, *(float(group["lr"]) for group in groups)))
@@ -99,6 +113,7 @@ class Rates:
             steps=steps,
             still=still,
             still_share=share,
+            still_by=by,
             sign=direction(setup),
             warms_up=warms_up,
         )
@@ -122,6 +137,11 @@ class Rates:
         if not rises or not min(rises) > 0 or not abs(self.before) > 0:
             return -math.inf
         return 1 + rises[-1] / abs(self.before)
+
+    @property
+    def raises_its_loss(self) -> bool:
+        """Whether the steps leave the loss of their own batch at twice its size or more."""
+        return self.raised_by >= _RAISED
 
     @property
     def against_limit(self) -> float | None:
@@ -157,36 +177,38 @@ def _values(setup: Setup) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in setup.model.named_parameters() if id(p) in held}
 
 
-def _unmoved(setup: Setup, before: dict[str, torch.Tensor]) -> tuple[tuple[str, ...], float]:
-    """Parameters that the last gradient asked to move and no step moved, and their share of such numbers.
+def _unmoved(setup: Setup, before: dict[str, torch.Tensor]) -> tuple[tuple[str, ...], float, float]:
+    """Parameters that the last gradient asked to move and no step moved, their share of such numbers, the most one did.
 
     A gradient that vanished on its way is no rate's doing: those count whose gradient is, against their size, within
     what training survives of the largest.
     """
-    asked = {
-        name: _against(p.grad, before[name])
-        for name, p in setup.model.named_parameters()
-        if name in before and p.grad is not None
-    }
+    now = dict(setup.model.named_parameters())
+    asked = {name: _against(p.grad, before[name]) for name, p in now.items() if name in before and p.grad is not None}
     sizes = {name: before[name].numel() for name, size in asked.items() if size > 0}
     least = math.exp(-LOST / 2) * max(asked.values(), default=0.0)
-    now = dict(setup.model.named_parameters())
-    still = [n for n in sizes if _is_still(now[n].detach(), before[n])]
+    moved = {name: _against(now[name].detach() - before[name], before[name]) for name in sizes}
+    quiet = _far_below(setup)
+    still = [n for n in sizes if moved[n] <= (STEPS * HARDLY_MOVES if id(now[n]) in quiet else ROUNDING)]
     if len(still) == len(sizes):
-        return (), 0.0  # a step of the user's own may step at every other call only
+        return (), 0.0, 0.0  # a step of the user's own may step at every other call only
     still = [n for n in still if asked[n] >= least]
-    return tuple(still), sum(sizes[name] for name in still) / max(sum(sizes.values()), 1)
+    share = sum(sizes[name] for name in still) / max(sum(sizes.values()), 1)
+    return tuple(still), share, max((moved[n] for n in still), default=0.0)
 
 
-def _against(gradient: torch.Tensor, weights: torch.Tensor) -> float:
-    """A gradient's norm over that of what it would move; of weights that are all zero nothing is rounded away."""
-    size, weight = (float(foreach_norm([x.detach()])) for x in (gradient, weights))
+def _far_below(setup: Setup) -> set[int]:
+    """Parameters, by identity, whose group has a rate far below that of another."""
+    assert setup.optimizer is not None
+    rates = [(float(group["lr"]), group["params"]) for group in setup.optimizer.param_groups]
+    highest = max(rate for rate, _ in rates)
+    return {id(p) for rate, held in rates if rate <= _FAR_BELOW * highest for p in held}
+
+
+def _against(step: torch.Tensor, weights: torch.Tensor) -> float:
+    """A norm over that of the weights that it would move, or did; weights that are all zero round nothing away."""
+    size, weight = (float(foreach_norm([x.detach()])) for x in (step, weights))
     return size / weight if weight > 0 else 0.0
-
-
-def _is_still(now: torch.Tensor, before: torch.Tensor) -> bool:
-    """Whether it moved by no more than rounding to single precision would move it."""
-    return float((now - before).norm()) <= _ROUNDING * float(before.norm())
 
 
 def _is_rate(value: Any) -> bool:

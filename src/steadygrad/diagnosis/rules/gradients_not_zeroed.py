@@ -6,7 +6,9 @@ that no direction ever shrinks: the run swings around the minimum instead of com
 swings up. The rule runs the setup's own `step` a few times on a snapshot and follows each gradient. It speaks where a
 step uses a gradient to which an earlier step's was still added, exactly as that step left it: a number that is not zero
 is one too much, so there is no threshold. Gradients that are gathered over several backward passes before one step are
-left in peace, as is what another loss left and the owner zeroes before its own. It is an error where it concerns more
+left in peace, as is what another loss left and the owner zeroes before its own. A setup without a `step` is trained by
+the plain loop, zero_grad, backward, step: there the rule looks at what the `zero_grad` of an optimizer of the user's
+own class leaves, exactly as a step that moved the weights had used it. It is an error where it concerns more
 than half of the numbers that are trained, and a warning else.
 
 What to do: call `optimizer.zero_grad()` once for every `optimizer.step()`, before the backward pass or after the step.
@@ -62,27 +64,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import OwnStep
+from steadygrad.diagnosis.evidence import OwnOptimizer, OwnStep
 from steadygrad.finding import Finding, Level
 
 # Where most of what is trained swings, so does the run.
 _HALF = 0.5
 
 
-def check(own: OwnStep) -> Iterator[Finding]:
+def check(own: OwnStep, optimizer: OwnOptimizer) -> Iterator[Finding]:
     """Look for steps with what an earlier step had used."""
     log = own.log
-    if log is None or not log.stale_steps:
-        return
-    share = log.stale_numbers / log.stepped_numbers
-    yield Finding(
+    if log is not None and log.stale_steps:
+        yield _finding(
+            "`step` never zeroes",
+            share=log.stale_numbers / log.stepped_numbers,
+            norm=log.stale_norm,
+            steps=log.steps,
+            fix="Call `optimizer.zero_grad()` in each step, before the backward pass or after `optimizer.step()`.",
+        )
+    elif optimizer.standing:
+        yield _finding(
+            "`optimizer.zero_grad()` does not zero",
+            share=optimizer.standing_numbers / optimizer.numbers,
+            norm=optimizer.standing,
+            steps=optimizer.steps,
+            fix="Have `zero_grad` of the optimizer's class call that of `torch.optim.Optimizer`.",
+        )
+
+
+def _finding(what: str, *, share: float, norm: float, steps: int, fix: str) -> Finding:
+    return Finding(
         code="OPT009",
         name="gradients-not-zeroed",
         level=Level.ERROR if share > _HALF else Level.WARN,
-        message=f"`step` never zeroes {'' if share == 1 else f'{100 * share:.3g}% of '}the gradients: those of earlier "
-        f"steps, of norm {log.stale_norm:.3g} at the second, are added to each step's own.",
-        measured=log.stale_norm,
+        message=f"{what} {'' if share == 1 else f'{100 * share:.3g}% of '}the gradients: those of earlier "
+        f"steps, of norm {norm:.3g} at the second, are added to each step's own.",
+        measured=norm,
         expected=0.0,
-        count=log.steps,
-        fix="Call `optimizer.zero_grad()` in each step, before the backward pass or after `optimizer.step()`.",
+        count=steps,
+        fix=fix,
     )

@@ -8,10 +8,12 @@ suit a calm one throw it about. `warn` where the mean loss of the examples is ab
 errors if labels fell on these outputs at random; `error` beyond 8 ln K. In a regression the head's scale multiplies the
 outputs on their way and the gradient on its way back alike, so of the factor e^6 in second moments over which networks
 were seen to train each may use e^3: `warn` where the squared outputs are that many times the squared targets (or 1, for
-smaller ones) by two standard errors, `error` beyond e^6. A loss that is low is no defect: the model may have been
-trained before. So was a head that is frozen for the most part, as under an adapter: what it says of other labels is
-then worth knowing and no more. Outputs of which most lie at an end of their range, as behind a clamp, have no gradient,
-and that is another rule's matter.
+smaller ones) by two standard errors, `error` beyond e^6. Forty steps on a copy of model and optimizer say whether the
+start is made up for: where they end no worse than a constant guess, by two standard errors, it cost those steps and is
+worth knowing (`info`), as where a temperature is meant to be low. A loss that is low is no defect: the model may have
+been trained before. So was a head that is frozen for the most part, as under an adapter: what it says of other labels
+is then worth knowing and no more. Outputs of which most lie at an end of their range, as behind a clamp, have no
+gradient, and that is another rule's matter.
 
 What to do: draw the last layer's weights smaller (gain 1, or zero); look at the scale of what enters it.
 
@@ -50,36 +52,32 @@ for training neural networks" (verify the loss at initialization).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from steadygrad.diagnosis.evidence import FrozenHead, LoudStart, LoudStarts, loud_start
+from steadygrad.diagnosis.evidence import FirstLoss, FrozenHead, LoudStart
 from steadygrad.finding import Finding, Level
 
 _MOST = 0.5
 _TRAINED_BEFORE = "Nothing, where the frozen head is meant to say something else than it was trained for."
+_FIX = "Draw the last layer's weights with a gain of 1 or less, biases zero, and look at the scale of its inputs."
 
 
-def check(starts: LoudStarts, head: FrozenHead) -> Iterator[Finding]:
+def check(first: FirstLoss, head: FrozenHead) -> Iterator[Finding]:
     """One finding, for the first loss that is too large."""
-    if starts.pair is None:
+    loud = first.loud
+    if loud is None:
         return
-    start = loud_start(starts.pair)
-    assert start is not None, "a pair is kept for being loud"
-    found = _finding(start)
-    yield found if head.share <= _MOST else replace(found, level=Level.INFO, fix=_TRAINED_BEFORE)
-
-
-def _finding(start: LoudStart) -> Finding:
-    return Finding(
+    trained_before = head.share > _MOST
+    grave = Level.ERROR if loud.is_grave else Level.WARN
+    yield Finding(
         code="LOS004",
         name="initial-loss-off",
-        level=Level.ERROR if start.is_grave else Level.WARN,
-        message=_says(start),
-        measured=start.value,
-        expected=start.calm,
-        standard_error=start.error,
-        count=start.count,
-        fix="Draw the last layer's weights with a gain of 1 or less, biases zero, and look at the scale of its inputs.",
+        level=Level.INFO if trained_before or first.is_made_up else grave,
+        message=_says(loud) + _after_steps(first),
+        measured=loud.value,
+        expected=loud.calm,
+        standard_error=loud.error,
+        count=loud.count,
+        fix=_TRAINED_BEFORE if trained_before else _FIX,
     )
 
 
@@ -92,4 +90,13 @@ def _says(start: LoudStart) -> str:
     return (
         f"The outputs start with a mean square of {start.value:.3g}, the targets have {start.calm:.3g}: the model "
         "starts far from anything that it should say."
+    )
+
+
+def _after_steps(first: FirstLoss) -> str:
+    if first.steps is None or not first.steps.finished:
+        return ""
+    return (
+        f" After {len(first.steps.losses)} steps on a copy the loss is {first.steps.tail[0]:.2g} times that of a "
+        "constant guess."
     )

@@ -62,15 +62,11 @@ from steadygrad.diagnosis.runs.outcome import Course, is_high
 from steadygrad.diagnosis.runs.remedy import PART, mends
 from steadygrad.finding import Finding, Level
 
-# Three steps on one batch that leave its loss at twice its size are no transient: the squared distance to the minimum
-# of a quadratic, which is its loss, grows so where ηλ is above 2 by an eighth.
-_RAISED = 2.0
-
 
 def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     """Compare with smaller rates where there was a trial, else look at three steps."""
     if trials.retrials is None:
-        if rates.raised_by >= _RAISED:
+        if rates.raises_its_loss:
             yield _by_steps(rates)
         return
     if trials.retrials.both_ways:
@@ -79,7 +75,7 @@ def check(rates: Rates, trials: RateTrials) -> Iterator[Finding]:
     better = [r for r in trials.retrials.slower if _mends(r, course)]
     if better:
         yield _by_trial(rates, course, max(better, key=lambda r: r.course.gain()))
-    elif rates.raised_by >= _RAISED and _tells_nothing(trials.retrials):
+    elif rates.raises_its_loss and _tells_nothing(trials.retrials):
         yield _by_steps(rates)
 
 

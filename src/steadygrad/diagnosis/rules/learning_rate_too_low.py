@@ -9,10 +9,11 @@ where a step is less than 1e-5 of the weights, a hundredth of the 1e-3 that is u
 the sharpest direction too needs over a thousand steps; that says it, too, where the trial had no time left to try
 larger rates, or where in its few steps none of them got anywhere, as on a plateau. It also speaks where three steps
 move more than half of what is trained by less than 2^-24 of its size, where single precision rounds a step away, while
-the rest moves and their gradients have not vanished: a group of its own at a rate far too small. A rate that is still
-raised is not judged, unless the schedule that the setup's own step turns would take 100,000 steps or more to its whole
-rate. Where such a schedule takes the rate below a tenth in the steps of a trial, the trial is made again with the rate
-held, and the rule speaks where that takes off at least five times as much.
+the rest moves and their gradients have not vanished: a group of its own at a rate far too small; where that rate is a
+thousandth of another group's or less, which no decay of rates over layers comes to, less than 1e-5 of its size a step
+is enough. A rate that is still raised is not judged, unless the schedule that the setup's own step turns would take
+100,000 steps or more to its whole rate. Where such a schedule takes the rate below a tenth in the steps of a trial, the
+trial is made again with the rate held, and the rule speaks where that takes off at least five times as much.
 
 What to do: raise the rate by the factor that the finding names; look whether a schedule holds it down.
 
@@ -57,6 +58,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from steadygrad.diagnosis.evidence import Rates, RateTrials, Retrial, Schedule, ScheduledRates
+from steadygrad.diagnosis.evidence.rates import HARDLY_MOVES, ROUNDING
 from steadygrad.diagnosis.paths import listed
 from steadygrad.diagnosis.runs.level import level
 from steadygrad.diagnosis.runs.outcome import Course
@@ -65,9 +67,6 @@ from steadygrad.finding import Finding, Level
 
 # At least as much more a larger rate must take off the loss: a run that is slower by less is a matter of patience.
 _MORE = 5.0
-
-# A hundredth of the usual 1e-3: even if all steps agreed, it would take 1e5 of them to move the weights by their size.
-_HARDLY_MOVES = 1e-5
 
 # Steps of the longest warm-ups in use (Liu et al. 2019, RoBERTa, table 9).
 _LONGEST = 3e4
@@ -125,7 +124,7 @@ def _gets_anywhere(faster: Sequence[Retrial]) -> bool:
 
 def _hardly_moves(rates: Rates) -> bool:
     moved = rates.steps.update_ratios
-    if not moved or rates.steps.nonfinite or not 0 < max(moved) < _HARDLY_MOVES:
+    if not moved or rates.steps.nonfinite or not 0 < max(moved) < HARDLY_MOVES:
         return False
     if not rates.plain:
         return True
@@ -200,14 +199,25 @@ def _rounded_away(rates: Rates) -> Finding:
         code="OPT002",
         name="learning-rate-too-low",
         level=Level.WARN,
-        message=f"{rates.steps.steps} steps move the weights of {listed(modules)} by less than rounding to single "
-        f"precision does, though they get gradients: what is below a weight's last place is rounded away. That holds "
+        message=f"{rates.steps.steps} steps move the weights of {listed(modules)} by {_how_little(rates)} That holds "
         f"{100 * rates.still_share:.3g}% of what is trained.",
         module=modules[0],
         measured=rates.still_share,
         expected=_HALF,
         count=rates.steps.steps,
         fix="Raise the learning rate of their group, or keep the weights in a format of more digits.",
+    )
+
+
+def _how_little(rates: Rates) -> str:
+    if rates.still_by <= ROUNDING:
+        return (
+            "less than rounding to single precision does, though they get gradients: what is below a weight's last "
+            "place is rounded away."
+        )
+    return (
+        f"{rates.still_by:.2g} of their size, where 1e-3 a step is usual, though they get gradients: the learning rate "
+        "of their group is far below that of another."
     )
 
 

@@ -1,13 +1,15 @@
 """Gradients are clipped where it does nothing, or the wrong thing: after the step, or before the loss is unscaled.
 
-Clipping stands between the backward pass and the optimizer's step. After the step it shortens what has been used and
-is zeroed next: no step is ever clipped. With mixed precision the gradients carry the scale of the loss, 65536 to begin
+Clipping stands between the backward pass and the optimizer's step. After the step it shortens what has been used and is
+zeroed next: no step is ever clipped. With mixed precision the gradients carry the scale of the loss, 65536 to begin
 with, until `scaler.unscale_(optimizer)` divides it out: a norm that is clipped before is that of scaled gradients, and
 the scale then divides what the threshold left. The rule runs the setup's own `step` a few times on a snapshot, watches
 every write to a gradient, and asks what became of it: it speaks where a clipped gradient had been used by a step and
-was zeroed before another, or was divided by a scale. Both are orders of events, without a threshold. Clipping is what
-torch's functions and this package's do, whether or not it bites, and by hand whatever makes a gradient smaller by a
-factor that varies beyond rounding, over its entries or from call to call; a constant factor is an average.
+was zeroed before another, or was divided by a scale. Where the loop is the plain one and the optimizer's class the
+user's own, it looks whether its `step` clips behind the last write into a weight. All are orders of events, without a
+threshold. Clipping is what torch's functions and this package's do, whether or not it bites, and by hand whatever makes
+a gradient smaller by a factor that varies beyond rounding, over its entries or from call to call; a constant factor is
+an average.
 
 What to do: clip right before `optimizer.step()`, and after `scaler.unscale_(optimizer)` where the loss is scaled.
 
@@ -65,34 +67,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steadygrad.diagnosis.evidence import OwnStep
+from steadygrad.diagnosis.evidence import OwnOptimizer, OwnStep
 from steadygrad.diagnosis.paths import at_line
 from steadygrad.finding import Finding, Level
 from steadygrad.measurement.gradient_watch import Clipping, GradientLog
+from steadygrad.tracing import SourceLine
 
 
-def check(own: OwnStep) -> Iterator[Finding]:
+def check(own: OwnStep, optimizer: OwnOptimizer) -> Iterator[Finding]:
     """Look at what became of each clipped gradient."""
+    for clipped in optimizer.late:
+        yield _finding(clipped.line, calls=optimizer.steps, count=optimizer.steps)
     if own.log is None:
         return
     for clipping in own.log.late:
-        yield _late(clipping, own.log)
+        yield _finding(clipping.line, calls=clipping.calls, count=own.log.calls)
     for clipping in own.log.scaled:
         yield _scaled(clipping, own.log)
 
 
-def _late(clipping: Clipping, log: GradientLog) -> Finding:
+def _finding(line: SourceLine | None, *, calls: int, count: int) -> Finding:
     return Finding(
         code="OPT008",
         name="misplaced-clipping",
         level=Level.WARN,
-        message=f"Gradients are clipped{at_line(clipping.line)} after the optimizer's step has used them, and zeroed "
+        message=f"Gradients are clipped{at_line(line)} after the optimizer's step has used them, and zeroed "
         "before another does: no step is clipped.",
-        measured=float(clipping.calls),
+        measured=float(calls),
         expected=0.0,
-        count=log.calls,
+        count=count,
         fix="Clip between the backward pass and `optimizer.step()`.",
-        line=None if clipping.line is None else str(clipping.line),
+        line=None if line is None else str(line),
     )
 
 

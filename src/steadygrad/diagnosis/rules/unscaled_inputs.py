@@ -7,7 +7,9 @@ that is slower than that by e^6 needs six time constants for the first step of a
 Schoenholz et al. learn over no more than six. So the rule looks where the eigenvalue is beyond e^6 D. It then tries 40
 steps on a copy of model and optimizer, with the data as they are and standardised: `error` where the data as they are
 end in NaN or at e^2 times the loss of a constant guess, `warn` where they only stay worse than that guess while the
-standardised ones beat it or where there is no optimizer to try, `info` where the optimizer copes. Inputs whose squares
+standardised ones beat it or where there is no optimizer to try, `info` where the optimizer copes. It is `warn`, too,
+where three steps of plain descent raise the loss of their own batch, at a rate that is beyond 2(1 + momentum) over the
+sharpness and would be below it if the eigenvalue were D: then the inputs put the rate there. Inputs whose squares
 sum to less than e^-6 are looked at in the same way: a bias, whose input is 1, learns that many times faster than all
 of them. What enters the first layer counts, so nothing is said of token numbers, of a model that divides by 255
 itself, or of one that begins with a norm; pixels between 0 and 1 are in scale.
@@ -66,10 +68,11 @@ def check(scale: InputScale) -> Iterator[Finding]:
     if not (scale.is_large or scale.is_small):
         return
     each = scale.apart > math.sqrt(OUT_OF_SCALE)
+    level = level_of_comparison(scale.comparison, Level.WARN)
     yield Finding(
         code="DAT001",
         name="unscaled-inputs",
-        level=level_of_comparison(scale.comparison, Level.WARN),
+        level=Level.WARN if level == Level.INFO and scale.drives_steps_up else level,
         message=f"The inputs are out of scale: {_how(scale)}"
         + (f"; features differ in size by {scale.apart:.2g}" if each else "")
         + f"{words_of_comparison(scale.comparison, 'standardised')}.",

@@ -5,7 +5,8 @@ exp of single precision is infinite above 88.7 and loses its digits below -87.3:
 subtract the largest logit first and never leave the logarithm. The rule matches the operators that model and loss run,
 however they are written, and reads from the batch how much of the format's logarithmic range they use: `error` where
 it is all used up, or where 40 steps on a copy of model and optimizer end in NaN; `warn` beyond half, since logits
-commonly double in training; `info` below.
+commonly double in training; `info` below. An exponential that overflows half precision alone, and uses less than half
+of single precision's range, is `info` too: the format is the cause there (NUM001).
 
 What to do: use log_softmax, cross_entropy, logsumexp, log_sigmoid, softplus.
 
@@ -47,13 +48,19 @@ sections 2 and 3; IEEE 754-2019, table 3.5 (ranges).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+
+import torch
 
 from steadygrad.diagnosis.evidence import Exponential, Exponents
 from steadygrad.finding import Finding, Level
 
 # Logits that double in training use the range up from here.
 _HALF = 0.5
+
+# Where exp of single precision overflows.
+_SINGLE = math.log(torch.finfo(torch.float32).max)
 
 
 def check(exponents: Exponents) -> Iterator[Finding]:
@@ -64,12 +71,13 @@ def check(exponents: Exponents) -> Iterator[Finding]:
 
 def _finding(found: Exponential, exponents: Exponents) -> Finding:
     where = f" ({found.line})" if found.line else ""
+    form = found.form.name.removesuffix(" by hand")
     place = "the loss" if found.module is None else f"module {found.module!r}" if found.module else "the model"
     return Finding(
         code="LOS003",
         name="unstable-softmax",
         level=_level(found, exponents),
-        message=f"{place[0].upper()}{place[1:]} computes {found.form.name} by hand{where}: {found.form.reason}; "
+        message=f"{place[0].upper()}{place[1:]} computes {form} by hand{where}: {found.form.reason}; "
         f"on this batch an exponent is {found.exponent:.3g}, and the format ends at {found.limit:.3g}"
         f"{_after_steps(exponents)}.",
         module=found.module,
@@ -82,6 +90,8 @@ def _finding(found: Exponential, exponents: Exponents) -> Finding:
 
 
 def _level(found: Exponential, exponents: Exponents) -> Level:
+    if found.used >= 1 and found.limit > 0 and found.exponent <= _HALF * _SINGLE:
+        return Level.INFO
     if found.used >= 1 or exponents.fails:
         return Level.ERROR
     return Level.WARN if found.used > _HALF else Level.INFO
