@@ -197,6 +197,8 @@ def _blur(x: Moments, y: Moments, units: float, batch: Batch) -> float:
 def _as_met(terms: tuple[Signal, Signal], m: Moments) -> Wave | None:
     """Return by what a gradient that skips a branch is larger where the stream was not zero, beside the branch's."""
     found = [(s, met) for s in terms if s.wave is not None and (met := as_met(s.wave)) is not None]
+    if not found and sum(s.wave is not None and s.wave.source is not None for s in terms) == 1:
+        found = [(s, Wave(s.wave.source, (s.wave.values**2).mean(0)[None])) for s in terms if s.wave and s.wave.source]
     if len(found) != 1:
         return None
     skip, met = found[0]
