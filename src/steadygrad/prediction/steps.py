@@ -12,8 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from .hermite import expand, tables
-from .source import Wave
-from .values import Moments
+from .source import Source, Wave
+from .values import Array, Moments
+
+LEAST = 1e-3  # of what two examples have in common, that a function leaves: of less, what was before is not known
 
 
 def at_step(wave: Wave, m: Moments, step: int) -> tuple[Wave, Moments] | None:
@@ -33,9 +35,15 @@ def at_step(wave: Wave, m: Moments, step: int) -> tuple[Wave, Moments] | None:
     if not size > 0:
         return None
     factor = factor / size**0.5
-    h = expand(factor)
-    kept = np.maximum(1 - own.source.difference(h), 1e-3)
-    mean = (m.q[:, None] + m.q) / 2
-    d = np.maximum(mean - m.product / kept, 0.0)
+    return Wave(own.source, factor), before_factor(m, own.source, factor)
+
+
+def before_factor(m: Moments, source: Source, factor: Array) -> Moments:
+    """Return a gradient of these moments before it was multiplied by a function of mean square one.
+
+    Of what two examples have in common the function took a part.
+    """
+    kept = np.maximum(1 - source.difference(expand(factor)), LEAST)
+    d = np.maximum((m.q[:, None] + m.q) / 2 - m.product / kept, 0.0)
     np.fill_diagonal(d, 0.0)
-    return Wave(own.source, factor), replace(m, d=d)
+    return replace(m, d=d)
