@@ -27,6 +27,7 @@ from .passage import Passage
 from .source import Onward, Source, Wave, at_both, of_fourth_cumulant, sensitivity
 from .spread import CERTAIN, Noises, Spread, log_mean
 from .trail import Trail, begun, bends, of_units
+from .uneven_means import beside_means
 from .values import Array, Moments
 
 FLAT = 1000  # dimensions from which a coordinate's E[z⁴] is within 0.2% of a Gaussian's: 3k/(k + 2)
@@ -380,10 +381,11 @@ def _slope(gap: float, masses: Array) -> float:
     return float(above - below) / (2 * STEP)
 
 
-def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
+def uneven(source: Source, values: Array, field: Field, *, of_gradient: bool = False) -> tuple[Field, float]:
     """Return the field of f(z) with the second moment that each position has, and their mean relative to f's own.
 
-    A position whose variance is s times the mean has E[f(√s z)²].
+    A position whose variance is s times the mean has E[f(√s z)²]. Going back a gradient that was told beforehand what
+    places have in common through f (chosen.py) is multiplied by that of places that are alike.
     """
     assert source.field is not None
     share = source.field.share
@@ -392,12 +394,15 @@ def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
     square, variance = float((source.mean**2).mean()), float((source.std**2).mean())
     some, back = np.unique(np.round(share, 3), return_inverse=True)
     scales = np.sqrt(np.maximum(some * (square + variance) - square, 0.0) / max(variance, 1e-300))
-    squares = at_scales((values**2).mean(0), np.append(scales, 1.0))
-    found = squares[:-1][back].reshape(share.shape)
+    squares, means = (at_scales(x, np.append(scales, 1.0)) for x in ((values**2).mean(0), values.mean(0)))
+    found, middle = (x[:-1][back].reshape(share.shape) for x in (squares, means))
     mean = float(found.mean())
     if not (mean > 0 and squares[-1] > 0):
         return field, 1.0
-    return field.shaped(found / mean), mean / float(squares[-1])
+    if of_gradient:
+        return field.shaped(found / mean), mean / float(squares[-1])
+    uniform = float(means[-1]), float(squares[-1])
+    return beside_means(field, middle, found, uniform), mean / uniform[1]
 
 
 def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:

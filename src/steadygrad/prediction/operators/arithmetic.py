@@ -421,8 +421,8 @@ def _product(run: Interpreter, call: Call, x: Signal, y: Signal) -> Signal:
         x, y = (_with_wave(run, t, units) for t in (x, y))
         if x.wave is not None and y.wave is not None:
             wave, moments = folded_product(x.wave, y.wave, moments, units, run.batch) or (None, moments)
-        if wave is not None and wave.source is not None:
-            wave.source.root = moments if run.remembers else None
+        if wave is not None and wave.source is not None and run.tied:  # else `to_factor` says what kin would
+            wave.source.root = moments
     return Signal(moments, wave, None, x.ancestors | y.ancestors, None, mark, axes, kept)
 
 

@@ -22,7 +22,7 @@ from steadygrad.prediction.normal import taken_as_gaussian
 from steadygrad.prediction.values import Chosen, Fill, Moments, Signal, Unknown, Value
 from steadygrad.prediction.windows import Window
 
-from . import arithmetic, decisions, pointwise, reductions
+from . import decisions, likelihoods, pointwise, reductions
 from .fills import argument
 from .pooling import as_largest, full, to_largest
 from .positions import Dims, apart_here, as_signal, axes_of, features, field_of, nowhere, spread_out, told_apart
@@ -140,7 +140,7 @@ RULES: dict[Any, Rule] = {
     aten.amax: largest(reductions.RULES[aten.amax]),
     aten.max: largest(decisions.RULES[aten.max]),
     aten.eq: which(pointwise.RULE),
-    aten.sum: how_many(reductions.RULES[aten.sum]),
-    aten.mul: sent_back(arithmetic.RULES[aten.mul]),
+    aten.sum: how_many(likelihoods.RULES[aten.sum]),
+    aten.mul: sent_back(likelihoods.RULES[aten.mul]),
     aten.scatter: sent_back(_taken_apart),
 }
