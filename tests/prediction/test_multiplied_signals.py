@@ -1,4 +1,4 @@
-"""Products of two signals: distributed as they are, and gradients that know of one factor what they met of the product."""
+"""Products of two signals: distributed as they are, and gradients that know what one factor had."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_what_goes_back_to_a_factor_is_its_mean_square(power):
 
     At three deviations the quantiles of a product of Gaussians are known within the spacing of nodes.
     """
-    x, y, wave, m = product(LINE, LINE)
+    _, y, wave, m = product(LINE, LINE)
     met = Wave(wave.source, np.abs(wave.values) ** power)
     found, _, after = to_factor(met, y.source, m)
     moments = [1, 1, 3, 15]

@@ -1,4 +1,4 @@
-"""Functions with a mean at places whose variances differ: what places have in common is their means, and beside them."""
+"""Functions with a mean at places whose variances differ: what these have in common is the means and the rest."""
 
 import numpy as np
 import pytest

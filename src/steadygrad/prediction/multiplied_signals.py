@@ -1,10 +1,10 @@
 """A product of two independent signals, as a function of one Gaussian, and what goes back to either factor.
 
 What a gate leaves is no Gaussian: it is near zero where the gate is closed, and large where both factors are. So the
-largest of many, and what a function cuts off, are those of the product's own distribution, the two folded; it is held as
-the quantile function h at Φ(Z), as a folded sum is (side_by_side.py). A gradient that was multiplied by w(P) of the
-product P = f(x) g(y) goes back to x as w(P) g(y), whose square is E[w² g² | x]: where only the largest of P get it, it is
-met by large factors.
+largest of many, and what a function cuts off, are those of the product's own distribution, the two folded; it is held
+as the quantile function h at Φ(Z), as a folded sum is (side_by_side.py). A gradient that was multiplied by w(P) of the
+product P = f(x) g(y) goes back to x as w(P) g(y), whose square is E[w² g² | x]: where only the largest of P get it, it
+is met by large factors.
 """
 
 from __future__ import annotations

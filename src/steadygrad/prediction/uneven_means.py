@@ -1,9 +1,9 @@
-"""What places of different variances have in common where a function has a mean: their means, and beside these the rest.
+"""What places of different variances have in common where a function has a mean: that mean, and beside it the rest.
 
 At the border of zero padding z varies by less than elsewhere, and so does f(z) about its mean, while the mean itself is
-hardly another one. So of two places i and j, of variances v and means m of f there, the product is m_i m_j + r √(v_i v_j),
-with r the correlation about the mean, and not the correlation of f times the roots of both second moments: behind a
-norm, which takes out the mean over places, these would leave a pattern that all examples have in common.
+hardly another one. So of two places i and j, of variances v and means m of f there, the product is m_i m_j +
+r √(v_i v_j), with r the correlation about the mean, and not the correlation of f times the roots of both second
+moments: behind a norm, which takes out the mean over places, these would leave a pattern that all examples share.
 """
 
 from __future__ import annotations
