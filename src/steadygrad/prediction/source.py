@@ -64,7 +64,6 @@ class Source:
     norm took together, w their lengths: long ones lie on one side. `trail` is a sample of `before`, where functions
     have bent it. `of` is how many units a layer has of which these are a part, 0 where they are all. `of_one_length`
     says that those of each place are, as behind a layer norm. `fixed` is what a norm fixes of sums over places.
-    says that those of each place are, as behind a layer norm. `fixed` is what a norm fixes of sums over places.
     `factors` are the two waves that a folded product is of, and the product on the nodes. `chosen` says of which places
     units are the largest; `steps` are the functions that places are, each of a source of its own, and how all their
     entries are distributed, as a function of a normal on its nodes.
