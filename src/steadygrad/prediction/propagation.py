@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from .overlap import of_typical
 from .parting import parted, sampled
 from .passage import Passage
 from .source import Onward, Source, Wave, at_both, of_fourth_cumulant, sensitivity
+from .sphere import coordinate, of_normed
 from .spread import CERTAIN, Noises, Spread, log_mean
 from .trail import Trail, begun, bends, of_units
 from .uneven_means import beside_means
@@ -32,7 +32,6 @@ from .values import Array, Moments
 
 FLAT = 1000  # dimensions from which a coordinate's E[z⁴] is within 0.2% of a Gaussian's: 3k/(k + 2)
 STEP = 0.01  # of a correlation, over which the slope of its map is taken
-ANGLES = 2000  # of a coordinate on a sphere, a fifth of a deviation apart at the most and a hundredth in the middle
 
 
 def quotient(above: float, below: float) -> float:
@@ -307,22 +306,11 @@ def on_sphere(source: Source, values: Array) -> float:
     square = (values**2).mean(0)
     gaussian = float(square @ w)
     if source.kurtosis == 0:
-        at, weights = _coordinate(round(source.sphere, 1))
-        return quotient(float(np.mean([np.interp(at, z, row) ** 2 @ weights for row in values])), gaussian)
+        at, weights = coordinate(round(source.sphere, 1))
+        found = quotient(float(np.mean([np.interp(at, z, row) ** 2 @ weights for row in values])), gaussian)
+        return found if source.normed is None else found / of_normed(source.normed, square, (at, weights))
     fourth = float(square @ (w * (z**4 - 6 * z**2 + 3)))
     return max(1 + source.kurtosis / 24 * quotient(fourth, gaussian), 0.0)
-
-
-@lru_cache(maxsize=64)
-def _coordinate(k: float) -> tuple[Array, Array]:
-    """Return values √k cos θ, with weights sin(θ)^(k - 2), of a coordinate on a sphere; in one dimension ±1."""
-    if k < 1.5:
-        return np.array([-1.0, 1.0]), np.array([0.5, 0.5])
-    angles = (np.arange(ANGLES) + 0.5) * (math.pi / ANGLES)
-    weights = np.sin(angles) ** (k - 2)
-    weights /= weights.sum()
-    cosines = np.cos(angles)
-    return cosines / math.sqrt(float(weights @ cosines**2)), weights
 
 
 def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch, noises: Noises) -> Moments:

@@ -66,7 +66,8 @@ class Source:
     says that those of each place are, as behind a layer norm. `fixed` is what a norm fixes of sums over places.
     `factors` are the two waves that a folded product is of, and the product on the nodes. `chosen` says of which places
     units are the largest; `steps` are the functions that places are, each of a source of its own, and how all their
-    entries are distributed, as a function of a normal on its nodes.
+    entries are distributed, as a function of a normal on its nodes. `normed` is the function whose second moment a norm
+    fixes, where it is not that of the units themselves.
     """
 
     mean: Array
@@ -103,6 +104,7 @@ class Source:
     chosen: Chosen | None = None
     steps: tuple[tuple[Wave, ...], Array] | None = None
     factors: tuple[Wave, Wave, Array] | None = None
+    normed: Array | None = None
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""
