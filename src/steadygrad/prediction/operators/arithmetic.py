@@ -125,7 +125,8 @@ def _independent(x: Signal, y: Signal) -> bool:
 
 
 def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Signal:
-    """Return a sum; what both terms hold of the same signal is counted once."""
+    """Return a sum; what both terms hold of the same signal is counted once. A product among them counts as Gaussian."""
+    x, y = (replace(t, wave=None) if t.base is None and _is_product(t) else t for t in (x, y))
     (a, b), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
     units = features(call.out, dims, run.batch.size)
     parts, common = _common(run, x, y, sign)
@@ -282,6 +283,10 @@ def _covariance(run: Interpreter, x: Signal, y: Signal) -> tuple[Array, Array] |
     return both, apart
 
 
+def _is_product(x: Signal) -> bool:
+    return x.wave is not None and x.wave.source is not None and x.wave.source.factors is not None
+
+
 def _is_gaussian(x: Signal) -> bool:
     return x.wave is None or x.wave.gaussian
 
@@ -421,7 +426,7 @@ def _product(run: Interpreter, call: Call, x: Signal, y: Signal) -> Signal:
         x, y = (_with_wave(run, t, units) for t in (x, y))
         if x.wave is not None and y.wave is not None:
             wave, moments = folded_product(x.wave, y.wave, moments, units, run.batch) or (None, moments)
-        if wave is not None and wave.source is not None and run.tied:  # else `to_factor` says what kin would
+        if wave is not None and wave.source is not None and run.remembers:
             wave.source.root = moments
     return Signal(moments, wave, None, x.ancestors | y.ancestors, None, mark, axes, kept)
 
