@@ -125,7 +125,7 @@ def _independent(x: Signal, y: Signal) -> bool:
 
 
 def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Signal:
-    """Return a sum; what both terms hold of the same signal is counted once. A product among them counts as Gaussian."""
+    """Return a sum; what both terms hold of the same signal is counted once. A product of two counts as Gaussian."""
     x, y = (replace(t, wave=None) if t.base is None and _is_product(t) else t for t in (x, y))
     (a, b), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
     units = features(call.out, dims, run.batch.size)
