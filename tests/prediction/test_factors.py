@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from steadygrad.measurement import measure
 from steadygrad.prediction import predict
 from steadygrad.prediction.hermite import tables
-from steadygrad.prediction.side_by_side import _quantiles
+from steadygrad.prediction.side_by_side import quantiles
 
 DRAWS, APPROXIMATE = 48, 0.1
 
@@ -120,7 +120,7 @@ def test_what_all_examples_are_multiplied_by_leaves_their_cosines():
 
 def test_a_distribution_is_had_back_from_its_quantiles():
     z, w = tables()[:2]
-    found = _quantiles(np.outer([-2.0, -1.0], np.exp(z)), np.outer([0.5, 0.5], w))
+    found = quantiles(np.outer([-2.0, -1.0], np.exp(z)), np.outer([0.5, 0.5], w))
     assert (found < 0).all()
     assert (np.diff(found) >= 0).all()
     assert found @ w == pytest.approx(-1.5 * math.exp(0.5), rel=0.02)

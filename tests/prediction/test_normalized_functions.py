@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from steadygrad.measurement import measure
 from steadygrad.prediction import hermite, predict
 from steadygrad.prediction.operators.normalized_functions import _of_what_differs
+from steadygrad.prediction.propagation import on_sphere
+from steadygrad.prediction.source import Source
+from steadygrad.prediction.spread import CERTAIN
 
 DRAWS, APPROXIMATE = 32, 0.15  # of the log
 IMAGES = torch.randn(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -83,3 +86,14 @@ def test_units_are_left_with_mean_zero_and_variance_one(common):
 
 def test_of_nothing_but_zeros_there_is_no_function():
     assert _of_what_differs(np.zeros(len(hermite.tables()[0])), 0.5, 64) is None
+
+
+@pytest.mark.parametrize("k", [3.0, 5.0, 20.0])
+def test_a_norm_fixes_the_second_moment_of_its_own_function(k):
+    """Of heavy tails a sphere of few dimensions would cut off what the norm says is there; a constant has no size."""
+    z = hermite.tables()[0]
+    heavy = np.sinh(z)
+    source = Source(np.zeros(2), np.ones(2), np.ones((2, 2)), 16, CERTAIN, CERTAIN, 2.0, sphere=k, normed=heavy)
+    assert on_sphere(source, heavy[None]) == pytest.approx(1)
+    assert on_sphere(source, np.ones((1, len(z)))) == pytest.approx(1)
+    assert on_sphere(source, np.maximum(heavy, 0.0)[None]) == pytest.approx(1, abs=0.01)

@@ -120,7 +120,9 @@ class _Product:
         """
         if self.source.field is None:
             return self.base.field, 1.0
-        h, level = uneven(self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)))
+        h, level = uneven(
+            self.source, self.values, field_through(self.source, self.h, sensitivity(self.h)), of_gradient=True
+        )
         g = self._of_gradient(h.sizes)
         if g.in_all is not None or g.alike_everywhere:  # else no sum of a unit's places tells more than lags do
             in_all = mean_of_all.behind_function(self.source, centred(self.source), h, self.values, average(self.h.q))

@@ -188,10 +188,18 @@ class Kinship:
             return 1.0, 1 - (self.batch.distinct_mean(x.gap) if len(x.mean) > 1 else 0.0)
         if x.root is None or y.root is None:
             return 0.0, 0.0
-        (_, std_x, mean_x), (_, std_y, mean_y) = self._scale(x), self._scale(y)
+        (std_x, mean_x), (std_y, mean_y) = self._units(x, x.root), self._units(y, y.root)
         scale, less = max(std_x * std_y, 1e-300), mean_x * mean_y
         own, other = self._joint(x.root, y.root)
         return _bounded((own - less) / scale), _bounded((other - less) / scale)
+
+    def _units(self, source: Source, root: Moments) -> tuple[float, float]:
+        """The deviation of a source's units and their mean; where a normal stands for these, they have their own."""
+        if source.factors is None and source.steps is None:
+            _, std, mean = self._scale(source)
+            return std, mean
+        mean = self._mean(root)
+        return math.sqrt(max(self._size(root) - mean**2, 0.0)), mean
 
     def _scale(self, m: Moments | Source) -> tuple[Moments | Source, float, float]:
         """The mean over examples of the second moment, or of a source's deviation, and that of the mean."""

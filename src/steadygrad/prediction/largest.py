@@ -16,8 +16,9 @@ from .propagation import centred
 from .source import Wave
 from .windows import Window
 
-SAMPLES = 1 << 13
-MOST = 64  # positions of a window: of more, as many that are as far apart
+SAMPLES, FEWEST = 1 << 13, 1 << 9
+MOST = 1 << 10  # positions of a window: of more, as many that are as far apart
+ENTRIES = SAMPLES * 64  # that are drawn of an example
 BINS = 64
 ALIKE = 0.05  # mean correlation of two examples' positions from which draws of both tell what the largest have
 EDGE = 1e-12  # of a uniform number
@@ -49,10 +50,13 @@ def drawn_largest(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> 
     1% of what draws of equally correlated positions have.
     """
     assert wave.source is not None
-    root, places, mean = _root(wave, windows, shape)
-    shares = _shares(wave, windows, shape, places)
-    at = np.arange(SAMPLES) * len(shares) // SAMPLES  # of a Sobol sequence runs are even, and every nth is not
-    z = (_normals(len(root)) @ root.T).reshape(SAMPLES, 2, -1) * shares[at, None] ** 0.5
+    roots, places, mean = _roots(wave, windows, shape)
+    shares, count = _shares(wave, windows, shape, places), len(places)
+    draws = min(max(ENTRIES // count, FEWEST), SAMPLES)
+    at = np.arange(draws) * len(shares) // draws  # of a Sobol sequence runs are even, and every nth is not
+    normal = _normals(2 * count, draws)
+    both, differing = normal[:, :count] @ roots[0], normal[:, count:] @ roots[1]
+    z = np.stack([both + differing, both - differing], 1) * shares[at, None] ** 0.5
     f = np.where(shares[at, None] > 0, np.interp(z, hermite.tables()[0], wave.values.mean(0)), -np.inf)
     best = f.argmax(2)
     top = np.take_along_axis(f, best[..., None], 2)[..., 0]
@@ -63,9 +67,9 @@ def drawn_largest(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> 
     return Largest(values, kept, _chances(z, best), share / max(share.mean(), 1e-300))
 
 
-def _normals(count: int) -> Array:
+def _normals(count: int, draws: int) -> Array:
     """Return normal numbers, [draws, count], evenly spread."""
-    uniform = torch.quasirandom.SobolEngine(count, scramble=True, seed=0).draw(SAMPLES, dtype=torch.float64)
+    uniform = torch.quasirandom.SobolEngine(count, scramble=True, seed=0).draw(draws, dtype=torch.float64)
     return np.asarray(ndtri(uniform.clamp(EDGE, 1 - EDGE).numpy()))
 
 
@@ -94,7 +98,7 @@ def _shares(wave: Wave, windows: list[Window], shape: tuple[int, ...], places: A
     starts = np.stack(np.meshgrid(*(w.stride * np.arange(w.out) - w.padding for w in windows), indexing="ij"), -1)
     where = starts.reshape(-1, 1, len(windows)) + places
     inside = ((where >= 0) & (where < shape)).all(-1)
-    if len(where) > SAMPLES // PER_WINDOW or (inside.all() and not np.ptp(share)):
+    if len(where) * PER_WINDOW > SAMPLES or (inside.all() and not np.ptp(share)):
         return np.ones(inside.shape)
     found = share[tuple(np.clip(where, 0, np.array(shape) - 1).transpose(2, 0, 1))]
     return np.where(inside, np.maximum(found, 1e-12), 0.0)
@@ -104,9 +108,12 @@ def _mean_by(at: NDArray[np.intp], values: Array, count: int) -> Array:
     return np.asarray(np.bincount(at, values, count) / np.maximum(np.bincount(at, minlength=count), 1))
 
 
-def _root(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> tuple[Array, Array, tuple[float, float]]:
-    """Return a root of the covariance of the positions of a window, for two examples, their offsets, and the mean
-    correlation of two positions of an example, and of two.
+def _roots(
+    wave: Wave, windows: list[Window], shape: tuple[int, ...]
+) -> tuple[tuple[Array, Array], Array, tuple[float, float]]:
+    """Return roots of the covariances of positions of a window: of half the sum, and the difference, of two examples.
+
+    And their offsets, and the mean correlation of two positions of an example, and of two.
     """
     assert wave.source is not None
     alike = [x.reshape(shape) for x in centred(wave.source).correlations]
@@ -115,19 +122,28 @@ def _root(wave: Wave, windows: list[Window], shape: tuple[int, ...]) -> tuple[Ar
     places = places[np.linspace(0, len(places) - 1, min(len(places), MOST)).astype(int)]
     lag = tuple(np.abs(places[:, None] - places[None]).transpose(2, 0, 1))
     own, other = (x[lag] for x in alike)
-    power, vectors = np.linalg.eigh(np.block([[own, other], [other, own]]))
-    root = vectors * np.sqrt(np.maximum(power, 0.0))
-    root = root / np.sqrt(np.maximum((root**2).sum(1, keepdims=True), 1e-300))
-    return root, places, (float(own.mean()), float(other.mean()))
+    roots = [_root((own + sign * other) / 2) for sign in (1, -1)]
+    size = np.sqrt(np.maximum(sum((root**2).sum(0) for root in roots), 1e-300))
+    return (roots[0] / size, roots[1] / size), places, (float(own.mean()), float(other.mean()))
+
+
+def _root(covariance: Array) -> Array:
+    power, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(np.maximum(power, 0.0))).T)
 
 
 def _chances(z: Array, best: NDArray[np.intp]) -> Array:
-    """Return how often a position is the largest, by its value."""
+    """Return how often a position is the largest, by its value: in bins that hold as many, and as many of the largest.
+
+    Those lie where hardly any of all are, and that is where a function behind which they are taken is met.
+    """
     won = np.zeros(z.shape, dtype=bool)
     np.put_along_axis(won, best[..., None], True, 2)
-    edges = np.quantile(z, np.linspace(0, 1, BINS + 1))
-    at = np.clip(np.searchsorted(edges, z.ravel()) - 1, 0, BINS - 1)
-    held = np.bincount(at, minlength=BINS)
-    chance = np.bincount(at, won.ravel(), minlength=BINS) / np.maximum(held, 1)
-    centre = np.bincount(at, z.ravel(), minlength=BINS) / np.maximum(held, 1)
+    evenly = np.linspace(0, 1, BINS + 1)
+    edges = np.unique(np.concatenate([np.quantile(z, evenly), np.quantile(z[won], evenly)]))
+    at = np.clip(np.searchsorted(edges, z.ravel()) - 1, 0, len(edges) - 2)
+    held = np.bincount(at, minlength=len(edges) - 1)
+    chance = np.bincount(at, won.ravel(), minlength=len(held)) / np.maximum(held, 1)
+    centre = np.bincount(at, z.ravel(), minlength=len(held)) / np.maximum(held, 1)
+    chance, centre = chance[held > 0], centre[held > 0]
     return np.asarray(np.interp(hermite.tables()[0], centre, chance))

@@ -21,6 +21,7 @@ from .axes import EXAMPLE, FEATURE, Axes, Dimension, default, dimensions, entrie
 from .field import Field
 from .kinship import Part
 from .patchwork import NOTHING, Patchwork, extent, is_dense
+from .steps import at_step
 from .values import Concrete, Draws, Fill, Signal, Unknown, Value
 
 IN_PARTS = Unknown("memory written in part")
@@ -219,6 +220,8 @@ def _part_of_signal(value: Signal, tensor: torch.Tensor, examples: int) -> Value
         root = value.wave.source.root if value.wave and value.wave.source else None
         wave.source.root = root and replace(root, origin=replace(origin, whole=root))
     base = moments if is_base else value.base
+    if wave is not None and len(places := origin.places) == 1 and field is None and value.base is not None:
+        wave, base = at_step(wave, moments, places[0]) or (wave, base)
     whole_units = all(_size(dims, r) == _size((whole,), r) for r in {a.role for a in whole} - {FEATURE})
     return replace(
         value,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -25,13 +24,14 @@ from .overlap import of_typical
 from .parting import parted, sampled
 from .passage import Passage
 from .source import Onward, Source, Wave, at_both, of_fourth_cumulant, sensitivity
+from .sphere import coordinate, of_normed
 from .spread import CERTAIN, Noises, Spread, log_mean
 from .trail import Trail, begun, bends, of_units
+from .uneven_means import beside_means
 from .values import Array, Moments
 
 FLAT = 1000  # dimensions from which a coordinate's E[z⁴] is within 0.2% of a Gaussian's: 3k/(k + 2)
 STEP = 0.01  # of a correlation, over which the slope of its map is taken
-ANGLES = 2000  # of a coordinate on a sphere, a fifth of a deviation apart at the most and a hundredth in the middle
 
 
 def quotient(above: float, below: float) -> float:
@@ -306,22 +306,11 @@ def on_sphere(source: Source, values: Array) -> float:
     square = (values**2).mean(0)
     gaussian = float(square @ w)
     if source.kurtosis == 0:
-        at, weights = _coordinate(round(source.sphere, 1))
-        return quotient(float(np.mean([np.interp(at, z, row) ** 2 @ weights for row in values])), gaussian)
+        at, weights = coordinate(round(source.sphere, 1))
+        found = quotient(float(np.mean([np.interp(at, z, row) ** 2 @ weights for row in values])), gaussian)
+        return found if source.normed is None else found / of_normed(source.normed, square, (at, weights))
     fourth = float(square @ (w * (z**4 - 6 * z**2 + 3)))
     return max(1 + source.kurtosis / 24 * quotient(fourth, gaussian), 0.0)
-
-
-@lru_cache(maxsize=64)
-def _coordinate(k: float) -> tuple[Array, Array]:
-    """Return values √k cos θ, with weights sin(θ)^(k - 2), of a coordinate on a sphere; in one dimension ±1."""
-    if k < 1.5:
-        return np.array([-1.0, 1.0]), np.array([0.5, 0.5])
-    angles = (np.arange(ANGLES) + 0.5) * (math.pi / ANGLES)
-    weights = np.sin(angles) ** (k - 2)
-    weights /= weights.sum()
-    cosines = np.cos(angles)
-    return cosines / math.sqrt(float(weights @ cosines**2)), weights
 
 
 def _of_units(source: Source, mean: Array, q: Array, d: Array, batch: Batch, noises: Noises) -> Moments:
@@ -380,10 +369,11 @@ def _slope(gap: float, masses: Array) -> float:
     return float(above - below) / (2 * STEP)
 
 
-def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
+def uneven(source: Source, values: Array, field: Field, *, of_gradient: bool = False) -> tuple[Field, float]:
     """Return the field of f(z) with the second moment that each position has, and their mean relative to f's own.
 
-    A position whose variance is s times the mean has E[f(√s z)²].
+    A position whose variance is s times the mean has E[f(√s z)²]. Going back a gradient that was told beforehand what
+    places have in common through f (chosen.py) is multiplied by that of places that are alike.
     """
     assert source.field is not None
     share = source.field.share
@@ -392,12 +382,15 @@ def uneven(source: Source, values: Array, field: Field) -> tuple[Field, float]:
     square, variance = float((source.mean**2).mean()), float((source.std**2).mean())
     some, back = np.unique(np.round(share, 3), return_inverse=True)
     scales = np.sqrt(np.maximum(some * (square + variance) - square, 0.0) / max(variance, 1e-300))
-    squares = at_scales((values**2).mean(0), np.append(scales, 1.0))
-    found = squares[:-1][back].reshape(share.shape)
+    squares, means = (at_scales(x, np.append(scales, 1.0)) for x in ((values**2).mean(0), values.mean(0)))
+    found, middle = (x[:-1][back].reshape(share.shape) for x in (squares, means))
     mean = float(found.mean())
     if not (mean > 0 and squares[-1] > 0):
         return field, 1.0
-    return field.shaped(found / mean), mean / float(squares[-1])
+    if of_gradient:
+        return field.shaped(found / mean), mean / float(squares[-1])
+    uniform = float(means[-1]), float(squares[-1])
+    return beside_means(field, middle, found, uniform), mean / uniform[1]
 
 
 def _beyond(source: Source, field: Field, total: float, batch: Batch) -> Field:

@@ -33,7 +33,7 @@ def folded(x: Wave, y: Wave, sign: float, m: Moments, units: float, batch: Batch
     The field of the moments is that which one of the units is drawn with.
     """
     first, second, w = x.values.mean(0), sign * y.values.mean(0), tables()[1]
-    found = distributed(_quantiles(first[:, None] + second, np.outer(w, w)), m, units, batch)
+    found = distributed(quantiles(first[:, None] + second, np.outer(w, w)), m, units, batch)
     if found is None:
         return None
     wave, values, factor = found
@@ -47,7 +47,7 @@ def multiplied(x: Wave, numbers: Array, weights: Array, m: Moments, units: float
     """Return x times numbers of these probabilities, whatever x is, as a function of one Gaussian of these moments."""
     reached = np.cumsum(weights[order := np.argsort(numbers)]) - weights[order] / 2
     known = np.interp((np.arange(NUMBERS) + 0.5) / NUMBERS, reached, numbers[order])
-    both = _quantiles(known[:, None] * x.values.mean(0), np.outer(np.full(NUMBERS, 1 / NUMBERS), tables()[1]))
+    both = quantiles(known[:, None] * x.values.mean(0), np.outer(np.full(NUMBERS, 1 / NUMBERS), tables()[1]))
     found = distributed(both, m, units, batch)
     return found[0] if found else None
 
@@ -55,7 +55,7 @@ def multiplied(x: Wave, numbers: Array, weights: Array, m: Moments, units: float
 def together_distributed(waves: list[Wave], m: Moments, units: float, batch: Batch) -> Wave | None:
     """Return as many entries of each of some functions as one of these moments; None where it has no slope."""
     values = np.stack([wave.values.mean(0) for wave in waves])
-    whole = _quantiles(values, np.broadcast_to(tables()[1] / len(waves), values.shape))
+    whole = quantiles(values, np.broadcast_to(tables()[1] / len(waves), values.shape))
     found = distributed(whole, m, units, batch)
     return found[0] if found else None
 
@@ -126,7 +126,7 @@ def _is_line(values: Array) -> bool:
     return bool(np.ptp(np.diff(values) / np.diff(tables()[0])) < 1e-6 * float(np.abs(values).max()))
 
 
-def _quantiles(values: Array, weights: Array) -> Array:
+def quantiles(values: Array, weights: Array) -> Array:
     """Return the values, at the nodes of a normal, of the increasing function of it that has this distribution."""
     order = np.argsort(flat := values.ravel(), kind="stable")
     weights = weights.ravel()[order]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .mean_of_all import Fixed
     from .parting import Parting
     from .trail import Trail
+    from .values import Chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class Source:
     norm took together, w their lengths: long ones lie on one side. `trail` is a sample of `before`, where functions
     have bent it. `of` is how many units a layer has of which these are a part, 0 where they are all. `of_one_length`
     says that those of each place are, as behind a layer norm. `fixed` is what a norm fixes of sums over places.
+    `factors` are the two waves that a folded product is of, and the product on the nodes. `chosen` says of which places
+    units are the largest; `steps` are the functions that places are, each of a source of its own, and how all their
+    entries are distributed, as a function of a normal on its nodes. `normed` is the function whose second moment a norm
+    fixes, where it is not that of the units themselves.
     """
 
     mean: Array
@@ -96,6 +101,10 @@ class Source:
     kept: tuple[float, float] = (0.0, 0.0)
     trail: Trail | None = None
     of: float = 0.0
+    chosen: Chosen | None = None
+    steps: tuple[tuple[Wave, ...], Array] | None = None
+    factors: tuple[Wave, Wave, Array] | None = None
+    normed: Array | None = None
 
     def part(self, place: Hashable, share: float, field: Field | None = None) -> Source:
         """Return the units at some place in the tensor, a share of all: other units than those of another place."""

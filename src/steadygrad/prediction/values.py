@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .source import Source, Wave
     from .targets import Targets
     from .unit_parts import Parts
+    from .windows import Window
 
 Array = NDArray[np.float64]
 Exactness = Literal["exact", "approximate"]
@@ -304,9 +305,16 @@ class LikelihoodGradient:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which position of each window was the largest: by what chance, on the nodes of the source that was pooled."""
+    """Which position of each window was the largest: by what chance, on the nodes of the source that was pooled.
+
+    `of` is what was pooled, `dims` are those of its memory and `windows` lie along the axes of its positions, where the
+    largest was taken over whole axes.
+    """
 
     chances: Array
+    of: Signal | None = None
+    dims: tuple[Dimension, ...] = ()
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from . import (
     likelihoods,
     linear,
     losses,
+    maxima,
     norms,
     pointwise,
     pooling,
@@ -50,6 +51,7 @@ TABLE: dict[Any, Rule] = {
         pooling,
         attention,
         decisions,
+        maxima,
     )
     for operator, rule in family.RULES.items()
 }

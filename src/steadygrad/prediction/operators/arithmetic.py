@@ -20,6 +20,7 @@ from steadygrad.prediction.batch import Batch
 from steadygrad.prediction.field import Field
 from steadygrad.prediction.interpreter import Call, Interpreter, Rule
 from steadygrad.prediction.kinship import Product, Sum
+from steadygrad.prediction.multiplied_signals import folded_product, to_factor
 from steadygrad.prediction.normal import gaussian, taken_as_gaussian
 from steadygrad.prediction.propagation import blur_of, squares_vary
 from steadygrad.prediction.side_by_side import as_met, folded
@@ -124,7 +125,8 @@ def _independent(x: Signal, y: Signal) -> bool:
 
 
 def _sum(run: Interpreter, x: Signal, y: Signal, sign: float, call: Call) -> Signal:
-    """Return a sum; what both terms hold of the same signal is counted once."""
+    """Return a sum; what both terms hold of the same signal is counted once. A product of two counts as Gaussian."""
+    x, y = (replace(t, wave=None) if t.base is None and _is_product(t) else t for t in (x, y))
     (a, b), dims = together(run, list(zip(call.tensors, (x, y), strict=True)), call.out)
     units = features(call.out, dims, run.batch.size)
     parts, common = _common(run, x, y, sign)
@@ -197,6 +199,8 @@ def _blur(x: Moments, y: Moments, units: float, batch: Batch) -> float:
 def _as_met(terms: tuple[Signal, Signal], m: Moments) -> Wave | None:
     """Return by what a gradient that skips a branch is larger where the stream was not zero, beside the branch's."""
     found = [(s, met) for s in terms if s.wave is not None and (met := as_met(s.wave)) is not None]
+    if not found and sum(s.wave is not None and s.wave.source is not None for s in terms) == 1:
+        found = [(s, Wave(s.wave.source, (s.wave.values**2).mean(0)[None])) for s in terms if s.wave and s.wave.source]
     if len(found) != 1:
         return None
     skip, met = found[0]
@@ -277,6 +281,10 @@ def _covariance(run: Interpreter, x: Signal, y: Signal) -> tuple[Array, Array] |
     apart = (source.difference(hermite.expand(f + g)) - source.difference(hermite.expand(f - g))) / 4
     apart -= (a[:, None] - a) * (b[:, None] - b) / 2
     return both, apart
+
+
+def _is_product(x: Signal) -> bool:
+    return x.wave is not None and x.wave.source is not None and x.wave.source.factors is not None
 
 
 def _is_gaussian(x: Signal) -> bool:
@@ -371,6 +379,8 @@ def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
         return pointwise(run, call)
     if len(signals) == 2 and _apart(signals):
         return _product(run, call, *signals)
+    if len(signals) == 2 and {s.base is None for s in signals} == {True, False}:
+        return _to_factor(run, call, *sorted(signals, key=lambda s: s.base is None))
     found = by_factors(run, call, signals[0]) if len(signals) == 1 else None
     return pointwise(run, call) if found is None else found
 
@@ -378,6 +388,18 @@ def multiply(run: Interpreter, call: Call) -> Value | tuple[Value, ...]:
 def _apart(signals: list[Signal]) -> bool:
     sources = [s.wave.source if s.wave else None for s in signals]
     return all(s.base is None for s in signals) and sources[0] is not sources[1]
+
+
+def _to_factor(run: Interpreter, call: Call, g: Signal, y: Signal) -> Value | tuple[Value, ...]:
+    """A gradient times a factor: where it was multiplied by a function of the product, that is known of the other."""
+    found = pointwise(run, call)
+    if not isinstance(found, Signal) or g.wave is None or y.wave is None:
+        return found
+    met = to_factor(g.wave, y.wave.source, found.moments)
+    if met is None:
+        return found
+    wave, base, after = met
+    return replace(found, moments=after, wave=wave, base=base)
 
 
 def _product(run: Interpreter, call: Call, x: Signal, y: Signal) -> Signal:
@@ -398,8 +420,15 @@ def _product(run: Interpreter, call: Call, x: Signal, y: Signal) -> Signal:
     mark = worst(x.mark, y.mark, "exact" if _independent(x, y) else "approximate")
     parts = [(s, k * float(other.mean.mean())) for own, other in ((x, b), (y, a)) for s, k in parts_of(own)]
     kept = _largest((s, k) for s, k in parts if k != 0)
-    axes = _axes_of(run, call, (x, y), dims)
-    return Signal(moments, None, None, x.ancestors | y.ancestors, None, mark, axes, kept)
+    axes, wave = _axes_of(run, call, (x, y), dims), None
+    if all(t.shape == call.out.shape for t in call.tensors):
+        units = features(call.out, dims, run.batch.size)
+        x, y = (_with_wave(run, t, units) for t in (x, y))
+        if x.wave is not None and y.wave is not None:
+            wave, moments = folded_product(x.wave, y.wave, moments, units, run.batch) or (None, moments)
+        if wave is not None and wave.source is not None and run.remembers:
+            wave.source.root = moments
+    return Signal(moments, wave, None, x.ancestors | y.ancestors, None, mark, axes, kept)
 
 
 RULES: dict[Any, Rule] = {

@@ -171,6 +171,7 @@ def _as_distributed(run: Interpreter, joined: Signal, signals: list[Signal], uni
     if found is None or found.source is None:
         return joined
     found.source.root = joined.moments if run.remembers else None
+    found.source.steps = tuple(waves), found.values.mean(0)
     return replace(joined, wave=found)
 
 

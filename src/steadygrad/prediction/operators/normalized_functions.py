@@ -66,7 +66,7 @@ def normalized(
     source, known = found[0].source, like.source
     source.before = source.noise = known.before
     source.own_variance, source.settled = 0.0, known.settled
-    source.sphere, source.lopsided = known.sphere, known.lopsided
+    source.sphere, source.lopsided, source.normed = known.sphere, known.lopsided, function.values
     source.fixed = known.fixed and replace(known.fixed, values=function.values)
     return found[0], function
 

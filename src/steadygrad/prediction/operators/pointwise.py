@@ -114,7 +114,8 @@ def _among_kin(
     for key, v in known.items():
         if v is settled[key] or not isinstance(v, Signal) or not isinstance(found, Signal) or found.wave is None:
             continue
-        if v.base is not None and v.wave is not None:
+        of_product = v.wave is not None and v.wave.source is not None and v.wave.source.factors is not None
+        if v.base is not None and v.wave is not None and not of_product:  # of which `to_factor` says what kin would
             m = met_by_kin(found.moments, v.base, v.wave, found.wave, run.kinship, run.batch)
             found = replace(found, moments=m)
     return found

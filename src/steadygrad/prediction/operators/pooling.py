@@ -27,7 +27,7 @@ from steadygrad.prediction.normal import gaussian
 from steadygrad.prediction.propagation import centred, forward, scaled
 from steadygrad.prediction.source import Source, Wave
 from steadygrad.prediction.spread import CERTAIN
-from steadygrad.prediction.values import Chosen, Moments, Signal, Value
+from steadygrad.prediction.values import Array, Chosen, Moments, Signal, Value
 from steadygrad.prediction.windows import Window, averaged, products, spread_back
 
 from .fills import argument
@@ -106,21 +106,23 @@ def _grid(run: Interpreter, call: Call, tensor: torch.Tensor) -> tuple[Signal, D
     if sizes(dims) != grid:
         return None
     whole = field_of(x.moments, grid) or nowhere(apart_here(x.moments))
-    return replace(x, moments=replace(x.moments, field=_full(whole, tuple(tensor.shape[first:])))), dims
+    return replace(x, moments=replace(x.moments, field=full(whole, tuple(tensor.shape[first:])))), dims
 
 
-def _full(field: Field, shape: tuple[int, ...]) -> Field:
+def full(field: Field, shape: tuple[int, ...]) -> Field:
+    """Return a field with its axes, and others of one place, of this shape."""
     lags = (a.reshape(shape) for a in (field.share, field.within, field.across, field.varying))
     parted = field.parted and field.parted.turned(lambda x: x.reshape(shape))
     return Field(*lags, given=field.given, parted=parted, gram=field.gram, in_all=field.in_all)
 
 
-def _squeezed(m: Moments) -> Moments:
+def squeezed(m: Moments) -> Moments:
+    """Return moments without axes of one place."""
     field = m.field
     if field is None:
         return m
     shape = tuple(n for n in field.sizes if n > 1)
-    return replace(m, field=_full(field, shape) if shape else None)
+    return replace(m, field=full(field, shape) if shape else None)
 
 
 def _outer(dims: Dims, call: Call, out: torch.Tensor) -> Dims:
@@ -139,7 +141,7 @@ def mean_pool(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something that is no signal")
     x, dims = found
     windows = _windows(call, call.args[0].shape, call.out.shape)
-    m = scaled(_squeezed(averaged(x.moments, windows)), _beside_divisor(call, windows))
+    m = scaled(squeezed(averaged(x.moments, windows)), _beside_divisor(call, windows))
     return pooled_signal(run, x, m, _outer(dims, call, call.out), call.out, windows)
 
 
@@ -151,7 +153,7 @@ def mean_pool_backward(run: Interpreter, call: Call) -> Value:
     x, dims = found
     windows = _windows(call, call.out.shape, call.args[0].shape)
     factor = _beside_divisor(call, windows)
-    m = scaled(_squeezed(spread_back(x.moments, windows)), factor)
+    m = scaled(squeezed(spread_back(x.moments, windows)), factor)
     axes = axes_of(run, _outer(dims, call, call.out), call.out)
     balanced = x.balanced and not any(w.padding for w in windows)  # else some of a window's share lies outside
     return Signal(
@@ -181,24 +183,19 @@ def max_pool(run: Interpreter, call: Call) -> tuple[Value, ...]:
     x, dims = found
     windows = _windows(call, call.args[0].shape, out.shape)
     drawn = drawn_largest(wave, windows, tuple(call.args[0].shape[-_axes(call) :]))
-    mean = averaged(x.moments, windows)
-    signal = _largest(
-        run,
-        replace(x, moments=mean),
-        drawn,
-        (wave.source, windows),
-        features(out, _outer(dims, call, out), run.batch.size),
-    )
+    units = features(out, _outer(dims, call, out), run.batch.size)
+    signal = as_largest(run, x, drawn, (wave.source, windows), units)
     return replace(signal, axes=axes_of(run, _outer(dims, call, out), out)), Chosen(drawn.chances)
 
 
-def _largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, list[Window]], units: int) -> Signal:
+def as_largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, list[Window]], units: int) -> Signal:
     """Return the largest as a function of a Gaussian, of which two windows have what their positions have in common."""
+    x = replace(x, moments=averaged(x.moments, pooled[1]))
     r, (source, windows) = run.batch.followed, pooled
     here = run.batch.distinct_mean(source.gap) if r > 1 else 0.0
     field = _lags(source, windows, drawn)
     gap = np.clip(source.gap * (float(field.across.flat[0]) / here if here > 0 else 1.0), 0.0, 2.0)
-    m = _squeezed(replace(x.moments, field=field))
+    m = squeezed(replace(x.moments, field=field))
     new = Source(
         np.zeros(r), np.ones(r), gap, units, source.spread, CERTAIN, min(source.own_variance, 2.0), field=m.field
     )
@@ -211,7 +208,7 @@ def _largest(run: Interpreter, x: Signal, drawn: Largest, pooled: tuple[Source, 
 
 
 def _lags(source: Source, windows: list[Window], drawn: Largest) -> Field:
-    field = _full(centred(source), tuple(w.size for w in windows))
+    field = full(centred(source), tuple(w.size for w in windows))
     within, across = (np.clip(1 - drawn.kept * products(c, windows), 0.0, 2.0) for c in field.correlations)
     within.flat[0] = 0.0
     parted = field.parted and field.parted.through(lambda by_lag: products(by_lag, windows))
@@ -226,25 +223,37 @@ def max_pool_backward(run: Interpreter, call: Call) -> Value:
         return run.lost(f"{call.name} of something that is no gradient")
     g, dims = found
     windows = _windows(call, call.out.shape, call.args[0].shape)
-    chances = chosen.chances / max(float(chosen.chances @ hermite.tables()[1]), 1e-300)
+    return to_largest(run, g, x, chosen.chances, windows, (_outer(dims, call, call.out), call.out))
+
+
+def to_largest(
+    run: Interpreter,
+    g: Signal,
+    x: Signal,
+    chances: Array,
+    windows: list[Window],
+    where: tuple[Dims, torch.Tensor],
+) -> Signal:
+    """Return a gradient at the places of x, of which one of each window has it, by these chances."""
+    assert x.wave is not None
+    chances = chances / max(float(chances @ hermite.tables()[1]), 1e-300)
     share = math.prod(w.out / w.size for w in windows)
     whole = sent_back(g.moments, windows)
     level = float(g.moments.q.mean()) / max(float(whole.q.mean()), 1e-300)
     whole = replace(whole, q=whole.q * level, d=whole.d * level, mean=whole.mean * 0)
     if x.wave.source is not None and x.wave.source.field is not None:
-        field = _full(centred(x.wave.source), tuple(w.size for w in windows))
+        field = full(centred(x.wave.source), tuple(w.size for w in windows))
         whole = met_by_chance(whole, x.wave.source, field, np.minimum(share * chances, 1.0), windows)
-    base = _squeezed(replace(whole, field=whole.field and replace(whole.field, in_all=None)))
+    base = squeezed(replace(whole, field=whole.field and replace(whole.field, in_all=None)))
     wave = Wave(x.wave.source, np.sqrt(share * chances) * np.ones((len(x.wave.values), 1)))
     moments = backward(base, wave, run.batch, run.noises)
-    axes = axes_of(run, _outer(dims, call, call.out), call.out)
-    ancestors = g.ancestors | x.ancestors
     if moments.field is not None:
         in_all = mean_of_all.sent_back(moments.field, 0.0, run.batch.size) if g.balanced else None
         moments = replace(moments, field=replace(moments.field, in_all=in_all))
     passed = through_pool(g, x.wave, base, wave.values.mean(0), chances) if g.balanced else None
     return Signal(
-        moments, wave, base, ancestors, None, "approximate", axes, balanced=g.balanced, balance=passed
+        moments, wave, base, g.ancestors | x.ancestors, None, "approximate", axes_of(run, *where),
+        balanced=g.balanced, balance=passed,
     )  # fmt: skip
 
 
