@@ -44,7 +44,7 @@ BROKEN = {
     "times nothing": (1e-2, times(lambda step: step / 100 * max(0, -step)), "OPT005"),
     "never whole": (1e-2, times(lambda step: min(1, (step + 1) / 1e6)), "OPT002"),
     "fallen away": (1e-2, lambda o: schedulers.ExponentialLR(o, 0.5), "OPT002"),
-    "raised too high": (3.0, times(lambda step: min(1, (step + 1) / 60)), "OPT001"),
+    "raised too high": (30.0, times(lambda step: min(1, (step + 1) / 60)), "OPT001"),
 }
 SOUND = {
     "from zero": times(lambda step: min(1, step / 50)),
