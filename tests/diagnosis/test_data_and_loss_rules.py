@@ -447,6 +447,16 @@ def test_a_comparison_of_all_pairs_is_counted():
     assert (found.expected, found.measured) == (BATCH, BATCH**2)
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(("outputs", "targets", "codes"), [(1, 3, ["LOS006"]), (3, 1, []), (3, 3, [])])
+def test_outputs_that_are_fewer_than_the_targets_are_told_and_several_for_one_target_are_not(outputs, targets, codes):
+    x = features()
+    found = check(setup(mlp(6, 32, outputs), x, x @ torch.randn(6, targets) / 6**0.5, nn.HuberLoss())).findings
+    assert [(f.code, f.measured * 3 == f.expected) for f in found if f.level != Level.INFO] == [
+        (c, True) for c in codes
+    ]
+
+
 def test_a_column_that_changes_in_a_later_batch_is_not_constant():
     x = features()
     spoilt = torch.cat([x, torch.full((EXAMPLES, 1), 1000.0)], 1)

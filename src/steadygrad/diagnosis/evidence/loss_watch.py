@@ -49,7 +49,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Broadcast:
-    """Two tensors that were stretched against each other.
+    """Two tensors that were stretched against each other, or outputs alone.
 
     Attributes:
         name: the function.
@@ -62,6 +62,11 @@ class Broadcast:
     outputs: tuple[int, ...]
     targets: tuple[int, ...]
     result: tuple[int, ...]
+
+    @property
+    def mixes_examples(self) -> bool:
+        """Whether an output meets the targets of other examples too, and not only several of its own."""
+        return len(self.outputs) != len(self.targets)
 
 
 class LossWatch(TorchFunctionMode):
@@ -150,11 +155,18 @@ class LossWatch(TorchFunctionMode):
         if name in _DIFFERENCES:
             self._differences[id(result)] = (x, y)
         # Stretched both ways, and not on purpose: whoever wants all pairs writes both shapes out.
-        stretched = shape.numel() > max(x.numel(), y.numel()) and x.dim() != y.dim()
-        if stretched and (result.shape == shape or name in _ELEMENTWISE):
+        both_ways = shape.numel() > max(x.numel(), y.numel()) and x.dim() != y.dim()
+        of_pairs = both_ways and (result.shape == shape or name in _ELEMENTWISE)
+        # What is written by hand may mean to hold one number to many; torch's own losses warn of it.
+        if of_pairs or (name in _ELEMENTWISE and _is_one_for_many(x, y)):
             self.broadcasts.append(
                 Broadcast(name=name, outputs=tuple(x.shape), targets=tuple(y.shape), result=tuple(shape))
             )
+
+
+def _is_one_for_many(x: Tensor, y: Tensor) -> bool:
+    """Whether every example has fewer outputs than targets, and more than one example is there to have them."""
+    return x.dim() == y.dim() > 1 and len(x) == len(y) > 1 and x.numel() < y.numel()
 
 
 def _broadcast(x: Tensor, y: Tensor) -> torch.Size | None:
