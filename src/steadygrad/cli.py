@@ -87,8 +87,9 @@ def check(
     ignore: Codes = None,
     trial: Annotated[bool, typer.Option("--trial/--no-trial", help="Train a short trial, then put all back.")] = True,
     seconds: Annotated[
-        str, typer.Option(metavar="N", help="Time to take at most; of a large model more of it is looked at in more.")
-    ] = "15",
+        str | None,
+        typer.Option(metavar="N", help="Time to take at most, 15 if not given. A large model may need more."),
+    ] = None,
     fail_on: Annotated[str, typer.Option(metavar="LEVEL", help="error, warn or info: what gives status 1.")] = "warn",
     static: Annotated[bool, typer.Option("--static", help="Predict alone: no weight is allocated.")] = False,
     inputs: Annotated[
@@ -123,6 +124,8 @@ def check(
     shape = None if inputs is None else _shape(inputs)
     if shape is not None and not static:
         raise ValueError("`--inputs` describes a batch that is not there: it goes with `--static`.")
+    if seconds is not None and static:
+        raise ValueError("`--seconds` is for what is run on data: not with `--static`.")
     planned = fix_init or write_init is not None
     if planned and static:
         raise ValueError("`--fix-init` and `--write-init` plan for the weights that are there: not with `--static`.")
@@ -134,7 +137,7 @@ def check(
             _codes(select),
             _codes(ignore),
             trial=trial,
-            seconds=_number("--seconds", seconds),
+            seconds=None if seconds is None else _number("--seconds", seconds),
             static=static,
             inputs=shape,
             planned=planned,
@@ -165,7 +168,7 @@ def _report(
     ignore: tuple[str, ...],
     *,
     trial: bool,
-    seconds: float,
+    seconds: float | None,
     static: bool,
     inputs: tuple[int, ...] | None,
     planned: bool,
@@ -186,7 +189,8 @@ def _report(
         return given
 
     loaded = load(spec, prepare=prepared)
-    report = diagnosis.check(loaded, select=select, ignore=ignore, trial=trial, seconds=seconds, configuration=settled)
+    longest = diagnosis.LONGEST if seconds is None else seconds
+    report = diagnosis.check(loaded, select=select, ignore=ignore, trial=trial, seconds=longest, configuration=settled)
     report = replace(report, notes=(*notes, *report.notes))
     return report, diagnosis.init_plan(loaded) if planned else None
 

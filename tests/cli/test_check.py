@@ -160,6 +160,7 @@ def test_data_that_give_their_batches_once_are_left_alone_and_a_note_says_so(run
         ([EXAMPLE, "--ignore", "XYZ"], "got 'XYZ'. `steadygrad rule` lists them."),
         ([EXAMPLE, "--fail-on", "warning"], "`--fail-on` must be one of 'error', 'warn', 'info', got 'warning'."),
         ([EXAMPLE, "--seconds", "long"], "`--seconds` must be a number, got 'long'."),
+        ([EXAMPLE, "--seconds", "9", "--static"], "`--seconds` is for what is run on data: not with `--static`."),
         ([EXAMPLE, "--seconds", "0"], "`seconds` must be > 0, got 0.0."),
         ([EXAMPLE, "--html", "no/such/folder.html"], "`--html` must be a file in an existing folder"),
         ([EXAMPLE, "--write-init", "."], "`--write-init` must be a file in an existing folder, got the folder '.'."),
